@@ -1,0 +1,190 @@
+"""The command line: `denoiseq prepare|train|evaluate|predict|doctor|bench`. Only this file knows hydra.
+
+Hydra composes `configs/`, `schema.parse` checks the result, `commands` does the work. Whatever the
+user can cause ends as one line, `error: …`, and exit code 2; a traceback goes to the run's log only
+(or to the terminal with DENOISEQ_DEBUG=1).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from denoiseq import __version__, schema
+
+USAGE = """\
+denoiseq: denoise low-depth ATAC-seq and call its peaks, on CPUs.
+
+usage: denoiseq COMMAND [key=value …]
+
+  prepare   BAM + FASTA -> a store of Tn5 cut sites
+  train     store -> checkpoint
+  evaluate  checkpoint -> metrics and figures on held-out chromosomes
+  predict   checkpoint + BAM -> bigWig, narrowPeak, report
+  doctor    what this machine and this installation can do
+  bench     measure the convolution layer on this machine
+
+`denoiseq COMMAND --help` lists the command's keys and `--version` prints the version."""
+
+EXPECTED = (ValueError, OSError, HydraException, OmegaConfBaseException, FloatingPointError)
+log = logging.getLogger("denoiseq")
+
+
+def config_dir() -> Path:
+    """The checkout's `configs/` when run from one, else the copy inside the installed package."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parents[1] / "configs"
+    if package.parent.name == "app" and (checkout / "train.yaml").is_file():
+        return checkout
+    return package / "configs"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE)
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"denoiseq {__version__}")
+        return 0
+    command, *overrides = arguments
+    try:
+        if command == "doctor":
+            return _doctor()
+        if command == "bench":
+            return _bench(overrides)
+        if command not in schema.COMMANDS:
+            choices = ", ".join([*schema.COMMANDS, "doctor", "bench"])
+            raise ValueError(f"there is no command '{command}', choose from {choices}")
+        _run(command, overrides)
+    except EXPECTED as error:
+        return _fail(error, command)
+    except KeyboardInterrupt as interrupt:
+        print(f"stopped: {interrupt or 'interrupted'}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(command: str, overrides: list[str]) -> None:
+    """Compose, check and execute `command` under hydra; its exceptions come out unchanged."""
+    if overrides and overrides[0] == "--version":
+        print(f"denoiseq {__version__}")
+        return
+    # Without this hydra prints a shortened traceback of its own and exits.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    failure: list[BaseException] = []
+
+    def task(config: DictConfig) -> None:
+        try:
+            _execute(command, config)
+        except (*EXPECTED, KeyboardInterrupt) as error:
+            failure.append(error)
+            raise SystemExit(2) from error
+
+    decorate = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)
+    saved = sys.argv
+    sys.argv = [f"denoiseq {command}", *overrides]
+    try:
+        decorate(task)()
+    except SystemExit as stop:
+        if failure:
+            raise failure[0] from None
+        if stop.code not in (None, 0):
+            raise  # argparse has said which flag it does not know
+    finally:
+        sys.argv = saved
+        close_logging()
+
+
+def _execute(command: str, config: DictConfig) -> None:
+    """One job of hydra: a plain run, or one of a sweep (`-m`), which names its own folder."""
+    hydra_config = HydraConfig.get()
+    if command == "train" and hydra_config.mode == RunMode.MULTIRUN:
+        with open_dict(config):
+            config.out = hydra_config.runtime.output_dir
+    options = schema.parse(schema.COMMANDS[command], config)
+    start_logging()
+    from denoiseq import commands  # torch and pysam take seconds: only once the config is good
+
+    getattr(commands, command)(options)
+
+
+def start_logging() -> None:
+    """INFO and above, bare, to stderr; `commands` adds the file of the run."""
+    close_logging()
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.INFO)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+
+
+def close_logging() -> None:
+    """Close every handler, so that a second command in one process starts clean."""
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
+
+
+def _fail(error: BaseException, command: str) -> int:
+    if os.environ.get("DENOISEQ_DEBUG") == "1":
+        raise error
+    print(f"error: {sentence(error, command)}", file=sys.stderr)
+    return 2
+
+
+def sentence(error: BaseException, command: str = "") -> str:
+    """What went wrong, in one line that a user can act on."""
+    if isinstance(error, HydraException):
+        return _hydra_sentence(error, command)
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _hydra_sentence(error: HydraException, command: str) -> str:
+    text = str(error)
+    if isinstance(error, OverrideParseException):
+        return (
+            f"could not read the argument {error.override!r}: write key=value, "
+            "and quote a value with special characters, as in 'key=\"a=b (c)\"'"
+        )
+    override = re.search(r"Could not (?:override|append to config) '\+*([^'=]+)", text)
+    if override and override[1] == "experiment":
+        return "experiments are added with a plus sign: +experiment=NAME"
+    if override and command in schema.COMMANDS:
+        return schema.unknown_key(override[1], schema.COMMANDS[command])
+    missing = re.search(r"Could not find '([^']+)'", text)
+    if missing:
+        options = re.search(r"Available options in '[^']*':\n((?:\t[^\n]+\n?)+)", text)
+        choices = ", ".join(options[1].split()) if options else ""
+        return f"there is no config '{missing[1]}'" + (f", choose from {choices}" if choices else "")
+    return " ".join(text.split("See https")[0].split())
+
+
+def _doctor() -> int:
+    from denoiseq import doctor
+
+    print(doctor.render(doctor.examine()))
+    return 0
+
+
+def _bench(arguments: list[str]) -> int:
+    try:
+        from dilconv import bench
+    except ImportError as error:
+        raise ValueError(f"the benchmark needs the dilconv package: {error}") from error
+    return bench.main(arguments) or 0

@@ -1,0 +1,333 @@
+"""The truth of every config: dataclasses with types, defaults and ranges, and `parse`, the door.
+
+YAML under `configs/` composes the values; `parse` merges them into a schema, so an unknown key, a wrong
+type or a value out of range is one sentence. Nothing of ours is imported here, and no class beyond
+`build` ever sees a config.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigKeyError,
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    ValidationError,
+)
+
+SHIFTS = ("+4/-4", "+4/-5", "none", "10x", "atacworks")
+STAGES = ("train", "evaluate", "predict")
+SPLITS = ("validation", "test")
+Schema = TypeVar("Schema")
+
+
+def _check(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise ValueError(sentence)
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    _check(value in choices, f"{name} is {value!r}, expected one of {', '.join(choices)}")
+
+
+@dataclass
+class Prepare:
+    """From a BAM to a cut store. Lengths in bp; `workers: 0` takes every core."""
+
+    bam: str | None = None
+    fasta: str | None = None
+    out: str | None = None
+    blacklist: str | None = None
+    min_mapq: int = 30
+    shift: str = "+4/-4"
+    keep_duplicates: bool = False
+    max_fragment_bp: int = 2000
+    include: list[str] | None = None
+    exclude: list[str] = field(default_factory=lambda: ["chrM", "chrMT", "MT", "M"])
+    workers: int = 0
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        _one_of("shift", self.shift, SHIFTS)
+        _check(0 <= self.min_mapq <= 255, f"min_mapq is {self.min_mapq}, expected 0 to 255")
+        _check(
+            self.max_fragment_bp > 0,
+            f"max_fragment_bp is {self.max_fragment_bp}, expected more than 0",
+        )
+        _check(self.workers >= 0, f"workers is {self.workers}, expected 0 (all cores) or more")
+
+
+@dataclass
+class Data:
+    """Windows, noise, labels and folds. `prepare` is used when `store` does not exist yet."""
+
+    store: str = MISSING
+    prepare: Prepare = field(default_factory=Prepare)
+    synthetic: bool = False
+    truth: str | None = None
+    labels: str = "poisson"
+    label_neglog10_p: float = 3.0
+    label_min_length_bp: int = 200
+    label_max_gap_bp: int = 30
+    interval_bp: int = 10_000
+    pad_bp: int = 4_200
+    half_window_bp: int = 100
+    thin_fraction: float = 0.1
+    target: str = "all"
+    validation: list[str] = MISSING
+    test: list[str] = MISSING
+    exclude: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _one_of("data.target", self.target, ("all", "complement"))
+        _check(
+            0 < self.thin_fraction <= 1,
+            f"data.thin_fraction is {self.thin_fraction}, expected more than 0 and at most 1",
+        )
+        _check(self.interval_bp > 0, f"data.interval_bp is {self.interval_bp}, expected 1 or more")
+        for name in ("pad_bp", "half_window_bp", "label_min_length_bp", "label_max_gap_bp"):
+            value = getattr(self, name)
+            _check(value >= 0, f"data.{name} is {value}, expected 0 or more")
+
+
+@dataclass
+class Model:
+    """DenoisingResNet; the defaults are AtacWorks' 219,706 parameters."""
+
+    name: str = "denoising_resnet"
+    channels: int = 15
+    kernel_size: int = 51
+    dilation: int = 8
+    blocks: int = 5
+    peak_blocks: int = 2
+    peak_kernel_size: int = 51
+    peak_dilation: int = 8
+    batch_norm: bool = False
+    activation: str = "relu"
+    input_transform: str = "none"
+
+    def __post_init__(self) -> None:
+        _one_of("model.name", self.name, ("denoising_resnet",))
+        _one_of("model.activation", self.activation, ("relu", "prelu"))
+        _one_of("model.input_transform", self.input_transform, ("none", "log1p"))
+        for name in ("channels", "kernel_size", "dilation", "peak_kernel_size", "peak_dilation"):
+            value = getattr(self, name)
+            _check(value >= 1, f"model.{name} is {value}, expected 1 or more")
+        for name in ("blocks", "peak_blocks"):
+            value = getattr(self, name)
+            _check(value >= 1, f"model.{name} is {value}, expected 1 or more")
+
+
+@dataclass
+class Conv:
+    """Which convolution the layers call: ours or torch's. Same weights, same results."""
+
+    backend: str = "dilconv"
+
+    def __post_init__(self) -> None:
+        _one_of("conv.backend", self.backend, ("dilconv", "torch"))
+
+
+@dataclass
+class Precision:
+    """Arithmetic of the convolutions; sums, heads, losses and metrics are float32 in any case."""
+
+    name: str = "fp32"
+
+    def __post_init__(self) -> None:
+        _one_of("precision.name", self.name, ("fp32",))
+
+
+@dataclass
+class Loss:
+    """Weights of mse, 1 - Pearson over the batch, and binary cross-entropy."""
+
+    mse: float = 0.0005
+    pearson: float = 1.0
+    bce: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("mse", "pearson", "bce"):
+            value = getattr(self, name)
+            _check(value >= 0, f"loss.{name} is {value}, expected 0 or more")
+
+
+@dataclass
+class Optim:
+    """Adam."""
+
+    name: str = "adam"
+    lr: float = 2e-4
+    batch_size: int = 8
+    epochs: int = 25
+
+    def __post_init__(self) -> None:
+        _one_of("optim.name", self.name, ("adam",))
+        _check(self.lr > 0, f"optim.lr is {self.lr}, expected more than 0")
+        for name in ("batch_size", "epochs"):
+            value = getattr(self, name)
+            _check(value >= 1, f"optim.{name} is {value}, expected 1 or more")
+
+
+@dataclass
+class Trainer:
+    """How the machine is used. `threads: null` leaves torch's own choice; `workers` load windows."""
+
+    threads: int | None = None
+    workers: int = 0
+    tensorboard: bool = True
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        _check(
+            self.threads is None or self.threads >= 1,
+            f"trainer.threads is {self.threads}, expected null or 1 and more",
+        )
+        _check(self.workers >= 0, f"trainer.workers is {self.workers}, expected 0 or more")
+
+
+@dataclass
+class Train:
+    """`denoiseq train`. `out` is the run folder; `stages` may go on to evaluate and predict."""
+
+    out: str = MISSING
+    name: str = "train"
+    seed: int = 0
+    resume: str | None = None
+    stages: list[str] = field(default_factory=lambda: ["train"])
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    conv: Conv = field(default_factory=Conv)
+    precision: Precision = field(default_factory=Precision)
+    loss: Loss = field(default_factory=Loss)
+    optim: Optim = field(default_factory=Optim)
+    trainer: Trainer = field(default_factory=Trainer)
+
+    def __post_init__(self) -> None:
+        for stage in self.stages:
+            _one_of("stages", stage, STAGES)
+        _check(self.stages[:1] == ["train"], "stages must begin with train")
+
+
+@dataclass
+class DataOverrides:
+    """What may differ at evaluation from the data that the checkpoint was trained on; null = as trained."""
+
+    store: str | None = None
+    truth: str | None = None
+    thin_fraction: float | None = None
+    target: str | None = None
+    validation: list[str] | None = None
+    test: list[str] | None = None
+
+
+@dataclass
+class Evaluate:
+    """`denoiseq evaluate`. `out: null` writes beside the checkpoint; `loci` examples are drawn."""
+
+    checkpoint: str | None = None
+    split: str = "validation"
+    out: str | None = None
+    loci: int = 4
+    data: DataOverrides = field(default_factory=DataOverrides)
+    conv: Conv = field(default_factory=Conv)
+    precision: Precision = field(default_factory=Precision)
+    trainer: Trainer = field(default_factory=Trainer)
+
+    def __post_init__(self) -> None:
+        _one_of("split", self.split, SPLITS)
+        _check(0 <= self.loci <= 12, f"loci is {self.loci}, expected 0 to 12")
+
+
+@dataclass
+class Predict:
+    """`denoiseq predict`. `depth` (cuts per Mb, or "trained") thins the input before the model sees it."""
+
+    checkpoint: str | None = None
+    bam: str | None = None
+    store: str | None = None
+    fasta: str | None = None
+    blacklist: str | None = None
+    out: str | None = None
+    name: str | None = None
+    depth: int | float | str | None = None
+    seed: int = 0
+    peak_threshold: float | None = None
+    peak_min_length_bp: int | None = None
+    peak_max_gap_bp: int | None = None
+    tile_bp: int = 50_000
+    batch_size: int = 4
+    workers: int = 0
+    conv: Conv = field(default_factory=Conv)
+    precision: Precision = field(default_factory=Precision)
+    trainer: Trainer = field(default_factory=Trainer)
+
+    def __post_init__(self) -> None:
+        numeric = isinstance(self.depth, (int, float)) and not isinstance(self.depth, bool)
+        _check(
+            self.depth is None or self.depth == "trained" or (numeric and self.depth > 0),
+            f'depth is {self.depth!r}, expected null, "trained" or a number of cut sites per Mb',
+        )
+        _check(
+            self.peak_threshold is None or 0 < self.peak_threshold < 1,
+            f"peak_threshold is {self.peak_threshold}, expected a probability between 0 and 1",
+        )
+        for name in ("tile_bp", "batch_size"):
+            value = getattr(self, name)
+            _check(value >= 1, f"{name} is {value}, expected 1 or more")
+
+
+COMMANDS: dict[str, type] = {
+    "prepare": Prepare,
+    "train": Train,
+    "evaluate": Evaluate,
+    "predict": Predict,
+}
+
+
+def keys(schema: type, prefix: str = "") -> list[str]:
+    """Every dotted key that `schema` accepts, groups included."""
+    hints = get_type_hints(schema)
+    names = []
+    for item in fields(schema):
+        names.append(prefix + item.name)
+        if is_dataclass(hints[item.name]):
+            names += keys(hints[item.name], f"{prefix}{item.name}.")
+    return names
+
+
+def unknown_key(key: str, schema: type) -> str:
+    """The sentence for a key that `schema` does not have, with the nearest one that it has."""
+    near = difflib.get_close_matches(key, keys(schema), n=1, cutoff=0.5)
+    return f"unknown config key '{key}'" + (f": did you mean '{near[0]}'?" if near else "")
+
+
+def parse(schema: type[Schema], values: DictConfig | dict[str, Any]) -> Schema:
+    """Check `values` against `schema` and return its dataclass; one-sentence ValueError otherwise."""
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), values)
+        return OmegaConf.to_object(merged)
+    except ConfigKeyError as error:
+        raise ValueError(unknown_key(error.full_key or str(error.key), schema)) from error
+    except MissingMandatoryValue as error:
+        key = error.full_key or error.key
+        raise ValueError(f"{key} is required: give {key}=…") from error
+    except ValidationError as error:
+        reason = str(error.msg or error).splitlines()[0]
+        if "not a ListConfig" in reason:
+            reason = f"expected a list, as in '{error.full_key}=[a,b]'"
+        raise ValueError(f"wrong value for {error.full_key}: {reason}") from error
+    except InterpolationResolutionError as error:
+        raise ValueError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    except OmegaConfBaseException as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A schema's dataclass as plain dicts and lists, to be stored in a checkpoint or printed."""
+    return OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
