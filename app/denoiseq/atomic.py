@@ -1,0 +1,81 @@
+"""Writing files so that a final name never holds half a file.
+
+Everything is written beside its final name, flushed to disk and renamed over it. A run that is
+killed leaves at most a file `NAME.tmp-PID.SUFFIX`, never a broken NAME. Owns no file format.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+def _temporary(final: Path) -> Path:
+    # the suffix is kept because some writers choose their format by it
+    return final.with_name(f"{final.name}.tmp-{os.getpid()}{final.suffix}")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def check_writable(final: str | Path) -> None:
+    """Raise OSError with one sentence unless a file can be created at `final`.
+
+    Creates the parent folder. Call it before long work, so that the work is not lost at its end.
+    """
+    final = Path(final)
+    temporary = _temporary(final)
+    try:
+        if final.is_dir():
+            raise IsADirectoryError(21, "it is a folder")
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OSError(f"cannot write {final}: {reason}; choose another output path.") from error
+
+
+@contextmanager
+def atomic_path(final: str | Path) -> Iterator[Path]:
+    """Yield a path beside `final` to write to; it becomes `final` when the block ends well.
+
+    Parameters
+    ----------
+    final : the path that readers will see. Its parent folder is created.
+
+    Yields
+    ------
+    A path in the same folder with the same suffix, where nothing exists yet. The block must
+    create a file there and close it. If the block raises, the file is removed and `final` stays
+    as it was.
+    """
+    final = Path(final)
+    check_writable(final)
+    temporary = _temporary(final)
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(final)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    with suppress(OSError):  # some file systems cannot sync a folder; the rename itself is done
+        _sync(final.parent)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, obj: object) -> None:
+    """Write `obj` as indented JSON, atomically. NaN and infinity are refused (ValueError)."""
+    write_text(path, json.dumps(obj, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,1 @@
+"""What the data is: file formats and pure domain code of ATAC-seq. Imports no torch."""

@@ -1,0 +1,241 @@
+"""Intervals on a genome: BED files, masks, tiles of a chromosome, chromosome folds.
+
+Ground floor: knows no BAM, no store and no model. All coordinates are 0-based, half-open.
+"""
+
+import gzip
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+# Names under which assemblies keep the mitochondrion: excluded by default, so that naming one
+# which a genome lacks is no mistake.
+MITOCHONDRIAL = ("chrM", "chrMT", "MT", "M", "Mito", "chrMito")
+
+Merged = dict[str, np.ndarray]
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_DISPLAY_LINES = (["track"], ["browser"])
+_COLUMN = re.compile(r"[0-9]+", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Bases start <= position < end of a chromosome."""
+
+    chrom: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A window [start, end) that is read, around a core [core_start, core_end) that counts."""
+
+    chrom: str
+    start: int
+    end: int
+    core_start: int
+    core_end: int
+
+
+def read_bed(path: str | Path) -> list[Interval]:
+    """Read the first three columns of a BED or narrowPeak file, plain or gzipped.
+
+    Lines that begin with `#`, `track` or `browser` and empty lines are skipped; so is a first
+    line that names its columns (`chrom start end ...`). A first line that holds data is data.
+
+    Raises
+    ------
+    FileNotFoundError : no such file.
+    ValueError : a malformed line (named by its number), or a file that is not text.
+    """
+    path = Path(path)
+    intervals: list[Interval] = []
+    first = True
+    for number, line in _lines(path):
+        fields = line.split("\t") if "\t" in line else line.split()
+        if not line.strip() or line.startswith("#") or fields[0].split()[0:1] in _DISPLAY_LINES:
+            continue
+        if not (first and _names_columns(fields)):
+            intervals.append(_parse(fields, f"{path}, line {number}"))
+        first = False
+    return intervals
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with path.open("rb") as raw:
+            zipped = raw.read(2) == _GZIP_MAGIC
+        opened = gzip.open if zipped else Path.open
+        with opened(path, "rt", encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, start=1):
+                yield number, line.rstrip("\r\n")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no such BED file: {path}") from None
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} is not a BED file or is damaged ({error}).") from error
+    except OSError as error:
+        raise OSError(f"cannot read {path}: {(error.strerror or str(error)).lower()}.") from error
+
+
+def _names_columns(fields: list[str]) -> bool:
+    if len(fields) < 3:
+        return False
+    return "start" in fields[1].lower() and bool(re.search("end|stop", fields[2].lower()))
+
+
+def _parse(fields: list[str], where: str) -> Interval:
+    if len(fields) < 3:
+        raise ValueError(f"{where}: expected chrom, start and end, got {len(fields)} column(s).")
+    chrom, start, end = fields[0].strip(), fields[1].strip(), fields[2].strip()
+    if not (chrom and _COLUMN.fullmatch(start) and _COLUMN.fullmatch(end)):
+        raise ValueError(
+            f"{where}: expected chrom, start and end as whole numbers, "
+            f"got {fields[0]!r}, {fields[1]!r}, {fields[2]!r}."
+        )
+    if int(end) <= int(start):
+        raise ValueError(f"{where}: end {end} is not above start {start}.")
+    if int(end) >= 2**62:
+        raise ValueError(f"{where}: end {end} is beyond any chromosome.")
+    return Interval(chrom, int(start), int(end))
+
+
+def merge(intervals: Iterable[Interval]) -> Merged:
+    """Sort and merge intervals that overlap or touch.
+
+    Returns
+    -------
+    chrom -> int64 (M, 2) of [start, end), ascending, with at least one base between neighbours.
+    """
+    by_chrom: dict[str, list[tuple[int, int]]] = {}
+    for interval in intervals:
+        by_chrom.setdefault(interval.chrom, []).append((interval.start, interval.end))
+    merged: Merged = {}
+    for chrom, pairs in by_chrom.items():
+        rows = np.array(sorted(pairs), dtype=np.int64)
+        reach = np.maximum.accumulate(rows[:, 1])
+        opens = np.append(True, rows[1:, 0] > reach[:-1])
+        closes = np.append(opens[1:], True)
+        merged[chrom] = np.stack([rows[opens, 0], reach[closes]], axis=1)  # (M, 2)
+    return merged
+
+
+def mask(merged: Merged, chrom: str, start: int, end: int) -> np.ndarray:
+    """Mark the bases of [start, end) that lie inside an interval: bool (end - start,)."""
+    inside = np.zeros(end - start, dtype=bool)
+    rows = merged.get(chrom)
+    if rows is None:
+        return inside
+    first = np.searchsorted(rows[:, 1], start, side="right")
+    last = np.searchsorted(rows[:, 0], end, side="left")
+    for row_start, row_end in rows[first:last]:
+        inside[max(row_start - start, 0) : max(row_end - start, 0)] = True
+    return inside
+
+
+def contains(merged: Merged, chrom: str, positions: np.ndarray) -> np.ndarray:
+    """Mark the positions (M,) that lie inside an interval: bool (M,)."""
+    rows = merged.get(chrom)
+    if rows is None:
+        return np.zeros(len(positions), dtype=bool)
+    # merged rows never touch, so their edges strictly ascend: inside = an odd number passed
+    return np.searchsorted(rows.ravel(), positions, side="right") % 2 == 1
+
+
+def covered_bp(merged: Merged, chrom: str, size: int) -> int:
+    """Count the bases of a chromosome of `size` bp that lie inside an interval."""
+    rows = merged.get(chrom)
+    return 0 if rows is None else int(np.diff(np.clip(rows, 0, size), axis=1).sum())
+
+
+def tile_chromosome(
+    chrom: str, size: int, core_bp: int, pad_bp: int, offset: int = 0
+) -> list[Tile]:
+    """Cut a chromosome into tiles whose cores cover every base exactly once.
+
+    Parameters
+    ----------
+    size : length of the chromosome, bp.
+    core_bp, pad_bp : length of a core, and the context to read on each side of it.
+    offset : in [0, core_bp); above 0 the first core is [0, offset), so that training can move
+        the cuts between cores about.
+
+    Returns
+    -------
+    Tiles in order. Each is its core +- pad_bp, shifted where needed to lie inside the chromosome,
+    so all have the length core_bp + 2 * pad_bp and none reaches beyond an end. A chromosome that
+    is no longer than that is one tile, all core.
+    """
+    if size < 1 or core_bp < 1 or pad_bp < 0 or not 0 <= offset < core_bp:
+        raise ValueError(
+            f"cannot tile {chrom} of {size} bp by core_bp={core_bp}, pad_bp={pad_bp}, "
+            f"offset={offset}: need size and core_bp >= 1, pad_bp >= 0, 0 <= offset < core_bp."
+        )
+    length = core_bp + 2 * pad_bp
+    if size <= length:
+        return [Tile(chrom, 0, size, 0, size)]
+    edges = [0, *range(offset or core_bp, size, core_bp), size]
+    tiles = []
+    for core_start, core_end in pairwise(edges):
+        start = min(max(core_start - pad_bp, 0), size - length)
+        tiles.append(Tile(chrom, start, start + length, core_start, core_end))
+    return tiles
+
+
+def select_chromosomes(
+    chroms: Iterable[str], include: Collection[str] | None, exclude: Collection[str]
+) -> list[str]:
+    """Keep the chromosomes in `include` (None: all) that are not in `exclude`, in their order.
+
+    Raises ValueError for a name that the genome lacks (the usual names of the mitochondrion may
+    always be excluded), and when nothing is left.
+    """
+    names = list(chroms)
+    unknown = [c for c in include or () if c not in names]
+    unknown += [c for c in exclude if c not in names and c not in MITOCHONDRIAL]
+    if unknown:
+        raise ValueError(f"{_list(unknown)} is not in the genome, which has {_list(names)}.")
+    kept = [c for c in names if (include is None or c in include) and c not in exclude]
+    if not kept:
+        raise ValueError(f"no chromosome is left of {_list(names)} after include and exclude.")
+    return kept
+
+
+def split_chromosomes(
+    chroms: Iterable[str],
+    validation: Collection[str],
+    test: Collection[str],
+    exclude: Collection[str],
+) -> tuple[list[str], list[str], list[str]]:
+    """Divide the chromosomes into (train, validation, test); each keeps the order of `chroms`.
+
+    Training gets what the others leave. `test` may be empty. Raises ValueError for a name that
+    the genome lacks, for one that is named twice, and when training or validation is empty.
+    """
+    names = select_chromosomes(chroms, None, ())
+    unknown = [c for c in (*validation, *test) if c not in names]
+    if unknown:
+        raise ValueError(
+            f"held-out {_list(unknown)} is not in the genome, which has {_list(names)}."
+        )
+    usable = select_chromosomes(names, None, exclude)
+    twice = sorted(set(validation) & set(test) | (set(validation) | set(test)) & set(exclude))
+    if twice:
+        raise ValueError(f"{_list(twice)} is in two of validation, test and exclude.")
+    train = [c for c in usable if c not in validation and c not in test]
+    for part, members in (("training", train), ("validation", list(validation))):
+        if not members:
+            raise ValueError(f"no chromosome is left for {part}: the genome has {_list(names)}.")
+    in_order = [[c for c in names if c in part] for part in (validation, test)]
+    return train, in_order[0], in_order[1]
+
+
+def _list(names: Collection[str], most: int = 8) -> str:
+    shown = list(names)[:most]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
