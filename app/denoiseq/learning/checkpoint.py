@@ -1,0 +1,53 @@
+"""Checkpoints: one file with the weights, the optimizer, and all that predict must know.
+
+Only tensors and plain containers go in, so files load with `weights_only=True` and run no code.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from denoiseq.atomic import atomic_path
+
+FORMAT = "denoiseq-checkpoint"
+VERSION = 1
+
+
+def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
+    """Write `payload` (tensors and plain containers) under its final name in one step.
+
+    `format` and `version` are added. Keys: state_dict, optimizer, epoch, step, best, history,
+    config, preprocessing, fingerprint, trained_cuts_per_mb, peak_threshold, gaussian_sigma_bp,
+    thresholds, scale, versions, seed; loop.py writes them, build.py and predict read them.
+    """
+    with atomic_path(Path(path)) as temporary:
+        torch.save({"format": FORMAT, "version": VERSION, **payload}, temporary)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        One sentence: the file is missing, is not a checkpoint, or is of another version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Checkpoint {path} does not exist: give the path of a best.pt or last.pt of a training."
+        )
+    try:
+        payload = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is not a denoiseq checkpoint, or is damaged.") from error
+    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a denoiseq checkpoint: train.py writes them as best.pt.")
+    if payload.get("version") != VERSION:
+        raise ValueError(
+            f"{path} is a checkpoint of version {payload.get('version')}, this program reads "
+            f"version {VERSION}: use the program that wrote it."
+        )
+    return payload

@@ -1,0 +1,116 @@
+"""Networks from a noisy coverage track to a denoised one and to peak logits.
+
+Pure architecture: no losses, no thresholds, no data. Published sizes follow AtacWorks
+(Lal et al., Nat. Commun. 12:1507, 2021).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from denoiseq.learning.layers import ResBlock, SameConv1d
+
+TRANSFORMS = ("none", "log1p")
+# expm1 of anything larger is no coverage: exp(16) is 8.9 million cuts over one base.
+LOG1P_LIMIT = 16.0
+
+
+class Prediction(NamedTuple):
+    """What every model returns, float32 whatever the autocast.
+
+    coverage (N, L) : denoised coverage, >= 0, in the units of the input track.
+    peak_logits (N, L) : log-odds that a base lies in a peak.
+    """
+
+    coverage: Tensor
+    peak_logits: Tensor
+
+
+class DenoisingResNet(nn.Module):
+    """The AtacWorks residual network: a regression trunk, then a peak trunk on its output.
+
+    219,706 parameters at the defaults. With one input channel the first block of each trunk has a
+    1x1 skip convolution.
+
+    Parameters
+    ----------
+    channels, kernel_size, dilation, blocks : int
+        Regression trunk; its convolutions carry no bias.
+    peak_blocks, peak_kernel_size, peak_dilation : int
+        Peak trunk, `channels` wide, with bias.
+    batch_norm : bool
+    activation : {"relu", "prelu"}
+    conv : {"dilconv", "torch"}
+    input_transform : {"none", "log1p"}
+        log1p compresses the input first; the regression head then lives on the log scale, which
+        the peak trunk reads, and `Prediction.coverage` is brought back by expm1.
+    """
+
+    def __init__(
+        self,
+        channels: int = 15,
+        kernel_size: int = 51,
+        dilation: int = 8,
+        blocks: int = 5,
+        peak_blocks: int = 2,
+        peak_kernel_size: int = 51,
+        peak_dilation: int = 8,
+        batch_norm: bool = False,
+        activation: str = "relu",
+        conv: str = "dilconv",
+        input_transform: str = "none",
+    ):
+        super().__init__()
+        if input_transform not in TRANSFORMS:
+            raise ValueError(f"input_transform={input_transform!r} is unknown: choose none or log1p.")
+        self.conv = conv
+        self.input_transform = input_transform
+        common = {"batch_norm": batch_norm, "activation": activation, "conv": conv}
+        trunk = {**common, "dilation": dilation, "bias": False}
+        self.res_blocks = _trunk(blocks, channels, kernel_size, trunk)
+        self.regressor = SameConv1d(channels, 1, 1, bias=False, activation="relu", conv=conv)
+        trunk = {**common, "dilation": peak_dilation, "bias": True}
+        self.res_blocks_class = _trunk(peak_blocks, channels, peak_kernel_size, trunk)
+        self.classifier = SameConv1d(channels, 1, 1, bias=True, activation=None, conv=conv)
+        # The trunk ends in ReLU: weights of one sign keep the regression's own ReLU from being
+        # born dead, which would silence every gradient, as the peak trunk reads its output.
+        with torch.no_grad():
+            self.regressor.conv_layer.weight.abs_()
+
+    def forward(self, x: Tensor) -> Prediction:
+        """x (N, 1, L) coverage -> Prediction of (N, L) tracks."""
+        h = torch.log1p(x) if self.input_transform == "log1p" else x
+        for block in self.res_blocks:
+            h = block(h)
+        with torch.autocast(x.device.type, enabled=False):
+            track = self.regressor(h.float())  # (N, 1, L)
+        h = track
+        for block in self.res_blocks_class:
+            h = block(h)
+        with torch.autocast(x.device.type, enabled=False):
+            logits = self.classifier(h.float())  # (N, 1, L)
+        if self.input_transform == "log1p":
+            track = torch.expm1(track.clamp(max=LOG1P_LIMIT))
+        return Prediction(track.squeeze(1), logits.squeeze(1))
+
+    def receptive_field_bp(self) -> int:
+        """Input bases that one base of the peak head depends on (8,401 at the defaults)."""
+        return 1 + sum(sum(layer.padding) for layer in self._convolutions())
+
+    def context_bp(self) -> int:
+        """Bases needed on each side of a base for the answer that the whole chromosome gives."""
+        return sum(max(layer.padding) for layer in self._convolutions())
+
+    def _convolutions(self) -> list[SameConv1d]:
+        """The longest chain of convolutions from input to peak logits (skips are shorter)."""
+        blocks = [*self.res_blocks, *self.res_blocks_class]
+        return [conv for b in blocks for conv in (b.conv_act1, b.conv_act2, b.conv_act3)]
+
+
+def _trunk(blocks: int, channels: int, kernel_size: int, layer: dict) -> nn.ModuleList:
+    """`blocks` residual blocks, the first from 1 channel."""
+    widths = [1] + [channels] * blocks
+    return nn.ModuleList(
+        ResBlock(c, k, kernel_size, **layer) for c, k in zip(widths[:-1], widths[1:], strict=True)
+    )
