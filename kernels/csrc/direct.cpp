@@ -1,0 +1,293 @@
+// Direct dilated convolution, the batch-reduce-GEMM blocking of arXiv 2104.08002 in vector types.
+//
+//   for each block of q_block outputs                 (the driver's parallel loop)
+//     for each block of c_block channels
+//       pack x into rows: zero padding, ReLU mask and alignment settled once
+//       for each tile of KR filters                   its packed weights stay in L1
+//         for each tile of VR vectors of outputs      KR*VR accumulators stay in registers
+//           for each channel, tap: acc[k][v] += w[k] * x[v]
+//
+// Register budget (16 registers): KR*VR accumulators, VR inputs or KR weights, 1 other. Tiles:
+// 6x2, 5x2, 4x3, 3x4, 2x6, 1x8: enough independent sums to hide an FMA latency of 4 cycles at two a
+// cycle, and at most 9 loads for 8 FMAs, 7 for 10 at K = 15.
+// Cache budget: a packed block of x takes at most half of L2; one filter tile's weights
+// (KR*C*S floats) stream from L1 or L2 at 4 bytes a cycle.
+//
+// Backward-weight sums over the width: a tile of KR filters x JR columns, a column being one
+// (channel, tap) pair, so that a tile may straddle channels and dw needs no re-layout:
+//   acc[k][j] += g[k][q] * x[c(j)][q + s(j)*d], lanes summed once per block.
+#include "kernels.h"
+#include "vec.h"
+
+namespace dilconv {
+namespace DILCONV_ISA {
+namespace {
+
+constexpr int kFiltersMost = 6;
+constexpr int vectors_of(int filters) {
+  return filters == 1 ? 8 : filters == 2 ? 6 : filters == 3 ? 4 : filters == 4 ? 3 : 2;
+}
+constexpr int64_t kOutputUnit = 24 * kLanes;  // 24 = lcm of every tile's number of vectors
+
+// The longer of the two reduction loops is the inner one.
+bool taps_inside(int64_t channels, int64_t taps) { return taps >= channels || taps >= 8; }
+
+// ---------------------------------------------------------------------------------- packing
+
+// out[i] = x[at + i] (masked) for i in [0, count), 0 outside [0, width).
+void copy_padded(const float* x, const float* relu_of, int64_t width, int64_t at, int64_t count,
+                 float* out) {
+  int64_t first = at < 0 ? -at : 0;
+  int64_t last = width - at < count ? width - at : count;
+  if (first > count) first = count;
+  if (last < first) last = first;
+  for (int64_t i = 0; i < first; ++i) out[i] = 0;
+  int64_t i = first;
+  if (relu_of) {
+    for (; i + kLanes <= last; i += kLanes)
+      store(out + i, relu_mask(load(x + at + i), load(relu_of + at + i)));
+    for (; i < last; ++i) out[i] = relu_mask(x[at + i], relu_of[at + i]);
+  } else {
+    for (; i + kLanes <= last; i += kLanes) store(out + i, load(x + at + i));
+    for (; i < last; ++i) out[i] = x[at + i];
+  }
+  for (i = last; i < count; ++i) out[i] = 0;
+}
+
+// Channels [c0, c1) of what the taps of outputs [q0, q0 + q_block) read.
+void pack_rows(const Taps& taps, const Blocking& b, Rows x, Rows relu_of, int64_t c0, int64_t c1,
+               int64_t q0, float* out) {
+  const bool overlapped = b.tap_stride == taps.d;
+  const int64_t pieces = overlapped ? 1 : taps.S;
+  const int64_t count = overlapped ? (taps.S - 1) * taps.d + b.q_block : b.q_block;
+  for (int64_t c = c0; c < c1; ++c, out += b.row) {
+    const float* mask = relu_of.data ? relu_of.data + c * relu_of.stride : nullptr;
+    for (int64_t piece = 0; piece < pieces; ++piece)
+      copy_padded(x.data + c * x.stride, mask, taps.W, q0 - taps.pad_left + piece * taps.d, count,
+                  out + piece * b.tap_stride);
+  }
+}
+
+void pack_weights(const ConvBlock& p, const WeightView& w, float* packed) {
+  const Split channel_blocks(p.C, p.blocking.c_block);
+  const Split tiles(p.K, kFiltersMost);
+  for (int64_t cb = 0; cb < channel_blocks.parts; ++cb) {
+    const int64_t c0 = channel_blocks.begin(cb), channels = channel_blocks.begin(cb + 1) - c0;
+    const bool inside = taps_inside(channels, p.taps.S);
+    const int64_t outer = inside ? channels : p.taps.S, inner = inside ? p.taps.S : channels;
+    const int64_t outer_stride = inside ? w.c_stride : w.s_stride;
+    const int64_t inner_stride = inside ? w.s_stride : w.c_stride;
+    for (int64_t tile = 0; tile < tiles.parts; ++tile)
+      for (int64_t o = 0; o < outer; ++o)
+        for (int64_t i = 0; i < inner; ++i)
+          for (int64_t k = tiles.begin(tile); k < tiles.begin(tile + 1); ++k)
+            *packed++ = w.data[k * w.k_stride + c0 * w.c_stride + o * outer_stride +
+                               i * inner_stride];
+  }
+}
+
+// ---------------------------------------------------------------------------------- forward
+
+// The reduction of one tile: `outer` x `inner` steps through the packed rows.
+struct Reduction {
+  int64_t outer, inner, outer_stride, inner_stride;
+};
+
+template <int KR, int VR>
+DILCONV_INLINE void multiply(const Reduction& r, const float* x, const float* w,
+                             Vec (&acc)[KR][VR]) {
+  for (int64_t o = 0; o < r.outer; ++o, x += r.outer_stride) {
+    const float* at = x;
+    for (int64_t i = 0; i < r.inner; ++i, at += r.inner_stride, w += KR) {
+      if constexpr (VR <= KR) {
+        Vec in[VR];
+        for (int v = 0; v < VR; ++v) in[v] = load(at + v * kLanes);
+        for (int k = 0; k < KR; ++k)
+          for (int v = 0; v < VR; ++v) acc[k][v] += w[k] * in[v];
+      } else {
+        Vec weight[KR];
+        for (int k = 0; k < KR; ++k) weight[k] = splat(w[k]);
+        for (int v = 0; v < VR; ++v) {
+          const Vec in = load(at + v * kLanes);
+          for (int k = 0; k < KR; ++k) acc[k][v] += weight[k] * in;
+        }
+      }
+    }
+  }
+}
+
+struct Epilogue {
+  bool add_to_y, finish, relu;  // finish: the last channel block, so bias, residual, activation
+  const float* bias;            // of the tile's first filter
+};
+
+// y[k][0 .. columns) = acc, in whole vectors, then the ragged end element by element.
+template <int KR, int VR>
+DILCONV_INLINE void write_tile(const ConvBlock& p, const Epilogue& e, int64_t k0, int64_t q,
+                               int64_t columns, const Vec (&acc)[KR][VR]) {
+  for (int k = 0; k < KR; ++k) {
+    float* y = p.y + (k0 + k) * p.y_stride + q;
+    const float* residual =
+        e.finish && p.residual.data ? p.residual.data + (k0 + k) * p.residual.stride + q : nullptr;
+    const float bias = e.finish && e.bias ? e.bias[k] : 0;
+    for (int v = 0; v < VR; ++v) {
+      const int64_t at = v * kLanes;
+      if (at + kLanes <= columns) {
+        Vec sum = acc[k][v] + bias;
+        if (e.add_to_y) sum += load(y + at);
+        if (residual) sum += load(residual + at);
+        store(y + at, e.finish && e.relu ? relu(sum) : sum);
+        continue;
+      }
+      for (int64_t i = 0; at + i < columns; ++i) {
+        float sum = acc[k][v][i] + bias;
+        if (e.add_to_y) sum += y[at + i];
+        if (residual) sum += residual[at + i];
+        y[at + i] = e.finish && e.relu ? relu(sum) : sum;
+      }
+    }
+  }
+}
+
+template <int KR>
+void filter_tile(const ConvBlock& p, const Reduction& r, const Epilogue& e, int64_t k0,
+                 const float* x, const float* w, int64_t q0, int64_t q1) {
+  constexpr int VR = vectors_of(KR);
+  for (int64_t q = q0; q < q1; q += VR * kLanes) {
+    Vec acc[KR][VR] = {};
+    multiply<KR, VR>(r, x + (q - q0), w, acc);
+    write_tile<KR, VR>(p, e, k0, q, q1 - q, acc);
+  }
+}
+
+using FilterTile = void (*)(const ConvBlock&, const Reduction&, const Epilogue&, int64_t,
+                            const float*, const float*, int64_t, int64_t);
+constexpr FilterTile kFilterTiles[] = {nullptr,        filter_tile<1>, filter_tile<2>,
+                                       filter_tile<3>, filter_tile<4>, filter_tile<5>,
+                                       filter_tile<6>};
+
+// Outputs [q0, q1) of every filter, q1 - q0 <= q_block.
+void forward(const ConvBlock& p, int64_t q0, int64_t q1, float* workspace) {
+  const Split channel_blocks(p.C, p.blocking.c_block);
+  const Split tiles(p.K, kFiltersMost);
+  const float* w = p.packed;
+  for (int64_t cb = 0; cb < channel_blocks.parts; ++cb) {
+    const int64_t c0 = channel_blocks.begin(cb), c1 = channel_blocks.begin(cb + 1);
+    pack_rows(p.taps, p.blocking, p.x, p.relu_of, c0, c1, q0, workspace);
+    const int64_t row = p.blocking.row, tap = p.blocking.tap_stride;
+    const Reduction r = taps_inside(c1 - c0, p.taps.S) ? Reduction{c1 - c0, p.taps.S, row, tap}
+                                                  : Reduction{p.taps.S, c1 - c0, tap, row};
+    for (int64_t tile = 0; tile < tiles.parts; ++tile) {
+      const int64_t k0 = tiles.begin(tile), filters = tiles.begin(tile + 1) - k0;
+      const Epilogue e{cb > 0, cb + 1 == channel_blocks.parts, p.relu,
+                       p.bias ? p.bias + k0 : nullptr};
+      kFilterTiles[filters](p, r, e, k0, workspace, w, q0, q1);
+      w += filters * (c1 - c0) * p.taps.S;
+    }
+  }
+}
+
+// -------------------------------------------------------------------------- backward-weight
+
+constexpr int kWeightFilters = 3;
+constexpr int columns_of(int filters) { return filters == 1 ? 8 : filters == 2 ? 6 : 4; }
+
+struct Columns {
+  const float* x[8];
+};
+
+template <int KR, int JR>
+void weight_tile(const float* g, int64_t g_row, const Columns& columns, int64_t width, float* dw,
+                 int64_t dw_stride) {
+  Vec acc[KR][JR] = {};
+  for (int64_t q = 0; q < width; q += kLanes) {
+    Vec grad[KR];
+    for (int k = 0; k < KR; ++k) grad[k] = load(g + k * g_row + q);
+    for (int j = 0; j < JR; ++j) {
+      const Vec in = load(columns.x[j] + q);
+      for (int k = 0; k < KR; ++k) acc[k][j] += grad[k] * in;
+    }
+  }
+  for (int k = 0; k < KR; ++k)
+    for (int j = 0; j < JR; ++j) dw[k * dw_stride + j] += lane_sum(acc[k][j]);
+}
+
+using WeightTile = void (*)(const float*, int64_t, const Columns&, int64_t, float*, int64_t);
+constexpr WeightTile kWeightTiles[4][9] = {
+    {},
+    {nullptr, weight_tile<1, 1>, weight_tile<1, 2>, weight_tile<1, 3>, weight_tile<1, 4>,
+     weight_tile<1, 5>, weight_tile<1, 6>, weight_tile<1, 7>, weight_tile<1, 8>},
+    {nullptr, weight_tile<2, 1>, weight_tile<2, 2>, weight_tile<2, 3>, weight_tile<2, 4>,
+     weight_tile<2, 5>, weight_tile<2, 6>},
+    {nullptr, weight_tile<3, 1>, weight_tile<3, 2>, weight_tile<3, 3>, weight_tile<3, 4>}};
+
+// g masked into rows of q_block (zero beyond q1), and its sums added to db.
+void pack_gradient(const WeightBlock& p, int64_t q0, int64_t q1, float* out) {
+  const int64_t block = p.blocking.q_block;
+  for (int64_t k = 0; k < p.K; ++k, out += block) {
+    const float* mask = p.relu_of.data ? p.relu_of.data + k * p.relu_of.stride : nullptr;
+    copy_padded(p.g.data + k * p.g.stride, mask, q1, q0, block, out);
+    if (!p.db) continue;
+    Vec sum[4] = {};
+    for (int64_t q = 0; q < block; q += 4 * kLanes)
+      for (int i = 0; i < 4; ++i) sum[i] += load(out + q + i * kLanes);
+    p.db[k] += lane_sum((sum[0] + sum[1]) + (sum[2] + sum[3]));
+  }
+}
+
+// All filters x the columns (channel, tap) of channels [c0, c1).
+void weight_block(const WeightBlock& p, int64_t c0, int64_t c1, const float* x, const float* g,
+                  int64_t width) {
+  const Blocking& b = p.blocking;
+  const int64_t dw_stride = p.C * p.taps.S, total = (c1 - c0) * p.taps.S;
+  const Split tiles(p.K, kWeightFilters);
+  for (int64_t tile = 0; tile < tiles.parts; ++tile) {
+    const int64_t k0 = tiles.begin(tile), filters = tiles.begin(tile + 1) - k0;
+    const Split groups(total, columns_of(filters));
+    for (int64_t group = 0; group < groups.parts; ++group) {
+      const int64_t j0 = groups.begin(group), count = groups.begin(group + 1) - j0;
+      Columns columns;
+      for (int64_t j = 0; j < count; ++j)
+        columns.x[j] = x + (j0 + j) / p.taps.S * b.row + (j0 + j) % p.taps.S * b.tap_stride;
+      kWeightTiles[filters][count](g + k0 * b.q_block, b.q_block, columns, width,
+                                   p.dw + k0 * dw_stride + c0 * p.taps.S + j0, dw_stride);
+    }
+  }
+}
+
+void backward_weight(const WeightBlock& p, int64_t q0, int64_t q1, float* workspace) {
+  float* g = workspace;
+  float* x = workspace + p.K * p.blocking.q_block;
+  pack_gradient(p, q0, q1, g);
+  const int64_t width = (q1 - q0 + kLanes - 1) / kLanes * kLanes;
+  const Split channel_blocks(p.C, p.blocking.c_block);
+  for (int64_t cb = 0; cb < channel_blocks.parts; ++cb) {
+    const int64_t c0 = channel_blocks.begin(cb), c1 = channel_blocks.begin(cb + 1);
+    pack_rows(p.taps, p.blocking, p.x, Rows{}, c0, c1, q0, x);
+    weight_block(p, c0, c1, x, g, width);
+  }
+}
+
+// ----------------------------------------------------------------------------------- peak
+
+// 12 independent chains: enough for any FMA latency x throughput in use.
+double peak(int64_t iterations) {
+  Vec acc[12];
+  for (int i = 0; i < 12; ++i) acc[i] = splat(static_cast<float>(i));
+  volatile float scale = 0.999f, shift = 1e-3f;
+  const Vec a = splat(scale), b = splat(shift);
+  for (int64_t n = 0; n < iterations; ++n) {
+#pragma GCC unroll 12
+    for (int i = 0; i < 12; ++i) acc[i] = acc[i] * a + b;
+  }
+  volatile float sink = 0;
+  for (int i = 0; i < 12; ++i) sink = sink + lane_sum(acc[i]);
+  return 2.0 * 12 * kLanes * static_cast<double>(iterations);
+}
+
+}  // namespace
+
+extern const DirectKernels direct{kLanes, kOutputUnit, pack_weights, forward, backward_weight, peak};
+
+}  // namespace DILCONV_ISA
+}  // namespace dilconv

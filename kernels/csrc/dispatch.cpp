@@ -1,0 +1,76 @@
+// Which instruction sets this build holds and which of them the CPU can run.
+#include "dispatch.h"
+
+#include "dilconv.h"
+
+namespace dilconv {
+namespace {
+
+bool runs_anywhere() { return true; }
+
+#ifdef DILCONV_HAVE_X86
+bool runs_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+#endif
+
+struct Isa {
+  const char* name;
+  const DirectKernels* direct;
+  bool (*supported)();
+};
+
+const Isa kIsas[] = {
+    {"generic", &generic::direct, runs_anywhere},
+#ifdef DILCONV_HAVE_X86
+    {"avx2", &avx2::direct, runs_avx2},
+#endif
+};
+constexpr int32_t kIsaCount = sizeof(kIsas) / sizeof(kIsas[0]);
+
+const Isa* find(int32_t isa) { return isa >= 0 && isa < kIsaCount ? &kIsas[isa] : nullptr; }
+
+}  // namespace
+
+const DirectKernels* direct_kernels(int32_t isa, int32_t* status) {
+  const Isa* found = find(isa);
+  *status = !found               ? DILCONV_UNKNOWN_ISA
+            : !found->supported() ? DILCONV_UNSUPPORTED_ISA
+                                  : DILCONV_OK;
+  return *status == DILCONV_OK ? found->direct : nullptr;
+}
+
+}  // namespace dilconv
+
+using dilconv::find;
+
+#define DILCONV_EXPORT extern "C" __attribute__((visibility("default")))
+
+DILCONV_EXPORT int32_t dilconv_abi_version(void) { return DILCONV_ABI_VERSION; }
+
+DILCONV_EXPORT const char* dilconv_status_text(int32_t status) {
+  switch (status) {
+    case DILCONV_OK: return "ok";
+    case DILCONV_BAD_ARGUMENT: return "a size or stride is outside its range";
+    case DILCONV_NO_MEMORY: return "the workspace could not be allocated";
+    case DILCONV_UNKNOWN_ISA: return "this build has no such instruction set";
+    case DILCONV_UNSUPPORTED_ISA: return "this CPU cannot run that instruction set";
+  }
+  return "unknown status";
+}
+
+DILCONV_EXPORT const char* dilconv_isa_name(int32_t isa) {
+  return find(isa) ? find(isa)->name : nullptr;
+}
+
+DILCONV_EXPORT int32_t dilconv_isa_supported(int32_t isa) {
+  return find(isa) && find(isa)->supported();
+}
+
+DILCONV_EXPORT int32_t dilconv_isa_lanes(int32_t isa) {
+  return find(isa) ? find(isa)->direct->lanes : 0;
+}
+
+DILCONV_EXPORT double dilconv_peak_flops(int32_t isa, int64_t iterations) {
+  int32_t status;
+  const dilconv::DirectKernels* kernels = dilconv::direct_kernels(isa, &status);
+  return kernels ? kernels->peak(iterations) : 0;
+}

@@ -1,0 +1,13 @@
+// The table of instruction sets that this build holds, and what this CPU can run.
+#ifndef DILCONV_DISPATCH_H_
+#define DILCONV_DISPATCH_H_
+
+#include "kernels.h"
+
+namespace dilconv {
+
+// Null, with the reason in *status, if the build lacks the ISA or the CPU cannot run it.
+const DirectKernels* direct_kernels(int32_t isa, int32_t* status);
+
+}  // namespace dilconv
+#endif  // DILCONV_DISPATCH_H_

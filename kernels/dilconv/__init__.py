@@ -1,0 +1,13 @@
+"""dilconv: an efficient, generic 1D dilated convolution layer for PyTorch on CPUs."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from dilconv._native import available_isas
+from dilconv.conv import Conv1d, conv1d
+
+try:
+    __version__ = version("denoiseq")  # one distribution holds both packages
+except PackageNotFoundError:  # run from a source tree that is not installed
+    __version__ = "0+unknown"
+
+__all__ = ["Conv1d", "__version__", "available_isas", "conv1d"]

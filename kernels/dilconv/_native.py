@@ -1,0 +1,203 @@
+"""ctypes binding of libdilconv's plain C ABI: finds, loads and checks the library, and calls it.
+
+Tensors arrive checked (float32, CPU, unit stride along the width); shapes are settled in `ops`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import cache
+from pathlib import Path
+
+import torch  # first: the OpenMP runtime that torch ships is then the one that libdilconv uses
+
+ABI_VERSION = 1
+PASSES = ("forward", "backward_data", "backward_weight")
+
+_int32, _int64, _pointer = ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p
+
+
+class Problem(ctypes.Structure):
+    """`dilconv_problem` of dilconv.h: the sizes of one convolution, strides in elements."""
+
+    _fields_ = (
+        *((name, _int64) for name in ("N", "C", "K", "W", "S", "d", "pad_left", "Q")),
+        ("x_batch", _int64),
+        ("x_channel", _int64),
+        ("relu", _int32),
+        ("threads", _int32),
+    )
+
+
+class _Operand(ctypes.Structure):
+    _fields_ = (("data", _pointer), ("batch", _int64), ("channel", _int64))
+
+
+def _declare(lib: ctypes.CDLL) -> None:
+    problem = ctypes.POINTER(Problem)
+    signatures = {
+        "dilconv_abi_version": (_int32, []),
+        "dilconv_status_text": (ctypes.c_char_p, [_int32]),
+        "dilconv_isa_name": (ctypes.c_char_p, [_int32]),
+        "dilconv_isa_supported": (_int32, [_int32]),
+        "dilconv_isa_lanes": (_int32, [_int32]),
+        "dilconv_forward": (
+            _int32,
+            [_int32, problem, _pointer, _pointer, _pointer, _Operand, _pointer],
+        ),
+        "dilconv_backward_data": (
+            _int32,
+            [_int32, problem, _Operand, _pointer, _pointer, _pointer],
+        ),
+        "dilconv_backward_weight": (
+            _int32,
+            [_int32, problem, _Operand, _pointer, _pointer, _pointer, _pointer],
+        ),
+        "dilconv_workspace_bytes": (_int64, [_int32, problem, _int32]),
+        "dilconv_peak_flops": (ctypes.c_double, [_int32, _int64]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, arguments
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    import dilconv
+
+    folders = [Path(p) for p in dilconv.__path__]
+    path = next((f / "libdilconv.so" for f in folders if (f / "libdilconv.so").exists()), None)
+    if path is None:
+        raise ImportError(
+            f"libdilconv.so was not found in {', '.join(map(str, folders))}: "
+            "build it with `pip install -e .` in the repository"
+        )
+    lib = ctypes.CDLL(str(path))
+    lib.dilconv_abi_version.restype = _int32
+    if lib.dilconv_abi_version() != ABI_VERSION:
+        raise ImportError(
+            f"{path} has ABI version {lib.dilconv_abi_version()}, this code needs {ABI_VERSION}: "
+            "it was built from older sources, run `pip install -e .` again"
+        )
+    _declare(lib)
+    return lib
+
+
+_loaded_in = os.getpid()
+
+
+def _refuse_forked_child() -> None:
+    if os.getpid() != _loaded_in:
+        raise RuntimeError(
+            "dilconv was called in a forked child process, where its OpenMP threads do not exist: "
+            "start the process with the 'spawn' or 'forkserver' method"
+        )
+
+
+@cache
+def built_isas() -> tuple[str, ...]:
+    """Names of the instruction sets in this build, slowest first."""
+    lib, names = _library(), []
+    while (name := lib.dilconv_isa_name(len(names))) is not None:
+        names.append(name.decode())
+    return tuple(names)
+
+
+@cache
+def available_isas() -> tuple[str, ...]:
+    """Names of the instruction sets that this build holds and this CPU runs, slowest first."""
+    lib = _library()
+    return tuple(n for i, n in enumerate(built_isas()) if lib.dilconv_isa_supported(i))
+
+
+def isa_lanes(name: str) -> int:
+    """Floats in a vector of the ISA's kernels."""
+    return _library().dilconv_isa_lanes(built_isas().index(name))
+
+
+def select_isa(name: str | None = None) -> str:
+    """The ISA to run: `name`, else the environment's DILCONV_ISA, else the fastest available.
+
+    Raises
+    ------
+    ValueError
+        If the build or this CPU lacks the ISA asked for.
+    """
+    wanted = name or os.environ.get("DILCONV_ISA")
+    if not wanted:
+        return available_isas()[-1]
+    if wanted not in available_isas():
+        raise ValueError(
+            f"DILCONV_ISA={wanted} cannot run here: this build on this CPU has "
+            f"{', '.join(available_isas())}; unset it or name one of these"
+        )
+    return wanted
+
+
+def _check(status: int) -> None:
+    if status:
+        text = _library().dilconv_status_text(status).decode()
+        raise MemoryError(f"dilconv: {text}") if status == 2 else RuntimeError(f"dilconv: {text}")
+
+
+def _address(t: torch.Tensor | None) -> int | None:
+    return None if t is None else t.data_ptr()
+
+
+def _operand(t: torch.Tensor | None) -> _Operand:
+    return _Operand() if t is None else _Operand(t.data_ptr(), t.stride(0), t.stride(1))
+
+
+def forward(isa, problem, x, w, b, residual, y) -> None:
+    """y (N,K,Q) = act(conv(x, w) + b + residual); b and residual may be None."""
+    _refuse_forked_child()
+    _check(
+        _library().dilconv_forward(
+            built_isas().index(isa),
+            problem,
+            x.data_ptr(),
+            w.data_ptr(),
+            _address(b),
+            _operand(residual),
+            y.data_ptr(),
+        )
+    )
+
+
+def backward_data(isa, problem, g, y, w, dx) -> None:
+    """dx (N,C,W) from g (N,K,Q); y is read only where problem.relu."""
+    _refuse_forked_child()
+    _check(
+        _library().dilconv_backward_data(
+            built_isas().index(isa), problem, _operand(g), _address(y), w.data_ptr(), dx.data_ptr()
+        )
+    )
+
+
+def backward_weight(isa, problem, g, y, x, dw, db) -> None:
+    """dw (K,C,S), and db (K,) unless None, from g (N,K,Q) and x (N,C,W)."""
+    _refuse_forked_child()
+    _check(
+        _library().dilconv_backward_weight(
+            built_isas().index(isa),
+            problem,
+            _operand(g),
+            _address(y),
+            x.data_ptr(),
+            dw.data_ptr(),
+            _address(db),
+        )
+    )
+
+
+def workspace_bytes(isa: str, problem: Problem, pass_name: str) -> int:
+    """Bytes of workspace that one call of the pass allocates and frees again."""
+    return _library().dilconv_workspace_bytes(
+        built_isas().index(isa), problem, PASSES.index(pass_name)
+    )
+
+
+def peak_flops(isa: str, iterations: int) -> float:
+    """Runs `iterations` rounds of multiply-adds on one thread; returns the operations done."""
+    return _library().dilconv_peak_flops(built_isas().index(isa), iterations)

@@ -1,0 +1,193 @@
+"""The public layer: `conv1d` (checked at the door), `Conv1d` (drop-in for `torch.nn.Conv1d`).
+
+What the kernels do not cover (stride, groups, other dtypes and devices) runs in torch with the same
+result, and the reason is logged once.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dilconv import ops
+
+ALGORITHMS = ("auto", "direct")
+_log = logging.getLogger(__name__)
+
+
+@cache
+def _say_once(message: str) -> None:
+    _log.warning(message)
+
+
+def _resolve_padding(padding, S: int, dilation: int) -> tuple[int, int]:
+    """(left, right); "same" puts the odd extra column on the right, as torch does."""
+    if isinstance(padding, str):
+        total = {"same": (S - 1) * dilation, "valid": 0}.get(padding)
+        if total is None:
+            raise ValueError(f"padding must be an int, (left, right), 'same' or 'valid', got {padding!r}")
+        return total // 2, total - total // 2
+    left, right = (padding, padding) if isinstance(padding, int) else padding
+    if left < 0 or right < 0:
+        raise ValueError(f"padding must not be negative, got ({left}, {right})")
+    return left, right
+
+
+def _check(x, w, b, residual, Q: int) -> None:
+    if x.dim() != 3 or w.dim() != 3:
+        raise ValueError(
+            f"conv1d takes x (N, C, W) or (C, W) and w (K, C, S), got {tuple(x.shape)} and "
+            f"{tuple(w.shape)}"
+        )
+    if x.shape[1] != w.shape[1]:
+        raise ValueError(f"x has {x.shape[1]} channels but w expects {w.shape[1]}")
+    if 0 in w.shape:
+        raise ValueError(f"w (K, C, S) must not be empty, got {tuple(w.shape)}")
+    if Q < 1:
+        raise ValueError(
+            f"the output would have {Q} columns: x of width {x.shape[2]} is shorter than the "
+            f"dilated filter ({w.shape[2]} taps); widen x or add padding"
+        )
+    if b is not None and tuple(b.shape) != (w.shape[0],):
+        raise ValueError(f"bias must have shape ({w.shape[0]},), got {tuple(b.shape)}")
+    shape = (x.shape[0], w.shape[0], Q)
+    if residual is not None and tuple(residual.shape) != shape:
+        raise ValueError(f"residual must have the output's shape {shape}, got {tuple(residual.shape)}")
+
+
+def _ineligible(*tensors) -> str | None:
+    """Why the kernels cannot take these tensors, or None."""
+    for t in tensors:
+        if t is not None and (t.device.type != "cpu" or t.dtype != torch.float32):
+            return f"{t.dtype} on {t.device.type} is not a CPU float32 tensor"
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast is on"
+    return None
+
+
+def _torch_conv1d(x, w, b, residual, padding, dilation, activation):
+    y = F.conv1d(F.pad(x, padding), w, b, dilation=dilation)
+    if residual is not None:
+        y = y + residual
+    return F.relu(y) if activation == "relu" else y
+
+
+def conv1d(
+    x: torch.Tensor,
+    w: torch.Tensor,
+    b: torch.Tensor | None = None,
+    *,
+    padding: int | tuple[int, int] | str = 0,
+    dilation: int = 1,
+    activation: str | None = None,
+    residual: torch.Tensor | None = None,
+    algorithm: str = "auto",
+) -> torch.Tensor:
+    """Dilated 1D convolution, fused: ``y = act(conv(x, w) + b + residual)``.
+
+    Parameters
+    ----------
+    x : Tensor (N, C, W) or (C, W)
+        Need not be contiguous.
+    w : Tensor (K, C, S)
+    b : Tensor (K,), optional
+    padding : int, (left, right), "same" or "valid"
+        Zero columns, never materialised. "same" keeps the width; an odd total puts the extra
+        column on the right.
+    dilation : int
+        Distance between taps; 1 is a dense filter.
+    activation : None or "relu"
+    residual : Tensor of the output's shape, optional
+    algorithm : "auto" or "direct"
+
+    Returns
+    -------
+    Tensor (N, K, Q) or (K, Q), Q = W + left + right - (S-1)*dilation
+
+    Raises
+    ------
+    ValueError
+        On shapes that do not fit, an empty output or an unknown option.
+    """
+    if activation not in (None, "relu"):
+        raise ValueError(f"activation must be None or 'relu', got {activation!r}")
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
+    if dilation < 1:
+        raise ValueError(f"dilation must be at least 1, got {dilation}")
+    if x.dim() == 2:
+        y = conv1d(
+            x[None],
+            w,
+            b,
+            padding=padding,
+            dilation=dilation,
+            activation=activation,
+            residual=None if residual is None else residual[None],
+            algorithm=algorithm,
+        )
+        return y[0]
+    left, right = _resolve_padding(padding, w.shape[-1], dilation)
+    _check(x, w, b, residual, ops.output_width(x.shape[-1], w.shape[-1], left, right, dilation))
+    reason = _ineligible(x, w, b, residual)
+    if reason is not None:
+        _say_once(f"dilconv leaves this convolution to torch: {reason}")
+        return _torch_conv1d(x, w, b, residual, (left, right), dilation, activation)
+    return torch.ops.dilconv.forward(
+        x, w, b, residual, left, right, dilation, activation == "relu", algorithm
+    )
+
+
+class Conv1d(nn.Conv1d):
+    """Drop-in for `torch.nn.Conv1d` (same arguments and state_dict) with a fused activation.
+
+    Parameters
+    ----------
+    activation : None or "relu"
+        Applied in the same pass: ``forward(x, residual) = act(conv(x) + bias + residual)``.
+    algorithm : str
+        As in `conv1d`. All other parameters are those of `torch.nn.Conv1d`; strides, groups and
+        padding modes other than zeros run in torch.
+    """
+
+    def __init__(self, *args, activation: str | None = None, algorithm: str = "auto", **kwargs):
+        super().__init__(*args, **kwargs)
+        if activation not in (None, "relu"):
+            raise ValueError(f"activation must be None or 'relu', got {activation!r}")
+        self.activation = activation
+        self.algorithm = algorithm
+
+    def extra_repr(self) -> str:
+        activation = f", activation={self.activation!r}" if self.activation else ""
+        return super().extra_repr() + activation
+
+    def _unsupported(self) -> str | None:
+        if self.stride != (1,):
+            return f"stride {self.stride[0]}"
+        if self.groups != 1:
+            return f"groups {self.groups}"
+        return None if self.padding_mode == "zeros" else f"padding mode {self.padding_mode!r}"
+
+    def forward(self, x: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
+        """x (N, C, W) or (C, W), residual of the output's shape -> (N, K, Q) or (K, Q)."""
+        reason = self._unsupported()
+        if reason is not None:
+            _say_once(f"dilconv leaves this convolution to torch: {reason}")
+            y = super().forward(x)
+            y = y if residual is None else y + residual
+            return F.relu(y) if self.activation == "relu" else y
+        padding = self.padding if isinstance(self.padding, str) else self.padding[0]
+        return conv1d(
+            x,
+            self.weight,
+            self.bias,
+            padding=padding,
+            dilation=self.dilation[0],
+            activation=self.activation,
+            residual=residual,
+            algorithm=self.algorithm,
+        )

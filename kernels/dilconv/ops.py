@@ -1,0 +1,149 @@
+"""The operators `torch.ops.dilconv.forward` and `.backward`: CPU kernels, fake kernels, autograd.
+
+Shapes: x (N,C,W), w (K,C,S), b (K,), residual, y and g (N,K,Q) with
+Q = W + pad_left + pad_right - (S-1)*dilation. Both operators are differentiable, so gradients of
+any order are convolutions again. Arguments are checked in `conv.conv1d`, not here.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from dilconv import _native
+
+_library = torch.library.Library("dilconv", "DEF")
+_library.define(
+    "forward(Tensor x, Tensor w, Tensor? b, Tensor? residual, int pad_left, int pad_right, "
+    "int dilation, bool relu, str algorithm) -> Tensor"
+)
+# needs: dx, dw, db, dresidual; what is not needed comes back empty (an operator cannot return None).
+_library.define(
+    "backward(Tensor g, Tensor x, Tensor w, Tensor? y, int pad_left, int pad_right, int dilation, "
+    "bool[] needs, str algorithm) -> (Tensor, Tensor, Tensor, Tensor)"
+)
+
+
+def output_width(W: int, S: int, pad_left: int, pad_right: int, dilation: int) -> int:
+    """Q, the number of output columns (may be < 1: no output)."""
+    return W + pad_left + pad_right - (S - 1) * dilation
+
+
+def _unit_width(t: torch.Tensor) -> torch.Tensor:
+    """`t` itself where its last dimension has stride 1, else a contiguous copy."""
+    return t if t.stride(-1) == 1 or t.shape[-1] == 1 else t.contiguous()
+
+
+def _problem(x, w, pad_left, dilation, Q, relu) -> _native.Problem:
+    (N, C, W), (K, _, S) = x.shape, w.shape
+    threads = torch.get_num_threads()
+    return _native.Problem(
+        N, C, K, W, S, dilation, pad_left, Q, x.stride(0), x.stride(1), relu, threads
+    )
+
+
+def _forward_cpu(x, w, b, residual, pad_left, pad_right, dilation, relu, algorithm):
+    x, w = _unit_width(x), w.contiguous()
+    Q = output_width(x.shape[2], w.shape[2], pad_left, pad_right, dilation)
+    y = x.new_empty((x.shape[0], w.shape[0], Q))
+    problem = _problem(x, w, pad_left, dilation, Q, relu)
+    b = None if b is None else b.contiguous()
+    residual = None if residual is None else _unit_width(residual)
+    _native.forward(_native.select_isa(), problem, x, w, b, residual, y)
+    return y
+
+
+def _backward_cpu(g, x, w, y, pad_left, pad_right, dilation, needs, algorithm):
+    need_dx, need_dw, need_db, need_dr = needs
+    g, x, w = _unit_width(g), _unit_width(x), w.contiguous()
+    problem = _problem(x, w, pad_left, dilation, g.shape[2], y is not None)
+    isa, empty = _native.select_isa(), x.new_empty
+    dx = empty(x.shape) if need_dx else empty(0)
+    dw = empty(w.shape) if need_dw or need_db else empty(0)
+    db = empty(w.shape[0]) if need_db else empty(0)
+    if need_dx:
+        _native.backward_data(isa, problem, g, y, w, dx)
+    if need_dw or need_db:
+        _native.backward_weight(isa, problem, g, y, x, dw, db if need_db else None)
+    dr = _masked(g, y).clone(memory_format=torch.contiguous_format) if need_dr else empty(0)
+    return dx, dw if need_dw else empty(0), db, dr
+
+
+def _masked(g, y):
+    """The gradient behind the ReLU whose output is y (None: no ReLU)."""
+    return g if y is None else g.masked_fill(y <= 0, 0)
+
+
+_library.impl("forward", _forward_cpu, "CPU")
+_library.impl("backward", _backward_cpu, "CPU")
+
+
+@torch.library.register_fake("dilconv::forward")
+def _forward_fake(x, w, b, residual, pad_left, pad_right, dilation, relu, algorithm):
+    Q = output_width(x.shape[2], w.shape[2], pad_left, pad_right, dilation)
+    return x.new_empty((x.shape[0], w.shape[0], Q))
+
+
+@torch.library.register_fake("dilconv::backward")
+def _backward_fake(g, x, w, y, pad_left, pad_right, dilation, needs, algorithm):
+    need_dx, need_dw, need_db, need_dr = needs
+    return (
+        x.new_empty(x.shape if need_dx else (0,)),
+        x.new_empty(w.shape if need_dw else (0,)),
+        x.new_empty((w.shape[0],) if need_db else (0,)),
+        x.new_empty(g.shape if need_dr else (0,)),
+    )
+
+
+def _forward_context(ctx, inputs, output):
+    x, w, _, _, ctx.pad_left, ctx.pad_right, ctx.dilation, relu, ctx.algorithm = inputs
+    ctx.save_for_backward(x, w, output if relu else None)
+
+
+def _forward_gradients(ctx, g):
+    x, w, y = ctx.saved_tensors
+    needs = list(ctx.needs_input_grad[:4])
+    if y is None:  # without an activation the residual's gradient is g itself
+        needs[3] = False
+    geometry = (ctx.pad_left, ctx.pad_right, ctx.dilation)
+    found = torch.ops.dilconv.backward(g, x, w, y, *geometry, needs, ctx.algorithm)
+    grads = [grad if need else None for grad, need in zip(found, needs, strict=True)]
+    if y is None and ctx.needs_input_grad[3]:
+        grads[3] = g
+    return *grads, None, None, None, None, None
+
+
+def _backward_context(ctx, inputs, output):
+    g, x, w, y, ctx.pad_left, ctx.pad_right, ctx.dilation, ctx.needs, ctx.algorithm = inputs
+    ctx.save_for_backward(g, x, w, y)
+
+
+def _backward_gradients(ctx, ddx, ddw, ddb, ddr):
+    """Double backward: dx, dw, db, dr are linear in g, and dx in w, dw in x."""
+    g, x, w, y = ctx.saved_tensors
+    geometry, algorithm = (ctx.pad_left, ctx.pad_right, ctx.dilation), ctx.algorithm
+    forward, backward = torch.ops.dilconv.forward, torch.ops.dilconv.backward
+    need_dx, need_dw, need_db, need_dr = ctx.needs
+    masked = _masked(g, y)
+    dg = torch.zeros_like(g)
+    grad_x = grad_w = None
+    if need_dx:
+        dg = dg + forward(ddx, w, None, None, *geometry, False, algorithm)
+        only_dw = [False, True, False, False]
+        grad_w = backward(masked, ddx, w, None, *geometry, only_dw, algorithm)[1]
+    if need_dw:
+        dg = dg + forward(x, ddw, None, None, *geometry, False, algorithm)
+        only_dx = [True, False, False, False]
+        grad_x = backward(masked, x, ddw, None, *geometry, only_dx, algorithm)[0]
+    if need_db:
+        dg = dg + ddb[:, None]
+    if need_dr:
+        dg = dg + ddr
+    return _masked(dg, y), grad_x, grad_w, None, None, None, None, None, None
+
+
+torch.library.register_autograd(
+    "dilconv::forward", _forward_gradients, setup_context=_forward_context
+)
+torch.library.register_autograd(
+    "dilconv::backward", _backward_gradients, setup_context=_backward_context
+)

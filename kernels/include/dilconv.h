@@ -1,0 +1,72 @@
+// dilconv: the plain C ABI of the 1D dilated convolution kernels.
+//
+//   y[n,k,q] = act( b[k] + residual[n,k,q] + sum_{c,s} w[k,c,s] * x[n,c, q + s*d - pad_left] )
+//
+// x is zero outside [0, W): padding is virtual, no padded copy is needed. Q is the output width.
+// All tensors are float32 with unit stride along the width; strides are counted in elements.
+// Weights, bias and the outputs y, dx, dw, db are dense. The library owns no memory between calls,
+// never prints, exits or throws: every call returns a status code.
+#ifndef DILCONV_H_
+#define DILCONV_H_
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define DILCONV_ABI_VERSION 1
+
+enum dilconv_status {
+  DILCONV_OK = 0,
+  DILCONV_BAD_ARGUMENT = 1,   // a size or stride outside its range
+  DILCONV_NO_MEMORY = 2,      // the workspace could not be allocated
+  DILCONV_UNKNOWN_ISA = 3,    // no such instruction set in this build
+  DILCONV_UNSUPPORTED_ISA = 4 // this CPU cannot run it
+};
+
+// Sizes of one convolution. Q = W + pad_left + pad_right - (S-1)*d; pad_right follows from Q.
+typedef struct {
+  int64_t N, C, K, W, S, d, pad_left, Q;
+  int64_t x_batch, x_channel;  // strides of x: item to item, channel to channel
+  int32_t relu;                // 1: y = max(y, 0), and the backward passes mask with y > 0
+  int32_t threads;             // at most this many OpenMP threads
+} dilconv_problem;
+
+typedef struct {
+  const float* data;       // null: absent
+  int64_t batch, channel;  // strides
+} dilconv_operand;
+
+int32_t dilconv_abi_version(void);
+const char* dilconv_status_text(int32_t status);
+
+// ISAs by index, slowest first: "generic", then whatever the build holds. Null past the last.
+const char* dilconv_isa_name(int32_t isa);
+int32_t dilconv_isa_supported(int32_t isa);  // 1 if this CPU (and its OS) can run it
+// Floats per vector of the ISA's kernels, 0 for an unknown one.
+int32_t dilconv_isa_lanes(int32_t isa);
+
+// y (N,K,Q) dense.
+int32_t dilconv_forward(int32_t isa, const dilconv_problem* problem, const float* x, const float* w,
+                        const float* bias, dilconv_operand residual, float* y);
+
+// g (N,K,Q) strided; y (N,K,Q) dense, read only when problem->relu. dx (N,C,W) dense.
+int32_t dilconv_backward_data(int32_t isa, const dilconv_problem* problem, dilconv_operand g,
+                              const float* y, const float* w, float* dx);
+
+// dw (K,C,S) and db (K) dense; db may be null.
+int32_t dilconv_backward_weight(int32_t isa, const dilconv_problem* problem, dilconv_operand g,
+                                const float* y, const float* x, float* dw, float* db);
+
+// Workspace in bytes that one call of the pass (0 forward, 1 backward-data, 2 backward-weight) takes.
+int64_t dilconv_workspace_bytes(int32_t isa, const dilconv_problem* problem, int32_t pass);
+
+// Runs `iterations` rounds of independent multiply-adds of the ISA on one thread and returns the
+// number of floating-point operations done: divided by the time taken, the machine's FMA peak.
+double dilconv_peak_flops(int32_t isa, int64_t iterations);
+
+#ifdef __cplusplus
+}
+#endif
+#endif  // DILCONV_H_
