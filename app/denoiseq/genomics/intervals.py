@@ -139,10 +139,10 @@ def mask(merged: Merged, chrom: str, start: int, end: int) -> np.ndarray:
 
 
 def contains(merged: Merged, chrom: str, positions: np.ndarray) -> np.ndarray:
-    """Mark the positions (M,) that lie inside an interval: bool (M,)."""
+    """Mark the positions (any shape) that lie inside an interval: bool, the same shape."""
     rows = merged.get(chrom)
     if rows is None:
-        return np.zeros(len(positions), dtype=bool)
+        return np.zeros(np.shape(positions), dtype=bool)
     # merged rows never touch, so their edges strictly ascend: inside = an odd number passed
     return np.searchsorted(rows.ravel(), positions, side="right") % 2 == 1
 

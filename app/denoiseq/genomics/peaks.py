@@ -1,0 +1,214 @@
+"""Peaks: Poisson labels of a coverage track, peaks called from a streamed track, narrowPeak.
+
+A run is a stretch of bases at or above a threshold; runs at most `max_gap_bp` apart join, and
+what is then at least `min_length_bp` long is a peak (the rule of MACS `bdgpeakcall`).
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from denoiseq.atomic import write_text
+from denoiseq.genomics.coverage import window_coverage
+from denoiseq.genomics.intervals import mask
+from denoiseq.genomics.store import CutStore
+
+_CHUNK_BP = 1 << 20
+
+
+@dataclass(frozen=True)
+class Peak:
+    """A called peak: [start, end), 0-based; `summit` is a position on the chromosome.
+
+    score : 0 to 1000, for display. signal : height at the summit. The two -log10 values are -1
+    where there is none, as the format says.
+    """
+
+    chrom: str
+    start: int
+    end: int
+    name: str
+    score: float
+    signal: float
+    neglog10_p: float = -1.0
+    neglog10_q: float = -1.0
+    summit: int | None = None
+
+
+def poisson_threshold(mean: float, neglog10_p: float = 3.0) -> int:
+    """Least coverage k >= 1 whose Poisson p-value P(X > k) is at most 10^-neglog10_p.
+
+    P(X > k), not P(X >= k), is the p-value of MACS `bdgcmp -m ppois`. Summed as logarithms, so
+    that it holds far below the least float. A mean of 0 gives 1: any coverage is surprising.
+    """
+    if mean < 0 or not math.isfinite(mean):
+        raise ValueError(f"a mean coverage is finite and not negative, got {mean}.")
+    if mean == 0:
+        return 1
+    low, high = 0, 1
+    while _neglog10_upper(high, mean) < neglog10_p:
+        low, high = high, 2 * high
+    while high - low > 1:  # P(X > low) is too large (or low is 0), P(X > high) is small enough
+        middle = (low + high) // 2
+        if _neglog10_upper(middle, mean) < neglog10_p:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _neglog10_upper(k: int, mean: float) -> float:
+    """-log10 P(X > k) for X ~ Poisson(mean)."""
+    log_first = (k + 1) * math.log(mean) - mean - math.lgamma(k + 2)  # log P(X = k + 1)
+    terms = max(0, math.ceil(mean) - k) + math.ceil(12 * math.sqrt(mean + k + 1)) + 60
+    steps = np.log(mean) - np.log(np.arange(k + 2, k + 2 + terms))
+    logs = np.concatenate([[0.0], np.cumsum(steps)])
+    top = logs.max()
+    return -(log_first + top + math.log(np.exp(logs - top).sum())) / math.log(10)
+
+
+def poisson_peaks(
+    store: CutStore, half_window_bp: int, neglog10_p: float, min_length_bp: int, max_gap_bp: int
+) -> dict[str, np.ndarray]:
+    """Peaks of the full coverage against each chromosome's own mean outside the blacklist.
+
+    Bases in the blacklist count as coverage 0. Returns chrom -> int64 (M, 2) for every chromosome
+    of the store; the track is streamed, so memory does not grow with the chromosome.
+    """
+    peaks = {}
+    for chrom in store.chroms:
+        total = sum(float(track.sum()) for _, track in _tracks(store, chrom, half_window_bp))
+        unmasked_bp = store.unmasked_bp(chrom)
+        threshold = poisson_threshold(total / unmasked_bp if unmasked_bp else 0.0, neglog10_p)
+        caller = PeakCaller(chrom, threshold, min_length_bp, max_gap_bp)
+        for start, track in _tracks(store, chrom, half_window_bp):
+            caller.add(start, track)
+        rows = [(peak.start, peak.end) for peak in caller.finish()]
+        peaks[chrom] = np.array(rows, dtype=np.int64).reshape(-1, 2)
+    return peaks
+
+
+def _tracks(
+    store: CutStore, chrom: str, half_window_bp: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    size = store.chroms[chrom]
+    for start in range(0, size, _CHUNK_BP):
+        end = min(start + _CHUNK_BP, size)
+        track = window_coverage(store, chrom, start, end, half_window_bp)
+        track[mask(store.blacklist, chrom, start, end)] = 0
+        yield start, track
+
+
+def runs_above(
+    track: np.ndarray, threshold: float, min_length_bp: int, max_gap_bp: int
+) -> np.ndarray:
+    """Peaks of one whole track (W,): int64 (M, 2) of [start, end), by the rule of this module."""
+    runs = _runs(np.asarray(track) >= threshold)
+    if len(runs) == 0:
+        return runs
+    opens = np.append(True, runs[1:, 0] - runs[:-1, 1] > max_gap_bp)
+    closes = np.append(opens[1:], True)
+    joined = np.stack([runs[opens, 0], runs[closes, 1]], axis=1)  # (M, 2)
+    return joined[joined[:, 1] - joined[:, 0] >= min_length_bp]
+
+
+def _runs(above: np.ndarray) -> np.ndarray:
+    """Stretches of True in (W,): int64 (M, 2)."""
+    edges = np.flatnonzero(np.diff(above, prepend=False, append=False))
+    return edges.reshape(-1, 2).astype(np.int64)
+
+
+@dataclass
+class _Open:
+    """The peak that a later chunk may still lengthen."""
+
+    start: int
+    end: int
+    score: float
+    signal: float
+    summit: int
+
+
+class PeakCaller:
+    """Calls peaks of one chromosome from consecutive chunks; no chunk's edge cuts a peak.
+
+    Parameters
+    ----------
+    threshold : least score of a base in a peak.
+    min_length_bp, max_gap_bp : see the module.
+
+    Memory holds one chunk, and the peaks so far.
+    """
+
+    def __init__(
+        self, chrom: str, threshold: float, min_length_bp: int, max_gap_bp: int
+    ) -> None:
+        self._chrom, self._threshold = chrom, threshold
+        self._min_length_bp, self._max_gap_bp = min_length_bp, max_gap_bp
+        self._next: int | None = None
+        self._open: _Open | None = None
+        self._peaks: list[Peak] = []
+
+    def add(self, start: int, score: np.ndarray, signal: np.ndarray | None = None) -> None:
+        """Take the bases from `start` on, which must follow the last chunk.
+
+        Parameters
+        ----------
+        score : (n,), compared with the threshold; a probability becomes the peak's score.
+        signal : (n,), the track whose highest called base is the summit; absent: the score.
+        """
+        if self._next is not None and start != self._next:
+            raise ValueError(f"{self._chrom}: a chunk at {self._next} was due, got {start}.")
+        self._next = start + len(score)
+        signal = score if signal is None else signal
+        for first, last in _runs(np.asarray(score) >= self._threshold).tolist():
+            summit = first + int(np.argmax(signal[first:last]))
+            top = float(np.max(score[first:last]))
+            self._extend(
+                _Open(start + first, start + last, top, float(signal[summit]), start + summit)
+            )
+
+    def finish(self) -> list[Peak]:
+        """All peaks of the chromosome, in order; call it after the last chunk."""
+        self._close()
+        return self._peaks
+
+    def _extend(self, run: _Open) -> None:
+        peak = self._open
+        if peak is None or run.start - peak.end > self._max_gap_bp:
+            self._close()
+            self._open = run
+            return
+        peak.end = run.end
+        peak.score = max(peak.score, run.score)
+        if run.signal > peak.signal:
+            peak.signal, peak.summit = run.signal, run.summit
+
+    def _close(self) -> None:
+        peak, self._open = self._open, None
+        if peak is None or peak.end - peak.start < self._min_length_bp:
+            return
+        name = f"{self._chrom}_peak_{len(self._peaks) + 1}"
+        score = min(1000.0, max(0.0, 1000 * peak.score))
+        self._peaks.append(
+            Peak(self._chrom, peak.start, peak.end, name, score, peak.signal, summit=peak.summit)
+        )
+
+
+def write_narrowpeak(path: str | Path, peaks: Iterable[Peak]) -> None:
+    """Write peaks as narrowPeak (BED6+4) without a header, in the order given, atomically.
+
+    The score is a whole number of at most 1000; the summit is relative to the start, -1: none.
+    """
+    write_text(path, "".join(map(_line, peaks)))
+
+
+def _line(peak: Peak) -> str:
+    score = round(min(max(peak.score, 0.0), 1000.0))
+    summit = -1 if peak.summit is None else peak.summit - peak.start
+    numbers = (f"{value:.6g}" for value in (peak.signal, peak.neglog10_p, peak.neglog10_q))
+    fields = (peak.chrom, peak.start, peak.end, peak.name, score, ".", *numbers, summit)
+    return "\t".join(map(str, fields)) + "\n"

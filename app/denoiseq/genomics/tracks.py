@@ -1,0 +1,127 @@
+"""bigWig tracks: written in a stream, rounded, equal neighbours merged; read back by window.
+
+Rounding and merging is what makes a genome-wide track small and quick to write.
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pyBigWig
+
+from denoiseq.atomic import atomic_path
+
+_ENTRIES = 1 << 16
+
+
+class BigWigWriter:
+    """Writes one bigWig; a context manager. The file appears whole when the block ends well.
+
+    Parameters
+    ----------
+    path : the final name.
+    chroms : chrom -> bp, in the order in which they will be added.
+    decimals : values are rounded to so many places.
+
+    Raises OSError when `path` cannot be written.
+    """
+
+    def __init__(self, path: str | Path, chroms: Mapping[str, int], decimals: int = 1) -> None:
+        self._path, self._chroms, self._decimals = Path(path), dict(chroms), decimals
+        self._order = {chrom: i for i, chrom in enumerate(self._chroms)}
+        self._at = ("", 0)
+        self._held: tuple[int, int, float] | None = None  # the last run: the next may lengthen it
+
+    def __enter__(self) -> "BigWigWriter":
+        with ExitStack() as stack:
+            temporary = stack.enter_context(atomic_path(self._path))
+            self._file = pyBigWig.open(str(temporary), "w")
+            stack.callback(self._file.close)
+            self._file.addHeader(list(self._chroms.items()))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> bool | None:
+        if error[0] is None:
+            self._release()
+        return self._stack.__exit__(*error)
+
+    def add(self, chrom: str, start: int, values: np.ndarray) -> None:
+        """Add finite values (n,) of the bases from `start` on.
+
+        Chromosomes come in the header's order and bases in ascending order; what is never added
+        is no data.
+        """
+        self._check(chrom, start, len(values))
+        if len(values) == 0:
+            return
+        rounded = np.round(np.asarray(values, dtype=np.float64), self._decimals)
+        if not np.isfinite(rounded).all():
+            raise ValueError(f"{chrom}, from {start} on: a value is not finite.")
+        rounded = rounded.astype(np.float32)
+        first = np.flatnonzero(np.append(True, rounded[1:] != rounded[:-1]))
+        bounds = np.append(first, len(rounded)) + start
+        self._add_runs(chrom, bounds[:-1], bounds[1:], rounded[first])
+        self._at = (chrom, start + len(values))
+
+    def _check(self, chrom: str, start: int, n: int) -> None:
+        if chrom not in self._order:
+            raise ValueError(f"{self._path}: {chrom} is not among its chromosomes.")
+        last, end = self._at
+        behind = last and self._order[chrom] < self._order[last]
+        if behind or (chrom == last and start < end):
+            raise ValueError(f"{self._path}: {chrom}:{start} comes after {last}:{end}.")
+        if start < 0 or start + n > self._chroms[chrom]:
+            raise ValueError(f"{self._path}: {chrom}:{start}-{start + n} is not on the chromosome.")
+
+    def _add_runs(
+        self, chrom: str, starts: np.ndarray, ends: np.ndarray, values: np.ndarray
+    ) -> None:
+        if self._held is not None:
+            held_start, held_end, held_value = self._held
+            adjoins = self._at[0] == chrom and held_end == starts[0] and held_value == values[0]
+            if adjoins:
+                starts = np.append(held_start, starts[1:])
+            else:
+                self._release()
+        for at in range(0, len(starts) - 1, _ENTRIES):
+            part = slice(at, min(at + _ENTRIES, len(starts) - 1))
+            self._write(chrom, starts[part], ends[part], values[part])
+        self._held = int(starts[-1]), int(ends[-1]), float(values[-1])
+
+    def _release(self) -> None:
+        if self._held is None:
+            return
+        start, end, value = self._held
+        self._write(self._at[0], np.array([start]), np.array([end]), np.array([value]))
+        self._held = None
+
+    def _write(self, chrom: str, starts: np.ndarray, ends: np.ndarray, values: np.ndarray) -> None:
+        self._file.addEntries(
+            np.full(len(starts), chrom),
+            starts.astype(np.int64),
+            ends=ends.astype(np.int64),
+            values=values.astype(np.float64),
+        )
+
+
+def read_bigwig(path: str | Path, chrom: str, start: int, end: int) -> np.ndarray:
+    """Values of [start, end): float32 (end - start,), 0 where the file has no data.
+
+    Raises FileNotFoundError for a missing file, ValueError for one that is no bigWig or lacks the
+    window.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no such bigWig file: {path}")
+    try:
+        file = pyBigWig.open(str(path))
+    except RuntimeError as error:
+        raise ValueError(f"{path} is not a bigWig file, or it is damaged.") from error
+    with file:
+        size = file.chroms().get(chrom)
+        if size is None or not 0 <= start <= end <= size:
+            raise ValueError(f"{path} has no window {chrom}:{start}-{end}: size {size}.")
+        if start == end:
+            return np.empty(0, dtype=np.float32)
+        return np.nan_to_num(file.values(chrom, start, end, numpy=True)).astype(np.float32)
