@@ -1,4 +1,4 @@
-"""The command line: `denoiseq prepare|train|evaluate|predict|doctor|bench`. Only this file knows hydra.
+"""The command line, `denoiseq COMMAND key=value …`, and the only file that knows hydra.
 
 Hydra composes `configs/`, `schema.parse` checks the result, `commands` does the work. Whatever the
 user can cause ends as one line, `error: …`, and exit code 2; a traceback goes to the run's log only
@@ -170,8 +170,8 @@ def _hydra_sentence(error: HydraException, command: str) -> str:
     missing = re.search(r"Could not find '([^']+)'", text)
     if missing:
         options = re.search(r"Available options in '[^']*':\n((?:\t[^\n]+\n?)+)", text)
-        choices = ", ".join(options[1].split()) if options else ""
-        return f"there is no config '{missing[1]}'" + (f", choose from {choices}" if choices else "")
+        choices = f", choose from {', '.join(options[1].split())}" if options else ""
+        return f"there is no config '{missing[1]}'{choices}"
     return " ".join(text.split("See https")[0].split())
 
 

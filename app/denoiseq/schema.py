@@ -1,8 +1,8 @@
 """The truth of every config: dataclasses with types, defaults and ranges, and `parse`, the door.
 
-YAML under `configs/` composes the values; `parse` merges them into a schema, so an unknown key, a wrong
-type or a value out of range is one sentence. Nothing of ours is imported here, and no class beyond
-`build` ever sees a config.
+YAML under `configs/` composes the values; `parse` merges them into a schema, so an unknown key, a
+wrong type or a value out of range is one sentence. Nothing of ours is imported here, and no class
+beyond `build` ever sees a config.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from omegaconf.errors import (
 
 SHIFTS = ("+4/-4", "+4/-5", "none", "10x", "atacworks")
 STAGES = ("train", "evaluate", "predict")
+MITOCHONDRIAL = ("chrM", "chrMT", "MT", "M", "Mito", "chrMito")
 SPLITS = ("validation", "test")
 Schema = TypeVar("Schema")
 
@@ -48,7 +49,7 @@ class Prepare:
     keep_duplicates: bool = False
     max_fragment_bp: int = 2000
     include: list[str] | None = None
-    exclude: list[str] = field(default_factory=lambda: ["chrM", "chrMT", "MT", "M"])
+    exclude: list[str] = field(default_factory=lambda: list(MITOCHONDRIAL))
     workers: int = 0
     progress: bool = True
 
@@ -176,7 +177,7 @@ class Optim:
 
 @dataclass
 class Trainer:
-    """How the machine is used. `threads: null` leaves torch's own choice; `workers` load windows."""
+    """How the machine is used. `threads: null` leaves the choice to torch."""
 
     threads: int | None = None
     workers: int = 0
@@ -216,7 +217,7 @@ class Train:
 
 @dataclass
 class DataOverrides:
-    """What may differ at evaluation from the data that the checkpoint was trained on; null = as trained."""
+    """What may differ at evaluation from the data of the training; null = as trained."""
 
     store: str | None = None
     truth: str | None = None
@@ -246,7 +247,7 @@ class Evaluate:
 
 @dataclass
 class Predict:
-    """`denoiseq predict`. `depth` (cuts per Mb, or "trained") thins the input before the model sees it."""
+    """`denoiseq predict`. `depth` (cut sites per Mb, or "trained") thins the input first."""
 
     checkpoint: str | None = None
     bam: str | None = None
@@ -308,7 +309,7 @@ def unknown_key(key: str, schema: type) -> str:
 
 
 def parse(schema: type[Schema], values: DictConfig | dict[str, Any]) -> Schema:
-    """Check `values` against `schema` and return its dataclass; one-sentence ValueError otherwise."""
+    """Check `values` against `schema` and return its dataclass; a ValueError is one sentence."""
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), values)
         return OmegaConf.to_object(merged)

@@ -1,0 +1,197 @@
+"""What a person reads: tables, figures of loci, and one HTML page that needs nothing else.
+
+Takes plain arrays and dictionaries and gives text and PNG bytes; opens no file and no model.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+matplotlib.use("Agg")
+
+TRACKS = ("noisy", "gaussian", "denoised")
+HEADINGS = {
+    "auprc": "AUPRC",
+    "auroc": "AUROC",
+    "best_f1": "best F1",
+    "log1p_pearson": "log1p Pearson",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+    "mse": "MSE",
+    "peaks.precision": "peaks: precision",
+    "peaks.recall": "peaks: recall",
+    "peaks.f1": "peaks: F1",
+    "peaks.iou_bp": "peaks: IoU (bp)",
+}
+COLOURS = {"gaussian": "#6b7a99", "denoised": "#c2410c", "clean": "#166534"}
+GREY = "#8a8a8a"
+
+
+@dataclass(frozen=True)
+class Locus:
+    """One example to draw: [start, end) of a chromosome.
+
+    tracks : name -> float (end - start,), drawn top to bottom on one scale
+    peaks : name -> int64 (M, 2), genome coordinates, drawn as bars beneath
+    """
+
+    chrom: str
+    start: int
+    end: int
+    tracks: dict[str, np.ndarray]
+    peaks: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.chrom}:{self.start:,}-{self.end:,}"
+
+
+def rows(metrics: dict[str, Any]) -> list[tuple[str, list[float | None]]]:
+    """(metric, values of noisy, gaussian, denoised) of a metrics.json, in reading order."""
+    table = []
+    for key in HEADINGS:
+        group, _, name = key.rpartition(".")
+        values = [metrics[track].get(group, {}) if group else metrics[track] for track in TRACKS]
+        table.append((key, [value.get(name) for value in values]))
+    return table
+
+
+def metrics_tsv(metrics: dict[str, Any]) -> str:
+    """A header and a line a metric; an undefined value is an empty field."""
+    lines = ["\t".join(("metric", *TRACKS))]
+    for key, values in rows(metrics):
+        lines.append("\t".join([key, *("" if v is None else f"{v:.6g}" for v in values)]))
+    return "\n".join(lines) + "\n"
+
+
+def metrics_table(metrics: dict[str, Any]) -> str:
+    """The same for a terminal, aligned."""
+    lines = [f"{'':<18}" + "".join(f"{track:>11}" for track in TRACKS)]
+    for key, values in rows(metrics):
+        cells = "".join(f"{'-' if v is None else format(v, '.3f'):>11}" for v in values)
+        lines.append(f"{HEADINGS[key]:<18}{cells}")
+    return "\n".join(lines)
+
+
+def choose_loci(
+    peaks: dict[str, np.ndarray], signals: dict[str, np.ndarray], sizes: dict[str, int], n: int
+) -> list[tuple[str, int, int]]:
+    """`n` windows of 8 kb around peaks spread evenly over the ranking by signal, strongest first.
+
+    Parameters
+    ----------
+    peaks : chrom -> int64 (M, 2)
+    signals : chrom -> float (M,), what the peaks are ranked by
+    sizes : chrom -> bp
+    """
+    ranked = sorted(
+        (-float(signal), chrom, int(start + end) // 2)
+        for chrom, bounds in peaks.items()
+        for (start, end), signal in zip(bounds, signals[chrom], strict=True)
+    )
+    if not ranked or n < 1:
+        return []
+    picks = np.unique(np.linspace(0.02, 0.8, n) * len(ranked)).astype(int)
+    windows = []
+    for _, chrom, middle in (ranked[i] for i in dict.fromkeys(picks.tolist())):
+        start = max(min(middle - 4_000, sizes[chrom] - 8_000), 0)
+        windows.append((chrom, start, min(start + 8_000, sizes[chrom])))
+    return windows
+
+
+def draw_loci(loci: Sequence[Locus], title: str = "") -> bytes:
+    """PNG: a column a locus, a row a track on a scale shared within the locus, peaks beneath."""
+    names = list(loci[0].tracks)
+    figure = Figure(figsize=(0.6 + 3.6 * len(loci), 1.0 + 1.1 * (len(names) + 0.5)), dpi=110)
+    heights = [1.0] * len(names) + [0.45]
+    axes = figure.subplots(
+        len(heights), len(loci), squeeze=False, sharex="col", height_ratios=heights
+    )
+    for column, locus in zip(axes.T, loci, strict=True):
+        top = max(1e-9, *(float(np.max(track, initial=0)) for track in locus.tracks.values()))
+        for axis, (name, track) in zip(column, locus.tracks.items(), strict=False):
+            x = np.arange(locus.start, locus.end) / 1000
+            axis.fill_between(x, track, color=COLOURS.get(name, GREY), linewidth=0, step="mid")
+            limit = top if name != "peak probability" else 1.0
+            axis.set(ylim=(0, 1.05 * limit), xlim=(x[0], x[-1]))
+        column[0].set_title(locus.name, fontsize=9)
+        _draw_peaks(column[-1], locus)
+        column[-1].set_xlabel("kb", fontsize=8)
+    for axis, name in zip(axes[:, 0], [*names, "peaks"], strict=True):
+        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    for axis in axes.flat:
+        axis.tick_params(labelsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=10)
+    figure.tight_layout()
+    return _png(figure)
+
+
+def _draw_peaks(axis: Any, locus: Locus) -> None:
+    """A bar a peak, a row a caller; the rows' names stand at the right."""
+    names = list(locus.peaks)
+    for row, name in enumerate(reversed(names)):
+        bounds = np.clip(locus.peaks[name], locus.start, locus.end)
+        spans = [(a / 1000, (b - a) / 1000) for a, b in bounds if b > a]
+        axis.broken_barh(spans, (row + 0.2, 0.6), color=COLOURS.get(name, GREY))
+        axis.text(1.01, (row + 0.5) / len(names), name, transform=axis.transAxes, fontsize=6,
+                  va="center")  # fmt: skip
+    axis.set(ylim=(0, max(len(names), 1)), yticks=[])
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+  color: #222; }}
+table {{ border-collapse: collapse; margin: .5rem 0 1.5rem; }}
+td, th {{ padding: .2rem .8rem .2rem 0; text-align: left; border-bottom: 1px solid #ddd;
+  vertical-align: top; overflow-wrap: anywhere; }}
+img {{ max-width: 100%; }}
+</style></head><body><h1>{title}</h1>
+{body}
+</body></html>
+"""
+
+
+def html_page(title: str, sections: dict[str, dict[str, Any]], figure: bytes | None) -> str:
+    """One offline page: a table a section, the figure (PNG) embedded."""
+    parts = []
+    if figure:
+        data = base64.b64encode(figure).decode("ascii")
+        parts.append(f'<img alt="example loci" src="data:image/png;base64,{data}">')
+    for heading, entries in sections.items():
+        lines = "".join(
+            f"<tr><td>{html.escape(str(key))}</td><td>{html.escape(_shown(value))}</td></tr>"
+            for key, value in entries.items()
+        )
+        parts.append(f"<h2>{html.escape(heading)}</h2><table>{lines}</table>")
+    return PAGE.format(title=html.escape(title), body="\n".join(parts))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "-"}[value]
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(item) for item in value)
+    return str(value)

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Install what the tests need into .venv and run all checks and tests.
+#   bash scripts/test.sh [pytest arguments]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/install.sh
+install_denoiseq '.[test]'
+
+.venv/bin/ruff check .
+find kernels -name '*.cpp' -o -name '*.h' | xargs -r .venv/bin/clang-format --dry-run --Werror
+.venv/bin/python -m pytest "$@"

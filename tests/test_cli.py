@@ -1,0 +1,92 @@
+"""The command line itself: usage, versions, the sentences for what hydra cannot read, the shims."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import denoiseq as package
+import pytest
+from denoiseq import cli
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_no_arguments_print_the_usage(denoiseq):
+    outcome = denoiseq()
+    assert outcome.code == 2
+    assert "prepare" in outcome.out
+
+
+def test_help_and_version(denoiseq):
+    assert denoiseq("--help").code == 0
+    assert denoiseq("--version") == (0, f"denoiseq {package.__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "predict"])
+def test_help_of_a_command_lists_its_keys(denoiseq, command):
+    outcome = denoiseq(command, "--help")
+    assert outcome.code == 0
+    assert ("checkpoint:" if command in ("evaluate", "predict") else "workers:") in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trian"], ["no command 'trian'", "train"]),
+        (["prepare", "bma=x.bam"], ["unknown config key 'bma'", "'bam'"]),
+        (["prepare", "+bma=x.bam"], ["unknown config key 'bma'"]),
+        (["train", "optim.lrr=1"], ["unknown config key 'optim.lrr'", "'optim.lr'"]),
+        (["train", "conv=fast"], ["conv/fast", "dilconv, torch"]),
+        (["train", "+experiment=yaest"], ["experiment/yaest", "yeast"]),
+        (["train", "experiment=yeast"], ["+experiment"]),
+        (["train", "data.store"], ["data.store", "key=value"]),
+        (["train", "+experiment=smoke", "optim.lr=fast"], ["optim.lr", "fast"]),
+        (["train"], ["data.store is required"]),
+        (["predict", "depth=deep"], ["depth", "deep"]),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence(fails, arguments, words):
+    text = fails(*arguments)
+    for word in words:
+        assert word in text
+
+
+def test_a_wrong_config_leaves_no_folder(fails, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fails("train", "+experiment=smoke", "optim.lr=0")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_operating_system_error_names_the_file():
+    assert cli.sentence(FileNotFoundError(2, "No such file or directory", "a.bam")) == (
+        "a.bam: No such file or directory"
+    )
+    assert cli.sentence(ValueError("two\n  lines")) == "two lines"
+
+
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "predict"])
+def test_the_shims_run_from_any_folder(command, tmp_path):
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "app" / f"{command}.py"), "--version"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, f"denoiseq {package.__version__}\n")
+
+
+def test_doctor_says_what_the_machine_has(denoiseq):
+    outcome = denoiseq("doctor")
+    assert outcome.code == 0
+    for word in ("cores", "torch", "dilconv", package.__version__):
+        assert word in outcome.out
+
+
+def test_debug_shows_the_traceback(denoiseq, monkeypatch):
+    monkeypatch.setenv("DENOISEQ_DEBUG", "1")
+    with pytest.raises(ValueError, match="no command"):
+        denoiseq("trian")

@@ -1,0 +1,121 @@
+"""Every config composes and passes its schema, and wrong ones are refused with one sentence."""
+
+from pathlib import Path
+
+import pytest
+from denoiseq import cli, schema
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
+GROUPS = sorted(
+    f"{path.parent.name}={path.stem}"
+    for path in CONFIGS.glob("*/*.yaml")
+    if path.parent.name != "experiment"
+)
+DATA = {"store": "x.h5", "validation": ["a"], "test": ["b"]}
+FOLDS = ("data.store=x.h5", "data.validation=[a]", "data.test=[b]")
+
+
+def parsed(command: str, *overrides: str):
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
+        values = compose(config_name=command, overrides=list(overrides))
+    return schema.parse(schema.COMMANDS[command], values)
+
+
+def test_the_checkout_is_used():
+    assert cli.config_dir() == CONFIGS
+
+
+def test_the_installed_copy_is_used_outside_a_checkout(monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "denoiseq" / "cli.py"))
+    assert cli.config_dir() == tmp_path / "denoiseq" / "configs"
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_parses(experiment):
+    config = parsed("train", f"+experiment={experiment}")
+    assert isinstance(config, schema.Train)
+    assert config.name == experiment
+    assert config.out.startswith(f"outputs/{experiment}/")
+    assert config.data.prepare.out == config.data.store
+
+
+@pytest.mark.parametrize("choice", GROUPS)
+def test_every_group_choice_parses(choice):
+    assert isinstance(parsed("train", choice, *FOLDS), schema.Train)
+
+
+@pytest.mark.parametrize("command", sorted(schema.COMMANDS))
+def test_yaml_and_schema_have_the_same_keys_and_defaults(command):
+    overrides = FOLDS if command == "train" else ()
+    config = parsed(command, *overrides)
+    assert isinstance(config, schema.COMMANDS[command])
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
+        values = compose(config_name=command, overrides=list(overrides))
+
+    def leaves(node, prefix=""):
+        if not isinstance(node, dict):
+            return {prefix.rstrip(".")}
+        return set().union(*(leaves(value, f"{prefix}{key}.") for key, value in node.items()))
+
+    assert leaves(OmegaConf.to_container(values)) == leaves(schema.plain(config))
+
+
+def test_group_defaults_agree_with_the_dataclasses():
+    config = parsed("train", *FOLDS)
+    for group in ("model", "conv", "precision", "loss", "optim", "trainer"):
+        assert getattr(config, group) == type(getattr(config, group))(), group
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_padding_holds_the_receptive_field(experiment):
+    pytest.importorskip("torch")
+    build = pytest.importorskip("denoiseq.build")
+    config = parsed("train", f"+experiment={experiment}", "conv=torch")
+    assert config.data.pad_bp >= build.model(config.model, config.conv).context_bp()
+
+
+def test_the_yeast_experiment_is_what_the_data_readme_says():
+    data = parsed("train", "+experiment=yeast").data
+    assert (data.thin_fraction, data.half_window_bp, data.prepare.min_mapq) == (0.1, 75, 0)
+    assert (data.validation, data.test) == (["chrII"], ["chrIV", "chrXV"])
+
+
+@pytest.mark.parametrize(
+    ("schema_type", "values", "words"),
+    [
+        (schema.Train, {"optim": {"lrr": 1}}, ["unknown", "optim.lrr", "optim.lr"]),
+        (schema.Train, {"optim": {"lr": "fast"}}, ["optim.lr", "fast"]),
+        (schema.Train, {"out": "x", "data": DATA, "optim": {"lr": -1}}, ["optim.lr", "-1"]),
+        (schema.Train, {"out": "x", "data": {"validation": "chr2"}}, ["data.validation", "list"]),
+        (schema.Train, {"out": "x", "data": DATA, "stages": ["predict"]}, ["stages"]),
+        (schema.Train, {"out": "x"}, ["data.store", "required"]),
+        (schema.Prepare, {"shift": "+5"}, ["shift", "+5", "+4/-4"]),
+        (schema.Prepare, {"min_mapq": None}, ["min_mapq"]),
+        (schema.Evaluate, {"split": "train"}, ["split", "validation, test"]),
+        (schema.Predict, {"depth": "deep"}, ["depth", "deep", "trained"]),
+        (schema.Predict, {"depth": -3}, ["depth", "-3"]),
+        (schema.Predict, {"depth": True}, ["depth"]),
+    ],
+)
+def test_wrong_values_are_one_sentence(schema_type, values, words):
+    with pytest.raises(ValueError) as error:
+        schema.parse(schema_type, values)
+    text = str(error.value)
+    assert "\n" not in text
+    for word in words:
+        assert word in text
+
+
+@pytest.mark.parametrize("depth", [12, 12.5, "trained", None])
+def test_depth_takes_a_number_or_trained(depth):
+    assert schema.parse(schema.Predict, {"depth": depth}).depth == depth
+
+
+def test_plain_is_plain_and_parses_back():
+    config = parsed("train", "+experiment=smoke")
+    values = schema.plain(config)
+    assert type(values["data"]["validation"]) is list
+    assert schema.parse(schema.Train, values) == config
