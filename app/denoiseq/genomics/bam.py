@@ -3,10 +3,11 @@
 Owns every message about a BAM that cannot be used; what its reads mean is `fragments`' matter.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pysam
 
@@ -33,7 +34,7 @@ def _open(bam: str | Path) -> pysam.AlignmentFile:
 
 
 def _iterate(
-    bam: str | Path, file: pysam.AlignmentFile, **region: object
+    bam: str | Path, file: pysam.AlignmentFile, **region: Any
 ) -> Iterator[pysam.AlignedSegment]:
     """Iterate over reads; only htslib's own errors, not the consumer's, are put into words."""
     try:
@@ -118,7 +119,7 @@ def _check_genome(bam: Path, lengths: Mapping[str, int], sizes: Mapping[str, int
         )
 
 
-def _some(names: object, most: int = 5) -> str:
+def _some(names: Iterable[str], most: int = 5) -> str:
     listed = list(names)
     return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" * (len(listed) > most))
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -153,10 +154,10 @@ def _preprocessing(
     }
 
 
-def _provenance(bam: Path, given: Mapping[str, object]) -> dict[str, object]:
+def _provenance(bam: Path, given: Mapping[str, object]) -> dict[str, Any]:
     """What made the store; entries of `given` add to the dictionaries here and win over them."""
     stat = bam.stat()
-    ours: dict[str, object] = {
+    ours: dict[str, Any] = {
         "inputs": {"bam": {"name": bam.name, "bytes": stat.st_size, "mtime": int(stat.st_mtime)}},
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "versions": {
@@ -167,9 +168,10 @@ def _provenance(bam: Path, given: Mapping[str, object]) -> dict[str, object]:
         },
     }
     for key, value in given.items():
-        known = ours.get(key)
-        both = isinstance(known, dict) and isinstance(value, Mapping)
-        ours[key] = known | dict(value) if both else value
+        if isinstance(ours.get(key), dict) and isinstance(value, Mapping):
+            ours[key] = {**ours[key], **value}
+        else:
+            ours[key] = value
     return ours
 
 
@@ -204,7 +206,8 @@ def _start_worker() -> None:
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
-        parent.join()
+        if parent is not None:
+            parent.join()
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
@@ -230,8 +233,8 @@ def _total_reads(counts: Mapping[str, ChromCounts], excluded: int, unplaced: int
 
 def _quality(
     counts: Mapping[str, ChromCounts], sizes: Mapping[str, int], blacklist: Merged
-) -> dict[str, object]:
-    by_chrom = {}
+) -> dict[str, Any]:
+    by_chrom: dict[str, dict[str, Any]] = {}
     for chrom, result in counts.items():
         bases = sizes[chrom] - covered_bp(blacklist, chrom, sizes[chrom])
         by_chrom[chrom] = {
@@ -254,7 +257,9 @@ def _quality(
             "fragments": sum(row["blacklisted_fragments"] for row in rows),
             "cut_sites": sum(row["blacklisted_cut_sites"] for row in rows),
         },
-        "fragment_size": _fragment_size(sum(r.fragment_sizes for r in counts.values())),
+        "fragment_size": _fragment_size(
+            np.sum([result.fragment_sizes for result in counts.values()], axis=0)
+        ),
         "cuts_per_mb": 1e6 * cut_sites / filled_bp if filled_bp else 0.0,
         "chromosomes": by_chrom,
     }

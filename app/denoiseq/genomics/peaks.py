@@ -91,9 +91,7 @@ def poisson_peaks(
     return peaks
 
 
-def _tracks(
-    store: CutStore, chrom: str, half_window_bp: int
-) -> Iterator[tuple[int, np.ndarray]]:
+def _tracks(store: CutStore, chrom: str, half_window_bp: int) -> Iterator[tuple[int, np.ndarray]]:
     size = store.chroms[chrom]
     for start in range(0, size, _CHUNK_BP):
         end = min(start + _CHUNK_BP, size)
@@ -143,9 +141,7 @@ class PeakCaller:
     Memory holds one chunk, and the peaks so far.
     """
 
-    def __init__(
-        self, chrom: str, threshold: float, min_length_bp: int, max_gap_bp: int
-    ) -> None:
+    def __init__(self, chrom: str, threshold: float, min_length_bp: int, max_gap_bp: int) -> None:
         self._chrom, self._threshold = chrom, threshold
         self._min_length_bp, self._max_gap_bp = min_length_bp, max_gap_bp
         self._next: int | None = None

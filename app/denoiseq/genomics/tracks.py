@@ -6,6 +6,7 @@ Rounding and merging is what makes a genome-wide track small and quick to write.
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import pyBigWig
@@ -37,15 +38,24 @@ class BigWigWriter:
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self._path))
             self._file = pyBigWig.open(str(temporary), "w")
-            stack.callback(self._file.close)
+            stack.callback(self._finish)
             self._file.addHeader(list(self._chroms.items()))
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *error: object) -> bool | None:
-        if error[0] is None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        return self._stack.__exit__(kind, error, trace)
+
+    def _finish(self) -> None:
+        try:
             self._release()
-        return self._stack.__exit__(*error)
+        finally:
+            self._file.close()
 
     def add(self, chrom: str, start: int, values: np.ndarray) -> None:
         """Add finite values (n,) of the bases from `start` on.
@@ -122,6 +132,7 @@ def read_bigwig(path: str | Path, chrom: str, start: int, end: int) -> np.ndarra
         size = file.chroms().get(chrom)
         if size is None or not 0 <= start <= end <= size:
             raise ValueError(f"{path} has no window {chrom}:{start}-{end}: size {size}.")
-        if start == end:
-            return np.empty(0, dtype=np.float32)
-        return np.nan_to_num(file.values(chrom, start, end, numpy=True)).astype(np.float32)
+        values = file.values(chrom, start, end, numpy=True) if end > start else []
+        if len(values) == 0:  # an empty window, or a file without any data
+            return np.zeros(end - start, dtype=np.float32)
+        return np.nan_to_num(values).astype(np.float32)

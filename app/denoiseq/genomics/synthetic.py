@@ -1,0 +1,207 @@
+"""A small made-up genome with known peaks: FASTA, paired BAM, peaks and blacklist, all seeded.
+
+For tests and for teaching: it holds every kind of read that the filters of `prepare` count. It
+is no model of real ATAC-seq; figures that mean something come from real data.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pysam
+
+from denoiseq.atomic import atomic_path, write_text
+from denoiseq.genomics.bam import quiet_htslib
+
+CHROMS: Mapping[str, int] = {"chr1": 200_000, "chr2": 100_000, "chr3": 100_000}
+
+_READ_BP = 40
+_PAIRED, _PROPER, _UNMAPPED, _MATE_UNMAPPED = 0x1, 0x2, 0x4, 0x8
+_REVERSE, _MATE_REVERSE, _FIRST, _SECOND = 0x10, 0x20, 0x40, 0x80
+_SECONDARY, _QC_FAIL, _DUPLICATE, _SUPPLEMENTARY = 0x100, 0x200, 0x400, 0x800
+# what a few pairs are repeated as, (flag, mapping quality): one case for every filter of reads
+_CLEAN = (_PAIRED | _PROPER, 60)
+_ODD = (
+    (_PAIRED | _PROPER | _DUPLICATE, 60),
+    (_PAIRED | _PROPER | _SECONDARY, 60),
+    (_PAIRED | _PROPER | _SUPPLEMENTARY, 60),
+    (_PAIRED | _PROPER | _QC_FAIL, 60),
+    (_PAIRED, 60),
+    (_PAIRED | _PROPER, 3),
+)
+_ODD_SHARE = 0.02
+
+
+@dataclass(frozen=True)
+class Density:
+    """How much signal to make.
+
+    peaks_per_mb, fragments_per_mb : averages over the genome.
+    in_peaks : share of the fragments that lie in peaks; the rest are spread evenly.
+    """
+
+    peaks_per_mb: float = 200.0
+    fragments_per_mb: float = 60_000.0
+    in_peaks: float = 0.6
+
+
+def make_synthetic(
+    folder: str | Path,
+    seed: int = 0,
+    chroms: Mapping[str, int] = CHROMS,
+    density: Density | None = None,
+) -> dict[str, Path]:
+    """Make the files in `folder`: equal arguments give equal files.
+
+    Returns
+    -------
+    Paths under the keys `fasta` (with `.fai`), `bam` (with `.bai`), `peaks` and `blacklist` (BED).
+    """
+    folder, density = Path(folder), density or Density()
+    rng = np.random.default_rng(seed)
+    names = {"fasta": "genome.fa", "bam": "reads.bam", "peaks": "peaks.bed"}
+    paths = {key: folder / name for key, name in names.items()}
+    paths["blacklist"] = folder / "blacklist.bed"
+    letters = np.frombuffer(b"ACGT", dtype=np.uint8)
+    genome = {c: rng.choice(letters, size, p=[0.3, 0.2, 0.2, 0.3]) for c, size in chroms.items()}
+    peaks = {c: _peaks(rng, size, density.peaks_per_mb) for c, size in chroms.items()}
+    _write_fasta(paths["fasta"], genome)
+    _write_bed(paths["peaks"], peaks)
+    _write_bed(paths["blacklist"], {c: _blacklist(size) for c, size in chroms.items()})
+    _write_bam(paths["bam"], rng, genome, peaks, density)
+    return paths
+
+
+def _peaks(rng: np.random.Generator, size: int, per_mb: float) -> np.ndarray:
+    """Peaks of 200 to 600 bp, one in each of equal stretches, away from their edges: (M, 2)."""
+    stretch = round(1e6 / per_mb)
+    if stretch < 1_600:
+        raise ValueError(f"peaks_per_mb must be below 600 to leave room, got {per_mb}.")
+    origins = np.arange(0, size - stretch + 1, stretch)
+    widths = rng.integers(200, 601, len(origins))
+    starts = origins + rng.integers(500, stretch - 1_100 + 1, len(origins))
+    return np.stack([starts, starts + widths], axis=1)
+
+
+def _blacklist(size: int) -> np.ndarray:
+    middle = size // 2
+    return np.array([[middle, middle + size // 100]])
+
+
+def _write_fasta(path: Path, genome: Mapping[str, np.ndarray], line: int = 60) -> None:
+    records = []
+    for chrom, letters in genome.items():
+        text = letters.tobytes().decode()
+        lines = [text[at : at + line] for at in range(0, len(text), line)]
+        records.append("\n".join([f">{chrom}", *lines]) + "\n")
+    write_text(path, "".join(records))
+    with atomic_path(f"{path}.fai") as index:
+        pysam.faidx("--fai-idx", str(index), str(path))
+
+
+def _write_bed(path: Path, rows: Mapping[str, np.ndarray]) -> None:
+    lines = (f"{c}\t{start}\t{end}\n" for c, table in rows.items() for start, end in table)
+    write_text(path, "".join(lines))
+
+
+def _write_bam(
+    path: Path,
+    rng: np.random.Generator,
+    genome: Mapping[str, np.ndarray],
+    peaks: Mapping[str, np.ndarray],
+    density: Density,
+) -> None:
+    contigs = [{"SN": chrom, "LN": len(letters)} for chrom, letters in genome.items()]
+    header = pysam.AlignmentHeader.from_dict(
+        {"HD": {"VN": "1.6", "SO": "coordinate"}, "SQ": contigs}
+    )
+    with atomic_path(path) as temporary:
+        with pysam.AlignmentFile(str(temporary), "wb", header=header) as file:
+            for chrom, letters in genome.items():
+                fragments = _fragments(rng, len(letters), peaks[chrom], density)
+                reads = list(_reads(rng, header, chrom, letters, fragments))
+                for read in sorted(reads, key=lambda read: read.reference_start):
+                    file.write(read)
+            for number in range(50):
+                file.write(_unplaced(header, f"unplaced{number}"))
+        with quiet_htslib(), atomic_path(f"{path}.bai") as index:
+            pysam.index("-o", str(index), str(temporary))
+
+
+def _fragments(
+    rng: np.random.Generator, size: int, peaks: np.ndarray, density: Density
+) -> np.ndarray:
+    """Fragments inside the chromosome: int64 (F, 2). Peaks differ in height tenfold or more."""
+    n = round(size * density.fragments_per_mb / 1e6)
+    n_in_peaks = rng.binomial(n, density.in_peaks) if len(peaks) else 0
+    heights = rng.lognormal(0.0, 0.7, len(peaks))
+    homes = rng.choice(len(peaks), n_in_peaks, p=heights / heights.sum()) if n_in_peaks else []
+    inside = peaks[np.array(homes, dtype=np.int64)]  # (n_in_peaks, 2)
+    centers = rng.normal(inside.mean(axis=1), (inside[:, 1] - inside[:, 0]) / 5)
+    centers = np.concatenate([centers, rng.uniform(0, size, n - n_in_peaks)])
+    # nucleosome-free, and one nucleosome
+    lengths = np.where(rng.random(n) < 0.7, rng.normal(90, 20, n), rng.normal(200, 25, n))
+    lengths = np.clip(lengths, _READ_BP, 400).astype(np.int64)
+    starts = np.clip((centers - lengths / 2).astype(np.int64), 0, size - lengths)
+    return np.stack([starts, starts + lengths], axis=1)
+
+
+def _reads(
+    rng: np.random.Generator,
+    header: pysam.AlignmentHeader,
+    chrom: str,
+    letters: np.ndarray,
+    fragments: np.ndarray,
+) -> Iterator[pysam.AlignedSegment]:
+    """Both reads of every fragment, and of a few again with what a filter should catch."""
+    odd = rng.random(len(fragments)) < _ODD_SHARE
+    kinds = rng.integers(0, len(_ODD), len(fragments))
+    text = letters.tobytes().decode()
+    for number, (start, end) in enumerate(fragments.tolist()):
+        copies = [_CLEAN, _ODD[kinds[number]]] if odd[number] else [_CLEAN]
+        for copy, (flag, quality) in enumerate(copies):
+            name = f"{chrom}.{number}" + ".again" * copy
+            for read in _pair(header, chrom, start, end):
+                read.query_name = name
+                read.flag |= flag
+                read.mapping_quality = quality
+                at = read.reference_start
+                read.query_sequence = text[at : at + _READ_BP]
+                yield read
+
+
+def _pair(
+    header: pysam.AlignmentHeader, chrom: str, start: int, end: int
+) -> Iterator[pysam.AlignedSegment]:
+    mates = (
+        (start, end - _READ_BP, end - start, _FIRST | _MATE_REVERSE),
+        (end - _READ_BP, start, start - end, _SECOND | _REVERSE),
+    )
+    for place, mate_place, length, flag in mates:
+        read = pysam.AlignedSegment(header)
+        read.flag = flag
+        read.reference_id = read.next_reference_id = header.get_tid(chrom)
+        read.reference_start, read.next_reference_start = place, mate_place
+        read.template_length = length
+        read.cigartuples = [(0, _READ_BP)]
+        yield read
+
+
+def _unplaced(header: pysam.AlignmentHeader, name: str) -> pysam.AlignedSegment:
+    read = pysam.AlignedSegment(header)
+    read.query_name = name
+    read.flag = _PAIRED | _UNMAPPED | _MATE_UNMAPPED | _FIRST
+    read.query_sequence = "N" * _READ_BP
+    return read
+
+
+def main() -> None:
+    """Command line: a folder and a seed."""
+    parser = argparse.ArgumentParser(description="Make a small synthetic ATAC-seq data set.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    for key, path in make_synthetic(arguments.folder, arguments.seed).items():
+        print(f"{key}\t{path}")
