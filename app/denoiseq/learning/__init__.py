@@ -1,4 +1,4 @@
-"""What is learned from cut sites: windows, models, losses, metrics, checkpoints and the training loop.
+"""What is learned from cut sites: windows, models, losses, metrics, checkpoints, the loop.
 
 Torch lives here; the file formats of genomics do not.
 """

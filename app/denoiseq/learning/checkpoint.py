@@ -37,7 +37,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"Checkpoint {path} does not exist: give the path of a best.pt or last.pt of a training."
+            f"Checkpoint {path} does not exist: give the path of a training's best.pt or last.pt."
         )
     try:
         payload = torch.load(path, map_location="cpu", weights_only=True)

@@ -42,7 +42,9 @@ class WindowOptions:
         if self.target not in TARGETS:
             raise ValueError(f"target={self.target!r} is unknown: choose all or complement.")
         if not 0 < self.thin_fraction <= 1:
-            raise ValueError(f"thin_fraction is {self.thin_fraction}, expected above 0 and up to 1.")
+            raise ValueError(
+                f"thin_fraction is {self.thin_fraction}, expected above 0 and up to 1."
+            )
         if self.target == "complement" and self.thin_fraction == 1:
             raise ValueError("target=complement leaves no truth at thin_fraction=1: thin more.")
 

@@ -1,4 +1,4 @@
-"""The convolution blocks that models are built of, and the only place that chooses dilconv or torch.
+"""The convolution blocks of the models; the only place that chooses dilconv or torch.
 
 Parameter paths (`conv_act1.conv_layer.weight`, ...) are those of published AtacWorks state dicts.
 """
@@ -14,7 +14,7 @@ ACTIVATIONS = (None, "relu", "prelu")
 def _conv_layer(
     conv: str, shape: tuple[int, int, int], dilation: int, bias: bool, activation: str | None
 ) -> nn.Module:
-    """The bare convolution of `shape` (C, K, S): dilconv pads and activates inside, torch does not."""
+    """A convolution of `shape` (C, K, S): dilconv pads and activates inside, torch does not."""
     in_channels, out_channels, kernel_size = shape
     if conv == "torch":
         return nn.Conv1d(in_channels, out_channels, kernel_size, dilation=dilation, bias=bias)

@@ -181,9 +181,7 @@ class TrackMetrics:
         }
 
 
-def peak_agreement(
-    called: dict[str, np.ndarray], truth: dict[str, np.ndarray]
-) -> dict[str, float]:
+def peak_agreement(called: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> dict[str, float]:
     """How called peaks fit true ones: precision, recall, f1 (overlap >= 1 bp) and iou_bp.
 
     Parameters

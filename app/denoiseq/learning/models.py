@@ -4,6 +4,7 @@ Pure architecture: no losses, no thresholds, no data. Published sizes follow Ata
 (Lal et al., Nat. Commun. 12:1507, 2021).
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -63,7 +64,9 @@ class DenoisingResNet(nn.Module):
     ):
         super().__init__()
         if input_transform not in TRANSFORMS:
-            raise ValueError(f"input_transform={input_transform!r} is unknown: choose none or log1p.")
+            raise ValueError(
+                f"input_transform={input_transform!r} is unknown: choose none or log1p."
+            )
         self.conv = conv
         self.input_transform = input_transform
         common = {"batch_norm": batch_norm, "activation": activation, "conv": conv}
@@ -110,7 +113,5 @@ class DenoisingResNet(nn.Module):
 
 def _trunk(blocks: int, channels: int, kernel_size: int, layer: dict) -> nn.ModuleList:
     """`blocks` residual blocks, the first from 1 channel."""
-    widths = [1] + [channels] * blocks
-    return nn.ModuleList(
-        ResBlock(c, k, kernel_size, **layer) for c, k in zip(widths[:-1], widths[1:], strict=True)
-    )
+    widths = [1, *[channels] * blocks]
+    return nn.ModuleList(ResBlock(c, k, kernel_size, **layer) for c, k in pairwise(widths))

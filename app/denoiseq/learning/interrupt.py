@@ -1,0 +1,64 @@
+"""Ctrl-C and SIGTERM during training: at a step's end where one runs, at once elsewhere."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(RuntimeError):
+    """Training was told to stop; the text says how to go on."""
+
+
+class Stop:
+    """Turns the first signal into `Interrupted`; a second one acts as it would without us.
+
+    Parameters
+    ----------
+    last : Path
+        The checkpoint to resume from, named in the message if it exists by then.
+    """
+
+    def __init__(self, last: Path):
+        self.last = last
+        self.requested = False
+        self.deferring = False
+        self.previous: dict[int, object] = {}
+
+    def __enter__(self) -> "Stop":
+        # Python delivers signals to the main thread only, and lets only it install handlers.
+        if threading.current_thread() is threading.main_thread():
+            self.previous = {s: signal.signal(s, self._handle) for s in SIGNALS}
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._restore()
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Inside, a signal only sets `requested`: the caller ends its step, saves and raises."""
+        self.deferring = True
+        try:
+            yield
+        finally:
+            self.deferring = False
+
+    def interruption(self) -> Interrupted:
+        """The exception to raise."""
+        if self.last.exists():
+            return Interrupted(f"Training was interrupted: go on with resume={self.last}.")
+        return Interrupted("Training was interrupted before its first checkpoint.")
+
+    def _handle(self, _signal: int, _frame: object) -> None:
+        self._restore()
+        self.requested = True
+        if not self.deferring:
+            raise self.interruption()
+
+    def _restore(self) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+        self.previous = {}

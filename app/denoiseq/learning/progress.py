@@ -1,0 +1,163 @@
+"""How far a training has come, and the records that show it: history.csv, TensorBoard, the log.
+
+Progress is the part of a checkpoint that is neither weights nor settings. Records are rewritten
+from it on resume, so they never run ahead of the checkpoint.
+"""
+
+import csv
+import io
+import logging
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from denoiseq.atomic import write_text
+from denoiseq.learning.dataset import WindowDataset
+from denoiseq.learning.evaluation import Tuned
+from denoiseq.learning.options import SMALLER_IS_BETTER, Run, TrainOptions
+
+log = logging.getLogger(__name__)
+COUNTERS = ("epoch", "batch", "step", "sums", "best", "history", "scale")
+# Settings that a resumed training must share, or its batches would not be the ones left to do.
+PINNED = ("seed", "batch_size")
+
+
+@dataclass
+class Progress:
+    """Whole epochs and the batches of the current one that are done, and what came of them.
+
+    step counts optimizer steps; sums holds the current epoch's losses summed over windows; best
+    is {"monitor", "value", "epoch"}; scale fits the denoised track to the truth.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    best: dict[str, Any] | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    scale: float | None = None
+    tuned: Tuned | None = None
+
+    def payload(self) -> dict[str, Any]:
+        """The checkpoint's keys that this fills; `from_payload` reads them back."""
+        tuned = asdict(self.tuned) if self.tuned else {}
+        return {
+            **{name: getattr(self, name) for name in COUNTERS},
+            "gaussian_sigma_bp": tuned.get("gaussian_sigma_bp"),
+            "thresholds": tuned.get("thresholds"),
+            "peak_threshold": tuned.get("thresholds", {}).get("denoised"),
+        }
+
+    @classmethod
+    def from_payload(cls, payload: dict[str, Any]) -> "Progress":
+        return cls(**{n: payload[n] for n in COUNTERS}, tuned=Tuned.from_checkpoint(payload))
+
+    def add(self, losses: dict[str, float], windows: int) -> None:
+        """Count a batch's losses, of so many windows, into the epoch's means."""
+        for name, value in {**losses, "windows": 1.0}.items():
+            self.sums[name] = self.sums.get(name, 0.0) + windows * value
+        self.batch, self.step = self.batch + 1, self.step + 1
+
+    def means(self) -> dict[str, float]:
+        """Mean losses of the current epoch so far."""
+        windows = self.sums.get("windows", 0.0)
+        return {k: v / windows for k, v in self.sums.items() if k != "windows"}
+
+    def improves(self, monitor: str, value: float) -> bool:
+        """Whether this epoch is the best so far; if so, note it."""
+        best = self.best["value"] if self.best else math.nan
+        better = value < best if monitor in SMALLER_IS_BETTER else value > best
+        if better or math.isnan(best):
+            self.best = {"monitor": monitor, "value": value, "epoch": self.epoch + 1}
+            return True
+        return False
+
+    def close_epoch(self, row: dict[str, Any]) -> None:
+        """End the current epoch with its row of history."""
+        self.history.append(row)
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
+
+
+def check_resumable(
+    path: Path, payload: dict[str, Any], options: TrainOptions, data: WindowDataset
+) -> None:
+    """Raise ValueError where a training cannot go on from a checkpoint as it was."""
+    was = payload.get("train_options", {})
+    for name in PINNED:
+        if was.get(name) != getattr(options, name):
+            raise ValueError(
+                f"{path} was trained with {name}={was.get(name)}, not {getattr(options, name)}: "
+                "resume with the same settings."
+            )
+    if payload["window_options"] != asdict(data.options):
+        raise ValueError(
+            f"{path} was trained on windows of {payload['window_options']}, "
+            f"not {asdict(data.options)}: resume with the same data settings."
+        )
+    if payload["fingerprint"] != data.store.fingerprint:
+        raise ValueError(
+            f"{path} was trained on a store prepared otherwise than {data.store.path}: "
+            "resume on the same one."
+        )
+
+
+class Records:
+    """history.csv, TensorBoard scalars and one log line an epoch; a context manager."""
+
+    def __init__(self, run: Run, options: TrainOptions, done: Progress):
+        self.done, self.epochs = done, options.epochs
+        self.path = Path(run.folder) / "history.csv"
+        self.writer = None
+        if done.history:
+            self._write_history()
+        if options.tensorboard:
+            # Imported here: it takes a second, and trainings without it need not pay.
+            from torch.utils.tensorboard import SummaryWriter
+
+            # Events beyond the resumed step belong to a training that did not happen.
+            purge = done.step + 1 if done.step else None
+            self.writer = SummaryWriter(str(run.folder), purge_step=purge)
+
+    def __enter__(self) -> "Records":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+    def step(self, loss: float) -> None:
+        """Note the loss of the step just done."""
+        if self.writer is not None:
+            self.writer.add_scalar("step/loss", loss, self.done.step)
+
+    def epoch(self, monitor: str) -> None:
+        """Note the epoch just closed."""
+        row = self.done.history[-1]
+        self._write_history()
+        best = self.done.best and self.done.best["epoch"] == row["epoch"]
+        log.info(
+            "epoch %d/%d: loss %.4f, validation loss %.4f, %s %.4f%s, %.2f segments/s",
+            row["epoch"],
+            self.epochs,
+            row["train_loss"],
+            row["validation_loss"],
+            monitor,
+            row[f"validation_{monitor}"],
+            " (best)" if best else "",
+            row["segments_per_second"],
+        )
+        if self.writer is not None:
+            for name, value in row.items():
+                part, _, metric = name.partition("_")
+                tag = f"{part}/{metric}" if part in ("train", "validation") else f"epoch/{name}"
+                self.writer.add_scalar(tag, value, row["step"])
+            self.writer.flush()
+
+    def _write_history(self) -> None:
+        text = io.StringIO()
+        table = csv.DictWriter(text, list(self.done.history[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(self.done.history)
+        write_text(self.path, text.getvalue())
