@@ -98,6 +98,7 @@ DILCONV_INLINE void multiply(const Reduction& r, const float* x, const float* w,
                              Vec (&acc)[KR][VR]) {
   for (int64_t o = 0; o < r.outer; ++o, x += r.outer_stride) {
     const float* at = x;
+#pragma GCC unroll 4
     for (int64_t i = 0; i < r.inner; ++i, at += r.inner_stride, w += KR) {
       if constexpr (VR <= KR) {
         Vec in[VR];
@@ -121,30 +122,41 @@ struct Epilogue {
   const float* bias;            // of the tile's first filter
 };
 
-// y[k][0 .. columns) = acc, in whole vectors, then the ragged end element by element.
+// y[q + i] = act(sums[i] + ...) for i in [0, columns): the ragged end of a row.
+void write_columns(const Epilogue& e, float bias, const float* sums, const float* residual,
+                   int64_t columns, float* y) {
+  for (int64_t i = 0; i < columns; ++i) {
+    float sum = sums[i] + bias;
+    if (e.add_to_y) sum += y[i];
+    if (residual) sum += residual[i];
+    y[i] = e.finish && e.relu ? relu(sum) : sum;
+  }
+}
+
 template <int KR, int VR>
 DILCONV_INLINE void write_tile(const ConvBlock& p, const Epilogue& e, int64_t k0, int64_t q,
                                int64_t columns, const Vec (&acc)[KR][VR]) {
+  const bool whole = columns >= VR * kLanes;
+#pragma GCC unroll 8
   for (int k = 0; k < KR; ++k) {
     float* y = p.y + (k0 + k) * p.y_stride + q;
     const float* residual =
         e.finish && p.residual.data ? p.residual.data + (k0 + k) * p.residual.stride + q : nullptr;
     const float bias = e.finish && e.bias ? e.bias[k] : 0;
+    if (!whole) {
+      float sums[VR * kLanes];
+#pragma GCC unroll 8
+      for (int v = 0; v < VR; ++v) store(sums + v * kLanes, acc[k][v]);
+      write_columns(e, bias, sums, residual, columns, y);
+      continue;
+    }
+#pragma GCC unroll 8
     for (int v = 0; v < VR; ++v) {
       const int64_t at = v * kLanes;
-      if (at + kLanes <= columns) {
-        Vec sum = acc[k][v] + bias;
-        if (e.add_to_y) sum += load(y + at);
-        if (residual) sum += load(residual + at);
-        store(y + at, e.finish && e.relu ? relu(sum) : sum);
-        continue;
-      }
-      for (int64_t i = 0; at + i < columns; ++i) {
-        float sum = acc[k][v][i] + bias;
-        if (e.add_to_y) sum += y[at + i];
-        if (residual) sum += residual[at + i];
-        y[at + i] = e.finish && e.relu ? relu(sum) : sum;
-      }
+      Vec sum = acc[k][v] + bias;
+      if (e.add_to_y) sum += load(y + at);
+      if (residual) sum += load(residual + at);
+      store(y + at, e.finish && e.relu ? relu(sum) : sum);
     }
   }
 }
@@ -154,7 +166,9 @@ void filter_tile(const ConvBlock& p, const Reduction& r, const Epilogue& e, int6
                  const float* x, const float* w, int64_t q0, int64_t q1) {
   constexpr int VR = vectors_of(KR);
   for (int64_t q = q0; q < q1; q += VR * kLanes) {
-    Vec acc[KR][VR] = {};
+    Vec acc[KR][VR];
+#pragma GCC unroll 16
+    for (int i = 0; i < KR * VR; ++i) acc[i / VR][i % VR] = Vec{};
     multiply<KR, VR>(r, x + (q - q0), w, acc);
     write_tile<KR, VR>(p, e, k0, q, q1 - q, acc);
   }
@@ -199,17 +213,24 @@ struct Columns {
 template <int KR, int JR>
 void weight_tile(const float* g, int64_t g_row, const Columns& columns, int64_t width, float* dw,
                  int64_t dw_stride) {
-  Vec acc[KR][JR] = {};
+  constexpr int kGroups = (KR * JR + kLanes - 1) / kLanes;
+  Vec acc[kGroups][kLanes];  // the (k, j) sum at [(k * JR + j) / kLanes][(k * JR + j) % kLanes]
+#pragma GCC unroll 32
+  for (int i = 0; i < kGroups * kLanes; ++i) acc[i / kLanes][i % kLanes] = Vec{};
   for (int64_t q = 0; q < width; q += kLanes) {
     Vec grad[KR];
     for (int k = 0; k < KR; ++k) grad[k] = load(g + k * g_row + q);
     for (int j = 0; j < JR; ++j) {
       const Vec in = load(columns.x[j] + q);
-      for (int k = 0; k < KR; ++k) acc[k][j] += grad[k] * in;
+      for (int k = 0; k < KR; ++k)
+        acc[(k * JR + j) / kLanes][(k * JR + j) % kLanes] += grad[k] * in;
     }
   }
+  float sums[kGroups * kLanes];
+#pragma GCC unroll 8
+  for (int i = 0; i < kGroups; ++i) store(sums + i * kLanes, lane_sums(acc[i]));
   for (int k = 0; k < KR; ++k)
-    for (int j = 0; j < JR; ++j) dw[k * dw_stride + j] += lane_sum(acc[k][j]);
+    for (int j = 0; j < JR; ++j) dw[k * dw_stride + j] += sums[k * JR + j];
 }
 
 using WeightTile = void (*)(const float*, int64_t, const Columns&, int64_t, float*, int64_t);
@@ -244,11 +265,15 @@ void weight_block(const WeightBlock& p, int64_t c0, int64_t c1, const float* x, 
   for (int64_t tile = 0; tile < tiles.parts; ++tile) {
     const int64_t k0 = tiles.begin(tile), filters = tiles.begin(tile + 1) - k0;
     const Split groups(total, columns_of(filters));
+    const float* channel = x;
+    int64_t tap = 0;
     for (int64_t group = 0; group < groups.parts; ++group) {
       const int64_t j0 = groups.begin(group), count = groups.begin(group + 1) - j0;
       Columns columns;
-      for (int64_t j = 0; j < count; ++j)
-        columns.x[j] = x + (j0 + j) / p.taps.S * b.row + (j0 + j) % p.taps.S * b.tap_stride;
+      for (int64_t j = 0; j < count; ++j) {
+        columns.x[j] = channel + tap * b.tap_stride;
+        if (++tap == p.taps.S) tap = 0, channel += b.row;
+      }
       kWeightTiles[filters][count](g + k0 * b.q_block, b.q_block, columns, width,
                                    p.dw + k0 * dw_stride + c0 * p.taps.S + j0, dw_stride);
     }

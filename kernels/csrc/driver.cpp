@@ -15,6 +15,7 @@ namespace dilconv {
 namespace {
 
 constexpr int64_t kLine = 16;            // floats in a 64-byte cache line
+constexpr int64_t kL1Bytes = 24 << 10;   // three quarters of the smallest L1 in use
 constexpr int64_t kForwardBlock = 576;   // outputs: a packed row of AtacWorks' layer is 3.9 KB
 constexpr int64_t kWeightBlock = 960;    // long enough that summing the lanes costs under 3 %
 
@@ -47,6 +48,7 @@ struct Columns {
   int64_t width(int64_t unit) const { return round_up((outputs + blocks - 1) / blocks, unit); }
 };
 
+// Rows of `channels` channels, as many at a time as `budget` bytes hold.
 Blocking choose_blocking(const Taps& taps, int64_t channels, int64_t q_block, int64_t budget) {
   Blocking b;
   b.q_block = q_block;
@@ -57,6 +59,15 @@ Blocking choose_blocking(const Taps& taps, int64_t channels, int64_t q_block, in
   const int64_t fit = budget / (b.row * static_cast<int64_t>(sizeof(float)));
   b.c_block = std::min(channels, std::max<int64_t>(fit, 1));
   return b;
+}
+
+// Channels whose taps under one register tile, and their weights, stay in L1 from tile to tile; but
+// enough of them that adding to y once a channel block stays below a few per cent of the work.
+int64_t channels_in_l1(const Taps& taps) {
+  constexpr int64_t kTile = 16 + 6, kSteps = 256;
+  const int64_t touched = (taps.S - 1) * std::min<int64_t>(taps.d, kLine) + kTile * taps.S;
+  const int64_t fit = kL1Bytes / (touched * static_cast<int64_t>(sizeof(float)));
+  return std::max({fit, (kSteps + taps.S - 1) / taps.S, int64_t{1}});
 }
 
 struct Free {
@@ -119,6 +130,7 @@ Work plan(const DirectKernels* kernels, const dilconv_problem& p, Pass pass) {
     block.C = p.K, block.K = p.C, block.taps = {p.Q, p.S, p.d, (p.S - 1) * p.d - p.pad_left};
   }
   block.blocking = choose_blocking(block.taps, block.C, work.q_block, l2_bytes() / 2);
+  block.blocking.c_block = std::min(block.blocking.c_block, channels_in_l1(block.taps));
   work.shared = round_up(p.K * p.C * p.S, kLine);
   work.per_thread = round_up(block.blocking.c_block * block.blocking.row, kLine);
   return work;

@@ -28,12 +28,43 @@ DILCONV_INLINE float relu(float v) { return v < 0 ? 0 : v; }
 DILCONV_INLINE Vec relu_mask(Vec g, Vec y) { return y <= Vec{} ? Vec{} : g; }
 DILCONV_INLINE float relu_mask(float g, float y) { return y <= 0 ? 0 : g; }
 
+// Every pair of half-blocks added: blocks of 2*kHalf lanes become kHalf sums of a, kHalf of b.
+template <int kHalf>
+DILCONV_INLINE Vec add_halves(Vec a, Vec b) {
+  IntVec low{};
+  for (int i = 0; i < kLanes; ++i)
+    low[i] = i / (2 * kHalf) * (2 * kHalf) + i % kHalf + (i % (2 * kHalf) < kHalf ? 0 : kLanes);
+#ifdef __clang__
+  Vec x, y;
+  for (int i = 0; i < kLanes; ++i) {
+    x[i] = low[i] < kLanes ? a[low[i]] : b[low[i] - kLanes];
+    y[i] = low[i] < kLanes ? a[low[i] + kHalf] : b[low[i] + kHalf - kLanes];
+  }
+  return x + y;
+#else
+  return __builtin_shuffle(a, b, low) + __builtin_shuffle(a, b, low + kHalf);
+#endif
+}
+
+// Lane i = the sum of all lanes of v[i]. The recursion halves the vectors and doubles the sums that
+// one holds; which pairs it adds makes the sums come out in order.
+template <int kCount, int kStride>
+DILCONV_INLINE Vec lane_sums_of(const Vec* v) {
+  if constexpr (kCount == 1) {
+    return *v;
+  } else {
+    return add_halves<kLanes / kCount>(lane_sums_of<kCount / 2, 2 * kStride>(v),
+                                       lane_sums_of<kCount / 2, 2 * kStride>(v + kStride));
+  }
+}
+DILCONV_INLINE Vec lane_sums(const Vec (&v)[kLanes]) { return lane_sums_of<kLanes, 1>(v); }
+
 DILCONV_INLINE float lane_sum(Vec v) {
-  float lanes[kLanes];
-  store(lanes, v);
-  for (int width = kLanes / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-  return lanes[0];
+  float sums[kLanes];
+  store(sums, v);
+  for (int half = kLanes / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
+  return sums[0];
 }
 
 }  // namespace

@@ -1,0 +1,265 @@
+"""conv1d against the float64 oracle with a derived bound: values, then all gradients."""
+
+import dilconv
+import pytest
+import torch
+import torch.nn.functional as F
+from dilconv import _native
+from dilconv.reference import conv1d_reference, float32_bound
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+# N, C, K, W, S, d, (left, right): on the boundaries of tiles (8..64 columns, 6 filters), blocks
+# (192, 576, 960 columns) and of the problem itself (Q = 1, C = K = 1, d beyond a block).
+SHAPES = [
+    (1, 1, 1, 1, 1, 1, (0, 0)),
+    (2, 15, 15, 1000, 51, 8, (200, 200)),
+    (1, 1, 15, 577, 51, 8, (200, 200)),
+    (3, 15, 1, 191, 51, 8, (200, 200)),
+    (2, 15, 15, 193, 1, 1, (0, 0)),
+    (1, 16, 17, 401, 51, 8, (0, 0)),  # Q = 1
+    (2, 17, 64, 65, 3, 7, (0, 5)),
+    (1, 64, 16, 100, 2, 16, (40, 0)),
+    (2, 16, 5, 33, 5, 1000, (2000, 2000)),
+    (1, 3, 7, 1000, 250, 1, (124, 125)),
+    (2, 2, 3, 15, 3, 2, (9, 9)),  # padding beyond the filter's reach
+    (1, 1, 2, 961, 3, 2, (0, 0)),
+    (4, 7, 4, 63, 4, 1, (1, 2)),
+    (1, 2, 2, 40, 1001, 1, (500, 500)),  # filter longer than the input
+]
+
+
+def make(shape, nonnegative=False, seed=0):
+    N, C, K, W, S, d, padding = shape
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*size):
+        t = torch.randn(*size, generator=generator)
+        return t.abs() if nonnegative else t
+
+    Q = W + sum(padding) - (S - 1) * d
+    x, w, b = normal(N, C, W), normal(K, C, S), normal(K)
+    return x, w, b, normal(N, K, Q), normal(N, K, Q)
+
+
+def additions(shape, lanes, threads):
+    """Longest chain of float32 additions in forward, backward-data, backward-weight."""
+    N, C, K, _, S, _, _ = shape
+    Q = make(shape)[3].shape[2]
+    blocks = N * (-(-Q // 192))
+    return C * S + 2, K * S + 1, min(Q, 960) // lanes + 4 + blocks + threads
+
+
+def assert_within(actual, oracle, magnitude, m, what):
+    excess = ((actual.double() - oracle).abs() - float32_bound(magnitude, m)).max().item()
+    assert excess <= 0, f"{what} exceeds its bound by {excess}"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("nonnegative", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_values_and_gradients(isa, shape, nonnegative, threads):
+    x, w, b, residual, g = make(shape, nonnegative)
+    d, padding = shape[5], shape[6]
+    leaves = [t.clone().requires_grad_() for t in (x, w, b, residual)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        y = dilconv.conv1d(
+            *leaves[:3], padding=padding, dilation=d, activation="relu", residual=leaves[3]
+        )
+        grads = torch.autograd.grad(y, leaves, g)
+    finally:
+        torch.set_num_threads(before)
+
+    m_y, m_dx, m_dw = additions(shape, _native.isa_lanes(isa), threads)
+    options = {"padding": padding, "dilation": d}
+    oracle = conv1d_reference(x, w, b, activation="relu", residual=residual, **options)
+    sizes = conv1d_reference(x.abs(), w.abs(), b.abs(), residual=residual.abs(), **options)
+    assert_within(y.detach(), oracle, sizes, m_y, "y")
+
+    # The mask is taken from our own y: near zero the oracle's sign may differ by rounding.
+    masked = g.double() * (y.detach() > 0)
+    oracle_grads = reference_gradients(x, w, masked, options)
+    sizes = reference_gradients(x.abs(), w.abs(), masked.abs(), options)
+    for i, (name, m) in enumerate((("dx", m_dx), ("dw", m_dw), ("db", m_dw))):
+        assert_within(grads[i], oracle_grads[i], sizes[i], m, name)
+    assert torch.equal(grads[3].double(), masked)
+
+
+def reference_gradients(x, w, g, options):
+    x, w = x.double().requires_grad_(), w.double().requires_grad_()
+    y = conv1d_reference(x, w, **options)
+    return *torch.autograd.grad(y, (x, w), g), g.sum((0, 2))
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    N=st.integers(0, 3),
+    C=st.integers(1, 20),
+    K=st.integers(1, 20),
+    S=st.integers(1, 30),
+    d=st.integers(1, 40),
+    left=st.integers(0, 60),
+    right=st.integers(0, 60),
+    Q=st.integers(1, 700),
+    seed=st.integers(0, 2**31),
+)
+def test_any_size(N, C, K, S, d, left, right, Q, seed):
+    W = max(Q + (S - 1) * d - left - right, 1)
+    if W + left + right - (S - 1) * d < 1:
+        return
+    shape = (N, C, K, W, S, d, (left, right))
+    x, w, b, _, g = make(shape, seed=seed)
+    x.requires_grad_(), w.requires_grad_()
+    y = dilconv.conv1d(x, w, b, padding=(left, right), dilation=d)
+    options = {"padding": (left, right), "dilation": d}
+    oracle = conv1d_reference(x, w, b, **options)
+    sizes = conv1d_reference(x.abs(), w.abs(), b.abs(), **options)
+    lanes = _native.isa_lanes(_native.select_isa())
+    m_y, m_dx, m_dw = additions(shape, lanes, torch.get_num_threads())
+    dx, dw = torch.autograd.grad(y, (x, w), g)
+    if N == 0:
+        assert y.shape == oracle.shape and dx.numel() == 0 and not dw.any()
+        return
+    assert_within(y.detach(), oracle, sizes, m_y, "y")
+    found = reference_gradients(x.detach(), w.detach(), g, options)
+    sizes = reference_gradients(x.detach().abs(), w.detach().abs(), g.abs(), options)
+    assert_within(dx, found[0], sizes[0], m_dx, "dx")
+    assert_within(dw, found[1], sizes[1], m_dw, "dw")
+
+
+def test_error_at_most_twice_that_of_torch(isa):
+    shape = (1, 15, 15, 6000, 51, 8, (200, 200))
+    x, w, b, _, g = make(shape, nonnegative=True)
+    options = {"padding": (200, 200), "dilation": 8}
+    oracle = conv1d_reference(x, w, b, **options)
+    exact = reference_gradients(x, w, g.double(), options)
+    errors = []
+    for conv in (
+        lambda x, w: dilconv.conv1d(x, w, b, **options),
+        lambda x, w: F.conv1d(F.pad(x, (200, 200)), w, b, dilation=8),
+    ):
+        xr, wr = x.clone().requires_grad_(), w.clone().requires_grad_()
+        y = conv(xr, wr)
+        grads = torch.autograd.grad(y, (xr, wr), g)
+        pairs = zip((y, *grads), (oracle, *exact[:2]), strict=True)
+        errors.append([((a - o).abs() / o.abs()).max().item() for a, o in pairs])
+    for ours, theirs in zip(*errors, strict=True):
+        assert ours <= 2 * theirs
+
+
+def test_same_bits_whatever_the_number_of_threads(isa):
+    x, w, b, _, _ = make((3, 15, 15, 2000, 51, 8, (200, 200)))
+    before = torch.get_num_threads()
+    results = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        results.append(dilconv.conv1d(x, w, b, padding="same", dilation=8))
+    torch.set_num_threads(before)
+    assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+def test_same_bits_when_repeated(isa):
+    x, w, b, _, g = make((2, 15, 15, 3000, 51, 8, (200, 200)))
+    x.requires_grad_(), w.requires_grad_(), b.requires_grad_()
+
+    def run():
+        y = dilconv.conv1d(x, w, b, padding="same", dilation=8, activation="relu")
+        return y, *torch.autograd.grad(y, (x, w, b), g)
+
+    for first, second in zip(run(), run(), strict=True):
+        assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("slice_x", ["width", "channel", "batch", "transposed", "expanded"])
+def test_non_contiguous_input(isa, slice_x):
+    base = torch.randn(4, 6, 90)
+    x = {
+        "width": base[:, :, 10:71:2],
+        "channel": base[:, ::2, 3:],
+        "batch": base[::3],
+        "transposed": torch.randn(2, 50, 4).transpose(1, 2),
+        "expanded": torch.randn(1, 1, 40).expand(3, 5, 40),
+    }[slice_x]
+    w = torch.randn(7, x.shape[1], 3)[:, :, [2, 1, 0]].transpose(0, 1).contiguous().transpose(0, 1)
+    residual = torch.randn(x.shape[2], 7, x.shape[0]).permute(2, 1, 0)
+    options = {"padding": "same", "dilation": 2, "residual": residual}
+    y = dilconv.conv1d(x, w, **options)
+    contiguous = {**options, "residual": residual.contiguous()}
+    assert torch.equal(y, dilconv.conv1d(x.contiguous(), w.contiguous(), **contiguous))
+    assert y.is_contiguous()
+
+
+def test_expanded_gradient(isa):
+    x = torch.randn(2, 3, 50, requires_grad=True)
+    w = torch.randn(4, 3, 5, requires_grad=True)
+    ours = torch.autograd.grad(dilconv.conv1d(x, w).sum(), (x, w))
+    theirs = torch.autograd.grad(F.conv1d(x, w).sum(), (x, w))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_nan_passes_the_relu(isa):
+    x = torch.randn(1, 2, 64)
+    x[0, 0, 20] = float("nan")
+    y = dilconv.conv1d(x, torch.randn(3, 2, 3), padding="same", activation="relu")
+    assert y[..., 19:22].isnan().all() and y.isnan().sum() == 9
+
+
+def test_samples_do_not_leak_into_each_other(isa):
+    x = torch.randn(2, 3, 300)
+    x[0] = float("inf")
+    alone = dilconv.conv1d(x[1:], torch.ones(2, 3, 9), padding="same")
+    assert torch.equal(dilconv.conv1d(x, torch.ones(2, 3, 9), padding="same")[1:], alone)
+
+
+def test_unbatched_equals_batch_of_one():
+    x, w, r = torch.randn(3, 40), torch.randn(5, 3, 4), torch.randn(5, 40)
+    y = dilconv.conv1d(x, w, padding="same", residual=r)
+    assert torch.equal(y, dilconv.conv1d(x[None], w, padding="same", residual=r[None])[0])
+
+
+def test_double_backward_is_exact():
+    x = torch.randn(2, 3, 20, requires_grad=True)
+    w = torch.randn(4, 3, 3, requires_grad=True)
+    b = torch.randn(4, requires_grad=True)
+    r = torch.randn(2, 4, 20, requires_grad=True)
+
+    def second_order(conv):
+        y = conv(x, w, b, r)
+        grads = torch.autograd.grad((y**3).sum(), (x, w, b, r), create_graph=True)
+        return torch.autograd.grad(sum((t**2).sum() for t in grads), (x, w, b, r))
+
+    ours = second_order(
+        lambda x, w, b, r: dilconv.conv1d(
+            x, w, b, padding=(2, 2), dilation=2, activation="relu", residual=r
+        )
+    )
+    theirs = second_order(
+        lambda x, w, b, r: F.relu(F.conv1d(F.pad(x, (2, 2)), w, b, dilation=2) + r)
+    )
+    for a, e in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, e, rtol=2e-4, atol=2e-4 * e.abs().max().item())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"x": torch.zeros(1, 3, 4)}, "shorter than the dilated filter"),
+        ({"x": torch.zeros(1, 2, 50)}, "2 channels but w expects 3"),
+        ({"x": torch.zeros(50)}, r"x \(N, C, W\)"),
+        ({"b": torch.zeros(3)}, "bias must have shape"),
+        ({"residual": torch.zeros(1, 4, 7)}, "residual must have the output's shape"),
+        ({"dilation": 0}, "dilation must be at least 1"),
+        ({"padding": (-1, 0)}, "padding must not be negative"),
+        ({"padding": "full"}, "padding must be an int"),
+        ({"activation": "gelu"}, "activation must be None or 'relu'"),
+        ({"algorithm": "magic"}, "algorithm must be one of"),
+    ],
+)
+def test_bad_arguments_are_named(change, says):
+    arguments = {"x": torch.zeros(1, 3, 50), "w": torch.zeros(4, 3, 5), "b": None, **change}
+    x, w, b = (arguments.pop(name) for name in ("x", "w", "b"))
+    with pytest.raises(ValueError, match=says):
+        dilconv.conv1d(x, w, b, **arguments)

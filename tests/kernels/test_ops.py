@@ -1,0 +1,130 @@
+"""The operators as torch sees them: opcheck, compile, the layer as a drop-in, forked children."""
+
+import logging
+import multiprocessing
+import os
+import subprocess
+import sys
+
+import dilconv
+import pytest
+import torch
+import torch.nn.functional as F
+from dilconv import _native
+from torch import nn
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("fused", [False, True])
+def test_opcheck_forward(relu, fused):
+    x, w = torch.randn(2, 3, 40, requires_grad=True), torch.randn(5, 3, 4, requires_grad=True)
+    b = torch.randn(5, requires_grad=True) if fused else None
+    residual = torch.randn(2, 5, 43, requires_grad=True) if fused else None
+    torch.library.opcheck(
+        torch.ops.dilconv.forward, (x, w, b, residual, 3, 6, 2, relu, "direct")
+    )
+
+
+@pytest.mark.parametrize("needs", [[True] * 4, [False, True, False, False], [True, False, True, False]])
+@pytest.mark.parametrize("relu", [False, True])
+def test_opcheck_backward(needs, relu):
+    g, x = torch.randn(2, 5, 43, requires_grad=True), torch.randn(2, 3, 40, requires_grad=True)
+    w, y = torch.randn(5, 3, 4, requires_grad=True), torch.randn(2, 5, 43) if relu else None
+    torch.library.opcheck(torch.ops.dilconv.backward, (g, x, w, y, 3, 6, 2, needs, "direct"))
+
+
+def test_compiles_without_graph_breaks():
+    layer = dilconv.Conv1d(3, 5, 4, padding="same", dilation=2, activation="relu")
+    x = torch.randn(2, 3, 60, requires_grad=True)
+    residual = torch.randn(2, 5, 60)
+    eager = layer(x, residual)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")(x, residual)
+    assert torch.equal(eager, compiled)
+    for a, b in zip(
+        torch.autograd.grad(eager.square().sum(), (x, layer.weight)),
+        torch.autograd.grad(compiled.square().sum(), (x, layer.weight)),
+        strict=True,
+    ):
+        assert torch.equal(a, b)
+
+
+def test_layer_is_a_drop_in():
+    ours = dilconv.Conv1d(3, 5, 7, padding=6, dilation=2)
+    theirs = nn.Conv1d(3, 5, 7, padding=6, dilation=2)
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    x = torch.randn(2, 3, 50)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"stride": 2}, "stride 2"),
+        ({"groups": 3}, "groups 3"),
+        ({"padding_mode": "circular", "padding": 1}, "circular"),
+        ({"dtype": torch.float64}, "float64"),
+    ],
+)
+def test_unsupported_layers_run_in_torch_and_say_so(options, reason, caplog):
+    from dilconv.conv import _say_once
+
+    _say_once.cache_clear()
+    layer = dilconv.Conv1d(3, 6, 3, activation="relu", **options)
+    theirs = nn.Conv1d(3, 6, 3, **options)
+    theirs.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 3, 50, dtype=layer.weight.dtype)
+    with caplog.at_level(logging.WARNING):
+        y = layer(x)
+        layer(x)
+    torch.testing.assert_close(y, F.relu(theirs(x)))
+    assert len(caplog.records) == 1 and reason in caplog.text
+
+
+def test_autocast_gives_what_torch_gives():
+    layer = dilconv.Conv1d(3, 4, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(torch.randn(1, 3, 20)).dtype == torch.bfloat16
+
+
+def test_unknown_isa_is_refused(monkeypatch):
+    monkeypatch.setenv("DILCONV_ISA", "avx1024")
+    with pytest.raises(ValueError, match="avx1024 cannot run here"):
+        dilconv.conv1d(torch.zeros(1, 1, 4), torch.zeros(1, 1, 1))
+
+
+def _call_in_fork(queue):
+    try:
+        dilconv.conv1d(torch.zeros(1, 1, 4), torch.zeros(1, 1, 1))
+        queue.put("no error")
+    except RuntimeError as error:
+        queue.put(str(error))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forked_child_is_refused():
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_call_in_fork, args=(queue,))
+    child.start()
+    assert "forked child" in queue.get(timeout=60)
+    child.join()
+
+
+def test_one_openmp_runtime():
+    code = (
+        "import dilconv, torch; dilconv.conv1d(torch.zeros(1,1,9), torch.zeros(1,1,1));"
+        "print(sorted({l.split('/')[-1] for l in open('/proc/self/maps') if 'omp' in l.split('/')[-1]}))"
+    )
+    env = {**os.environ, "OMP_NUM_THREADS": "2"}
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert out.returncode == 0, out.stderr
+    assert out.stdout.count("omp") == 1, out.stdout
+
+
+def test_workspace_does_not_grow_with_the_batch():
+    def bytes_of(N, pass_name):
+        p = _native.Problem(N, 15, 15, 60000, 51, 8, 200, 60000, 900000, 60000, 0, 2)
+        return _native.workspace_bytes(_native.select_isa(), p, pass_name)
+
+    for name in _native.PASSES:
+        assert 0 < bytes_of(64, name) <= bytes_of(1, name) < 8 << 20
