@@ -1,0 +1,43 @@
+import json
+
+import pytest
+
+from denoiseq.atomic import atomic_path, check_writable, write_json, write_text
+
+
+def test_the_final_name_appears_only_when_the_block_ends(tmp_path):
+    final = tmp_path / "new" / "folder" / "x.h5"
+    with atomic_path(final) as temporary:
+        assert (temporary.parent, temporary.suffix) == (final.parent, ".h5")
+        temporary.write_text("whole")
+        assert not final.exists()
+    assert final.read_text() == "whole"
+    assert list(final.parent.iterdir()) == [final]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failed_block_leaves_the_old_file_and_nothing_beside_it(tmp_path, error):
+    final = tmp_path / "x.txt"
+    write_text(final, "old")
+    with pytest.raises(error), atomic_path(final) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert final.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [final]
+
+
+def test_unwritable_places_are_said_in_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "x", "/proc/no-such-folder/x", tmp_path):
+        with pytest.raises(OSError, match=r"cannot write .*choose another output path"):
+            check_writable(path)
+        with pytest.raises(OSError, match="cannot write"):
+            write_text(path, "x")
+
+
+def test_json_is_read_back_and_nan_is_refused(tmp_path):
+    write_json(tmp_path / "x.json", {"a": [1, 2.5, None]})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": [1, 2.5, None]}
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", float("nan"))
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": [1, 2.5, None]}
