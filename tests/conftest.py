@@ -1,4 +1,4 @@
-"""Shared fixtures: the command line in this process, and one synthetic genome with its checkpoint."""
+"""Shared fixtures: the command line in this process, and a synthetic genome with a checkpoint."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,7 @@ class Outcome(NamedTuple):
 
 @pytest.fixture
 def denoiseq(capfd):
-    """`denoiseq("prepare", "bam=x")` runs the command here: Outcome of exit code, stdout, stderr."""
+    """`denoiseq("prepare", "bam=x")` runs the command in this process."""
     from denoiseq import cli
 
     def run(*arguments) -> Outcome:

@@ -75,6 +75,12 @@ def dilconv_state() -> dict[str, Any]:
     return {"loaded": True, "isas": list(dilconv.available_isas())}
 
 
+def active_isa() -> str | None:
+    """The instruction set that dilconv runs here: DILCONV_ISA, else the best one available."""
+    state = dilconv_state()
+    return os.environ.get("DILCONV_ISA") or (state["isas"][-1] if state["loaded"] else None)
+
+
 def render(facts: dict[str, Any], indent: str = "") -> str:
     """Facts as aligned text, nested groups indented."""
     lines = []

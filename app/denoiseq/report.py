@@ -34,13 +34,16 @@ HEADINGS = {
 }
 COLOURS = {"gaussian": "#6b7a99", "denoised": "#c2410c", "clean": "#166534"}
 GREY = "#8a8a8a"
+# Tracks that do not share the locus' scale, and the top of theirs; 0: their own maximum.
+OWN_SCALE = {"input": 0.0, "peak probability": 1.0}
 
 
 @dataclass(frozen=True)
 class Locus:
     """One example to draw: [start, end) of a chromosome.
 
-    tracks : name -> float (end - start,), drawn top to bottom on one scale
+    tracks : name -> float (end - start,), drawn top to bottom; coverages share one scale, but for
+        the input of a prediction, which is of another depth
     peaks : name -> int64 (M, 2), genome coordinates, drawn as bars beneath
     """
 
@@ -82,32 +85,6 @@ def metrics_table(metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def choose_loci(
-    peaks: dict[str, np.ndarray], signals: dict[str, np.ndarray], sizes: dict[str, int], n: int
-) -> list[tuple[str, int, int]]:
-    """`n` windows of 8 kb around peaks spread evenly over the ranking by signal, strongest first.
-
-    Parameters
-    ----------
-    peaks : chrom -> int64 (M, 2)
-    signals : chrom -> float (M,), what the peaks are ranked by
-    sizes : chrom -> bp
-    """
-    ranked = sorted(
-        (-float(signal), chrom, int(start + end) // 2)
-        for chrom, bounds in peaks.items()
-        for (start, end), signal in zip(bounds, signals[chrom], strict=True)
-    )
-    if not ranked or n < 1:
-        return []
-    picks = np.unique(np.linspace(0.02, 0.8, n) * len(ranked)).astype(int)
-    windows = []
-    for _, chrom, middle in (ranked[i] for i in dict.fromkeys(picks.tolist())):
-        start = max(min(middle - 4_000, sizes[chrom] - 8_000), 0)
-        windows.append((chrom, start, min(start + 8_000, sizes[chrom])))
-    return windows
-
-
 def draw_loci(loci: Sequence[Locus], title: str = "") -> bytes:
     """PNG: a column a locus, a row a track on a scale shared within the locus, peaks beneath."""
     names = list(loci[0].tracks)
@@ -117,11 +94,12 @@ def draw_loci(loci: Sequence[Locus], title: str = "") -> bytes:
         len(heights), len(loci), squeeze=False, sharex="col", height_ratios=heights
     )
     for column, locus in zip(axes.T, loci, strict=True):
-        top = max(1e-9, *(float(np.max(track, initial=0)) for track in locus.tracks.values()))
+        shared = [t for name, t in locus.tracks.items() if name not in OWN_SCALE]
+        top = max(1e-9, *(float(np.max(track, initial=0)) for track in shared))
         for axis, (name, track) in zip(column, locus.tracks.items(), strict=False):
             x = np.arange(locus.start, locus.end) / 1000
             axis.fill_between(x, track, color=COLOURS.get(name, GREY), linewidth=0, step="mid")
-            limit = top if name != "peak probability" else 1.0
+            limit = OWN_SCALE.get(name, top) or max(1.0, float(track.max()))
             axis.set(ylim=(0, 1.05 * limit), xlim=(x[0], x[-1]))
         column[0].set_title(locus.name, fontsize=9)
         _draw_peaks(column[-1], locus)
@@ -181,6 +159,23 @@ def html_page(title: str, sections: dict[str, dict[str, Any]], figure: bytes | N
         )
         parts.append(f"<h2>{html.escape(heading)}</h2><table>{lines}</table>")
     return PAGE.format(title=html.escape(title), body="\n".join(parts))
+
+
+def prediction_page(
+    summary: dict[str, Any], top_peaks: list[dict[str, Any]], figure: bytes | None
+) -> str:
+    """The report of one prediction: what came out, the strongest peaks, how it was made."""
+    overview = {
+        "peaks": summary["peaks"],
+        "bases in peaks": summary["peak_bp"],
+        **{f"depth: {key.replace('_', ' ')}": value for key, value in summary["depth"].items()},
+        "seconds": summary["seconds"],
+    }
+    strongest = {f"{p['chrom']}:{p['start']:,}-{p['end']:,}": p["signal"] for p in top_peaks}
+    sections = {"Overview": overview, "Strongest peaks (height at the summit)": strongest}
+    for key in ("settings", "input", "model", "software"):
+        sections[key.capitalize()] = summary[key]
+    return html_page(f"denoiseq: {summary['name']}", sections, figure)
 
 
 def _shown(value: Any) -> str:

@@ -160,16 +160,24 @@ class Loss:
 
 @dataclass
 class Optim:
-    """Adam."""
+    """Adam. `monitor` names the validation metric whose best epoch is kept as best.pt."""
 
     name: str = "adam"
     lr: float = 2e-4
+    schedule: str = "constant"
+    warmup_epochs: float = 0.0
+    gradient_clip: float = 0.0
     batch_size: int = 8
     epochs: int = 25
+    monitor: str = "auprc"
 
     def __post_init__(self) -> None:
         _one_of("optim.name", self.name, ("adam",))
+        _one_of("optim.schedule", self.schedule, ("constant", "cosine"))
         _check(self.lr > 0, f"optim.lr is {self.lr}, expected more than 0")
+        for name in ("warmup_epochs", "gradient_clip"):
+            value = getattr(self, name)
+            _check(value >= 0, f"optim.{name} is {value}, expected 0 or more")
         for name in ("batch_size", "epochs"):
             value = getattr(self, name)
             _check(value >= 1, f"optim.{name} is {value}, expected 1 or more")
@@ -332,3 +340,8 @@ def parse(schema: type[Schema], values: DictConfig | dict[str, Any]) -> Schema:
 def plain(config: Any) -> dict[str, Any]:
     """A schema's dataclass as plain dicts and lists, to be stored in a checkpoint or printed."""
     return OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
+
+
+def to_yaml(config: Any) -> str:
+    """The same as YAML text."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)

@@ -1,0 +1,272 @@
+"""From schemas to objects: the one file that knows configs, genomics and learning alike.
+
+Builders only: each takes a schema or a checkpoint's payload and returns an object; `commands`
+runs them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from denoiseq import schema
+from denoiseq.compatibility import same_filters
+from denoiseq.genomics import fragments, synthetic
+from denoiseq.genomics.intervals import Merged, merge, read_bed, split_chromosomes
+from denoiseq.genomics.peaks import poisson_peaks
+from denoiseq.genomics.sequence import chrom_sizes
+from denoiseq.genomics.store import CutStore
+from denoiseq.learning.checkpoint import load_checkpoint
+from denoiseq.learning.dataset import WindowDataset, WindowOptions
+from denoiseq.learning.evaluation import EvaluateOptions
+from denoiseq.learning.losses import LossWeights
+from denoiseq.learning.models import DenoisingResNet
+from denoiseq.learning.options import TrainOptions
+from denoiseq.prediction import PredictSettings
+from denoiseq.provenance import file_facts, versions
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three sets of windows; `test` is made only where it is asked for."""
+
+    train: WindowDataset
+    validation: WindowDataset
+
+
+def required(value: str | None, key: str, what: str) -> str:
+    """`value`, or the sentence that names the missing key."""
+    if not value:
+        raise ValueError(f"{key} is required: give {key}={what}")
+    return value
+
+
+def cut_options(prepare: schema.Prepare) -> fragments.CutOptions:
+    """The filters and the shift of a preparation."""
+    return fragments.CutOptions(
+        min_mapq=prepare.min_mapq,
+        shift=prepare.shift,
+        keep_duplicates=prepare.keep_duplicates,
+        max_fragment_bp=prepare.max_fragment_bp,
+        include=prepare.include,
+        exclude=prepare.exclude,
+    )
+
+
+def processes(workers: int) -> int:
+    """The number of processes that `workers` asks for; 0 is every core we may use."""
+    return workers or len(os.sched_getaffinity(0))
+
+
+def prepared(prepare: schema.Prepare, sizes: dict[str, int] | None = None) -> dict[str, Any]:
+    """Make a cut store; returns the content of its `.qc.json`.
+
+    `sizes` (chrom -> bp) stand in for the FASTA where they are known already.
+    """
+    bam = required(prepare.bam, "bam", "reads.bam")
+    out = required(prepare.out, "out", "cuts.h5")
+    inputs = {}
+    if sizes is None:
+        fasta = required(prepare.fasta, "fasta", "genome.fa")
+        sizes = chrom_sizes(fasta)
+        inputs["fasta"] = file_facts(fasta)
+    blacklist = [] if prepare.blacklist is None else read_bed(prepare.blacklist)
+    return fragments.prepare(
+        bam,
+        sizes,
+        out,
+        cut_options(prepare),
+        blacklist,
+        workers=processes(prepare.workers),
+        progress=prepare.progress,
+        provenance={"versions": versions(), "inputs": inputs},
+    )
+
+
+def store(data: schema.Data) -> CutStore:
+    """Open the store of `data`, making it first (and the synthetic genome) where it is absent."""
+    path, prepare = Path(data.store), data.prepare
+    if not path.is_file() and prepare.bam is not None:
+        if data.synthetic and not Path(prepare.bam).is_file():
+            log.info("generating a synthetic genome in %s", Path(prepare.bam).parent)
+            synthetic.make_synthetic(Path(prepare.bam).parent)
+        log.info("preparing %s from %s", path, prepare.bam)
+        prepared(prepare)
+    opened = CutStore(path)
+    if prepare.bam is not None:
+        same_filters(
+            opened.preprocessing, vars(prepare), f"{path} was prepared", "this config asks"
+        )
+    return opened
+
+
+def model(options: schema.Model, conv: schema.Conv, seed: int = 0) -> DenoisingResNet:
+    """The network, with fresh weights that depend on `seed` alone."""
+    torch.manual_seed(seed)
+    shape = {name: value for name, value in vars(options).items() if name != "name"}
+    return DenoisingResNet(**shape, conv=conv.backend)
+
+
+def trained_model(
+    payload: dict[str, Any], config: schema.Train, conv: schema.Conv
+) -> DenoisingResNet:
+    """The network of a checkpoint, its weights loaded, in evaluation mode."""
+    network = model(config.model, conv)
+    try:
+        network.load_state_dict(payload["state_dict"])
+    except RuntimeError as error:
+        raise ValueError("the checkpoint's weights do not fit its own config") from error
+    return network.eval()
+
+
+def checkpoint(path: str | None) -> tuple[dict[str, Any], schema.Train]:
+    """A checkpoint's payload and the config it was trained with."""
+    payload = load_checkpoint(Path(required(path, "checkpoint", "best.pt")))
+    return payload, schema.parse(schema.Train, payload["config"])
+
+
+def bed(path: str, opened: CutStore, what: str) -> Merged:
+    """The merged intervals of a BED file, of which at least one must be on the store's genome."""
+    merged = merge(read_bed(path))
+    if not any(chrom in opened.chroms for chrom in merged):
+        raise ValueError(
+            f"{path} ({what}) has no peaks on the chromosomes of {opened.path}: "
+            f"{', '.join(list(opened.chroms)[:5])}"
+        )
+    return {chrom: rows for chrom, rows in merged.items() if chrom in opened.chroms}
+
+
+def labels(data: schema.Data, opened: CutStore) -> Merged:
+    """The peaks to learn: Poisson calls of the clean track, or a file."""
+    if data.labels != "poisson":
+        return bed(data.labels, opened, "data.labels")
+    return poisson_peaks(
+        opened,
+        data.half_window_bp,
+        data.label_neglog10_p,
+        data.label_min_length_bp,
+        data.label_max_gap_bp,
+    )
+
+
+def _datasets(
+    data: schema.Data, opened: CutStore, seed: int
+) -> tuple[dict[str, list[str]], dict[str, Any]]:
+    names = ("train", "validation", "test")
+    folds = split_chromosomes(opened.chroms, data.validation, data.test, data.exclude)
+    options = WindowOptions(
+        interval_bp=data.interval_bp,
+        pad_bp=data.pad_bp,
+        half_window_bp=data.half_window_bp,
+        thin_fraction=data.thin_fraction,
+        target=data.target,
+        seed=seed,
+    )
+    peaks = labels(data, opened)
+    truth = None if data.truth is None else bed(data.truth, opened, "data.truth")
+    common = {"store": opened, "options": options, "peaks": peaks, "truth": truth}
+    return dict(zip(names, folds, strict=True)), common
+
+
+def splits(data: schema.Data, opened: CutStore, seed: int) -> Splits:
+    """Windows to train on and to validate on. The test chromosomes are not read."""
+    folds, common = _datasets(data, opened, seed)
+    return Splits(
+        WindowDataset(chroms=folds["train"], training=True, **common),
+        WindowDataset(chroms=folds["validation"], training=False, **common),
+    )
+
+
+def held_out(data: schema.Data, opened: CutStore, seed: int, split: str) -> WindowDataset:
+    """The windows of `validation` or `test`."""
+    folds, common = _datasets(data, opened, seed)
+    if not folds[split]:
+        raise ValueError(f"data.{split} names no chromosome: there is nothing to evaluate")
+    return WindowDataset(chroms=folds[split], training=False, **common)
+
+
+def overridden(data: schema.Data, changes: schema.DataOverrides) -> schema.Data:
+    """The data of the training with the changes that an evaluation asks for."""
+    given = {name: value for name, value in vars(changes).items() if value is not None}
+    if "store" in given:
+        given["prepare"] = schema.Prepare()
+    return replace(data, **given)
+
+
+def loss_weights(options: schema.Loss) -> LossWeights:
+    """The weights of the loss."""
+    return LossWeights(options.mse, options.pearson, options.bce)
+
+
+def train_options(config: schema.Train) -> TrainOptions:
+    """How to train."""
+    optim, trainer = config.optim, config.trainer
+    return TrainOptions(
+        epochs=optim.epochs,
+        batch_size=optim.batch_size,
+        lr=optim.lr,
+        schedule=optim.schedule,
+        warmup_epochs=optim.warmup_epochs,
+        gradient_clip=optim.gradient_clip,
+        monitor=optim.monitor,
+        workers=trainer.workers,
+        seed=config.seed,
+        progress=trainer.progress,
+        tensorboard=trainer.tensorboard,
+    )
+
+
+def evaluate_options(config: schema.Train, trainer: schema.Trainer) -> EvaluateOptions:
+    """How to evaluate."""
+    return EvaluateOptions(
+        batch_size=config.optim.batch_size,
+        workers=trainer.workers,
+        min_length_bp=config.data.label_min_length_bp,
+        max_gap_bp=config.data.label_max_gap_bp,
+        progress=trainer.progress,
+    )
+
+
+def metadata(config: schema.Train, opened: CutStore) -> dict[str, Any]:
+    """What a checkpoint carries besides the training's own state."""
+    return {
+        "config": schema.plain(config),
+        "versions": versions(),
+        "store": {"name": opened.path.name, "provenance": opened.provenance},
+    }
+
+
+def predict_settings(
+    options: schema.Predict, payload: dict[str, Any], config: schema.Train
+) -> PredictSettings:
+    """How to predict; what the options leave open is as it was for the training."""
+    threshold = options.peak_threshold
+    if threshold is None:
+        threshold = payload["peak_threshold"]
+    if threshold is None or math.isnan(threshold):
+        raise ValueError("the checkpoint has no peak threshold: give peak_threshold=0.5, say")
+    length, gap = options.peak_min_length_bp, options.peak_max_gap_bp
+    return PredictSettings(
+        half_window_bp=config.data.half_window_bp,
+        peak_threshold=float(threshold),
+        peak_min_length_bp=config.data.label_min_length_bp if length is None else length,
+        peak_max_gap_bp=config.data.label_max_gap_bp if gap is None else gap,
+        tile_bp=options.tile_bp,
+        batch_size=options.batch_size,
+        progress=options.trainer.progress,
+    )
+
+
+def use_threads(trainer: schema.Trainer) -> int:
+    """Set torch's intra-op threads and return their number."""
+    if trainer.threads is not None:
+        torch.set_num_threads(trainer.threads)
+    return torch.get_num_threads()

@@ -1,0 +1,188 @@
+"""What the four commands do, in the order in which they do it; each takes its checked schema.
+
+Objects come from `build`, arithmetic from `genomics` and `learning`; here are the outputs' names
+and what is said to the user.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from denoiseq import build, examples, inputs, prediction, provenance, report, schema
+from denoiseq.atomic import atomic_path, check_writable, write_json, write_text
+from denoiseq.compatibility import same_preprocessing
+from denoiseq.learning.evaluation import Tuned
+from denoiseq.learning.evaluation import evaluate as measure
+from denoiseq.learning.interrupt import Interrupted
+from denoiseq.learning.loop import train as fit
+from denoiseq.learning.losses import atacworks_loss
+from denoiseq.learning.options import Run
+
+log = logging.getLogger(__name__)
+
+
+def prepare(options: schema.Prepare) -> None:
+    """BAM and FASTA to a cut store and its quality counts."""
+    qc = build.prepared(options)
+    log.info(
+        "%s: %s fragments, %s cut sites, %.0f cut sites per Mb",
+        options.out,
+        f"{qc['fragments']:,}",
+        f"{qc['cut_sites']:,}",
+        qc["cuts_per_mb"],
+    )
+    dropped = {name: n for name, n in qc["reads"].items() if n and name != "total"}
+    log.info("reads: %s", ", ".join(f"{name} {n:,}" for name, n in dropped.items()))
+
+
+def train(options: schema.Train) -> None:
+    """Train, measure the validation split, and go on to further stages if the config says so."""
+    folder = Path(options.out)
+    check_writable(folder / "metrics.json")
+    _log_to(folder / "train.log")
+    threads = build.use_threads(options.trainer)
+    opened = build.store(options.data)
+    splits = build.splits(options.data, opened, options.seed)
+    network = build.model(options.model, options.conv, options.seed)
+    weights = build.loss_weights(options.loss)
+    write_text(folder / "config.yaml", schema.to_yaml(options))
+    log.info(
+        "training %s parameters on %d windows (%s), validating on %d (%s), conv=%s, %d threads",
+        f"{sum(p.numel() for p in network.parameters()):,}",
+        len(splits.train),
+        ", ".join(splits.train.chroms),
+        len(splits.validation),
+        ", ".join(splits.validation.chroms),
+        options.conv.backend,
+        threads,
+    )
+    run = Run(
+        folder=folder,
+        metadata=build.metadata(options, opened),
+        resume=None if options.resume is None else Path(options.resume),
+        evaluation=build.evaluate_options(options, options.trainer),
+    )
+    try:
+        result = fit(
+            network,
+            splits.train,
+            splits.validation,
+            lambda pred, batch: atacworks_loss(pred, batch, weights),
+            build.train_options(options),
+            run,
+        )
+    except Interrupted as stop:
+        raise KeyboardInterrupt(str(stop)) from stop
+    write_json(folder / "metrics.json", {**result.metrics, "split": "validation"})
+    log.info("validation:\n%s", report.metrics_table(result.metrics))
+    log.info("checkpoint: %s", run.checkpoint("best"))
+    _further_stages(options, run.checkpoint("best"))
+
+
+def _further_stages(options: schema.Train, best: Path) -> None:
+    common: dict[str, Any] = {
+        "checkpoint": str(best),
+        "conv": options.conv,
+        "precision": options.precision,
+        "trainer": options.trainer,
+    }
+    if "evaluate" in options.stages:
+        evaluate(schema.Evaluate(split="test", **common))
+    if "predict" in options.stages:
+        bam = options.data.prepare.bam
+        source = {"store": options.data.store} if bam is None else {"bam": bam}
+        out = str(Path(options.out) / "predict")
+        predict(schema.Predict(out=out, depth="trained", seed=options.seed, **source, **common))
+
+
+def evaluate(options: schema.Evaluate) -> None:
+    """Metrics of a checkpoint on held-out chromosomes, with a figure of example loci."""
+    payload, config = build.checkpoint(options.checkpoint)
+    folder = _evaluation_folder(options)
+    check_writable(folder / "metrics.json")
+    _log_to(folder / "evaluate.log")
+    build.use_threads(options.trainer)
+    data_config = build.overridden(config.data, options.data)
+    opened = build.store(data_config)
+    same_preprocessing(payload["preprocessing"], opened)
+    data = build.held_out(data_config, opened, config.seed, options.split)
+    network = build.trained_model(payload, config, options.conv)
+    tuned = Tuned.from_checkpoint(payload)
+    if tuned is None:
+        raise ValueError(
+            f"{options.checkpoint} is from a training that ended before its first validation: "
+            "train on with resume=, or evaluate a best.pt"
+        )
+    settings = build.evaluate_options(config, options.trainer)
+    log.info("evaluating %s on %s", options.checkpoint, ", ".join(data.chroms))
+    metrics, _ = measure(network, data, settings, tuned)
+    metrics = {**metrics, "split": options.split}
+    write_json(folder / "metrics.json", metrics)
+    write_text(folder / "metrics.tsv", report.metrics_tsv(metrics))
+    loci = examples.of_evaluation(network, data, metrics, settings, options.loci)
+    if loci:
+        title = f"{options.split} chromosomes, {data.options.thin_fraction:.0%} of the fragments in"
+        _write_bytes(folder / "loci.png", report.draw_loci(loci, title))
+    print(report.metrics_table(metrics), flush=True)
+    log.info("written to %s", folder)
+
+
+def _evaluation_folder(options: schema.Evaluate) -> Path:
+    if options.out is not None:
+        return Path(options.out)
+    parent = Path(options.checkpoint or "").parent
+    run = parent.parent if parent.name == "checkpoints" else parent
+    return run / "evaluate" / options.split
+
+
+def predict(options: schema.Predict) -> None:
+    """Denoised coverage, peak probability and peaks of a whole genome, and a report."""
+    payload, config = build.checkpoint(options.checkpoint)
+    out = Path(build.required(options.out, "out", "prediction"))
+    name = inputs.sample_name(options)
+    check_writable(out / "summary.json")
+    _log_to(out / "predict.log")
+    build.use_threads(options.trainer)
+    with inputs.opened_store(options, payload, config) as opened:
+        thinning, depth = inputs.thinning(options, payload, opened)
+        network = build.trained_model(payload, config, options.conv)
+        settings = build.predict_settings(options, payload, config)
+        log.info("predicting %s on %d chromosomes", name, len(opened.chroms))
+        outputs = prediction.Outputs(out, name)
+        result = prediction.predict_genome(network, opened, thinning, settings, outputs)
+        loci = examples.of_prediction(opened, thinning, settings, result)
+        source = provenance.input_facts(opened)
+    peaks = result.peaks
+    summary = {
+        "name": name,
+        "peaks": len(peaks),
+        "peak_bp": sum(peak.end - peak.start for peak in peaks),
+        "depth": depth,
+        "seconds": round(result.seconds, 2),
+        "settings": asdict(settings),
+        "input": source,
+        "model": provenance.model_facts(options.checkpoint, payload),
+        "software": provenance.software_facts(options.conv.backend),
+    }
+    figure = report.draw_loci(loci, f"{name}: peaks from strong to weak") if loci else None
+    strongest = sorted(peaks, key=lambda peak: -peak.signal)[:15]
+    page = report.prediction_page(summary, [asdict(peak) for peak in strongest], figure)
+    write_text(out / "report.html", page)
+    write_json(out / "summary.json", summary)
+    log.info("%s peaks; written to %s", f"{len(peaks):,}", out)
+
+
+def _log_to(path: Path) -> None:
+    """Also write the log to `path`, in full: with times, and with tracebacks."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setLevel(logging.DEBUG)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger("denoiseq").addHandler(handler)
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)

@@ -1,0 +1,79 @@
+"""Whether reads, stores and checkpoints belong together: equal filters, one genome, one blacklist.
+
+Works on the plain `preprocessing` dictionaries that stores and checkpoints carry.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from denoiseq.genomics.intervals import merge, read_bed
+from denoiseq.genomics.store import CutStore, blacklist_sha256
+
+log = logging.getLogger(__name__)
+
+# What decides which cuts a BAM gives; a model must meet what it was trained on.
+FILTERS = ("shift", "min_mapq", "keep_duplicates", "max_fragment_bp")
+
+
+def same_filters(one: Mapping[str, Any], other: Mapping[str, Any], left: str, right: str) -> None:
+    """Refuse two ways of preparing that differ; `left` and `right` begin the sentence's parts."""
+    differing = [name for name in FILTERS if one.get(name) != other.get(name)]
+    if differing:
+        raise ValueError(
+            f"{left} with {_values(one, differing)}, {right} for {_values(other, differing)}: "
+            "prepare the reads again with equal settings, or choose another store"
+        )
+
+
+def _values(preprocessing: Mapping[str, Any], names: list[str]) -> str:
+    return ", ".join(f"{name}={preprocessing.get(name)}" for name in names)
+
+
+def same_preprocessing(trained: Mapping[str, Any], opened: CutStore) -> None:
+    """Refuse a store whose cuts mean something else than those the checkpoint was trained on."""
+    given = opened.preprocessing
+    same_filters(given, trained, f"{opened.path} was prepared", "the checkpoint asks")
+    same_genome(trained, opened.chroms, str(opened.path))
+    if trained["blacklist_sha256"] != given["blacklist_sha256"]:
+        log.warning("warning: %s has another blacklist than the training had", opened.path)
+
+
+def same_genome(trained: Mapping[str, Any], sizes: Mapping[str, int], source: str) -> None:
+    """Refuse a genome that shares no sequence with the training's, or has one of other length."""
+    genome = trained["genome"]
+    shared = [chrom for chrom in sizes if chrom in genome]
+    wrong = [chrom for chrom in shared if sizes[chrom] != genome[chrom]]
+    if wrong:
+        raise ValueError(
+            f"{source} is of another genome than the checkpoint's: {wrong[0]} has "
+            f"{sizes[wrong[0]]} bp, not {genome[wrong[0]]}; use a model trained on this genome"
+        )
+    if not shared:
+        raise ValueError(
+            f"{source} is of another genome than the checkpoint's: it has "
+            f"{', '.join(list(sizes)[:5])}, the checkpoint {', '.join(list(genome)[:5])}"
+        )
+
+
+def training_blacklist(trained: Mapping[str, Any], path: str | None) -> str | None:
+    """The blacklist that a checkpoint was trained with: `path`, if it still says the same.
+
+    None where the training had none. Raises ValueError where it is gone or has changed.
+    """
+    wanted, genome = trained["blacklist_sha256"], trained["genome"]
+    if wanted == blacklist_sha256({}):
+        return None
+    if path is not None and Path(path).is_file():
+        rows = [row for row in read_bed(path) if row.start < genome.get(row.chrom, 0)]
+        clipped = [replace(row, end=min(row.end, genome[row.chrom])) for row in rows]
+        if blacklist_sha256(merge(clipped)) == wanted:
+            return path
+    raise ValueError(
+        f"the blacklist of the training ({path}) is not here any more: "
+        "give blacklist=regions.bed, or blacklist=none to predict without one"
+    )

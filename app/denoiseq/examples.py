@@ -1,0 +1,128 @@
+"""Example loci for the figures: which to show, and their tracks and peaks as plain arrays.
+
+Loci are spread over the ranking of the peaks by signal, so a figure shows weak ones as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from denoiseq.genomics.coverage import gaussian_smooth, window_coverage
+from denoiseq.genomics.intervals import Merged, mask
+from denoiseq.genomics.peaks import Peak, runs_above
+from denoiseq.genomics.store import CutStore, Thinning
+from denoiseq.genomics.tracks import read_bigwig
+from denoiseq.learning.dataset import WindowDataset
+from denoiseq.learning.evaluation import EvaluateOptions
+from denoiseq.learning.models import DenoisingResNet
+from denoiseq.prediction import GenomePrediction, PredictSettings
+from denoiseq.report import Locus
+
+WINDOW_BP = 8_000
+
+
+def spread_over_ranking(
+    ranked: list[tuple[float, str, int]], sizes: dict[str, int], n: int
+) -> list[tuple[str, int, int]]:
+    """`n` windows around (signal, chrom, position), from the strongest 2% to the weakest 20%."""
+    if not ranked or n < 1:
+        return []
+    ordered = sorted(ranked, key=lambda item: (-item[0], item[1], item[2]))
+    picks = (np.linspace(0.02, 0.8, n) * len(ordered)).astype(int)
+    windows = []
+    for _, chrom, position in (ordered[i] for i in dict.fromkeys(picks.tolist())):
+        start = max(min(position - WINDOW_BP // 2, sizes[chrom] - WINDOW_BP), 0)
+        windows.append((chrom, start, min(start + WINDOW_BP, sizes[chrom])))
+    return windows
+
+
+def of_evaluation(
+    model: DenoisingResNet,
+    data: WindowDataset,
+    metrics: dict[str, Any],
+    options: EvaluateOptions,
+    n: int,
+) -> list[Locus]:
+    """Noisy, Gaussian and denoised tracks beside the clean one, scaled as the metrics scale them.
+
+    The draw of fragments is the one that the metrics were computed on.
+    """
+    store, h = data.store, data.options.half_window_bp
+    ranked = []
+    for chrom in data.chroms:
+        for start, end in data.truth.get(chrom, ()):
+            if not mask(store.blacklist, chrom, start, end).any():
+                height = window_coverage(store, chrom, start, end, h).max()
+                ranked.append((float(height), chrom, int(start + end) // 2))
+    windows = spread_over_ranking(ranked, store.chroms, n)
+    return [_evaluation_locus(model, data, metrics, options, window) for window in windows]
+
+
+def _evaluation_locus(
+    model: DenoisingResNet,
+    data: WindowDataset,
+    metrics: dict[str, Any],
+    options: EvaluateOptions,
+    window: tuple[str, int, int],
+) -> Locus:
+    chrom, start, end = window
+    settings, store = data.options, data.store
+    context = model.context_bp()
+    low, high = max(start - context, 0), min(end + context, store.chroms[chrom])
+    core = slice(start - low, end - low)
+    draw = Thinning(settings.thin_fraction, settings.seed)
+    rest = Thinning(settings.thin_fraction, settings.seed, complement=True)
+    noisy = window_coverage(store, chrom, low, high, settings.half_window_bp, draw)
+    clean_draw = rest if settings.target == "complement" else None
+    clean = window_coverage(store, chrom, start, end, settings.half_window_bp, clean_draw)
+    with torch.inference_mode():
+        pred = model(torch.from_numpy(noisy)[None, None])  # (1, 1, L)
+    probability = torch.sigmoid(pred.peak_logits)[0].numpy()[core]
+    tuned, scale = metrics["tuned"], metrics["scale"]
+    smooth = gaussian_smooth(noisy, tuned["gaussian_sigma_bp"])
+    tracks = {"noisy": noisy[core], "gaussian": smooth[core]}
+    scores = {"gaussian": smooth[core], "denoised": probability}
+    tracks["denoised"] = pred.coverage[0].numpy()[core]
+    scaled = {name: (scale[name] or 1.0) * track for name, track in tracks.items()}
+    called = {
+        name: start
+        + runs_above(score, tuned["thresholds"][name], options.min_length_bp, options.max_gap_bp)
+        for name, score in scores.items()
+    }
+    truth = _overlapping(data.truth, chrom, start, end)
+    return Locus(chrom, start, end, {**scaled, "clean": clean}, {**called, "clean": truth})
+
+
+def _overlapping(peaks: Merged, chrom: str, start: int, end: int) -> np.ndarray:
+    rows = peaks.get(chrom, np.zeros((0, 2), dtype=np.int64))
+    return rows[(rows[:, 1] > start) & (rows[:, 0] < end)]
+
+
+def of_prediction(
+    store: CutStore,
+    thinning: Thinning | None,
+    settings: PredictSettings,
+    result: GenomePrediction,
+    n: int = 4,
+) -> list[Locus]:
+    """The input as the model saw it, the two tracks as they were written, and the called peaks."""
+    ranked = [(peak.signal, peak.chrom, peak.summit) for peak in result.peaks]
+    loci = []
+    for chrom, start, end in spread_over_ranking(ranked, store.chroms, n):
+        h = settings.half_window_bp
+        tracks = {
+            "input": window_coverage(store, chrom, start, end, h, thinning),
+            "denoised": read_bigwig(result.outputs.coverage, chrom, start, end),
+            "peak probability": read_bigwig(result.outputs.probability, chrom, start, end),
+        }
+        peaks = _rows(result.peaks, chrom, start, end)
+        loci.append(Locus(chrom, start, end, tracks, {"denoised": peaks}))
+    return loci
+
+
+def _rows(peaks: list[Peak], chrom: str, start: int, end: int) -> np.ndarray:
+    rows = [(p.start, p.end) for p in peaks if p.chrom == chrom and p.end > start and p.start < end]
+    return np.array(rows, dtype=np.int64).reshape(-1, 2)

@@ -1,0 +1,47 @@
+"""What made a result: versions, inputs, model and machine, as plain JSON-able values."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+from denoiseq import __version__
+from denoiseq.doctor import PACKAGES, active_isa, package_version
+from denoiseq.genomics.store import CutStore
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of everything that has a say in the results."""
+    packages = {name: package_version(name) for name in PACKAGES}
+    return {"denoiseq": __version__, "python": platform.python_version(), **packages}
+
+
+def file_facts(path: str) -> dict[str, Any]:
+    """What identifies an input file without reading it."""
+    stat = Path(path).stat()
+    return {"name": Path(path).name, "bytes": stat.st_size, "mtime": int(stat.st_mtime)}
+
+
+def model_facts(path: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """What the summary of a prediction says about its model."""
+    names = ("epoch", "step", "seed", "fingerprint", "config")
+    return {"checkpoint": path, **{name: payload[name] for name in names}}
+
+
+def input_facts(opened: CutStore) -> dict[str, Any]:
+    """What the summary of a prediction says about its reads."""
+    return {
+        "files": opened.provenance.get("inputs", {}),
+        "fragments": opened.n_fragments,
+        "cut_sites": opened.n_cuts,
+        "fingerprint": opened.fingerprint,
+        "preprocessing": opened.preprocessing,
+    }
+
+
+def software_facts(conv: str) -> dict[str, Any]:
+    """What the summary of a prediction says about the program and the machine's part."""
+    isa = active_isa() if conv == "dilconv" else None
+    facts = {"versions": versions(), "algorithm": conv, "isa": isa}
+    return {**facts, "precision": "fp32", "device": "cpu"}
