@@ -4,7 +4,7 @@ Owns every message about a BAM that cannot be used; what its reads mean is `frag
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,18 @@ def quiet_htslib() -> Iterator[None]:
         pysam.set_verbosity(before)
 
 
-def _open(bam: str | Path) -> pysam.AlignmentFile:
-    try:
-        return pysam.AlignmentFile(str(bam), "rb")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{bam} cannot be read as BAM ({error}).") from error
+@contextmanager
+def _opened(bam: str | Path) -> Iterator[pysam.AlignmentFile]:
+    with quiet_htslib():
+        try:
+            file = pysam.AlignmentFile(str(bam), "rb")
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{bam} cannot be read as BAM ({error}).") from error
+        try:
+            yield file
+        finally:
+            with suppress(OSError):  # it repeats the error of a read that was reported already
+                file.close()
 
 
 def _iterate(
@@ -47,7 +54,7 @@ def _iterate(
 
 def read_chromosome(bam: str | Path, chrom: str) -> Iterator[pysam.AlignedSegment]:
     """All reads placed on a chromosome, in the order of the file."""
-    with quiet_htslib(), _open(bam) as file:
+    with _opened(bam) as file:
         yield from _iterate(bam, file, contig=chrom)
 
 
@@ -73,7 +80,7 @@ def check_bam(
     if not bam.is_file():
         raise FileNotFoundError(f"no such BAM file: {bam}")
     _check_complete(bam)
-    with quiet_htslib(), _open(bam) as file:
+    with _opened(bam) as file:
         _check_sorted(bam, file)
         if not file.has_index():
             raise FileNotFoundError(f"{bam} has no index; make one: samtools index {bam.name}")
@@ -140,6 +147,6 @@ def count_reads(bam: str | Path) -> tuple[dict[str, int], int]:
 
     Taken from the index, so no read is looked at. Returns (chrom -> reads, reads without place).
     """
-    with quiet_htslib(), _open(bam) as file:
+    with _opened(bam) as file:
         reads = {row.contig: row.total for row in file.get_index_statistics()}
         return reads, file.nocoordinate

@@ -137,8 +137,9 @@ def _fragments(
     n = round(size * density.fragments_per_mb / 1e6)
     n_in_peaks = rng.binomial(n, density.in_peaks) if len(peaks) else 0
     heights = rng.lognormal(0.0, 0.7, len(peaks))
-    homes = rng.choice(len(peaks), n_in_peaks, p=heights / heights.sum()) if n_in_peaks else []
-    inside = peaks[np.array(homes, dtype=np.int64)]  # (n_in_peaks, 2)
+    inside = np.empty((0, 2), dtype=np.int64)
+    if n_in_peaks:
+        inside = rng.choice(peaks, n_in_peaks, p=heights / heights.sum())  # (n_in_peaks, 2)
     centers = rng.normal(inside.mean(axis=1), (inside[:, 1] - inside[:, 0]) / 5)
     centers = np.concatenate([centers, rng.uniform(0, size, n - n_in_peaks)])
     # nucleosome-free, and one nucleosome

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import pysam
 import pytest
-
 from denoiseq.genomics.synthetic import make_synthetic
 
 PAIRED, PROPER, UNMAPPED, REVERSE, MATE_REVERSE = 0x1, 0x2, 0x4, 0x10, 0x20

@@ -1,7 +1,6 @@
 import json
 
 import pytest
-
 from denoiseq.atomic import atomic_path, check_writable, write_json, write_text
 
 

@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from denoiseq.genomics.coverage import coverage, gaussian_smooth, window_coverage
 from denoiseq.genomics.intervals import Interval, merge
 from denoiseq.genomics.store import CutStore, Thinning, write_store
+from hypothesis import given
+from hypothesis import strategies as st
 
 cut_lists = st.lists(st.integers(0, 99), max_size=30)
 

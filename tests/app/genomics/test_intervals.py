@@ -2,9 +2,6 @@ import gzip
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from denoiseq.genomics.intervals import (
     Interval,
     contains,
@@ -16,6 +13,8 @@ from denoiseq.genomics.intervals import (
     split_chromosomes,
     tile_chromosome,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 SIZE = 60
 names = st.sampled_from(["chr1", "chr2", "track1"])

@@ -5,9 +5,6 @@ import pickle
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from denoiseq.genomics import store as store_module
 from denoiseq.genomics.intervals import Interval, merge
 from denoiseq.genomics.store import (
@@ -17,6 +14,8 @@ from denoiseq.genomics.store import (
     fingerprint,
     write_store,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 SIZES = {"chr2": 1_000, "chrEmpty": 50, "chr1": 2_000}
 BLACKLIST = merge([Interval("chr1", 100, 600), Interval("chr1", 1_900, 2_500)])
