@@ -87,12 +87,12 @@ class DenoisingResNet(nn.Module):
         for block in self.res_blocks:
             h = block(h)
         with torch.autocast(x.device.type, enabled=False):
-            track = self.regressor(h.float())  # (N, 1, L)
+            track = self.regressor(_wide(h))  # (N, 1, L)
         h = track
         for block in self.res_blocks_class:
             h = block(h)
         with torch.autocast(x.device.type, enabled=False):
-            logits = self.classifier(h.float())  # (N, 1, L)
+            logits = self.classifier(_wide(h))  # (N, 1, L)
         if self.input_transform == "log1p":
             track = torch.expm1(track.clamp(max=LOG1P_LIMIT))
         return Prediction(track.squeeze(1), logits.squeeze(1))
@@ -109,6 +109,11 @@ class DenoisingResNet(nn.Module):
         """The longest chain of convolutions from input to peak logits (skips are shorter)."""
         blocks = [*self.res_blocks, *self.res_blocks_class]
         return [conv for b in blocks for conv in (b.conv_act1, b.conv_act2, b.conv_act3)]
+
+
+def _wide(h: Tensor) -> Tensor:
+    """At least float32, whatever the autocast made of it."""
+    return h.float() if h.dtype in (torch.bfloat16, torch.float16) else h
 
 
 def _trunk(blocks: int, channels: int, kernel_size: int, layer: dict) -> nn.ModuleList:

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+from denoiseq.denoise import DenoiseOptions, denoise_chromosome
+
+
+class Track:
+    """A chromosome's coverage that notes what was asked for."""
+
+    def __init__(self, size: int):
+        rng = np.random.default_rng(size)
+        self.values = rng.poisson(4, size).astype(np.float32)
+        self.asked: list[tuple[int, int]] = []
+
+    def __call__(self, start: int, end: int) -> np.ndarray:
+        assert 0 <= start < end <= len(self.values)
+        self.asked.append((start, end))
+        return self.values[start:end]
+
+
+def whole(model, track):
+    with torch.inference_mode():
+        pred = model(torch.from_numpy(track.values)[None, None])
+    return pred.coverage[0].numpy(), torch.sigmoid(pred.peak_logits[0]).numpy()
+
+
+# One tile is 200 + 2 * 48 = 296 wide: sizes sit at its edge and at those of one more core.
+@pytest.mark.parametrize("size", [1, 50, 199, 295, 296, 297, 400, 401, 1_999, 3_000])
+@pytest.mark.parametrize("kernel_size", [5, 4])
+def test_tiles_equal_the_whole_chromosome(make_model, size, kernel_size):
+    model = make_model(kernel_size=kernel_size, dilation=4, input_transform="log1p")
+    track = Track(size)
+    pieces = list(denoise_chromosome(model, track, "chr1", size, DenoiseOptions(200, 3)))
+    starts = [start for start, _, _ in pieces]
+    assert starts == np.cumsum([0] + [len(c) for _, c, _ in pieces[:-1]]).tolist()
+    got = [np.concatenate([p[i] for p in pieces]) for i in (1, 2)]
+    for values, expected in zip(got, whole(model, track), strict=True):
+        assert values.dtype == np.float32
+        # The same sums in the same order but for the tile's place in vectors: a few roundings.
+        np.testing.assert_allclose(values, expected, rtol=2e-5, atol=2e-5)
+    assert all((end - start) <= 200 + 2 * model.context_bp() for start, end in track.asked)
+
+
+def test_a_base_less_of_context_would_show(make_model, monkeypatch):
+    model = make_model(dilation=4)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.abs_()
+    track = Track(1_000)
+    expected = whole(model, track)[0]
+    full = model.context_bp()
+    monkeypatch.setattr(model, "context_bp", lambda: full // 2 - 1)
+    pieces = denoise_chromosome(model, track, "chr1", 1_000, DenoiseOptions(200, 3))
+    got = np.concatenate([coverage for _, coverage, _ in pieces])
+    assert not np.allclose(got, expected, rtol=2e-5, atol=2e-5)
+
+
+def test_pieces_come_while_the_rest_is_unread(make_model):
+    track = Track(100_000)
+    pieces = denoise_chromosome(make_model(), track, "chr1", 100_000, DenoiseOptions(500, 2))
+    next(pieces)
+    assert len(track.asked) == 2
+
+
+def test_batch_norm_is_in_eval_mode(make_model):
+    model = make_model(batch_norm=True).train()
+    track = Track(600)
+    runs = [
+        np.concatenate([p for _, _, p in denoise_chromosome(model, track, "c", 600, options)])
+        for options in (DenoiseOptions(100, 1), DenoiseOptions(100, 4))
+    ]
+    np.testing.assert_allclose(*runs, rtol=2e-5)
+
+
+def test_a_broken_model_is_a_sentence(make_model):
+    model = make_model()
+    with torch.no_grad():
+        model.classifier.conv_layer.bias.fill_(float("nan"))
+    with pytest.raises(ValueError, match=r"answer at chr7:0-300 is not finite"):
+        list(denoise_chromosome(model, Track(300), "chr7", 300, DenoiseOptions()))

@@ -1,0 +1,181 @@
+"""Streamed evaluation against the same numbers computed on whole chromosomes in memory."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from denoiseq.genomics.coverage import gaussian_smooth, window_coverage
+from denoiseq.genomics.intervals import mask
+from denoiseq.genomics.peaks import runs_above
+from denoiseq.genomics.store import Thinning
+from denoiseq.learning.dataset import WindowDataset, WindowOptions
+from denoiseq.learning.evaluation import (
+    EvaluateOptions,
+    Tuned,
+    evaluate,
+    tune_baselines,
+    validate,
+)
+from denoiseq.learning.losses import LossWeights, atacworks_loss
+from denoiseq.learning.metrics import TrackMetrics, peak_agreement
+
+CHROMS = ["chrA", "chrShort", "chrB"]
+OPTIONS = EvaluateOptions(
+    batch_size=3, sigma_grid_bp=(5, 20, 60), min_length_bp=100, max_gap_bp=20, progress=False
+)
+
+
+def windows(store, peaks, interval_bp=1_000, pad_bp=300, **more):
+    options = WindowOptions(interval_bp, pad_bp, half_window_bp=75, thin_fraction=0.3)
+    return WindowDataset(store, CHROMS, options, peaks, training=False, **more)
+
+
+@pytest.fixture
+def data(store, peaks):
+    return windows(store, peaks)
+
+
+def whole_chromosome(store, chrom, model, sigma):
+    """Every track of a chromosome at once: (track, score) by name, truth, counted bases."""
+    size = store.chroms[chrom]
+    noisy = window_coverage(store, chrom, 0, size, 75, Thinning(0.3, 0))
+    with torch.no_grad():
+        pred = model(torch.from_numpy(noisy)[None, None])
+    smooth = gaussian_smooth(noisy, sigma)
+    tracks = {
+        "noisy": (noisy, noisy),
+        "gaussian": (smooth, smooth),
+        "denoised": (pred.coverage[0].numpy(), pred.peak_logits[0].numpy()),
+    }
+    clean = window_coverage(store, chrom, 0, size, 75)
+    return tracks, clean, ~mask(store.blacklist, chrom, 0, size)
+
+
+def sigmoid(logits):
+    return torch.sigmoid(torch.from_numpy(logits)).numpy()
+
+
+def runs(score, counted, threshold, options):
+    score = np.where(counted, score, -np.inf)
+    return runs_above(score, threshold, options.min_length_bp, options.max_gap_bp)
+
+
+def test_streamed_equals_whole_chromosomes(store, peaks, data, make_model):
+    model = make_model()
+    metrics, tuned = evaluate(model, data, OPTIONS)
+    scores = {name: TrackMetrics() for name in ("noisy", "gaussian", "denoised")}
+    called = {name: {} for name in scores}
+    truth = {}
+    for chrom in CHROMS:
+        tracks, clean, counted = whole_chromosome(store, chrom, model, tuned.gaussian_sigma_bp)
+        inside = mask(peaks, chrom, 0, len(clean))
+        truth[chrom] = runs_above(np.where(counted, inside, 0), 0.5, 1, 0)
+        for name, (track, score) in tracks.items():
+            scores[name].update(track, score, clean, inside, counted)
+            signal = sigmoid(score) if name == "denoised" else score
+            called[name][chrom] = runs(signal, counted, tuned.thresholds[name], OPTIONS)
+    for name, score in scores.items():
+        got = dict(metrics[name])
+        assert got.pop("peaks") == pytest.approx(peak_agreement(called[name], truth), abs=1e-12)
+        assert sum(map(len, called[name].values())) > 3
+        assert got == pytest.approx(score.result(), rel=1e-4)
+        assert metrics["scale"][name] == pytest.approx(score.scale, rel=1e-5)
+    exact = scores["gaussian"].best_threshold()
+    assert tuned.thresholds["gaussian"] == pytest.approx(exact, rel=1e-5)
+
+
+def test_keys_are_the_published_ones_and_json(data, make_model):
+    metrics, tuned = evaluate(make_model(), data, OPTIONS)
+    names = {"mse", "log1p_pearson", "pearson", "spearman", "auprc", "auroc", "best_f1", "peaks"}
+    for name in ("noisy", "gaussian", "denoised"):
+        assert set(metrics[name]) == names
+        assert set(metrics[name]["peaks"]) == {"precision", "recall", "f1", "iou_bp"}
+    assert set(metrics["scale"]) == {"noisy", "gaussian", "denoised"}
+    rest = {"seconds", "segments_per_second", "device", "precision", "algorithm", "tuned", "scale"}
+    assert set(metrics) == {"noisy", "gaussian", "denoised"} | rest
+    assert metrics["algorithm"] == "torch"
+    json.dumps(metrics, allow_nan=False)
+    assert set(tuned.thresholds) == {"noisy", "gaussian", "denoised"}
+
+
+@pytest.mark.parametrize("other", [{"interval_bp": 777}, {"interval_bp": 30_000}, {"pad_bp": 450}])
+def test_how_the_genome_is_cut_does_not_matter(store, peaks, data, make_model, other):
+    model = make_model()
+    metrics, tuned = evaluate(model, data, OPTIONS)
+    again, _ = evaluate(model, windows(store, peaks, **other), OPTIONS, tuned)
+    for name in ("noisy", "gaussian", "denoised"):
+        for key, value in metrics[name].items():
+            assert again[name][key] == pytest.approx(value, rel=1e-4), (name, key)
+
+
+def test_validation_tunes_and_test_obeys(data, make_model):
+    given = Tuned(20.0, {"noisy": 1e6, "gaussian": 0.0, "denoised": 0.5})
+    metrics, tuned = evaluate(make_model(), data, OPTIONS, given)
+    assert tuned == given
+    assert metrics["tuned"] == {"gaussian_sigma_bp": 20.0, "thresholds": given.thresholds}
+    assert metrics["noisy"]["peaks"]["recall"] == 0
+    assert metrics["gaussian"]["peaks"]["recall"] == 1
+
+
+def test_sigma_is_the_grids_best_in_auprc(data, make_model):
+    tuned = tune_baselines(data, OPTIONS)
+    by_sigma = {}
+    for sigma in OPTIONS.sigma_grid_bp:
+        given = Tuned(float(sigma), {"noisy": 1.0, "gaussian": 1.0, "denoised": 0.5})
+        by_sigma[sigma] = evaluate(make_model(), data, OPTIONS, given)[0]["gaussian"]["auprc"]
+    assert len(set(by_sigma.values())) == 3
+    assert tuned.gaussian_sigma_bp == max(by_sigma, key=by_sigma.get)
+
+
+def test_bandwidths_that_reach_beyond_the_context_are_left_out(store, peaks, caplog):
+    narrow = windows(store, peaks, pad_bp=100)
+    assert 4 * tune_baselines(narrow, OPTIONS).gaussian_sigma_bp <= 100
+    assert "bandwidths above 20 bp left out" in caplog.text
+    with pytest.raises(ValueError, match="No Gaussian bandwidth"):
+        tune_baselines(windows(store, peaks, pad_bp=10), OPTIONS)
+
+
+def test_a_short_context_is_said(store, peaks, make_model, caplog):
+    evaluate(make_model(dilation=50), windows(store, peaks), OPTIONS)
+    assert "windows carry 300 bp of context, the model sees" in caplog.text
+
+
+def test_no_true_peak_is_no_crash(store, peaks, make_model):
+    data = windows(store, peaks, truth={})
+    metrics, tuned = evaluate(make_model(), data, OPTIONS)
+    assert metrics["denoised"]["auprc"] is None
+    assert metrics["denoised"]["peaks"]["recall"] is None
+    assert metrics["denoised"]["pearson"] is not None
+    assert tuned.thresholds["denoised"] == 0.5
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_truth_and_not_labels_are_scored(store, peaks, data, make_model):
+    other = windows(store, peaks, truth={"chrA": np.array([[0, 400]])})
+    model = make_model()
+    by_label, by_truth = (validate(model, d, None, OPTIONS)[0] for d in (data, other))
+    assert by_label["auprc"] != by_truth["auprc"]
+    assert by_label["mse"] == by_truth["mse"]
+
+
+def test_validate_averages_the_loss_and_leaves_the_model_as_it_was(data, make_model):
+    model = make_model(batch_norm=True).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    def loss(pred, batch):
+        assert not model.training
+        return atacworks_loss(pred, batch, LossWeights(1.0, 0.0, 0.0))
+
+    row, scores = validate(model, data, loss, OPTIONS)
+    assert model.training
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    n, _, _, pp, yy, py = scores.sums
+    assert row["loss"] == pytest.approx((pp - 2 * py + yy) / n, rel=1e-4)
+    assert row["loss_mse"] == pytest.approx(row["loss"], rel=1e-6)
+
+
+def test_tuned_travels_through_a_checkpoint():
+    payload = {"gaussian_sigma_bp": 60.0, "thresholds": {"noisy": 2.0}}
+    assert Tuned.from_checkpoint(payload) == Tuned(60.0, {"noisy": 2.0})
+    assert Tuned.from_checkpoint({"gaussian_sigma_bp": None, "thresholds": None}) is None

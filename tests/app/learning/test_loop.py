@@ -1,0 +1,311 @@
+"""Training on a small real store: exact resume, records, and what stops it."""
+
+import csv
+import logging
+import math
+import os
+import shutil
+import signal
+from functools import partial
+
+import pytest
+import torch
+from denoiseq.learning import loop as loop_module
+from denoiseq.learning.checkpoint import load_checkpoint, save_checkpoint
+from denoiseq.learning.dataset import WindowDataset, WindowOptions
+from denoiseq.learning.evaluation import EvaluateOptions, Tuned, evaluate
+from denoiseq.learning.loop import Interrupted, Run, TrainOptions, train
+from denoiseq.learning.losses import LossWeights, atacworks_loss
+from denoiseq.learning.options import learning_rate
+
+LOSS = partial(atacworks_loss, weights=LossWeights())
+WINDOWS = WindowOptions(interval_bp=1_000, pad_bp=200, half_window_bp=75, thin_fraction=0.3)
+EVALUATION = EvaluateOptions(batch_size=8, sigma_grid_bp=(20, 40), progress=False)
+SHORT = {"epochs": 3, "batch_size": 4, "lr": 3e-3, "tensorboard": False, "progress": False}
+
+
+@pytest.fixture
+def fit(store, peaks, make_model, tmp_path):
+    """Train from scratch or from a checkpoint; returns the result, the model and the folder."""
+
+    def run(name="run", loss=LOSS, resume=None, model=None, truth=None, **more):
+        model = model or make_model(seed=1)
+        data = WindowDataset(store, ["chrA", "chrC"], WINDOWS, peaks, training=True)
+        held = WindowDataset(store, ["chrB"], WINDOWS, peaks, training=False, truth=truth)
+        where = Run(tmp_path / name, {"config": {"a": 1}}, resume, EVALUATION)
+        result = train(model, data, held, loss, TrainOptions(**(SHORT | more)), where)
+        return result, model, tmp_path / name
+
+    return run
+
+
+class Killer:
+    """The loss, which sends this process a signal at its n-th training call."""
+
+    def __init__(self, at: int, number: int = signal.SIGINT, validating: bool = False):
+        self.at, self.number, self.validating, self.calls = at, number, validating, 0
+
+    def __call__(self, pred, batch):
+        if pred.coverage.requires_grad != self.validating:
+            self.calls += 1
+            if self.calls == self.at:
+                os.kill(os.getpid(), self.number)
+        return LOSS(pred, batch)
+
+
+def untimed(history):
+    timed = ("seconds", "segments_per_second")
+    return [{k: v for k, v in row.items() if k not in timed} for row in history]
+
+
+def equal(a, b):
+    """Nested containers of tensors, bit by bit."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def same_end(one, two):
+    """Whether two runs ended in the same weights, optimizer, history and choices."""
+    pairs = []
+    for name in ("last", "best"):
+        a, b = (load_checkpoint(f / "checkpoints" / f"{name}.pt") for f in (one[2], two[2]))
+        a["history"], b["history"] = untimed(a["history"]), untimed(b["history"])
+        pairs.append((a, b))
+    assert all(equal(a, b) for a, b in pairs)
+    assert untimed(one[0].history) == untimed(two[0].history)
+    assert one[0].metrics["denoised"] == two[0].metrics["denoised"]
+    return True
+
+
+def test_same_seed_same_bits_other_seed_other(fit):
+    one, two, other = fit("one"), fit("two"), fit("other", seed=9)
+    assert same_end(one, two)
+    assert untimed(one[0].history) != untimed(other[0].history)
+
+
+# 9 or 10 batches an epoch: within the first, at an epoch's last batch or near it, in the third.
+@pytest.mark.parametrize("at", [1, 4, 9, 10, 11, 24])
+def test_interrupted_and_resumed_is_uninterrupted(fit, at):
+    whole = fit("whole", schedule="cosine", warmup_epochs=0.5)
+    with pytest.raises(Interrupted, match=r"go on with resume=.*last\.pt"):
+        fit("cut", loss=Killer(at), schedule="cosine", warmup_epochs=0.5)
+    last = whole[2].parent / "cut" / "checkpoints" / "last.pt"
+    assert load_checkpoint(last)["step"] == at
+    resumed = fit("cut", resume=last, schedule="cosine", warmup_epochs=0.5)
+    assert same_end(whole, resumed)
+    rows = (resumed[2] / "history.csv").read_text().splitlines()
+    assert len(rows) == 4
+
+
+def test_sigterm_and_a_stop_in_validation_resume_too(fit):
+    whole = fit("whole")
+    with pytest.raises(Interrupted):
+        fit("term", loss=Killer(5, signal.SIGTERM))
+    last = whole[2].parent / "term" / "checkpoints" / "last.pt"
+    with pytest.raises(Interrupted):
+        fit("term", loss=Killer(2, validating=True), resume=last)
+    assert same_end(whole, fit("term", resume=last))
+
+
+def test_resume_into_another_folder_brings_the_best_along(fit):
+    whole = fit("whole")
+    with pytest.raises(Interrupted):
+        fit("cut", loss=Killer(24))
+    last = whole[2].parent / "cut" / "checkpoints" / "last.pt"
+    assert same_end(whole, fit("elsewhere", resume=last))
+
+
+def test_signal_handlers_are_given_back(fit):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted):
+        fit(loss=Killer(2))
+    assert signal.getsignal(signal.SIGINT) is before
+    fit("again")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_it_learns(fit, make_model):
+    result, model, _ = fit(epochs=8, lr=1e-2)
+    first, last = result.history[0], result.history[-1]
+    assert last["train_loss"] < 0.8 * first["train_loss"]
+    untrained = make_model(seed=1)
+    weights = zip(model.parameters(), untrained.parameters(), strict=True)
+    assert all(not torch.equal(a, b) for a, b in weights)
+    assert result.metrics["denoised"]["auprc"] > 0.8
+
+
+def test_what_a_run_leaves(fit):
+    result, model, folder = fit()
+    with (folder / "history.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
+    assert {"train_loss", "train_loss_bce", "validation_loss", "validation_auprc"} <= set(rows[0])
+    assert float(rows[2]["train_loss"]) == result.history[2]["train_loss"]
+    best = load_checkpoint(folder / "checkpoints" / "best.pt")
+    values = [row["validation_auprc"] for row in result.history]
+    top = values.index(max(values)) + 1
+    assert best["best"] == {"monitor": "auprc", "value": max(values), "epoch": top}
+    assert best["epoch"] == top
+    assert equal(best["state_dict"], dict(model.state_dict()))
+    assert best["config"] == {"a": 1}
+    assert best["preprocessing"] == {"shift": "+4/-4"}
+    assert best["trained_cuts_per_mb"] > 0
+    assert 0 < best["peak_threshold"] < 1
+    assert best["peak_threshold"] == best["thresholds"]["denoised"]
+    assert best["gaussian_sigma_bp"] in EVALUATION.sigma_grid_bp
+    assert result.metrics["split"] == "validation"
+    assert result.metrics["scale"]["denoised"] == pytest.approx(best["scale"], rel=1e-6)
+    assert not list(folder.rglob("*.tmp-*"))
+
+
+def test_metrics_are_those_of_evaluate_with_the_checkpoint(fit, store, peaks):
+    result, model, folder = fit()
+    tuned = Tuned.from_checkpoint(load_checkpoint(folder / "checkpoints" / "best.pt"))
+    held = WindowDataset(store, ["chrB"], WINDOWS, peaks, training=False)
+    metrics, _ = evaluate(model, held, EVALUATION, tuned)
+    for name in ("noisy", "gaussian", "denoised", "scale", "tuned"):
+        assert result.metrics[name] == metrics[name]
+    # Tuning anew on validation chooses what training chose there.
+    _, again = evaluate(model, held, EVALUATION)
+    assert again == tuned
+
+
+@pytest.mark.parametrize("monitor", ["loss", "mse", "log1p_pearson"])
+def test_monitor_chooses_the_best_epoch(fit, monitor):
+    result, _, _ = fit(monitor=monitor)
+    values = [row[f"validation_{monitor}"] for row in result.history]
+    best = max(values) if monitor == "log1p_pearson" else min(values)
+    assert result.best["value"] == best
+
+
+def test_no_true_peak_on_validation_goes_by_loss(fit, caplog):
+    result, _, folder = fit(truth={})
+    assert result.best["monitor"] == "loss"
+    assert "chosen by loss" in caplog.text
+    assert load_checkpoint(folder / "checkpoints" / "best.pt")["peak_threshold"] == 0.5
+
+
+def broken_at(at):
+    calls = []
+
+    def loss(pred, batch):
+        calls.append(1)
+        if len(calls) == at:
+            pred.coverage.data[1, 7] = float("nan")
+        return LOSS(pred, batch)
+
+    return loss
+
+
+def test_a_loss_that_is_not_finite_names_the_window(fit, store, peaks):
+    data = WindowDataset(store, ["chrA", "chrC"], WINDOWS, peaks, training=True)
+    batches = loop_module.TileBatches(data, 4, 0).batches()
+    tile = data.tiles[batches[2][1][1]]
+    where = f"{tile.chrom}:{tile.start}-{tile.end}"
+    with pytest.raises(ValueError, match=f"loss is nan at epoch 1, step 3 in window {where}"):
+        fit(loss=broken_at(3))
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_step(fit, make_model):
+    def loss(pred, batch):
+        total, parts = LOSS(pred, batch)
+        return total + (pred.coverage * 0).sum().sqrt(), parts  # value 0, slope infinite
+
+    model = make_model(seed=1)
+    before = [p.detach().clone() for p in model.parameters()]
+    with pytest.raises(ValueError, match="a gradient is not finite at epoch 1, step 1"):
+        fit(loss=loss, model=model)
+    assert all(map(torch.equal, before, model.parameters()))
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 5}, {"seed": 3}])
+def test_resume_refuses_other_settings(fit, change):
+    _, _, folder = fit(epochs=1)
+    name = next(iter(change))
+    with pytest.raises(ValueError, match=f"was trained with {name}="):
+        fit("more", resume=folder / "checkpoints" / "last.pt", **change)
+
+
+def test_resume_refuses_another_model_or_store(fit, make_model, tmp_path):
+    _, _, folder = fit(epochs=1)
+    last = folder / "checkpoints" / "last.pt"
+    with pytest.raises(ValueError, match="weights of another model"):
+        fit("more", resume=last, model=make_model(channels=5))
+    payload = load_checkpoint(last)
+    save_checkpoint(tmp_path / "other.pt", payload | {"fingerprint": "0"})
+    with pytest.raises(ValueError, match="store prepared otherwise"):
+        fit("more", resume=tmp_path / "other.pt")
+    windows = payload["window_options"] | {"thin_fraction": 0.2}
+    save_checkpoint(tmp_path / "other.pt", payload | {"window_options": windows})
+    with pytest.raises(ValueError, match="resume with the same data settings"):
+        fit("more", resume=tmp_path / "other.pt")
+
+
+def test_more_epochs_go_on_from_a_finished_run(fit):
+    whole = fit("whole", epochs=3)
+    _, _, folder = fit("first", epochs=2)
+    more = fit("first", epochs=3, resume=folder / "checkpoints" / "last.pt")
+    assert untimed(more[0].history) == untimed(whole[0].history)
+
+
+def test_schedules():
+    constant = TrainOptions(epochs=10, lr=1.0)
+    assert [learning_rate(constant, e) for e in (0, 5, 9.9)] == [1, 1, 1]
+    cosine = TrainOptions(epochs=10, lr=1.0, schedule="cosine", warmup_epochs=1)
+    rates = [learning_rate(cosine, e) for e in (0, 0.5, 1, 5, 10)]
+    assert rates[0] < 0.01
+    assert rates[1] == pytest.approx(0.5, abs=0.01)
+    assert rates[3] == pytest.approx(0.5)
+    assert rates[4] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("wrong", [{"schedule": "linear"}, {"monitor": "f1"}])
+def test_unknown_options_are_sentences(wrong):
+    with pytest.raises(ValueError, match="is unknown"):
+        TrainOptions(**wrong)
+
+
+def test_gradient_clip_bounds_the_step(fit, monkeypatch):
+    limits = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def spy(parameters, limit):
+        limits.append(limit)
+        return clip(parameters, limit)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
+    fit("clipped", epochs=1, gradient_clip=0.5)
+    fit("free", epochs=1)
+    assert set(limits) == {0.5, math.inf}
+
+
+def test_tensorboard_forgets_what_a_resumed_run_does_over(fit, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with pytest.raises(Interrupted):
+        fit("cut", loss=Killer(4), tensorboard=True)
+    last, early = tmp_path / "cut" / "checkpoints" / "last.pt", tmp_path / "early.pt"
+    shutil.copyfile(last, early)
+    with pytest.raises(Interrupted):
+        fit("cut", loss=Killer(10), tensorboard=True, resume=last)
+    assert load_checkpoint(last)["step"] == 14
+    shutil.copyfile(early, last)
+    result, _, folder = fit("cut", tensorboard=True, resume=last)
+    events = EventAccumulator(str(folder)).Reload()
+    steps = [event.step for event in events.Scalars("step/loss")]
+    assert steps == list(range(1, result.history[-1]["step"] + 1))
+    auprc = [event.value for event in events.Scalars("validation/auprc")]
+    assert auprc == pytest.approx([row["validation_auprc"] for row in result.history])
+
+
+def test_off_a_terminal_there_is_a_line_an_epoch_and_no_bar(fit, capfd, caplog):
+    with caplog.at_level(logging.INFO, logger="denoiseq"):
+        fit(progress=True)
+    lines = [m for m in caplog.messages if m.startswith("epoch ")]
+    assert [m.split(":")[0] for m in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert "segments/s" in lines[0]
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import torch
+from denoiseq.learning.losses import LossWeights, atacworks_loss, masked_pearson
+from denoiseq.learning.models import Prediction
+
+
+@pytest.fixture
+def case():
+    rng = np.random.default_rng(0)
+    y = rng.poisson(3.0, (3, 50)).astype(np.float32)
+    p = np.abs(y + rng.normal(size=y.shape)).astype(np.float32)
+    logits = rng.normal(size=y.shape).astype(np.float32) * 3
+    peaks = (y > 4).astype(np.float32)
+    mask = rng.random(y.shape) < 0.7
+    batch = {"coverage": y, "peaks": peaks, "mask": mask}
+    batch = {name: torch.from_numpy(value) for name, value in batch.items()}
+    return Prediction(torch.from_numpy(p), torch.from_numpy(logits)), batch
+
+
+def test_value_is_the_formula_in_float64(case):
+    pred, batch = case
+    m = batch["mask"].numpy()
+    p, z = (t.numpy().astype(np.float64)[m] for t in pred)
+    y, t = (batch[k].numpy().astype(np.float64)[m] for k in ("coverage", "peaks"))
+    mse, pearson = ((p - y) ** 2).mean(), np.corrcoef(p, y)[0, 1]
+    bce = -(t * -np.log1p(np.exp(-z)) + (1 - t) * -np.log1p(np.exp(z))).mean()
+    total, parts = atacworks_loss(pred, batch, LossWeights(0.3, 2.0, 0.5))
+    assert total.item() == pytest.approx(0.3 * mse + 2 * (1 - pearson) + 0.5 * bce, rel=1e-5)
+    expected = {"mse": mse, "pearson": pearson, "bce": bce}
+    assert {k: v.item() for k, v in parts.items()} == pytest.approx(expected, rel=1e-5)
+
+
+def test_published_weights():
+    assert LossWeights() == LossWeights(mse=0.0005, pearson=1.0, bce=1.0)
+
+
+def test_masked_out_bases_have_no_say(case):
+    pred, batch = case
+    out = ~batch["mask"]
+    pred = Prediction(*(t.clone().requires_grad_() for t in pred))
+    before, _ = atacworks_loss(pred, batch, LossWeights())
+    before.backward()
+    assert all((t.grad[out] == 0).all() and (t.grad[~out] != 0).any() for t in pred)
+    with torch.no_grad():
+        wild = Prediction(*(torch.where(out, 1e4 * torch.ones_like(t), t) for t in pred))
+        batch = batch | {"coverage": torch.where(out, 7e3, batch["coverage"])}
+        after, _ = atacworks_loss(wild, batch, LossWeights())
+    assert after.item() == before.item()
+
+
+@pytest.mark.parametrize("constant", ["prediction", "truth", "mask"])
+def test_degenerate_batches_stay_finite(case, constant):
+    pred, batch = case
+    pred = Prediction(*(t.clone() for t in pred))
+    if constant == "prediction":
+        pred.coverage.fill_(2.0)
+    if constant == "truth":
+        batch["coverage"] = torch.zeros_like(batch["coverage"])
+    if constant == "mask":
+        batch["mask"] = torch.zeros_like(batch["mask"])
+    pred = Prediction(*(t.requires_grad_() for t in pred))
+    total, _ = atacworks_loss(pred, batch, LossWeights())
+    total.backward()
+    assert torch.isfinite(total)
+    assert all(torch.isfinite(t.grad).all() for t in pred)
+
+
+def test_half_precision_input_is_summed_in_float32():
+    p = torch.linspace(0, 1, 4096).repeat(8, 1).half()
+    y = (p.float() * 3 + 1000).half()
+    r = masked_pearson(p, y, torch.ones_like(p, dtype=torch.bool))
+    exact = np.corrcoef(p.double().flatten(), y.double().flatten())[0, 1]
+    assert r.dtype == torch.float32
+    assert r.item() == pytest.approx(exact, abs=1e-4)

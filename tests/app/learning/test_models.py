@@ -1,0 +1,154 @@
+"""Size, names, field and numbers of the residual network; dilconv against torch."""
+
+import pytest
+import torch
+from denoiseq.learning.models import DenoisingResNet
+
+EPS = 2.0**-24  # half the spacing of float32 at 1: the rounding of one addition
+
+
+def published_names() -> set[str]:
+    """The state dict of the published network, written out from its description."""
+    names = {"regressor.conv_layer.weight"}
+    names |= {f"classifier.conv_layer.{part}" for part in ("weight", "bias")}
+    for trunk, blocks, parts in (
+        ("res_blocks", 5, ("weight",)),
+        ("res_blocks_class", 2, ("weight", "bias")),
+    ):
+        names.add(f"{trunk}.0.conv_input.conv_layer.weight")
+        names |= {
+            f"{trunk}.{i}.conv_act{j}.conv_layer.{part}"
+            for i in range(blocks)
+            for j in (1, 2, 3)
+            for part in parts
+        }
+    return names
+
+
+def test_published_size_names_and_field():
+    model = DenoisingResNet(conv="torch")
+    assert sum(p.numel() for p in model.parameters()) == 219_706
+    assert set(model.state_dict()) == published_names()
+    assert model.receptive_field_bp() == 8_401
+    assert model.context_bp() == 4_200
+
+
+@pytest.mark.parametrize(("kernel_size", "dilation"), [(5, 3), (4, 3)])
+def test_field_is_what_gradients_reach(make_model, kernel_size, dilation):
+    model = make_model(kernel_size=kernel_size, dilation=dilation)
+    with torch.no_grad():
+        for parameter in model.parameters():  # all positive: no ReLU can hide a path
+            parameter.abs_().add_(0.01)
+    x = torch.ones(1, 1, 301, requires_grad=True)
+    model(x).peak_logits[0, 150].backward()
+    reached = x.grad[0, 0].nonzero()[:, 0]
+    assert reached[-1] - reached[0] + 1 == model.receptive_field_bp()
+    assert max(150 - reached[0], reached[-1] - 150) == model.context_bp()
+
+
+def test_heads_are_float32_under_autocast(make_model):
+    model, x = make_model(), torch.rand(2, 1, 64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        pred = model(x)
+    assert pred.coverage.dtype == pred.peak_logits.dtype == torch.float32
+    assert pred.coverage.shape == pred.peak_logits.shape == (2, 64)
+    assert (pred.coverage >= 0).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_regression_is_alive_at_birth(make_model, seed):
+    pred = make_model(seed)(torch.rand(1, 1, 500) * 5)
+    assert (pred.coverage > 0).float().mean() > 0.5
+
+
+def test_log1p_is_undone_on_the_track_only(make_model):
+    plain, logged = make_model(), make_model(input_transform="log1p")
+    x = torch.rand(1, 1, 80) * 50
+    inner = plain(torch.log1p(x))
+    pred = logged(x)
+    torch.testing.assert_close(pred.coverage, torch.expm1(inner.coverage))
+    torch.testing.assert_close(pred.peak_logits, inner.peak_logits)
+
+
+def test_unknown_transform_is_a_sentence():
+    with pytest.raises(ValueError, match="input_transform='sqrt' is unknown"):
+        DenoisingResNet(input_transform="sqrt", conv="torch")
+
+
+class Rounded:
+    """A float64 run of the network that carries the variance of float32 rounding along.
+
+    A sum of m terms errs with a standard deviation of at most sqrt(m) * EPS * sum|terms| (a walk
+    of m roundings, each at most EPS of a partial sum); errors of the input go through squared
+    weights, as they are many and independent; ReLU does not enlarge them.
+    """
+
+    def conv(self, layer, h, residual=None, activation=True):
+        value, var = h
+        conv = layer.conv_layer
+        weight = conv.weight.detach().double()
+        bias = None if conv.bias is None else conv.bias.detach().double()
+        left, right = layer.padding
+
+        def run(x, w, b=None):
+            x = torch.nn.functional.pad(x, (left, right))
+            dilation = (left + right) // max(w.shape[2] - 1, 1) or 1
+            return torch.nn.functional.conv1d(x, w, b, dilation=dilation)
+
+        size = run(value.abs(), weight.abs(), None if bias is None else bias.abs())
+        value, var = run(value, weight, bias), run(var, weight.square())
+        if residual is not None:
+            value, var, size = value + residual[0], var + residual[1], size + residual[0].abs()
+        var = var + (weight.shape[1] * weight.shape[2] + 2) * (EPS * size).square()
+        return (value.relu() if activation else value), var
+
+    def trunk(self, blocks, h):
+        for block in blocks:
+            skip = h if block.conv_input is None else self.conv(block.conv_input, h)
+            inner = self.conv(block.conv_act2, self.conv(block.conv_act1, h))
+            h = self.conv(block.conv_act3, inner, skip)
+        return h
+
+    def __call__(self, model, x):
+        h = self.trunk(model.res_blocks, (x.double(), torch.zeros_like(x, dtype=torch.float64)))
+        track = self.conv(model.regressor, h)
+        h = self.trunk(model.res_blocks_class, track)
+        logits = self.conv(model.classifier, h, activation=False)
+        return [(value[:, 0], 6 * var[:, 0].sqrt()) for value, var in (track, logits)]
+
+
+@pytest.mark.parametrize("conv", ["torch", "dilconv"])
+@pytest.mark.parametrize("length", [1, 399, 1_700])
+def test_both_convolutions_stay_within_the_derived_bound(conv, length):
+    if conv == "dilconv":
+        pytest.importorskip("dilconv")
+    torch.manual_seed(0)
+    weights = DenoisingResNet(conv="torch").state_dict()
+    model = DenoisingResNet(conv=conv)
+    model.load_state_dict(weights)
+    x = torch.rand(2, 1, length).mul(20).round()  # coverage: non-negative
+    with torch.no_grad():
+        pred = model(x)
+        bounds = Rounded()(model, x)
+    for got, (value, bound) in zip(pred, bounds, strict=True):
+        assert (bound < 1e-3 * value.abs().max()).all(), "a bound this wide would prove nothing"
+        assert ((got.double() - value).abs() <= bound).all()
+
+
+def test_dilconv_gradients_are_torchs():
+    pytest.importorskip("dilconv")
+    torch.manual_seed(0)
+    shape = {"channels": 6, "kernel_size": 9, "dilation": 4, "blocks": 2}
+    ours, theirs = (DenoisingResNet(**shape, conv=conv) for conv in ("dilconv", "torch"))
+    ours.load_state_dict(theirs.state_dict())
+    exact = DenoisingResNet(**shape, conv="torch").double()
+    exact.load_state_dict(theirs.state_dict())
+    x = torch.rand(2, 1, 1_000).mul(20).round()
+    for model in (ours, theirs, exact):
+        pred = model(x.to(next(model.parameters()).dtype))
+        (pred.coverage.square().mean() + pred.peak_logits.square().mean()).backward()
+    for a, b, true in zip(ours.parameters(), theirs.parameters(), exact.parameters(), strict=True):
+        scale = true.grad.norm()
+        error_a, error_b = (a.grad - true.grad).norm(), (b.grad - true.grad).norm()
+        # As exact as torch: within 4 times its error, or 32 roundings of the gradient's size.
+        assert error_a <= max(4 * error_b, 32 * EPS * scale)
