@@ -48,3 +48,40 @@ def fails(denoiseq):
         return lines[-1].removeprefix("error: ")
 
     return run
+
+
+@pytest.fixture(scope="session")
+def genome(tmp_path_factory) -> dict[str, Path]:
+    """A synthetic genome: paths of its fasta, bam, peaks and blacklist."""
+    from denoiseq.genomics.synthetic import make_synthetic
+
+    return make_synthetic(tmp_path_factory.mktemp("genome"))
+
+
+@pytest.fixture(scope="session")
+def at(genome):
+    """`at(folder)`: overrides of the smoke experiment for `genome`, with its store in `folder`."""
+
+    def overrides(folder: Path) -> list[str]:
+        return [
+            f"data.store={folder / 'cuts.h5'}",
+            f"data.prepare.bam={genome['bam']}",
+            f"data.prepare.fasta={genome['fasta']}",
+            f"data.prepare.blacklist={genome['blacklist']}",
+            "data.prepare.workers=1",
+            f"data.truth={genome['peaks']}",
+            "optim.epochs=2",
+        ]
+
+    return overrides
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory, at) -> Path:
+    """A folder where the smoke experiment has run on `genome`: store cuts.h5, run folder run/."""
+    from denoiseq import cli
+
+    folder = tmp_path_factory.mktemp("workplace")
+    code = cli.main(["train", "+experiment=smoke", f"out={folder / 'run'}", *at(folder)])
+    assert code == 0
+    return folder

@@ -102,7 +102,7 @@ def draw_loci(loci: Sequence[Locus], title: str = "") -> bytes:
             limit = OWN_SCALE.get(name, top) or max(1.0, float(track.max()))
             axis.set(ylim=(0, 1.05 * limit), xlim=(x[0], x[-1]))
         column[0].set_title(locus.name, fontsize=9)
-        _draw_peaks(column[-1], locus)
+        _draw_peaks(column[-1], locus, names=locus is loci[-1] and len(locus.peaks) > 1)
         column[-1].set_xlabel("kb", fontsize=8)
     for axis, name in zip(axes[:, 0], [*names, "peaks"], strict=True):
         axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
@@ -114,16 +114,16 @@ def draw_loci(loci: Sequence[Locus], title: str = "") -> bytes:
     return _png(figure)
 
 
-def _draw_peaks(axis: Any, locus: Locus) -> None:
-    """A bar a peak, a row a caller; the rows' names stand at the right."""
-    names = list(locus.peaks)
-    for row, name in enumerate(reversed(names)):
+def _draw_peaks(axis: Any, locus: Locus, names: bool) -> None:
+    """A bar a peak, a row a caller; the rows' names, if wanted, stand at the right."""
+    for row, name in enumerate(reversed(locus.peaks)):
         bounds = np.clip(locus.peaks[name], locus.start, locus.end)
         spans = [(a / 1000, (b - a) / 1000) for a, b in bounds if b > a]
         axis.broken_barh(spans, (row + 0.2, 0.6), color=COLOURS.get(name, GREY))
-        axis.text(1.01, (row + 0.5) / len(names), name, transform=axis.transAxes, fontsize=6,
-                  va="center")  # fmt: skip
-    axis.set(ylim=(0, max(len(names), 1)), yticks=[])
+        height = (row + 0.5) / len(locus.peaks)
+        if names:
+            axis.text(1.01, height, name, transform=axis.transAxes, fontsize=7, va="center")
+    axis.set(ylim=(0, max(len(locus.peaks), 1)), yticks=[])
 
 
 def _png(figure: Figure) -> bytes:
@@ -154,8 +154,8 @@ def html_page(title: str, sections: dict[str, dict[str, Any]], figure: bytes | N
         parts.append(f'<img alt="example loci" src="data:image/png;base64,{data}">')
     for heading, entries in sections.items():
         lines = "".join(
-            f"<tr><td>{html.escape(str(key))}</td><td>{html.escape(_shown(value))}</td></tr>"
-            for key, value in entries.items()
+            f"<tr><td>{html.escape(key)}</td><td>{html.escape(_shown(value))}</td></tr>"
+            for key, value in _flat(entries).items()
         )
         parts.append(f"<h2>{html.escape(heading)}</h2><table>{lines}</table>")
     return PAGE.format(title=html.escape(title), body="\n".join(parts))
@@ -168,7 +168,7 @@ def prediction_page(
     overview = {
         "peaks": summary["peaks"],
         "bases in peaks": summary["peak_bp"],
-        **{f"depth: {key.replace('_', ' ')}": value for key, value in summary["depth"].items()},
+        **summary["depth"],
         "seconds": summary["seconds"],
     }
     strongest = {f"{p['chrom']}:{p['start']:,}-{p['end']:,}": p["signal"] for p in top_peaks}
@@ -178,6 +178,15 @@ def prediction_page(
     return html_page(f"denoiseq: {summary['name']}", sections, figure)
 
 
+def _flat(entries: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, with dotted keys."""
+    flat = {}
+    for key, value in entries.items():
+        nested = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return flat
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "-"}[value]
@@ -185,8 +194,6 @@ def _shown(value: Any) -> str:
         return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
     if isinstance(value, int):
         return f"{value:,}"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(_shown(item) for item in value)
     return str(value)

@@ -1,0 +1,240 @@
+"""The whole road on a synthetic genome, through the command line: what each step leaves behind."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from denoiseq.genomics.intervals import read_bed
+from denoiseq.genomics.store import CutStore
+from denoiseq.genomics.tracks import read_bigwig
+
+ROOT = Path(__file__).parents[1]
+CHROMS = {"chr1": 200_000, "chr2": 100_000, "chr3": 100_000}
+TRACKS = ("noisy", "gaussian", "denoised")
+
+
+def load(path: Path):
+    return json.loads(path.read_text())
+
+
+def test_prepare_leaves_a_store_and_counts(denoiseq, genome, tmp_path):
+    out = tmp_path / "new" / "cuts.h5"
+    outcome = denoiseq("prepare", f"bam={genome['bam']}", f"fasta={genome['fasta']}",
+                       f"out={out}", f"blacklist={genome['blacklist']}")  # fmt: skip
+    assert outcome.code == 0
+    qc, store = load(out.with_suffix(".qc.json")), CutStore(out)
+    assert store.chroms == CHROMS
+    assert (qc["cut_sites"], qc["fragments"]) == (store.n_cuts, store.n_fragments)
+    for fate in ("duplicate", "secondary", "supplementary", "unmapped", "low_mapq"):
+        assert qc["reads"][fate] > 0, fate
+    assert sorted(path.name for path in out.parent.iterdir()) == ["cuts.h5", "cuts.qc.json"]
+
+
+def test_train_leaves_its_run(workplace):
+    run = workplace / "run"
+    for name in ("config.yaml", "checkpoints/last.pt", "checkpoints/best.pt", "train.log"):
+        assert (run / name).is_file(), name
+    assert list(run.glob("events.out.tfevents.*"))
+    with (run / "history.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    checkpoint = torch.load(run / "checkpoints/best.pt", weights_only=True)
+    assert checkpoint["config"]["name"] == "smoke"
+    assert checkpoint["fingerprint"] == CutStore(workplace / "cuts.h5").fingerprint
+
+
+@pytest.mark.parametrize(
+    ("path", "split"), [("metrics.json", "validation"), ("evaluate/test/metrics.json", "test")]
+)
+def test_metrics_have_the_fixed_keys(workplace, path, split):
+    metrics = load(workplace / "run" / path)
+    assert metrics["split"] == split
+    for track in TRACKS:
+        assert {"mse", "log1p_pearson", "pearson", "spearman", "auprc", "auroc", "best_f1"} <= set(
+            metrics[track]
+        )
+        assert set(metrics[track]["peaks"]) == {"precision", "recall", "f1", "iou_bp"}
+        assert 0 < metrics[track]["auprc"] <= 1
+        assert metrics["scale"][track] > 0
+    assert {"seconds", "segments_per_second", "device", "precision", "algorithm"} <= set(metrics)
+
+
+def test_evaluate_leaves_a_table_and_a_figure(workplace):
+    folder = workplace / "run/evaluate/test"
+    header, *rows = csv.reader((folder / "metrics.tsv").open(), delimiter="\t")
+    assert header == ["metric", *TRACKS]
+    values = {row[0]: [float(value) for value in row[1:]] for row in rows}
+    metrics = load(folder / "metrics.json")
+    assert values["auprc"] == pytest.approx([metrics[t]["auprc"] for t in TRACKS], rel=1e-5)
+    assert (folder / "loci.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_of_the_validation_split_repeats_the_training_s(denoiseq, workplace, tmp_path):
+    best = workplace / "run/checkpoints/best.pt"
+    outcome = denoiseq("evaluate", f"checkpoint={best}", f"out={tmp_path}", "loci=0")
+    assert outcome.code == 0
+    assert "AUPRC" in outcome.out
+    ours, theirs = load(tmp_path / "metrics.json"), load(workplace / "run/metrics.json")
+    for track in TRACKS:
+        assert ours[track] == theirs[track]
+    assert not (tmp_path / "loci.png").exists()
+
+
+def test_both_convolutions_give_the_same_metrics(denoiseq, workplace, tmp_path):
+    pytest.importorskip("dilconv")
+    best = workplace / "run/checkpoints/best.pt"
+    for conv in ("dilconv", "torch"):
+        out = tmp_path / conv
+        assert denoiseq("evaluate", f"checkpoint={best}", f"conv={conv}", f"out={out}").code == 0
+    one, other = (load(tmp_path / conv / "metrics.json") for conv in ("dilconv", "torch"))
+    assert (one["algorithm"], other["algorithm"]) == ("dilconv", "torch")
+    for name in ("mse", "pearson", "auprc"):
+        assert one["denoised"][name] == pytest.approx(other["denoised"][name], rel=2e-3)
+
+
+def test_predict_leaves_tracks_peaks_and_a_report(workplace):
+    folder = workplace / "run/predict"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "reads.coverage.bw",
+        "reads.peak_probability.bw",
+        "reads.peaks.narrowPeak",
+        "summary.json",
+        "report.html",
+        "predict.log",
+    }
+    for chrom, size in CHROMS.items():
+        assert read_bigwig(folder / "reads.coverage.bw", chrom, 0, size).max() > 0
+        probability = read_bigwig(folder / "reads.peak_probability.bw", chrom, 0, size)
+        assert 0 <= probability.min() <= probability.max() <= 1
+    summary = load(folder / "summary.json")
+    peaks = read_bed(folder / "reads.peaks.narrowPeak")
+    assert summary["peaks"] == len(peaks) > 0
+    assert summary["depth"]["used_cuts_per_mb"] == summary["depth"]["trained_cuts_per_mb"]
+    for key in ("input", "model", "software", "settings"):
+        assert summary[key]
+    page = (folder / "report.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "http" not in page and "<script" not in page
+
+
+def test_peaks_are_where_the_probability_says(workplace):
+    folder = workplace / "run/predict"
+    threshold = load(folder / "summary.json")["settings"]["peak_threshold"]
+    for line in (folder / "reads.peaks.narrowPeak").read_text().splitlines():
+        chrom, start, end, _, score, strand, signal, _, _, summit = line.split("\t")
+        start, end, summit = int(start), int(end), int(summit)
+        probability = read_bigwig(folder / "reads.peak_probability.bw", chrom, start, end)
+        coverage = read_bigwig(folder / "reads.coverage.bw", chrom, start, end)
+        assert end - start >= 200
+        assert probability[[0, -1]].min() >= threshold - 1e-3
+        assert coverage[summit] == pytest.approx(float(signal), abs=0.06)
+        assert 0 <= int(score) <= 1000 and strand == "."
+
+
+def test_nothing_is_called_in_the_blacklist(workplace, genome):
+    folder = workplace / "run/predict"
+    for region in read_bed(genome["blacklist"]):
+        where = (region.chrom, region.start, region.end)
+        assert not read_bigwig(folder / "reads.peak_probability.bw", *where).any()
+
+
+def test_a_bam_and_its_store_are_predicted_alike(denoiseq, workplace, genome, tmp_path):
+    best = f"checkpoint={workplace / 'run/checkpoints/best.pt'}"
+    sources = {"a": f"bam={genome['bam']}", "b": f"store={workplace / 'cuts.h5'}"}
+    for out, source in sources.items():
+        arguments = (best, source, f"out={tmp_path / out}", "name=x", "depth=trained", "seed=3")
+        assert denoiseq("predict", *arguments).code == 0
+    for name in ("x.coverage.bw", "x.peak_probability.bw", "x.peaks.narrowPeak"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    assert not [path for path in (tmp_path / "a").iterdir() if path.name.startswith(".")]
+
+
+def test_a_depth_out_of_range_is_said(denoiseq, workplace, tmp_path):
+    best = f"checkpoint={workplace / 'run/checkpoints/best.pt'}"
+    store = f"store={workplace / 'cuts.h5'}"
+    deep = denoiseq("predict", best, store, f"out={tmp_path / 'deep'}")
+    assert deep.code == 0
+    assert "warning" in deep.err and "depth=trained" in deep.err
+    fit = denoiseq("predict", best, store, f"out={tmp_path / 'fit'}", "depth=trained")
+    assert "warning" not in fit.err
+    half = load(tmp_path / "fit/summary.json")["depth"]["used_cuts_per_mb"] / 2
+    denoiseq("predict", best, store, f"out={tmp_path / 'half'}", f"depth={half}")
+    assert load(tmp_path / "half/summary.json")["depth"]["thinning_fraction"] == pytest.approx(0.05)
+
+
+def test_a_store_is_not_prepared_twice(denoiseq, workplace, at):
+    store = workplace / "cuts.h5"
+    before = store.stat().st_mtime_ns
+    more = (f"out={workplace / 'again'}", "stages=[train]", "optim.epochs=1")
+    outcome = denoiseq("train", "+experiment=smoke", *at(workplace), *more)
+    assert outcome.code == 0
+    assert store.stat().st_mtime_ns == before
+    assert not (workplace / "again/evaluate").exists()
+
+
+def command(*overrides: str) -> list[str]:
+    train = [sys.executable, str(ROOT / "app/train.py"), "+experiment=smoke"]
+    return [*train, "stages=[train]", *overrides]
+
+
+def wait_for(path: Path, process: subprocess.Popen, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+
+
+def test_an_interrupted_training_resumes_to_the_same_weights(denoiseq, at, workplace, tmp_path):
+    out, epochs = tmp_path / "run", "optim.epochs=12"
+    process = subprocess.Popen(
+        command(*at(workplace), f"out={out}", epochs), stderr=subprocess.PIPE, text=True
+    )
+    wait_for(out / "checkpoints/best.pt", process)
+    process.send_signal(signal.SIGTERM)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, err
+    assert "resume=" in err and "Traceback" not in err
+    train = ("train", "+experiment=smoke", *at(workplace), "stages=[train]", epochs)
+    assert denoiseq(*train, f"out={out}", f"resume={out / 'checkpoints/last.pt'}").code == 0
+    assert denoiseq(*train, f"out={tmp_path / 'straight'}").code == 0
+    resumed, straight = (
+        torch.load(folder / "checkpoints/last.pt", weights_only=True)["state_dict"]
+        for folder in (out, tmp_path / "straight")
+    )
+    for name, weights in straight.items():
+        assert torch.equal(resumed[name], weights), name
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.4, 0.8])
+def test_killed_at_any_point_no_file_is_half_written(at, tmp_path, delay_s):
+    out = tmp_path / "run"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command(*at(tmp_path), f"out={out}", "optim.epochs=500"),
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
+    wait_for(out / "train.log" if delay_s == 0 else out / "checkpoints/last.pt", process)
+    time.sleep(delay_s)
+    process.kill()
+    process.wait()
+    for path in out.rglob("*.pt"):
+        if ".tmp-" not in path.name:
+            assert torch.load(path, weights_only=True)["format"] == "denoiseq-checkpoint"
+    store = tmp_path / "cuts.h5"
+    if store.exists():
+        with h5py.File(store) as file:
+            assert np.all(np.diff(file["chroms/offsets"][:]) >= 0)
+        assert load(store.with_suffix(".qc.json"))["cut_sites"] > 0
+    history = out / "history.csv"
+    if history.exists():
+        rows = list(csv.DictReader(history.open()))
+        assert rows and all(None not in row.values() for row in rows)
