@@ -90,6 +90,7 @@ def _run(command: str, overrides: list[str]) -> None:
         try:
             _execute(command, config)
         except (*EXPECTED, KeyboardInterrupt) as error:
+            log.debug("%s ended early", command, exc_info=True)  # to the run's file only
             failure.append(error)
             raise SystemExit(2) from error
 
