@@ -4,8 +4,10 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
+from denoiseq.genomics import fragments
 from denoiseq.genomics.fragments import CutOptions, check_bam, prepare
 from denoiseq.genomics.intervals import Interval, read_bed
 from denoiseq.genomics.sequence import chrom_sizes
@@ -63,8 +65,16 @@ def test_no_cut_lies_in_the_blacklist_and_the_store_keeps_it(prepared):
         assert len(store.cuts(chrom, rows[0, 0] - 2_000, rows[0, 0])[0]) > 0
 
 
-def test_parallel_processes_give_the_same_cuts(prepared, synthetic, tmp_path):
+def test_parallel_processes_give_the_same_cuts(prepared, synthetic, tmp_path, monkeypatch):
+    started = []
+
+    def pool(processes, **options):
+        started.append(processes)
+        return ProcessPoolExecutor(processes, **options)
+
+    monkeypatch.setattr(fragments, "ProcessPoolExecutor", pool)
     qc = prepare_synthetic(synthetic, tmp_path / "x.h5", workers=2)
+    assert started == [2]
     assert qc == prepared[1]
     assert (tmp_path / "x.h5").read_bytes() == prepared[0].read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.h5", "x.qc.json"]
@@ -177,6 +187,7 @@ def test_unwritable_output_is_said_before_any_work(bam_of, read_type, tmp_path):
 
 KILLED = """
 import sys
+from denoiseq.genomics import fragments
 from denoiseq.genomics.fragments import CutOptions, prepare
 from denoiseq.genomics.sequence import chrom_sizes
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ def store(tmp_path):
 
 
 def test_poisson_peaks_find_the_planted_ones_outside_the_blacklist(store):
-    found = poisson_peaks(store, 75, 3.0, 200, 30)
+    found = poisson_peaks(store, 75, 3.0, 100, 30)  # the skirt outside is 75 bp, with the rest 151
     assert set(found) == {"chr1", "chr2"}
     assert found["chr2"].shape == (0, 2)
     rows = found["chr1"]
