@@ -90,3 +90,16 @@ def test_debug_shows_the_traceback(denoiseq, monkeypatch):
     monkeypatch.setenv("DENOISEQ_DEBUG", "1")
     with pytest.raises(ValueError, match="no command"):
         denoiseq("trian")
+
+
+def test_bench_refuses_what_it_does_not_know(fails):
+    assert "threads=NUMBER" in fails("bench", "threads=many")
+    assert "'speed=1'" in fails("bench", "speed=1")
+
+
+def test_bench_prints_a_row_a_pass_and_contender(denoiseq):
+    pytest.importorskip("dilconv")
+    outcome = denoiseq("bench", "rounds=2")
+    assert outcome.code == 0
+    for word in ("forward", "backward_data", "backward_weight", "torch-padded", "direct"):
+        assert word in outcome.out

@@ -184,8 +184,17 @@ def _doctor() -> int:
 
 
 def _bench(arguments: list[str]) -> int:
-    try:
-        from dilconv import bench
-    except ImportError as error:
-        raise ValueError(f"the benchmark needs the dilconv package: {error}") from error
-    return bench.main(arguments) or 0
+    """`denoiseq bench threads=1 batch=1 rounds=9`."""
+    numbers = {"threads": 1, "batch": 1, "rounds": 9}
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key not in numbers or not value.isdecimal() or int(value) < 1:
+            raise ValueError(
+                f"could not read the argument '{argument}': bench takes "
+                f"{', '.join(f'{name}=NUMBER' for name in numbers)}"
+            )
+        numbers[key] = int(value)
+    from denoiseq import doctor
+
+    print(doctor.render_bench(doctor.bench(**numbers)))
+    return 0

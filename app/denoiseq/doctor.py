@@ -1,6 +1,6 @@
 """What this machine and this installation can do: CPU, threads, versions, instruction sets.
 
-Everything is looked up, nothing is measured here; `denoiseq bench` measures.
+`examine` looks up and measures nothing; `bench` measures the AtacWorks layer, verified first.
 """
 
 from __future__ import annotations
@@ -90,4 +90,31 @@ def render(facts: dict[str, Any], indent: str = "") -> str:
             continue
         shown = " ".join(map(str, value)) if isinstance(value, list) else value
         lines.append(f"{indent}{key:<12} {'-' if shown in (None, '') else shown}")
+    return "\n".join(lines)
+
+
+def bench(threads: int, batch: int, rounds: int) -> list[dict[str, Any]]:
+    """Times of the AtacWorks layer (C=K=15, S=51, d=8, W=60,000), a row a pass and contender."""
+    try:
+        from dilconv import bench as layers
+    except (ImportError, OSError) as error:
+        raise ValueError(f"the benchmark needs dilconv, which does not load: {error}") from error
+    layer = layers.Layer("AtacWorks", batch, 15, 15, 51, 8, 60_000)
+    contenders = list(layers.CONTENDERS)
+    return layers.bench_layer(layer, contenders, threads=threads, rounds=max(rounds, 2))
+
+
+def render_bench(rows: list[dict[str, Any]]) -> str:
+    """The rows of `bench` for a terminal; ratios are to the faster of torch's two forms."""
+    first = rows[0]
+    lines = [
+        "N={N} C={C} K={K} S={S} d={d} W={W}, {threads} thread(s), {isa}, {cpu}".format(**first),
+        f"{'pass':<18}{'contender':<14}{'ms':>10}{'GFLOP/s':>10}{'of peak':>9}{'x torch':>9}",
+    ]
+    for row in rows:
+        lines.append(
+            f"{row['pass']:<18}{row['contender']:<14}{row['median_ms']:>10.2f}"
+            f"{row['gflops']:>10.1f}{row['fraction_of_peak']:>9.2f}"
+            f"{row['speedup_over_torch']:>9.2f}"
+        )
     return "\n".join(lines)
