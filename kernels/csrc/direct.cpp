@@ -242,18 +242,13 @@ constexpr WeightTile kWeightTiles[4][9] = {
      weight_tile<2, 5>, weight_tile<2, 6>},
     {nullptr, weight_tile<3, 1>, weight_tile<3, 2>, weight_tile<3, 3>, weight_tile<3, 4>}};
 
-// g masked into rows of q_block (zero beyond q1), and its sums added to db.
+// g masked into rows of q_block, zero beyond q1.
 void pack_gradient(const WeightBlock& p, int64_t q0, int64_t q1, float* out) {
   const int64_t block = p.blocking.q_block;
-  for (int64_t k = 0; k < p.K; ++k, out += block) {
-    const float* mask = p.relu_of.data ? p.relu_of.data + k * p.relu_of.stride : nullptr;
-    copy_padded(p.g.data + k * p.g.stride, mask, q1, q0, block, out);
-    if (!p.db) continue;
-    Vec sum[4] = {};
-    for (int64_t q = 0; q < block; q += 4 * kLanes)
-      for (int i = 0; i < 4; ++i) sum[i] += load(out + q + i * kLanes);
-    p.db[k] += lane_sum((sum[0] + sum[1]) + (sum[2] + sum[3]));
-  }
+  for (int64_t k = 0; k < p.K; ++k, out += block)
+    copy_padded(p.g.data + k * p.g.stride,
+                p.relu_of.data ? p.relu_of.data + k * p.relu_of.stride : nullptr, q1, q0, block,
+                out);
 }
 
 // All filters x the columns (channel, tap) of channels [c0, c1).
@@ -293,6 +288,31 @@ void backward_weight(const WeightBlock& p, int64_t q0, int64_t q1, float* worksp
   }
 }
 
+// ----------------------------------------------------------------------------------- sums
+
+// Runs of kRun columns are summed in four chains a lane, then added up: short chains, small error.
+void row_sums(Rows g, Rows relu_of, int64_t K, int64_t width, float* sums) {
+  constexpr int64_t kRun = 64 * kLanes;
+  for (int64_t k = 0; k < K; ++k) {
+    const float* row = g.data + k * g.stride;
+    const float* mask = relu_of.data ? relu_of.data + k * relu_of.stride : nullptr;
+    float total = 0;
+    int64_t q = 0;
+    for (; q + kRun <= width; q += kRun) {
+      Vec chain[4] = {};
+      for (int64_t i = 0; i < kRun; i += 4 * kLanes)
+        for (int j = 0; j < 4; ++j) {
+          const Vec v = load(row + q + i + j * kLanes);
+          chain[j] += mask ? relu_mask(v, load(mask + q + i + j * kLanes)) : v;
+        }
+      total += lane_sum((chain[0] + chain[1]) + (chain[2] + chain[3]));
+    }
+    float rest = 0;
+    for (; q < width; ++q) rest += mask ? relu_mask(row[q], mask[q]) : row[q];
+    sums[k] = total + rest;
+  }
+}
+
 // ----------------------------------------------------------------------------------- peak
 
 // 12 independent chains: enough for any FMA latency x throughput in use.
@@ -312,7 +332,8 @@ double peak(int64_t iterations) {
 
 }  // namespace
 
-extern const DirectKernels direct{kLanes, kOutputUnit, pack_weights, forward, backward_weight, peak};
+extern const DirectKernels direct{kLanes,          kOutputUnit, pack_weights, forward,
+                                  backward_weight, row_sums,    peak};
 
 }  // namespace DILCONV_ISA
 }  // namespace dilconv

@@ -12,30 +12,24 @@ bool runs_anywhere() { return true; }
 bool runs_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 #endif
 
-struct Isa {
-  const char* name;
-  const DirectKernels* direct;
-  bool (*supported)();
-};
-
-const Isa kIsas[] = {
-    {"generic", &generic::direct, runs_anywhere},
+const IsaKernels kIsas[] = {
+    {"generic", &generic::direct, &generic::spectral, runs_anywhere},
 #ifdef DILCONV_HAVE_X86
-    {"avx2", &avx2::direct, runs_avx2},
+    {"avx2", &avx2::direct, &avx2::spectral, runs_avx2},
 #endif
 };
 constexpr int32_t kIsaCount = sizeof(kIsas) / sizeof(kIsas[0]);
 
-const Isa* find(int32_t isa) { return isa >= 0 && isa < kIsaCount ? &kIsas[isa] : nullptr; }
+const IsaKernels* find(int32_t isa) { return isa >= 0 && isa < kIsaCount ? &kIsas[isa] : nullptr; }
 
 }  // namespace
 
-const DirectKernels* direct_kernels(int32_t isa, int32_t* status) {
-  const Isa* found = find(isa);
+const IsaKernels* isa_kernels(int32_t isa, int32_t* status) {
+  const IsaKernels* found = find(isa);
   *status = !found               ? DILCONV_UNKNOWN_ISA
             : !found->supported() ? DILCONV_UNSUPPORTED_ISA
                                   : DILCONV_OK;
-  return *status == DILCONV_OK ? found->direct : nullptr;
+  return *status == DILCONV_OK ? found : nullptr;
 }
 
 }  // namespace dilconv
@@ -71,6 +65,6 @@ DILCONV_EXPORT int32_t dilconv_isa_lanes(int32_t isa) {
 
 DILCONV_EXPORT double dilconv_peak_flops(int32_t isa, int64_t iterations) {
   int32_t status;
-  const dilconv::DirectKernels* kernels = dilconv::direct_kernels(isa, &status);
-  return kernels ? kernels->peak(iterations) : 0;
+  const dilconv::IsaKernels* kernels = dilconv::isa_kernels(isa, &status);
+  return kernels ? kernels->direct->peak(iterations) : 0;
 }

@@ -6,8 +6,15 @@
 
 namespace dilconv {
 
+struct IsaKernels {
+  const char* name;
+  const DirectKernels* direct;
+  const SpectralKernels* spectral;
+  bool (*supported)();
+};
+
 // Null, with the reason in *status, if the build lacks the ISA or the CPU cannot run it.
-const DirectKernels* direct_kernels(int32_t isa, int32_t* status);
+const IsaKernels* isa_kernels(int32_t isa, int32_t* status);
 
 }  // namespace dilconv
 #endif  // DILCONV_DISPATCH_H_

@@ -51,14 +51,13 @@ struct ConvBlock {
   bool relu;
 };
 
-// One (item, width block) of backward-weight; dw (K,C,S) and db (K) are added to.
+// One (item, width block) of backward-weight; dw (K,C,S) is added to.
 struct WeightBlock {
   int64_t C, K;
   Taps taps;
   Blocking blocking;
   Rows x, g, relu_of;
   float* dw;
-  float* db;
 };
 
 // Weights read as w[k*k_stride + c*c_stride + s*s_stride]; s_stride = -1 flips the taps.
@@ -74,14 +73,79 @@ struct DirectKernels {
   void (*pack_weights)(const ConvBlock&, const WeightView&, float* packed);
   void (*forward)(const ConvBlock&, int64_t q_begin, int64_t q_end, float* workspace);
   void (*backward_weight)(const WeightBlock&, int64_t q_begin, int64_t q_end, float* workspace);
+  // sums[k] = sum of row k of g (masked by relu_of) over [0, width).
+  void (*row_sums)(Rows g, Rows relu_of, int64_t K, int64_t width, float* sums);
   double (*peak)(int64_t iterations);
+};
+
+// ------------------------------------------------------------------------------------ spectral
+
+// Twiddles of one FFT length and where its frequencies lie in digit-reversed order.
+struct FftTable {
+  int64_t length, twiddle_count;
+  bool radix2;             // length = 2*4^n: a radix-2 pass comes first
+  const float* twiddles;   // stage by stage, largest block first
+  const int32_t* point;    // of frequency h in [0, length/2]
+  const int32_t* partner;  // of frequency -h; partner == point for h = 0 and length/2
+};
+
+// How a dilated convolution is cut into FFT tiles. Phase r of the dilation is the sequence of
+// positions r, r+d, ...; a tile is `length` consecutive members of one phase and yields `hop` of
+// its outputs. The lanes of a unit are `phases` neighbouring phases x lanes/phases pairs of
+// consecutive tiles, one tile of a pair riding as the real, the other as the imaginary part.
+// Filters longer than part_taps are cut into parts, each with its own shifted copy of the channel.
+struct Tiling {
+  int64_t hop, parts, part_taps;
+  int64_t phases;                    // power of two, divides d and the lanes
+  int64_t phase_groups, tile_groups;  // units of one batch item
+  int64_t units() const { return phase_groups * tile_groups; }
+};
+
+// One convolution posed as for ConvBlock; spectra as weight_spectra leaves them.
+struct SpectralConv {
+  int64_t C, K, outputs;
+  Taps taps;
+  Tiling tiling;
+  FftTable table;
+  Rows x, relu_of;
+  const float* spectra;
+  float* y;
+  int64_t y_stride;
+  const float* bias;
+  Rows residual;
+  bool relu;
+};
+
+// Backward of one item: `conv` is backward-data posed as a convolution of g (C of it = filters);
+// x joins for the weight gradient, whose spectrum is summed up in dw_spectrum.
+struct SpectralBackward {
+  SpectralConv conv;
+  bool need_dx, need_dw;
+  Rows x;              // (channels = conv.K, width = conv.outputs)
+  float* dw_spectrum;  // weight_spectrum_floats() floats
+};
+
+struct SpectralKernels {
+  int64_t (*spectra_floats)(const SpectralConv&);
+  int64_t (*dw_spectrum_floats)(const SpectralConv&);
+  int64_t (*workspace_floats)(const SpectralConv&);  // of forward and of backward, per thread
+  // Spectra of input channels [c0, c1), all filters.
+  void (*weight_spectra)(const SpectralConv&, const WeightView&, int64_t c0, int64_t c1,
+                         float* spectra, float* workspace);
+  void (*forward)(const SpectralConv&, int64_t unit, float* workspace);
+  void (*backward)(const SpectralBackward&, int64_t unit, float* workspace);
+  // dw(c, k, s) of conv, written through the view of the weights, from the summed spectrum.
+  void (*weight_gradient)(const SpectralConv&, const float* dw_spectrum, const WeightView&,
+                          float* dw, float* workspace);
 };
 
 namespace generic {
 extern const DirectKernels direct;
+extern const SpectralKernels spectral;
 }
 namespace avx2 {
 extern const DirectKernels direct;
+extern const SpectralKernels spectral;
 }
 
 }  // namespace dilconv

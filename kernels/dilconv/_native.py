@@ -13,7 +13,8 @@ from pathlib import Path
 import torch  # first: the OpenMP runtime that torch ships is then the one that libdilconv uses
 
 ABI_VERSION = 1
-PASSES = ("forward", "backward_data", "backward_weight")
+PASSES = ("forward", "backward_data", "backward_weight", "backward")
+ALGORITHMS = ("auto", "direct", "spectral")
 
 _int32, _int64, _pointer = ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p
 
@@ -27,6 +28,20 @@ class Problem(ctypes.Structure):
         ("x_channel", _int64),
         ("relu", _int32),
         ("threads", _int32),
+        ("algorithm", _int32),
+    )
+
+
+class PlanReport(ctypes.Structure):
+    """`dilconv_plan_report` of dilconv.h: what the library would do for one call."""
+
+    _fields_ = (
+        ("algorithm", _int32),
+        ("threads", _int32),
+        ("workspace_bytes", _int64),
+        ("direct_cycles", ctypes.c_double),
+        ("spectral_cycles", ctypes.c_double),
+        *((n, _int64) for n in ("block", "channel_block", "fft_length", "hop", "parts", "phases")),
     )
 
 
@@ -46,15 +61,8 @@ def _declare(lib: ctypes.CDLL) -> None:
             _int32,
             [_int32, problem, _pointer, _pointer, _pointer, _Operand, _pointer],
         ),
-        "dilconv_backward_data": (
-            _int32,
-            [_int32, problem, _Operand, _pointer, _pointer, _pointer],
-        ),
-        "dilconv_backward_weight": (
-            _int32,
-            [_int32, problem, _Operand, _pointer, _pointer, _pointer, _pointer],
-        ),
-        "dilconv_workspace_bytes": (_int64, [_int32, problem, _int32]),
+        "dilconv_backward": (_int32, [_int32, problem, _Operand, *[_pointer] * 6]),
+        "dilconv_plan": (_int32, [_int32, problem, _int32, ctypes.POINTER(PlanReport)]),
         "dilconv_peak_flops": (ctypes.c_double, [_int32, _int64]),
     }
     for name, (result, arguments) in signatures.items():
@@ -165,37 +173,21 @@ def forward(isa, problem, x, w, b, residual, y) -> None:
     )
 
 
-def backward_data(isa, problem, g, y, w, dx) -> None:
-    """dx (N,C,W) from g (N,K,Q); y is read only where problem.relu."""
+def backward(isa, problem, g, y, x, w, dx, dw, db) -> None:
+    """dx (N,C,W), dw (K,C,S), db (K,), each unless None, from g (N,K,Q); y only where relu."""
     _refuse_forked_child()
+    tensors = (_address(t) for t in (y, x, w, dx, dw, db))
     _check(
-        _library().dilconv_backward_data(
-            built_isas().index(isa), problem, _operand(g), _address(y), w.data_ptr(), dx.data_ptr()
-        )
+        _library().dilconv_backward(built_isas().index(isa), problem, _operand(g), *tensors)
     )
 
 
-def backward_weight(isa, problem, g, y, x, dw, db) -> None:
-    """dw (K,C,S), and db (K,) unless None, from g (N,K,Q) and x (N,C,W)."""
-    _refuse_forked_child()
-    _check(
-        _library().dilconv_backward_weight(
-            built_isas().index(isa),
-            problem,
-            _operand(g),
-            _address(y),
-            x.data_ptr(),
-            dw.data_ptr(),
-            _address(db),
-        )
-    )
-
-
-def workspace_bytes(isa: str, problem: Problem, pass_name: str) -> int:
-    """Bytes of workspace that one call of the pass allocates and frees again."""
-    return _library().dilconv_workspace_bytes(
-        built_isas().index(isa), problem, PASSES.index(pass_name)
-    )
+def plan(isa: str, problem: Problem, pass_name: str) -> PlanReport:
+    """What one call of the pass would do, and the workspace that it would allocate and free."""
+    report = PlanReport()
+    number = PASSES.index(pass_name)
+    _check(_library().dilconv_plan(built_isas().index(isa), problem, number, report))
+    return report
 
 
 def peak_flops(isa: str, iterations: int) -> float:

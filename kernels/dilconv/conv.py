@@ -13,9 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dilconv import ops
+from dilconv import _native, ops
 
-ALGORITHMS = ("auto", "direct")
 _log = logging.getLogger(__name__)
 
 
@@ -102,7 +101,7 @@ def conv1d(
         Distance between taps; 1 is a dense filter.
     activation : None or "relu"
     residual : Tensor of the output's shape, optional
-    algorithm : "auto" or "direct"
+    algorithm : "auto", "direct" or "spectral"
 
     Returns
     -------
@@ -115,8 +114,8 @@ def conv1d(
     """
     if activation not in (None, "relu"):
         raise ValueError(f"activation must be None or 'relu', got {activation!r}")
-    if algorithm not in ALGORITHMS:
-        raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
+    if algorithm not in _native.ALGORITHMS:
+        raise ValueError(f"algorithm must be one of {', '.join(_native.ALGORITHMS)}, got {algorithm!r}")
     if dilation < 1:
         raise ValueError(f"dilation must be at least 1, got {dilation}")
     if x.dim() == 2:

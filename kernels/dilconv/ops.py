@@ -33,11 +33,11 @@ def _unit_width(t: torch.Tensor) -> torch.Tensor:
     return t if t.stride(-1) == 1 or t.shape[-1] == 1 else t.contiguous()
 
 
-def _problem(x, w, pad_left, dilation, Q, relu) -> _native.Problem:
+def _problem(x, w, pad_left, dilation, Q, relu, algorithm) -> _native.Problem:
     (N, C, W), (K, _, S) = x.shape, w.shape
-    threads = torch.get_num_threads()
+    threads, number = torch.get_num_threads(), _native.ALGORITHMS.index(algorithm)
     return _native.Problem(
-        N, C, K, W, S, dilation, pad_left, Q, x.stride(0), x.stride(1), relu, threads
+        N, C, K, W, S, dilation, pad_left, Q, x.stride(0), x.stride(1), relu, threads, number
     )
 
 
@@ -45,7 +45,7 @@ def _forward_cpu(x, w, b, residual, pad_left, pad_right, dilation, relu, algorit
     x, w = _unit_width(x), w.contiguous()
     Q = output_width(x.shape[2], w.shape[2], pad_left, pad_right, dilation)
     y = x.new_empty((x.shape[0], w.shape[0], Q))
-    problem = _problem(x, w, pad_left, dilation, Q, relu)
+    problem = _problem(x, w, pad_left, dilation, Q, relu, algorithm)
     b = None if b is None else b.contiguous()
     residual = None if residual is None else _unit_width(residual)
     _native.forward(_native.select_isa(), problem, x, w, b, residual, y)
@@ -55,17 +55,14 @@ def _forward_cpu(x, w, b, residual, pad_left, pad_right, dilation, relu, algorit
 def _backward_cpu(g, x, w, y, pad_left, pad_right, dilation, needs, algorithm):
     need_dx, need_dw, need_db, need_dr = needs
     g, x, w = _unit_width(g), _unit_width(x), w.contiguous()
-    problem = _problem(x, w, pad_left, dilation, g.shape[2], y is not None)
-    isa, empty = _native.select_isa(), x.new_empty
-    dx = empty(x.shape) if need_dx else empty(0)
-    dw = empty(w.shape) if need_dw or need_db else empty(0)
-    db = empty(w.shape[0]) if need_db else empty(0)
-    if need_dx:
-        _native.backward_data(isa, problem, g, y, w, dx)
-    if need_dw or need_db:
-        _native.backward_weight(isa, problem, g, y, x, dw, db if need_db else None)
-    dr = _masked(g, y).clone(memory_format=torch.contiguous_format) if need_dr else empty(0)
-    return dx, dw if need_dw else empty(0), db, dr
+    problem = _problem(x, w, pad_left, dilation, g.shape[2], y is not None, algorithm)
+    empty = x.new_empty
+    dx = empty(x.shape) if need_dx else None
+    dw = empty(w.shape) if need_dw else None
+    db = empty(w.shape[0]) if need_db else None
+    _native.backward(_native.select_isa(), problem, g, y, x, w, dx, dw, db)
+    dr = _masked(g, y).clone(memory_format=torch.contiguous_format) if need_dr else None
+    return tuple(empty(0) if t is None else t for t in (dx, dw, db, dr))
 
 
 def _masked(g, y):

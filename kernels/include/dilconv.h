@@ -4,8 +4,8 @@
 //
 // x is zero outside [0, W): padding is virtual, no padded copy is needed. Q is the output width.
 // All tensors are float32 with unit stride along the width; strides are counted in elements.
-// Weights, bias and the outputs y, dx, dw, db are dense. The library owns no memory between calls,
-// never prints, exits or throws: every call returns a status code.
+// Weights, bias and the outputs y, dx, dw, db are dense. Between calls the library keeps nothing but
+// constant FFT tables; it never prints, exits or throws: every call returns a status code.
 #ifndef DILCONV_H_
 #define DILCONV_H_
 
@@ -25,12 +25,15 @@ enum dilconv_status {
   DILCONV_UNSUPPORTED_ISA = 4 // this CPU cannot run it
 };
 
+enum dilconv_algorithm { DILCONV_AUTO = 0, DILCONV_DIRECT = 1, DILCONV_SPECTRAL = 2 };
+
 // Sizes of one convolution. Q = W + pad_left + pad_right - (S-1)*d; pad_right follows from Q.
 typedef struct {
   int64_t N, C, K, W, S, d, pad_left, Q;
   int64_t x_batch, x_channel;  // strides of x: item to item, channel to channel
   int32_t relu;                // 1: y = max(y, 0), and the backward passes mask with y > 0
   int32_t threads;             // at most this many OpenMP threads
+  int32_t algorithm;           // enum dilconv_algorithm
 } dilconv_problem;
 
 typedef struct {
@@ -51,16 +54,26 @@ int32_t dilconv_isa_lanes(int32_t isa);
 int32_t dilconv_forward(int32_t isa, const dilconv_problem* problem, const float* x, const float* w,
                         const float* bias, dilconv_operand residual, float* y);
 
-// g (N,K,Q) strided; y (N,K,Q) dense, read only when problem->relu. dx (N,C,W) dense.
-int32_t dilconv_backward_data(int32_t isa, const dilconv_problem* problem, dilconv_operand g,
-                              const float* y, const float* w, float* dx);
+// g (N,K,Q) strided; y (N,K,Q) dense, read only when problem->relu. dx (N,C,W), dw (K,C,S) and db
+// (K) dense; each may be null where it is not wanted. x is read for dw, w for dx.
+int32_t dilconv_backward(int32_t isa, const dilconv_problem* problem, dilconv_operand g,
+                         const float* y, const float* x, const float* w, float* dx, float* dw,
+                         float* db);
 
-// dw (K,C,S) and db (K) dense; db may be null.
-int32_t dilconv_backward_weight(int32_t isa, const dilconv_problem* problem, dilconv_operand g,
-                                const float* y, const float* x, float* dw, float* db);
+// What the library would do for one call, without doing it.
+typedef struct {
+  int32_t algorithm;        // DILCONV_DIRECT or DILCONV_SPECTRAL
+  int32_t threads;          // that get work
+  int64_t workspace_bytes;  // allocated for the call and freed again, whatever N
+  double direct_cycles, spectral_cycles;  // the cost model's estimates; infinite: not possible
+  int64_t block;            // direct: outputs per cache block
+  int64_t channel_block;    // direct: channels packed at a time
+  int64_t fft_length, hop, parts, phases;  // spectral: see Tiling in csrc/kernels.h
+} dilconv_plan_report;
 
-// Workspace in bytes that one call of the pass (0 forward, 1 backward-data, 2 backward-weight) takes.
-int64_t dilconv_workspace_bytes(int32_t isa, const dilconv_problem* problem, int32_t pass);
+// pass: 0 forward, 1 backward-data alone, 2 backward-weight alone, 3 both.
+int32_t dilconv_plan(int32_t isa, const dilconv_problem* problem, int32_t pass,
+                     dilconv_plan_report* report);
 
 // Runs `iterations` rounds of independent multiply-adds of the ISA on one thread and returns the
 // number of floating-point operations done: divided by the time taken, the machine's FMA peak.

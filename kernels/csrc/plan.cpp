@@ -1,0 +1,193 @@
+// Chooses cache blocks, FFT tiles and the algorithm from the sizes of the problem, the caches and a
+// cost model in cycles of one core. The model counts vector operations at the rates that the
+// kernels were measured to reach; only ratios between its estimates matter.
+#include "plan.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "fft_tables.h"
+
+namespace dilconv {
+namespace {
+
+constexpr int64_t kLine = 16;           // floats in a 64-byte cache line
+constexpr int64_t kL1Bytes = 24 << 10;  // three quarters of the smallest L1 in use
+constexpr int64_t kForwardBlock = 576;  // outputs: a packed row of AtacWorks' layer is 3.9 KB
+constexpr int64_t kWeightBlock = 960;   // long enough that summing the lanes costs under 5 %
+constexpr int64_t kSpectralBytes = 64 << 20;  // most workspace that a spectral plan may take
+
+int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
+
+int64_t l2_bytes() {
+  static const int64_t bytes = [] {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+    const long found = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    if (found >= 128 << 10) return static_cast<int64_t>(found);
+#endif
+    return static_cast<int64_t>(512 << 10);
+  }();
+  return bytes;
+}
+
+// Outputs per block: about `target`, blocks equal in size, two a thread where there are enough.
+int64_t choose_q_block(int64_t outputs, int64_t batch, int64_t target, int64_t unit, int threads) {
+  int64_t blocks = divide_up(outputs, target);
+  const int64_t wanted = divide_up(2 * threads, std::max<int64_t>(batch, 1));
+  if (threads > 1 && blocks < wanted) blocks = std::min(wanted, divide_up(outputs, unit));
+  return std::max(round_up(divide_up(outputs, std::max<int64_t>(blocks, 1)), unit), unit);
+}
+
+// Packed rows, as many channels at a time as `budget` bytes hold.
+Blocking choose_blocking(const Taps& taps, int64_t channels, int64_t q_block, int64_t budget) {
+  Blocking b;
+  b.q_block = q_block;
+  b.tap_stride = std::min(taps.d, q_block);
+  // An odd number of cache lines: rows spread over the cache sets.
+  b.row = round_up((taps.S - 1) * b.tap_stride + q_block, kLine);
+  if (b.row / kLine % 2 == 0) b.row += kLine;
+  const int64_t fit = budget / (b.row * static_cast<int64_t>(sizeof(float)));
+  b.c_block = std::min(channels, std::max<int64_t>(fit, 1));
+  return b;
+}
+
+// Channels whose taps under one register tile, and their weights, stay in L1 from tile to tile; but
+// enough of them that adding to y once a channel block stays below a few per cent of the work.
+int64_t channels_in_l1(const Taps& taps) {
+  constexpr int64_t kTile = 16 + 6, kSteps = 256;
+  const int64_t touched = (taps.S - 1) * std::min<int64_t>(taps.d, kLine) + kTile * taps.S;
+  const int64_t fit = kL1Bytes / (touched * static_cast<int64_t>(sizeof(float)));
+  return std::max({fit, divide_up(kSteps, taps.S), int64_t{1}});
+}
+
+int useful_threads(int64_t threads, int64_t items) {
+  return static_cast<int>(std::max<int64_t>(1, std::min(threads, items)));
+}
+
+}  // namespace
+
+Posed pose(const dilconv_problem& p, Pass pass) {
+  if (pass == kForward || pass == kBackwardWeight)
+    return {p.C, p.K, p.Q, {p.W, p.S, p.d, p.pad_left}, {nullptr, p.C * p.S, p.S, 1}, 0};
+  const int64_t pad = (p.S - 1) * p.d - p.pad_left;
+  return {p.K, p.C, p.W, {p.Q, p.S, p.d, pad}, {nullptr, p.S, p.C * p.S, -1}, p.S - 1};
+}
+
+DirectPlan plan_direct(const IsaKernels& isa, const dilconv_problem& p, Pass pass) {
+  const Posed posed = pose(p, pass);
+  const int64_t unit = isa.direct->q_unit;
+  const bool weights = pass == kBackwardWeight;
+  DirectPlan plan{};
+  plan.batch = p.N;
+  plan.outputs = posed.outputs;
+  int64_t target = weights ? kWeightBlock : kForwardBlock;
+  if (weights)  // the packed gradients of all filters share L2 with x
+    target = std::max(unit, std::min(target, l2_bytes() / 8 / posed.K / unit * unit));
+  const int64_t q_block =
+      choose_q_block(posed.outputs, p.N, target, unit, static_cast<int>(p.threads));
+  plan.blocks = divide_up(posed.outputs, q_block);
+  plan.threads = useful_threads(p.threads, plan.items());
+  plan.blocking = choose_blocking(posed.taps, posed.C, q_block, l2_bytes() / 2);
+  const int64_t count = p.K * p.C * p.S;
+  if (weights) {
+    plan.per_thread = round_up(count, kLine) + p.K * q_block +
+                      plan.blocking.c_block * plan.blocking.row;
+  } else {
+    plan.blocking.c_block = std::min(plan.blocking.c_block, channels_in_l1(posed.taps));
+    plan.shared = round_up(count, kLine);
+    plan.per_thread = round_up(plan.blocking.c_block * plan.blocking.row, kLine);
+  }
+  // Columns are computed in whole blocks; per column: multiply-adds, packing, storing.
+  const double columns = static_cast<double>(plan.items()) * static_cast<double>(q_block);
+  const double vectors = columns / isa.direct->lanes;
+  plan.cycles = vectors * (static_cast<double>(count) * (weights ? 0.62 : 0.56) +
+                           3.0 * static_cast<double>(posed.C + posed.K)) / plan.threads;
+  return plan;
+}
+
+namespace {
+
+int64_t power_of_two_in(int64_t d, int64_t most) {
+  int64_t phases = 1;
+  while (phases < most && d % (2 * phases) == 0) phases *= 2;
+  return phases;
+}
+
+Tiling tile(const Posed& posed, int64_t length, int64_t parts, int64_t lanes) {
+  Tiling t;
+  t.part_taps = divide_up(posed.taps.S, parts);
+  t.parts = divide_up(posed.taps.S, t.part_taps);
+  t.hop = length - t.part_taps + 1;
+  t.phases = power_of_two_in(posed.taps.d, lanes);
+  t.phase_groups = divide_up(std::min(posed.taps.d, posed.outputs), t.phases);
+  const int64_t tiles = divide_up(divide_up(posed.outputs, posed.taps.d), t.hop);
+  t.tile_groups = divide_up(tiles, 2 * lanes / t.phases);
+  return t;
+}
+
+// Cycles of a whole call on `plan.threads` cores.
+double spectral_cycles(const SpectralPlan& plan, int64_t lanes) {
+  const SpectralConv& c = plan.conv;
+  const double length = static_cast<double>(c.table.length);
+  int passes = 1;
+  for (int64_t n = 4; n < c.table.length; n *= 4) ++passes;
+  const double load = c.tiling.phases == lanes ? 2.0 : 6.0 + static_cast<double>(lanes);
+  const double fft = length * (4.0 * passes + load);
+  const double inputs = static_cast<double>(c.C * c.tiling.parts);
+  const double outputs = static_cast<double>(c.K);
+  const double products = inputs * outputs * length;
+  double unit = inputs * fft;
+  if (plan.need_dx) unit += outputs * fft + 2.3 * products;
+  if (plan.need_dw) unit += outputs * fft + 2.8 * products + 6.0 * length * (inputs + outputs);
+  const double turns = static_cast<double>(divide_up(plan.items(), plan.threads));
+  double once = 0;  // spectra of the weights, and back
+  const double filter = fft / (2.0 * static_cast<double>(lanes)) + 2.0 * length;
+  if (plan.need_dx) once += inputs * outputs * filter;
+  if (plan.need_dw) once += 2.0 * inputs * outputs * filter;
+  return turns * unit + once;
+}
+
+}  // namespace
+
+SpectralPlan plan_spectral(const IsaKernels& isa, const dilconv_problem& p, Pass pass) {
+  const Posed posed = pose(p, pass == kForward ? kForward : kBackwardData);
+  const int64_t lanes = isa.direct->lanes;
+  SpectralPlan best{};
+  best.cycles = std::numeric_limits<double>::infinity();
+  for (int log2 = kFftShortest; log2 <= kFftLongest; ++log2) {
+    const int64_t length = int64_t{1} << log2;
+    for (int64_t quarters = 1; quarters <= 3; ++quarters) {
+      // A part of the filter takes about this share of the tile.
+      const int64_t parts = divide_up(posed.taps.S, std::max<int64_t>(length * quarters / 4, 1));
+      SpectralPlan plan{};
+      plan.conv.C = posed.C, plan.conv.K = posed.K, plan.conv.outputs = posed.outputs;
+      plan.conv.taps = posed.taps;
+      plan.conv.tiling = tile(posed, length, parts, lanes);
+      plan.conv.table = fft_table(log2);
+      plan.need_dx = pass != kBackwardWeight;
+      plan.need_dw = pass == kBackwardWeight || pass == kBackward;
+      plan.batch = p.N;
+      plan.threads = useful_threads(p.threads, plan.items());
+      plan.spectra = plan.need_dx ? round_up(isa.spectral->spectra_floats(plan.conv), kLine) : 0;
+      plan.dw_spectrum =
+          plan.need_dw ? round_up(isa.spectral->dw_spectrum_floats(plan.conv), kLine) : 0;
+      plan.scratch = round_up(isa.spectral->workspace_floats(plan.conv), kLine);
+      if (plan.workspace() * static_cast<int64_t>(sizeof(float)) > kSpectralBytes) continue;
+      plan.cycles = spectral_cycles(plan, lanes);
+      if (plan.cycles < best.cycles) best = plan;
+    }
+  }
+  return best;
+}
+
+bool chooses_spectral(const dilconv_problem& p, const SpectralPlan& spectral,
+                      double direct_cycles) {
+  if (spectral.cycles == std::numeric_limits<double>::infinity()) return false;
+  if (p.algorithm == DILCONV_SPECTRAL) return true;
+  return p.algorithm == DILCONV_AUTO && spectral.cycles < direct_cycles;
+}
+
+}  // namespace dilconv
