@@ -11,10 +11,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pyBigWig
 import pytest
 import torch
-from denoiseq.genomics.intervals import read_bed
-from denoiseq.genomics.store import CutStore
+from denoiseq import build
+from denoiseq.genomics.coverage import window_coverage
+from denoiseq.genomics.intervals import mask, read_bed
+from denoiseq.genomics.store import CutStore, Thinning
 from denoiseq.genomics.tracks import read_bigwig
 
 ROOT = Path(__file__).parents[1]
@@ -126,6 +129,26 @@ def test_predict_leaves_tracks_peaks_and_a_report(workplace):
     assert "http" not in page and "<script" not in page
 
 
+def test_tracks_are_those_of_one_run_over_the_whole_chromosome(workplace):
+    folder = workplace / "run/predict"
+    payload, config = build.checkpoint(str(workplace / "run/checkpoints/best.pt"))
+    network = build.trained_model(payload, config, config.conv)
+    store, draw = CutStore(workplace / "cuts.h5"), Thinning(0.1, seed=0)
+    for chrom, size in CHROMS.items():
+        noisy = window_coverage(store, chrom, 0, size, config.data.half_window_bp, draw)
+        with torch.inference_mode():
+            whole = network(torch.from_numpy(noisy)[None, None])
+        shown = ~mask(store.blacklist, chrom, 0, size)
+        with pyBigWig.open(str(folder / "reads.coverage.bw")) as file:
+            written = file.values(chrom, 0, size, numpy=True)
+        assert not np.isnan(written).any()
+        # one decimal in the file
+        assert np.abs(written - whole.coverage[0].numpy())[shown].max() < 0.051
+        written = read_bigwig(folder / "reads.peak_probability.bw", chrom, 0, size)
+        probability = torch.sigmoid(whole.peak_logits)[0].numpy()
+        assert np.abs(written - probability)[shown].max() < 0.00051
+
+
 def test_peaks_are_where_the_probability_says(workplace):
     folder = workplace / "run/predict"
     threshold = load(folder / "summary.json")["settings"]["peak_threshold"]
@@ -166,6 +189,9 @@ def test_a_depth_out_of_range_is_said(denoiseq, workplace, tmp_path):
     assert "warning" in deep.err and "depth=trained" in deep.err
     fit = denoiseq("predict", best, store, f"out={tmp_path / 'fit'}", "depth=trained")
     assert "warning" not in fit.err
+    denoiseq("predict", best, store, f"out={tmp_path / 'again'}", "depth=trained", "seed=1")
+    name = "cuts.coverage.bw"
+    assert (tmp_path / "again" / name).read_bytes() != (tmp_path / "fit" / name).read_bytes()
     half = load(tmp_path / "fit/summary.json")["depth"]["used_cuts_per_mb"] / 2
     denoiseq("predict", best, store, f"out={tmp_path / 'half'}", f"depth={half}")
     assert load(tmp_path / "half/summary.json")["depth"]["thinning_fraction"] == pytest.approx(0.05)
