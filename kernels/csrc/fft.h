@@ -19,6 +19,10 @@ struct Complex {
   Vec re, im;
 };
 
+// Member by member: GCC copies the struct as a whole through integer registers.
+DILCONV_INLINE Complex get(const Complex* p) { return {p->re, p->im}; }
+DILCONV_INLINE void put(Complex* p, const Complex& v) { p->re = v.re, p->im = v.im; }
+
 DILCONV_INLINE Complex operator+(Complex a, Complex b) { return {a.re + b.re, a.im + b.im}; }
 DILCONV_INLINE Complex operator-(Complex a, Complex b) { return {a.re - b.re, a.im - b.im}; }
 DILCONV_INLINE Complex times_i(Complex a) { return {-a.im, a.re}; }
@@ -55,11 +59,11 @@ DILCONV_INLINE void radix4_pass(Complex* z, int64_t length, int64_t block, const
     for (Complex* p = z + j; p < z + length; p += block) {
       Complex *p1 = p + quarter, *p2 = p1 + quarter, *p3 = p2 + quarter;
       if constexpr (kInverse) {
-        const Four y = join4({*p, times_conj(*p1, w1), times_conj(*p2, w2), times_conj(*p3, w3)});
-        *p = y.a, *p1 = y.b, *p2 = y.c, *p3 = y.d;
+        const Four y = join4({get(p), times_conj(get(p1), w1), times_conj(get(p2), w2), times_conj(get(p3), w3)});
+        put(p, y.a), put(p1, y.b), put(p2, y.c), put(p3, y.d);
       } else {
-        const Four y = split4({*p, *p1, *p2, *p3});
-        *p = y.a, *p1 = times(y.b, w1), *p2 = times(y.c, w2), *p3 = times(y.d, w3);
+        const Four y = split4({get(p), get(p1), get(p2), get(p3)});
+        put(p, y.a), put(p1, times(y.b, w1)), put(p2, times(y.c, w2)), put(p3, times(y.d, w3));
       }
     }
   }
@@ -69,12 +73,12 @@ template <bool kInverse>
 DILCONV_INLINE void radix2_pass(Complex* z, int64_t length, const float* twiddles) {
   const int64_t half = length / 2;
   for (int64_t j = 0; j < half; ++j, twiddles += 2) {
-    const Complex w = splat_complex(twiddles), a = z[j], b = z[j + half];
+    const Complex w = splat_complex(twiddles), a = get(z + j), b = get(z + j + half);
     if constexpr (kInverse) {
       const Complex c = times_conj(b, w);
-      z[j] = a + c, z[j + half] = a - c;
+      put(z + j, a + c), put(z + j + half, a - c);
     } else {
-      z[j] = a + b, z[j + half] = times(a - b, w);
+      put(z + j, a + b), put(z + j + half, times(a - b, w));
     }
   }
 }
@@ -93,18 +97,19 @@ void fft_forward(const FftTable& table, Complex* z, Complex* out, int64_t out_st
     twiddles += block / 4 * 6;
   }
   for (int64_t p = 0; p < table.length; p += 4) {
-    const Four y = split4({z[p], z[p + 1], z[p + 2], z[p + 3]});
-    out[p * out_stride] = y.a, out[(p + 1) * out_stride] = y.b;
-    out[(p + 2) * out_stride] = y.c, out[(p + 3) * out_stride] = y.d;
+    const Four y = split4({get(z + p), get(z + p + 1), get(z + p + 2), get(z + p + 3)});
+    Complex* at = out + p * out_stride;
+    put(at, y.a), put(at + out_stride, y.b);
+    put(at + 2 * out_stride, y.c), put(at + 3 * out_stride, y.d);
   }
 }
 
 // The sequence (times its length) whose spectrum has point p at in[p * in_stride].
 void fft_inverse(const FftTable& table, const Complex* in, int64_t in_stride, Complex* z) {
   for (int64_t p = 0; p < table.length; p += 4) {
-    const Four y = join4({in[p * in_stride], in[(p + 1) * in_stride], in[(p + 2) * in_stride],
-                          in[(p + 3) * in_stride]});
-    z[p] = y.a, z[p + 1] = y.b, z[p + 2] = y.c, z[p + 3] = y.d;
+    const Complex* at = in + p * in_stride;
+    const Four y = join4({get(at), get(at + in_stride), get(at + 2 * in_stride), get(at + 3 * in_stride)});
+    put(z + p, y.a), put(z + p + 1, y.b), put(z + p + 2, y.c), put(z + p + 3, y.d);
   }
   const float* twiddles = table.twiddles + table.twiddle_count;
   const int64_t top = table.radix2 ? table.length / 2 : table.length;

@@ -75,8 +75,9 @@ struct Loaded {
 DILCONV_INLINE Vec keep(Vec v, IntVec loaded) { return loaded != 0 ? v : Vec{}; }
 
 template <int kPhases>
-void load_inside(const Lanes& l, const float* x, const float* mask, int64_t count, Complex* z,
+void load_inside(const Lanes l, const float* x, const float* mask, int64_t count, Complex* z,
                  Loaded* loaded) {
+  Loaded seen = *loaded;
   for (int64_t t = 0; t < count; ++t) {
     const int64_t at = l.start + t * l.d;
     Complex v{load_pieces<kPhases>(x + at, 2 * l.tile_step),
@@ -85,9 +86,10 @@ void load_inside(const Lanes& l, const float* x, const float* mask, int64_t coun
       v.re = relu_mask(v.re, load_pieces<kPhases>(mask + at, 2 * l.tile_step));
       v.im = relu_mask(v.im, load_pieces<kPhases>(mask + at + l.tile_step, 2 * l.tile_step));
     }
-    loaded->add(v);
-    z[t] = v;
+    seen.add(v);
+    put(z + t, v);
   }
+  *loaded = seen;
 }
 
 template <int kPhases>
@@ -109,7 +111,7 @@ void load_across_ends(const Lanes& l, const float* x, const float* mask, int64_t
         const bool inside = at >= 0 && at < width;
         lanes[part][i] = !inside ? 0 : mask ? relu_mask(x[at], mask[at]) : x[at];
       }
-    z[t] = {load(lanes[0]), load(lanes[1])};
+    put(z + t, {load(lanes[0]), load(lanes[1])});
     loaded->add(z[t]);
   }
 }
@@ -121,7 +123,7 @@ void load_tiles(const Lanes& l, const float* x, const float* mask, int64_t width
     load_across_ends(l, x, mask, width, count, z, loaded);
   else
     load_phases<kLanes>(l, x, mask, count, z, loaded);
-  for (int64_t t = count; t < length; ++t) z[t] = {Vec{}, Vec{}};
+  for (int64_t t = count; t < length; ++t) put(z + t, {Vec{}, Vec{}});
 }
 
 struct Output {
@@ -132,8 +134,8 @@ struct Output {
 };
 
 template <int kPhases>
-void store_inside(const Lanes& l, const Output& o, int64_t count, const Complex* z,
-                  const Loaded& loaded) {
+void store_inside(const Lanes l, const Output o, int64_t count, const Complex* z,
+                  const Loaded loaded) {
   for (int64_t t = 0; t < count; ++t)
     for (int part = 0; part < 2; ++part) {
       const int64_t at = l.start + t * l.d + part * l.tile_step;
@@ -179,10 +181,10 @@ template <int KR, bool kConj>
 DILCONV_INLINE void multiply_point(const Complex* x, int64_t channels, const float* w, Complex* y) {
   Complex acc[KR];
 #pragma GCC unroll 8
-  for (int k = 0; k < KR; ++k) acc[k] = {Vec{}, Vec{}};
+  for (int k = 0; k < KR; ++k) put(acc + k, {Vec{}, Vec{}});
 #pragma GCC unroll 2
   for (int64_t c = 0; c < channels; ++c, w += 2 * KR) {
-    const Complex in = x[c];
+    const Complex in = get(x + c);
 #pragma GCC unroll 8
     for (int k = 0; k < KR; ++k) {
       acc[k].re += w[2 * k] * in.re;
@@ -197,7 +199,7 @@ DILCONV_INLINE void multiply_point(const Complex* x, int64_t channels, const flo
     }
   }
 #pragma GCC unroll 8
-  for (int k = 0; k < KR; ++k) y[k] = acc[k];
+  for (int k = 0; k < KR; ++k) put(y + k, acc[k]);
 }
 
 // Frequencies h and -h of one tile of filters.
@@ -255,7 +257,7 @@ void filter_spectra(const SpectralConv& p, const WeightView& w, int64_t c, int64
       const float* at = w.data + k0 * w.k_stride + c * w.c_stride + (s0 + t) * w.s_stride;
       for (int64_t i = 0; i < filters; ++i) lanes[i] = at[i * w.k_stride];
     }
-    z[t] = t < taps ? Complex{load(lanes), load(lanes + kLanes)} : Complex{Vec{}, Vec{}};
+    put(z + t, t < taps ? Complex{load(lanes), load(lanes + kLanes)} : Complex{Vec{}, Vec{}});
   }
   fft_forward(p.table, z, z, 1);
   const Split tiles(p.K, kFiltersMost);
@@ -264,7 +266,7 @@ void filter_spectra(const SpectralConv& p, const WeightView& w, int64_t c, int64
   for (int64_t i = 0; i < filters; ++i)
     index[i] = spectra_index(p, tiles, k0 + i, c * p.tiling.parts + part);
   for (int64_t h = 0; h < spectrum_height(p); ++h) {
-    const Complex a = z[p.table.point[h]], b = z[p.table.partner[h]];
+    const Complex a = get(z + p.table.point[h]), b = get(z + p.table.partner[h]);
     float re[2 * kLanes], im[2 * kLanes];
     store(re, (a.re + b.re) * scale), store(re + kLanes, (a.im + b.im) * scale);
     store(im, (b.im - a.im) * scale), store(im + kLanes, (a.re - b.re) * scale);
@@ -344,20 +346,23 @@ void forward(const SpectralConv& p, int64_t unit, float* workspace) {
 //   D[h][block][b] (lanes: a) = sum_{h, -h} sum_l A[l][a] * conj(B[b][l])
 // summed into memory once per unit and frequency.
 
-// Lanes <-> vectors, by halves: log2(lanes) rounds of interleaving.
+// Lanes <-> vectors by rounds of interleaving: 2x2 blocks of kHalf lanes change places.
+template <int kHalf>
 DILCONV_INLINE void transpose(Vec (&v)[kLanes]) {
-  for (int half = kLanes / 2; half > 0; half /= 2)
-    for (int i = 0; i < kLanes; ++i)
-      if (!(i & half)) {
-        IntVec low{}, high{};
-        for (int j = 0; j < kLanes; ++j) {
-          low[j] = j & half ? kLanes + j - half : j;
-          high[j] = j & half ? kLanes + j : j + half;
-        }
-        const Vec a = __builtin_shuffle(v[i], v[i + half], low);
-        v[i + half] = __builtin_shuffle(v[i], v[i + half], high);
-        v[i] = a;
-      }
+  IntVec low{}, high{};
+#pragma GCC unroll 16
+  for (int j = 0; j < kLanes; ++j) {
+    low[j] = j & kHalf ? kLanes + j - kHalf : j;
+    high[j] = j & kHalf ? kLanes + j : j + kHalf;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i)
+    if (!(i & kHalf)) {
+      const Vec a = v[i], b = v[i + kHalf];
+      v[i] = __builtin_shuffle(a, b, low);
+      v[i + kHalf] = __builtin_shuffle(a, b, high);
+    }
+  if constexpr (kHalf > 1) transpose<kHalf / 2>(v);
 }
 
 // Which operand is transposed: the one that fills its lanes better.
@@ -366,19 +371,24 @@ bool transposes_x(const SpectralConv& p) {
   return operand_blocks(x) * g <= operand_blocks(g) * x;
 }
 
+// One half (0 real, 1 imaginary) of `lanes` neighbouring spectra, transposed. Lanes beyond the last
+// spectrum take whatever follows in the workspace; their sums are never read.
+DILCONV_INLINE void transpose_half(const Complex* in, int half, Complex* out) {
+  const float* from = reinterpret_cast<const float*>(in) + half * kLanes;
+  float* to = reinterpret_cast<float*>(out) + half * kLanes;
+  Vec v[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) v[i] = load(from + 2 * kLanes * i);
+  transpose<kLanes / 2>(v);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) store(to + 2 * kLanes * i, v[i]);
+}
+
 // out[block][lane] of one point, for the n spectra at `in`.
 void transpose_point(const Complex* in, int64_t n, Complex* out) {
-  for (int64_t block = 0; block < operand_blocks(n); ++block, out += kLanes) {
-    Vec re[kLanes], im[kLanes];
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) {
-      const bool there = block * kLanes + i < n;
-      re[i] = there ? in[block * kLanes + i].re : Vec{};
-      im[i] = there ? in[block * kLanes + i].im : Vec{};
-    }
-    transpose(re), transpose(im);
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) out[i] = {re[i], im[i]};
+  for (int64_t i = 0; i < n; i += kLanes) {
+    transpose_half(in + i, 0, out + i);
+    transpose_half(in + i, 1, out + i);
   }
 }
 
@@ -386,9 +396,8 @@ void transpose_point(const Complex* in, int64_t n, Complex* out) {
 template <int BR, bool kConj>
 DILCONV_INLINE void correlate_point(const Complex* a, const Complex* b, Complex (&acc)[BR]) {
   const float* floats = reinterpret_cast<const float*>(b);
-#pragma GCC unroll 2
   for (int l = 0; l < kLanes; ++l) {
-    const Complex in = a[l];
+    const Complex in = get(a + l);
 #pragma GCC unroll 8
     for (int k = 0; k < BR; ++k) {
       const float re = floats[2 * kLanes * k + l], im = floats[2 * kLanes * k + kLanes + l];
@@ -410,11 +419,11 @@ void correlate_pair(const Complex* a, const Complex* a_partner, const Complex* b
                     const Complex* b_partner, Complex* sums) {
   Complex acc[BR];
 #pragma GCC unroll 8
-  for (int k = 0; k < BR; ++k) acc[k] = sums[k];
+  for (int k = 0; k < BR; ++k) put(acc + k, get(sums + k));
   correlate_point<BR, false>(a, b, acc);
   if (b != b_partner) correlate_point<BR, true>(a_partner, b_partner, acc);
 #pragma GCC unroll 8
-  for (int k = 0; k < BR; ++k) sums[k] = acc[k];
+  for (int k = 0; k < BR; ++k) put(sums + k, acc[k]);
 }
 
 using CorrelatePair = void (*)(const Complex*, const Complex*, const Complex*, const Complex*,
@@ -474,14 +483,14 @@ void backward(const SpectralBackward& p, int64_t unit, float* workspace) {
 void gradient_pair(const SpectralConv& p, const Complex* u, const Complex* v, int64_t stride,
                    float sign, Complex* z) {
   for (int64_t h = 0; h < spectrum_height(p); ++h, u += stride, v += v ? stride : 0) {
-    Complex a = *u, b = v ? *v : Complex{Vec{}, Vec{}};
+    Complex a = get(u), b = v ? get(v) : Complex{Vec{}, Vec{}};
     a.im *= sign, b.im *= sign;
     const int64_t point = p.table.point[h], partner = p.table.partner[h];
     if (point == partner) {
-      z[point] = {2 * a.re, 2 * b.re};
+      put(z + point, {2 * a.re, 2 * b.re});
     } else {
-      z[point] = {a.re - b.im, a.im + b.re};
-      z[partner] = {a.re + b.im, b.re - a.im};
+      put(z + point, {a.re - b.im, a.im + b.re});
+      put(z + partner, {a.re + b.im, b.re - a.im});
     }
   }
   fft_inverse(p.table, z, 1, z);

@@ -177,9 +177,7 @@ def backward(isa, problem, g, y, x, w, dx, dw, db) -> None:
     """dx (N,C,W), dw (K,C,S), db (K,), each unless None, from g (N,K,Q); y only where relu."""
     _refuse_forked_child()
     tensors = (_address(t) for t in (y, x, w, dx, dw, db))
-    _check(
-        _library().dilconv_backward(built_isas().index(isa), problem, _operand(g), *tensors)
-    )
+    _check(_library().dilconv_backward(built_isas().index(isa), problem, _operand(g), *tensors))
 
 
 def plan(isa: str, problem: Problem, pass_name: str) -> PlanReport:

@@ -28,7 +28,9 @@ def _resolve_padding(padding, S: int, dilation: int) -> tuple[int, int]:
     if isinstance(padding, str):
         total = {"same": (S - 1) * dilation, "valid": 0}.get(padding)
         if total is None:
-            raise ValueError(f"padding must be an int, (left, right), 'same' or 'valid', got {padding!r}")
+            raise ValueError(
+                f"padding must be an int, (left, right), 'same' or 'valid', got {padding!r}"
+            )
         return total // 2, total - total // 2
     left, right = (padding, padding) if isinstance(padding, int) else padding
     if left < 0 or right < 0:
@@ -55,7 +57,9 @@ def _check(x, w, b, residual, Q: int) -> None:
         raise ValueError(f"bias must have shape ({w.shape[0]},), got {tuple(b.shape)}")
     shape = (x.shape[0], w.shape[0], Q)
     if residual is not None and tuple(residual.shape) != shape:
-        raise ValueError(f"residual must have the output's shape {shape}, got {tuple(residual.shape)}")
+        raise ValueError(
+            f"residual must have the output's shape {shape}, got {tuple(residual.shape)}"
+        )
 
 
 def _ineligible(*tensors) -> str | None:
@@ -115,7 +119,9 @@ def conv1d(
     if activation not in (None, "relu"):
         raise ValueError(f"activation must be None or 'relu', got {activation!r}")
     if algorithm not in _native.ALGORITHMS:
-        raise ValueError(f"algorithm must be one of {', '.join(_native.ALGORITHMS)}, got {algorithm!r}")
+        raise ValueError(
+            f"algorithm must be one of {', '.join(_native.ALGORITHMS)}, got {algorithm!r}"
+        )
     if dilation < 1:
         raise ValueError(f"dilation must be at least 1, got {dilation}")
     if x.dim() == 2:

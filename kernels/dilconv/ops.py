@@ -16,7 +16,7 @@ _library.define(
     "forward(Tensor x, Tensor w, Tensor? b, Tensor? residual, int pad_left, int pad_right, "
     "int dilation, bool relu, str algorithm) -> Tensor"
 )
-# needs: dx, dw, db, dresidual; what is not needed comes back empty (an operator cannot return None).
+# needs: dx, dw, db, dresidual; what is not needed comes back empty (None cannot be returned).
 _library.define(
     "backward(Tensor g, Tensor x, Tensor w, Tensor? y, int pad_left, int pad_right, int dilation, "
     "bool[] needs, str algorithm) -> (Tensor, Tensor, Tensor, Tensor)"

@@ -1,4 +1,4 @@
-"""The convolution in plain words: slow, float64, differentiable. The oracle of tests and benchmarks."""
+"""The convolution in plain words: slow, float64, differentiable; the oracle of all tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EPS32 = torch.finfo(torch.float32).eps
 def conv1d_reference(
     x, w, b=None, *, padding=(0, 0), dilation=1, activation=None, residual=None
 ) -> torch.Tensor:
-    """y (N,K,Q) in float64, one tap after the other; x (N,C,W), w (K,C,S), padding (left, right)."""
+    """y (N,K,Q) in float64, tap after tap; x (N,C,W), w (K,C,S), padding (left, right)."""
     x = F.pad(x.double(), padding)  # (N, C, W + left + right)
     S = w.shape[2]
     Q = x.shape[2] - (S - 1) * dilation
@@ -40,3 +40,21 @@ def float32_bound(magnitude: torch.Tensor, additions: int) -> torch.Tensor:
         walk, so the bound is 6*sqrt(m) half-ulps of the magnitude.
     """
     return 6 * math.sqrt(additions) * (EPS32 / 2) * magnitude
+
+
+def spectral_bound(
+    x_norm: torch.Tensor, w_norm: torch.Tensor, length: int, additions: int
+) -> torch.Tensor:
+    """Bound on |error| of a sum of products done by FFT tiles of `length`.
+
+    A tile's rounding errors scale with the norms of what is transformed, not with the single
+    output: each of the three transforms adds log2(length) half-ulps in random walk, the products
+    and sums `additions` more.
+
+    Parameters
+    ----------
+    x_norm, w_norm : Tensor
+        Euclidean norms of the two factors over one pair of tiles (broadcast to the result).
+    """
+    steps = 3 * math.log2(length) + additions
+    return 6 * math.sqrt(steps) * (EPS32 / 2) * x_norm * w_norm

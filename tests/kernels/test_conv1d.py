@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from dilconv import _native
-from dilconv.reference import conv1d_reference, float32_bound
-from hypothesis import HealthCheck, given, settings
+from dilconv.reference import conv1d_reference, float32_bound, spectral_bound
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 # N, C, K, W, S, d, (left, right): on the boundaries of tiles (8..64 columns, 6 filters), blocks
@@ -50,40 +50,79 @@ def additions(shape, lanes, threads):
     return C * S + 2, K * S + 1, min(Q, 960) // lanes + 4 + blocks + threads
 
 
-def assert_within(actual, oracle, magnitude, m, what):
-    excess = ((actual.double() - oracle).abs() - float32_bound(magnitude, m)).max().item()
+def assert_within(actual, oracle, bound, what):
+    excess = ((actual.double() - oracle).abs() - bound).max().item()
     assert excess <= 0, f"{what} exceeds its bound by {excess}"
+
+
+def fft_length(shape, pass_name):
+    N, C, K, W, S, d, (left, _) = shape
+    Q = make(shape)[3].shape[2]
+    number = _native.ALGORITHMS.index("spectral")
+    problem = _native.Problem(N, C, K, W, S, d, left, Q, C * W, W, 0, 1, number)
+    return _native.plan(_native.select_isa(), problem, pass_name).fft_length
+
+
+def pair_norm(x, d, length):
+    """Largest norm over channels of any 2*length consecutive members of a phase; (N, 1, 1)."""
+    phases = F.pad(x.double().square().sum(1), (0, -x.shape[2] % d)).unflatten(1, (-1, d))
+    width = phases.shape[1]
+    sums = F.pad(phases.cumsum(1), (0, 0, 1, 0))  # (N, width + 1, d)
+    span = min(2 * length, width)
+    return (sums[:, span:] - sums[:, :-span]).amax((1, 2)).sqrt()[:, None, None]
+
+
+def bounds(shape, algorithm, x, w, b, residual, g, lanes, threads):
+    """Bounds of y, dx, dw, db for g that the ReLU has masked already."""
+    options = {"padding": shape[6], "dilation": shape[5]}
+    m_y, m_dx, m_dw = additions(shape, lanes, threads)
+    b, residual = (None if t is None else t.abs() for t in (b, residual))
+    y_size = conv1d_reference(x.abs(), w.abs(), b, residual=residual, **options)
+    dx_size, dw_size, db_size = reference_gradients(x.abs(), w.abs(), g.abs(), options)
+    db = float32_bound(db_size, m_dw)
+    if algorithm == "direct":
+        sizes = ((y_size, m_y), (dx_size, m_dx), (dw_size, m_dw))
+        return *(float32_bound(size, m) for size, m in sizes), db
+    _, C, K, _, _, d, _ = shape
+    forward, both = fft_length(shape, "forward"), fft_length(shape, "backward")
+    # Two filters (or gradients) ride through one transform, so the larger norm counts for all.
+    w, last = w.double(), float32_bound(y_size, 2)  # bias and residual are added last
+    w_norms = w.norm(dim=(1, 2)).max(), w.norm(dim=(0, 2)).max()
+    y = last + spectral_bound(pair_norm(x, d, forward), w_norms[0], forward, C)
+    dx = spectral_bound(pair_norm(g, d, both), w_norms[1], both, K)
+    x_norm, g_norm = (t.double().norm(dim=(0, 2)).max() for t in (x, g))
+    dw = spectral_bound(x_norm, g_norm, both, m_dw * lanes)
+    return y, dx, dw, db
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("nonnegative", [False, True])
+@pytest.mark.parametrize("algorithm", ["direct", "spectral"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_values_and_gradients(isa, shape, nonnegative, threads):
+def test_values_and_gradients(isa, shape, algorithm, nonnegative, threads):
     x, w, b, residual, g = make(shape, nonnegative)
-    d, padding = shape[5], shape[6]
+    options = {"padding": shape[6], "dilation": shape[5]}
     leaves = [t.clone().requires_grad_() for t in (x, w, b, residual)]
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        y = dilconv.conv1d(
-            *leaves[:3], padding=padding, dilation=d, activation="relu", residual=leaves[3]
-        )
+        fused = {"activation": "relu", "residual": leaves[3], "algorithm": algorithm}
+        y = dilconv.conv1d(*leaves[:3], **options, **fused)
         grads = torch.autograd.grad(y, leaves, g)
     finally:
         torch.set_num_threads(before)
 
-    m_y, m_dx, m_dw = additions(shape, _native.isa_lanes(isa), threads)
-    options = {"padding": padding, "dilation": d}
-    oracle = conv1d_reference(x, w, b, activation="relu", residual=residual, **options)
-    sizes = conv1d_reference(x.abs(), w.abs(), b.abs(), residual=residual.abs(), **options)
-    assert_within(y.detach(), oracle, sizes, m_y, "y")
-
     # The mask is taken from our own y: near zero the oracle's sign may differ by rounding.
     masked = g.double() * (y.detach() > 0)
-    oracle_grads = reference_gradients(x, w, masked, options)
-    sizes = reference_gradients(x.abs(), w.abs(), masked.abs(), options)
-    for i, (name, m) in enumerate((("dx", m_dx), ("dw", m_dw), ("db", m_dw))):
-        assert_within(grads[i], oracle_grads[i], sizes[i], m, name)
+    lanes = _native.isa_lanes(isa)
+    limits = bounds(shape, algorithm, x, w, b, residual, masked, lanes, threads)
+    oracle = conv1d_reference(x, w, b, activation="relu", residual=residual, **options)
+    assert_within(y.detach(), oracle, limits[0], "y")
+    exact = reference_gradients(x, w, masked, options)
+    for name, found, expected, limit in zip(
+        ("dx", "dw", "db"), grads[:3], exact, limits[1:], strict=True
+    ):
+        assert_within(found, expected, limit, name)
     assert torch.equal(grads[3].double(), masked)
 
 
@@ -104,32 +143,33 @@ def reference_gradients(x, w, g, options):
     right=st.integers(0, 60),
     Q=st.integers(1, 700),
     seed=st.integers(0, 2**31),
+    algorithm=st.sampled_from(["direct", "spectral", "auto"]),
 )
-def test_any_size(N, C, K, S, d, left, right, Q, seed):
+def test_any_size(N, C, K, S, d, left, right, Q, seed, algorithm):
     W = max(Q + (S - 1) * d - left - right, 1)
-    if W + left + right - (S - 1) * d < 1:
-        return
+    assume(W + left + right - (S - 1) * d >= 1)
     shape = (N, C, K, W, S, d, (left, right))
     x, w, b, _, g = make(shape, seed=seed)
     x.requires_grad_(), w.requires_grad_()
-    y = dilconv.conv1d(x, w, b, padding=(left, right), dilation=d)
     options = {"padding": (left, right), "dilation": d}
-    oracle = conv1d_reference(x, w, b, **options)
-    sizes = conv1d_reference(x.abs(), w.abs(), b.abs(), **options)
-    lanes = _native.isa_lanes(_native.select_isa())
-    m_y, m_dx, m_dw = additions(shape, lanes, torch.get_num_threads())
+    y = dilconv.conv1d(x, w, b, **options, algorithm=algorithm)
     dx, dw = torch.autograd.grad(y, (x, w), g)
+    x, w = x.detach(), w.detach()
+    oracle = conv1d_reference(x, w, b, **options)
     if N == 0:
         assert y.shape == oracle.shape and dx.numel() == 0 and not dw.any()
         return
-    assert_within(y.detach(), oracle, sizes, m_y, "y")
-    found = reference_gradients(x.detach(), w.detach(), g, options)
-    sizes = reference_gradients(x.detach().abs(), w.detach().abs(), g.abs(), options)
-    assert_within(dx, found[0], sizes[0], m_dx, "dx")
-    assert_within(dw, found[1], sizes[1], m_dw, "dw")
+    lanes, threads = _native.isa_lanes(_native.select_isa()), torch.get_num_threads()
+    tried = ("direct", "spectral") if algorithm == "auto" else (algorithm,)
+    found = [bounds(shape, name, x, w, b, None, g, lanes, threads) for name in tried]
+    exact = reference_gradients(x, w, g, options)
+    for i, (actual, expected) in enumerate(((y.detach(), oracle), (dx, exact[0]), (dw, exact[1]))):
+        limit = torch.stack([each[i].expand(expected.shape) for each in found]).amax(0)
+        assert_within(actual, expected, limit, ("y", "dx", "dw")[i])
 
 
-def test_error_at_most_twice_that_of_torch(isa):
+@pytest.mark.parametrize("algorithm", ["direct", "spectral"])
+def test_error_at_most_twice_that_of_torch(isa, algorithm):
     shape = (1, 15, 15, 6000, 51, 8, (200, 200))
     x, w, b, _, g = make(shape, nonnegative=True)
     options = {"padding": (200, 200), "dilation": 8}
@@ -137,7 +177,7 @@ def test_error_at_most_twice_that_of_torch(isa):
     exact = reference_gradients(x, w, g.double(), options)
     errors = []
     for conv in (
-        lambda x, w: dilconv.conv1d(x, w, b, **options),
+        lambda x, w: dilconv.conv1d(x, w, b, algorithm=algorithm, **options),
         lambda x, w: F.conv1d(F.pad(x, (200, 200)), w, b, dilation=8),
     ):
         xr, wr = x.clone().requires_grad_(), w.clone().requires_grad_()
@@ -149,23 +189,27 @@ def test_error_at_most_twice_that_of_torch(isa):
         assert ours <= 2 * theirs
 
 
-def test_same_bits_whatever_the_number_of_threads(isa):
+@pytest.mark.parametrize("algorithm", ["direct", "spectral"])
+def test_same_bits_whatever_the_number_of_threads(isa, algorithm):
     x, w, b, _, _ = make((3, 15, 15, 2000, 51, 8, (200, 200)))
+    options = {"padding": "same", "dilation": 8, "algorithm": algorithm}
     before = torch.get_num_threads()
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        results.append(dilconv.conv1d(x, w, b, padding="same", dilation=8))
+        results.append(dilconv.conv1d(x, w, b, **options))
     torch.set_num_threads(before)
     assert all(torch.equal(results[0], other) for other in results[1:])
 
 
-def test_same_bits_when_repeated(isa):
+@pytest.mark.parametrize("algorithm", ["direct", "spectral"])
+def test_same_bits_when_repeated(isa, algorithm):
     x, w, b, _, g = make((2, 15, 15, 3000, 51, 8, (200, 200)))
     x.requires_grad_(), w.requires_grad_(), b.requires_grad_()
 
     def run():
-        y = dilconv.conv1d(x, w, b, padding="same", dilation=8, activation="relu")
+        options = {"padding": "same", "dilation": 8, "algorithm": algorithm}
+        y = dilconv.conv1d(x, w, b, activation="relu", **options)
         return y, *torch.autograd.grad(y, (x, w, b), g)
 
     for first, second in zip(run(), run(), strict=True):
@@ -203,15 +247,28 @@ def test_expanded_gradient(isa):
 def test_nan_passes_the_relu(isa):
     x = torch.randn(1, 2, 64)
     x[0, 0, 20] = float("nan")
-    y = dilconv.conv1d(x, torch.randn(3, 2, 3), padding="same", activation="relu")
+    y = dilconv.conv1d(
+        x, torch.randn(3, 2, 3), padding="same", activation="relu", algorithm="direct"
+    )
     assert y[..., 19:22].isnan().all() and y.isnan().sum() == 9
 
 
-def test_samples_do_not_leak_into_each_other(isa):
+@pytest.mark.parametrize("algorithm", ["direct", "spectral"])
+def test_samples_do_not_leak_into_each_other(isa, algorithm):
     x = torch.randn(2, 3, 300)
     x[0] = float("inf")
-    alone = dilconv.conv1d(x[1:], torch.ones(2, 3, 9), padding="same")
-    assert torch.equal(dilconv.conv1d(x, torch.ones(2, 3, 9), padding="same")[1:], alone)
+    options = {"padding": "same", "algorithm": algorithm}
+    alone = dilconv.conv1d(x[1:], torch.ones(2, 3, 9), **options)
+    assert torch.equal(dilconv.conv1d(x, torch.ones(2, 3, 9), **options)[1:], alone)
+
+
+@pytest.mark.parametrize("d", [1, 3, 8])
+def test_spectral_tiles_of_zeros_give_exact_zeros(isa, d):
+    x = torch.zeros(1, 2, 20_000)
+    x[..., :40] = 1000 * torch.randn(1, 2, 40)
+    w = torch.randn(3, 2, 51)
+    y = dilconv.conv1d(x, w, padding="same", dilation=d, algorithm="spectral")
+    assert y.count_nonzero() > 0 and not y[..., 15_000:].any()
 
 
 def test_unbatched_equals_batch_of_one():

@@ -20,12 +20,12 @@ def test_opcheck_forward(relu, fused):
     x, w = torch.randn(2, 3, 40, requires_grad=True), torch.randn(5, 3, 4, requires_grad=True)
     b = torch.randn(5, requires_grad=True) if fused else None
     residual = torch.randn(2, 5, 43, requires_grad=True) if fused else None
-    torch.library.opcheck(
-        torch.ops.dilconv.forward, (x, w, b, residual, 3, 6, 2, relu, "direct")
-    )
+    torch.library.opcheck(torch.ops.dilconv.forward, (x, w, b, residual, 3, 6, 2, relu, "direct"))
 
 
-@pytest.mark.parametrize("needs", [[True] * 4, [False, True, False, False], [True, False, True, False]])
+@pytest.mark.parametrize(
+    "needs", [[True] * 4, [False, True, False, False], [True, False, True, False]]
+)
 @pytest.mark.parametrize("relu", [False, True])
 def test_opcheck_backward(needs, relu):
     g, x = torch.randn(2, 5, 43, requires_grad=True), torch.randn(2, 3, 40, requires_grad=True)
@@ -113,7 +113,8 @@ def test_forked_child_is_refused():
 def test_one_openmp_runtime():
     code = (
         "import dilconv, torch; dilconv.conv1d(torch.zeros(1,1,9), torch.zeros(1,1,1));"
-        "print(sorted({l.split('/')[-1] for l in open('/proc/self/maps') if 'omp' in l.split('/')[-1]}))"
+        "names = {line.split('/')[-1] for line in open('/proc/self/maps')};"
+        "print(*(name for name in names if 'omp' in name))"
     )
     env = {**os.environ, "OMP_NUM_THREADS": "2"}
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
@@ -121,10 +122,15 @@ def test_one_openmp_runtime():
     assert out.stdout.count("omp") == 1, out.stdout
 
 
-def test_workspace_does_not_grow_with_the_batch():
-    def bytes_of(N, pass_name):
-        p = _native.Problem(N, 15, 15, 60000, 51, 8, 200, 60000, 900000, 60000, 0, 2)
-        return _native.workspace_bytes(_native.select_isa(), p, pass_name)
+def plan_of(algorithm, pass_name, N):
+    number = _native.ALGORITHMS.index(algorithm)
+    p = _native.Problem(N, 15, 15, 60000, 51, 8, 200, 60000, 900000, 60000, 0, 2, number)
+    return _native.plan(_native.select_isa(), p, pass_name)
 
-    for name in _native.PASSES:
-        assert 0 < bytes_of(64, name) <= bytes_of(1, name) < 8 << 20
+
+@pytest.mark.parametrize("algorithm", ["direct", "spectral"])
+@pytest.mark.parametrize("pass_name", _native.PASSES)
+def test_workspace_does_not_grow_with_the_batch(algorithm, pass_name):
+    some, many = (plan_of(algorithm, pass_name, N) for N in (16, 1024))
+    assert _native.ALGORITHMS[some.algorithm] == _native.ALGORITHMS[many.algorithm] == algorithm
+    assert 0 < many.workspace_bytes == some.workspace_bytes < 8 << 20
