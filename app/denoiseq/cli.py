@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -115,7 +116,7 @@ def _execute(command: str, config: DictConfig) -> None:
     if command == "train" and hydra_config.mode == RunMode.MULTIRUN:
         with open_dict(config):
             config.out = hydra_config.runtime.output_dir
-    options = schema.parse(schema.COMMANDS[command], config)
+    options: Any = schema.parse(schema.COMMANDS[command], config)
     start_logging()
     from denoiseq import commands  # torch and pysam take seconds: only once the config is good
 

@@ -83,19 +83,19 @@ def train(options: schema.Train) -> None:
 
 
 def _further_stages(options: schema.Train, best: Path) -> None:
-    common: dict[str, Any] = {
+    again: dict[str, Any] = {
         "checkpoint": str(best),
         "conv": options.conv,
         "precision": options.precision,
         "trainer": options.trainer,
     }
     if "evaluate" in options.stages:
-        evaluate(schema.Evaluate(split="test", **common))
+        evaluate(schema.Evaluate(split="test", **again))
     if "predict" in options.stages:
         bam = options.data.prepare.bam
-        source = {"store": options.data.store} if bam is None else {"bam": bam}
+        again["store" if bam is None else "bam"] = bam or options.data.store
         out = str(Path(options.out) / "predict")
-        predict(schema.Predict(out=out, depth="trained", seed=options.seed, **source, **common))
+        predict(schema.Predict(out=out, depth="trained", seed=options.seed, **again))
 
 
 def evaluate(options: schema.Evaluate) -> None:
@@ -164,7 +164,7 @@ def predict(options: schema.Predict) -> None:
         "seconds": round(result.seconds, 2),
         "settings": asdict(settings),
         "input": source,
-        "model": provenance.model_facts(options.checkpoint, payload),
+        "model": provenance.model_facts(str(options.checkpoint), payload),
         "software": provenance.software_facts(options.conv.backend),
     }
     figure = report.draw_loci(loci, f"{name}: peaks from strong to weak") if loci else None

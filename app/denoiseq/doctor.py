@@ -32,7 +32,7 @@ def examine() -> dict[str, Any]:
 
 def cpu() -> dict[str, Any]:
     """Model name, cores this process may use, and the vector features the kernel reports."""
-    lines = {}
+    lines: dict[str, str] = {}
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():

@@ -109,7 +109,7 @@ def of_prediction(
     n: int = 4,
 ) -> list[Locus]:
     """The input as the model saw it, the two tracks as they were written, and the called peaks."""
-    ranked = [(peak.signal, peak.chrom, peak.summit) for peak in result.peaks]
+    ranked = [(p.signal, p.chrom, (p.start + p.end) // 2) for p in result.peaks]
     loci = []
     for chrom, start, end in spread_over_ranking(ranked, store.chroms, n):
         h = settings.half_window_bp

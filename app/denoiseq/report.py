@@ -180,7 +180,7 @@ def prediction_page(
 
 def _flat(entries: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dictionaries as one, with dotted keys."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in entries.items():
         nested = isinstance(value, dict)
         flat |= _flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import (
@@ -277,9 +277,10 @@ class Predict:
     trainer: Trainer = field(default_factory=Trainer)
 
     def __post_init__(self) -> None:
-        numeric = isinstance(self.depth, (int, float)) and not isinstance(self.depth, bool)
+        depth = self.depth
+        cuts_per_mb = isinstance(depth, (int, float)) and not isinstance(depth, bool) and depth > 0
         _check(
-            self.depth is None or self.depth == "trained" or (numeric and self.depth > 0),
+            depth is None or depth == "trained" or cuts_per_mb,
             f'depth is {self.depth!r}, expected null, "trained" or a number of cut sites per Mb',
         )
         _check(
@@ -320,7 +321,7 @@ def parse(schema: type[Schema], values: DictConfig | dict[str, Any]) -> Schema:
     """Check `values` against `schema` and return its dataclass; a ValueError is one sentence."""
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), values)
-        return OmegaConf.to_object(merged)
+        return cast(Schema, OmegaConf.to_object(merged))
     except ConfigKeyError as error:
         raise ValueError(unknown_key(error.full_key or str(error.key), schema)) from error
     except MissingMandatoryValue as error:
@@ -339,7 +340,8 @@ def parse(schema: type[Schema], values: DictConfig | dict[str, Any]) -> Schema:
 
 def plain(config: Any) -> dict[str, Any]:
     """A schema's dataclass as plain dicts and lists, to be stored in a checkpoint or printed."""
-    return OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
+    values = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
+    return cast(dict[str, Any], values)
 
 
 def to_yaml(config: Any) -> str:
