@@ -107,6 +107,9 @@ def test_sigterm_and_a_stop_in_validation_resume_too(fit):
     last = whole[2].parent / "term" / "checkpoints" / "last.pt"
     with pytest.raises(Interrupted):
         fit("term", loss=Killer(2, validating=True), resume=last)
+    stopped = load_checkpoint(last)
+    assert (stopped["epoch"], stopped["history"]) == (0, [])
+    assert stopped["batch"] == stopped["step"] > 5
     assert same_end(whole, fit("term", resume=last))
 
 
@@ -260,6 +263,15 @@ def test_schedules():
     assert rates[1] == pytest.approx(0.5, abs=0.01)
     assert rates[3] == pytest.approx(0.5)
     assert rates[4] == pytest.approx(0, abs=1e-12)
+
+
+def test_the_rate_of_a_step_follows_the_schedule(fit):
+    result, _, _ = fit(schedule="cosine")
+    steps = [0, *(row["step"] for row in result.history)]
+    for epoch, row in enumerate(result.history):
+        last = epoch + 1 - 1 / (steps[epoch + 1] - steps[epoch])
+        options = TrainOptions(**(SHORT | {"schedule": "cosine"}))
+        assert row["lr"] == pytest.approx(learning_rate(options, last), rel=1e-12)
 
 
 @pytest.mark.parametrize("wrong", [{"schedule": "linear"}, {"monitor": "f1"}])

@@ -111,6 +111,13 @@ def test_best_threshold_gives_the_best_f1(kind):
     assert f1 == pytest.approx(metrics.result()["best_f1"], abs=1e-12)
 
 
+def test_best_threshold_is_the_very_bin():
+    score = np.arange(2_048, 4_096, dtype=np.float32)  # each in the bin next to its neighbour's
+    metrics = TrackMetrics()
+    metrics.update(score, score, score, score >= 3_000, np.ones(len(score), dtype=bool))
+    assert metrics.best_threshold() == 3_000
+
+
 @pytest.mark.parametrize("inside", [False, True])
 def test_one_class_is_no_crash(inside):
     p = np.arange(10, dtype=np.float32)

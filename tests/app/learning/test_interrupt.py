@@ -1,0 +1,51 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from denoiseq.learning.interrupt import Interrupted, Stop
+
+
+def kill(number=signal.SIGINT):
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_outside_a_step_it_stops_at_once(tmp_path, number):
+    with (
+        pytest.raises(Interrupted, match="before its first checkpoint"),
+        Stop(tmp_path / "last.pt"),
+    ):
+        kill(number)
+        pytest.fail("the signal was not answered")
+
+
+def test_inside_a_step_it_waits_and_names_the_checkpoint(tmp_path):
+    last = tmp_path / "last.pt"
+    last.touch()
+    with Stop(last) as stop:
+        with stop.deferred():
+            kill()
+            assert stop.requested
+        assert str(stop.interruption()).endswith(f"go on with resume={last}.")
+
+
+def test_a_second_one_acts_as_ever(tmp_path):
+    with Stop(tmp_path / "last.pt") as stop, stop.deferred():
+        kill()
+        with pytest.raises(KeyboardInterrupt):
+            kill()
+
+
+def test_another_thread_leaves_signals_alone(tmp_path):
+    seen = []
+
+    def run():
+        with Stop(tmp_path / "last.pt"):
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGINT)]
