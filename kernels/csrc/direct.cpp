@@ -30,7 +30,9 @@ constexpr int vectors_of(int filters) {
 constexpr int64_t kOutputUnit = 24 * kLanes;  // 24 = lcm of every tile's number of vectors
 
 // The longer of the two reduction loops is the inner one.
-bool taps_inside(int64_t channels, int64_t taps) { return taps >= channels || taps >= 8; }
+bool taps_inside(int64_t channels, int64_t taps) {
+  return taps >= channels || taps >= 8;
+}
 
 // ---------------------------------------------------------------------------------- packing
 
@@ -81,8 +83,8 @@ void pack_weights(const ConvBlock& p, const WeightView& w, float* packed) {
       for (int64_t o = 0; o < outer; ++o)
         for (int64_t i = 0; i < inner; ++i)
           for (int64_t k = tiles.begin(tile); k < tiles.begin(tile + 1); ++k)
-            *packed++ = w.data[k * w.k_stride + c0 * w.c_stride + o * outer_stride +
-                               i * inner_stride];
+            *packed++ =
+                w.data[k * w.k_stride + c0 * w.c_stride + o * outer_stride + i * inner_stride];
   }
 }
 
@@ -190,7 +192,7 @@ void forward(const ConvBlock& p, int64_t q0, int64_t q1, float* workspace) {
     pack_rows(p.taps, p.blocking, p.x, p.relu_of, c0, c1, q0, workspace);
     const int64_t row = p.blocking.row, tap = p.blocking.tap_stride;
     const Reduction r = taps_inside(c1 - c0, p.taps.S) ? Reduction{c1 - c0, p.taps.S, row, tap}
-                                                  : Reduction{p.taps.S, c1 - c0, tap, row};
+                                                       : Reduction{p.taps.S, c1 - c0, tap, row};
     for (int64_t tile = 0; tile < tiles.parts; ++tile) {
       const int64_t k0 = tiles.begin(tile), filters = tiles.begin(tile + 1) - k0;
       const Epilogue e{cb > 0, cb + 1 == channel_blocks.parts, p.relu,
@@ -204,7 +206,9 @@ void forward(const ConvBlock& p, int64_t q0, int64_t q1, float* workspace) {
 // -------------------------------------------------------------------------- backward-weight
 
 constexpr int kWeightFilters = 3;
-constexpr int columns_of(int filters) { return filters == 1 ? 8 : filters == 2 ? 6 : 4; }
+constexpr int columns_of(int filters) {
+  return filters == 1 ? 8 : filters == 2 ? 6 : 4;
+}
 
 struct Columns {
   const float* x[8];

@@ -6,10 +6,14 @@
 namespace dilconv {
 namespace {
 
-bool runs_anywhere() { return true; }
+bool runs_anywhere() {
+  return true;
+}
 
 #ifdef DILCONV_HAVE_X86
-bool runs_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+bool runs_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
 #endif
 
 const IsaKernels kIsas[] = {
@@ -20,13 +24,15 @@ const IsaKernels kIsas[] = {
 };
 constexpr int32_t kIsaCount = sizeof(kIsas) / sizeof(kIsas[0]);
 
-const IsaKernels* find(int32_t isa) { return isa >= 0 && isa < kIsaCount ? &kIsas[isa] : nullptr; }
+const IsaKernels* find(int32_t isa) {
+  return isa >= 0 && isa < kIsaCount ? &kIsas[isa] : nullptr;
+}
 
 }  // namespace
 
 const IsaKernels* isa_kernels(int32_t isa, int32_t* status) {
   const IsaKernels* found = find(isa);
-  *status = !found               ? DILCONV_UNKNOWN_ISA
+  *status = !found                ? DILCONV_UNKNOWN_ISA
             : !found->supported() ? DILCONV_UNSUPPORTED_ISA
                                   : DILCONV_OK;
   return *status == DILCONV_OK ? found : nullptr;
@@ -38,15 +44,22 @@ using dilconv::find;
 
 #define DILCONV_EXPORT extern "C" __attribute__((visibility("default")))
 
-DILCONV_EXPORT int32_t dilconv_abi_version(void) { return DILCONV_ABI_VERSION; }
+DILCONV_EXPORT int32_t dilconv_abi_version(void) {
+  return DILCONV_ABI_VERSION;
+}
 
 DILCONV_EXPORT const char* dilconv_status_text(int32_t status) {
   switch (status) {
-    case DILCONV_OK: return "ok";
-    case DILCONV_BAD_ARGUMENT: return "a size or stride is outside its range";
-    case DILCONV_NO_MEMORY: return "the workspace could not be allocated";
-    case DILCONV_UNKNOWN_ISA: return "this build has no such instruction set";
-    case DILCONV_UNSUPPORTED_ISA: return "this CPU cannot run that instruction set";
+    case DILCONV_OK:
+      return "ok";
+    case DILCONV_BAD_ARGUMENT:
+      return "a size or stride is outside its range";
+    case DILCONV_NO_MEMORY:
+      return "the workspace could not be allocated";
+    case DILCONV_UNKNOWN_ISA:
+      return "this build has no such instruction set";
+    case DILCONV_UNSUPPORTED_ISA:
+      return "this CPU cannot run that instruction set";
   }
   return "unknown status";
 }

@@ -1,5 +1,5 @@
-// The entry points: check the arguments, take the plan, allocate the workspace and run the blocks or
-// units of all batch items over OpenMP threads.
+// The entry points: check the arguments, take the plan, allocate the workspace and run the blocks
+// or units of all batch items over OpenMP threads.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -222,8 +222,7 @@ int32_t backward(const IsaKernels& isa, const dilconv_problem& p, const Tensors&
   }
   int32_t status = DILCONV_OK;
   if (t.y) status = convolve_direct(isa, p, kBackwardData, data, t);
-  if (dw && status == DILCONV_OK)
-    status = weights_direct(isa, p, weight, t.x, t.relu_of, x, dw);
+  if (dw && status == DILCONV_OK) status = weights_direct(isa, p, weight, t.x, t.relu_of, x, dw);
   return status;
 }
 
@@ -278,8 +277,7 @@ DILCONV_EXPORT int32_t dilconv_forward(int32_t isa, const dilconv_problem* probl
   const int32_t status = open_call(isa, problem, &kernels);
   if (status != DILCONV_OK || problem->N == 0) return status;
   const dilconv_problem& p = *problem;
-  return forward(*kernels, p,
-                 {{x, p.x_batch, p.x_channel}, {}, residual, w, bias, p.relu != 0, y});
+  return forward(*kernels, p, {{x, p.x_batch, p.x_channel}, {}, residual, w, bias, p.relu != 0, y});
 }
 
 DILCONV_EXPORT int32_t dilconv_backward(int32_t isa, const dilconv_problem* problem,

@@ -1,10 +1,10 @@
 // A complex FFT whose SIMD lanes are independent sequences: straight-line code, no shuffles.
 //
 // z holds `length` points of two vectors each (real lanes, imaginary lanes); length = 4^n or 2*4^n.
-// Forward is decimation in frequency and leaves the spectrum in digit-reversed order, inverse is
-// decimation in time and reads it in that order, unscaled: nothing is ever permuted. A length of
-// 256 in 8 lanes is 16 KB and stays in L1.
-// Register budget of a radix-4 butterfly (16 registers): 8 data, 6 twiddles, 2 temporaries.
+// Forward is decimation in frequency; its last pass stores every point at the slot of its
+// frequency. Inverse is decimation in time; its first pass reads from there, and it is unscaled. So
+// nothing is permuted by itself. A length of 256 in 8 lanes is 16 KB and stays in L1. Register
+// budget of a radix-4 butterfly (16 registers): 8 data, 6 twiddles, 2 temporaries.
 #ifndef DILCONV_FFT_H_
 #define DILCONV_FFT_H_
 
@@ -20,19 +20,31 @@ struct Complex {
 };
 
 // Member by member: GCC copies the struct as a whole through integer registers.
-DILCONV_INLINE Complex get(const Complex* p) { return {p->re, p->im}; }
-DILCONV_INLINE void put(Complex* p, const Complex& v) { p->re = v.re, p->im = v.im; }
+DILCONV_INLINE Complex get(const Complex* p) {
+  return {p->re, p->im};
+}
+DILCONV_INLINE void put(Complex* p, const Complex& v) {
+  p->re = v.re, p->im = v.im;
+}
 
-DILCONV_INLINE Complex operator+(Complex a, Complex b) { return {a.re + b.re, a.im + b.im}; }
-DILCONV_INLINE Complex operator-(Complex a, Complex b) { return {a.re - b.re, a.im - b.im}; }
-DILCONV_INLINE Complex times_i(Complex a) { return {-a.im, a.re}; }
+DILCONV_INLINE Complex operator+(Complex a, Complex b) {
+  return {a.re + b.re, a.im + b.im};
+}
+DILCONV_INLINE Complex operator-(Complex a, Complex b) {
+  return {a.re - b.re, a.im - b.im};
+}
+DILCONV_INLINE Complex times_i(Complex a) {
+  return {-a.im, a.re};
+}
 DILCONV_INLINE Complex times(Complex a, Complex w) {
   return {a.re * w.re - a.im * w.im, a.re * w.im + a.im * w.re};
 }
 DILCONV_INLINE Complex times_conj(Complex a, Complex w) {
   return {a.re * w.re + a.im * w.im, a.im * w.re - a.re * w.im};
 }
-DILCONV_INLINE Complex splat_complex(const float* w) { return {splat(w[0]), splat(w[1])}; }
+DILCONV_INLINE Complex splat_complex(const float* w) {
+  return {splat(w[0]), splat(w[1])};
+}
 
 struct Four {
   Complex a, b, c, d;
@@ -59,7 +71,8 @@ DILCONV_INLINE void radix4_pass(Complex* z, int64_t length, int64_t block, const
     for (Complex* p = z + j; p < z + length; p += block) {
       Complex *p1 = p + quarter, *p2 = p1 + quarter, *p3 = p2 + quarter;
       if constexpr (kInverse) {
-        const Four y = join4({get(p), times_conj(get(p1), w1), times_conj(get(p2), w2), times_conj(get(p3), w3)});
+        const Four y = join4(
+            {get(p), times_conj(get(p1), w1), times_conj(get(p2), w2), times_conj(get(p3), w3)});
         put(p, y.a), put(p1, y.b), put(p2, y.c), put(p3, y.d);
       } else {
         const Four y = split4({get(p), get(p1), get(p2), get(p3)});
@@ -83,7 +96,7 @@ DILCONV_INLINE void radix2_pass(Complex* z, int64_t length, const float* twiddle
   }
 }
 
-// Spectrum of z; point p of the (digit-reversed) spectrum goes to out[p * out_stride].
+// Spectrum of z, which is overwritten; slot i goes to out[i * out_stride], outside z.
 void fft_forward(const FftTable& table, Complex* z, Complex* out, int64_t out_stride) {
   const float* twiddles = table.twiddles;
   int64_t block = table.length;
@@ -98,17 +111,18 @@ void fft_forward(const FftTable& table, Complex* z, Complex* out, int64_t out_st
   }
   for (int64_t p = 0; p < table.length; p += 4) {
     const Four y = split4({get(z + p), get(z + p + 1), get(z + p + 2), get(z + p + 3)});
-    Complex* at = out + p * out_stride;
-    put(at, y.a), put(at + out_stride, y.b);
-    put(at + 2 * out_stride, y.c), put(at + 3 * out_stride, y.d);
+    const int32_t* slot = table.slot + p;
+    put(out + slot[0] * out_stride, y.a), put(out + slot[1] * out_stride, y.b);
+    put(out + slot[2] * out_stride, y.c), put(out + slot[3] * out_stride, y.d);
   }
 }
 
-// The sequence (times its length) whose spectrum has point p at in[p * in_stride].
+// The sequence (times its length) whose spectrum has slot i at in[i * in_stride].
 void fft_inverse(const FftTable& table, const Complex* in, int64_t in_stride, Complex* z) {
   for (int64_t p = 0; p < table.length; p += 4) {
-    const Complex* at = in + p * in_stride;
-    const Four y = join4({get(at), get(at + in_stride), get(at + 2 * in_stride), get(at + 3 * in_stride)});
+    const int32_t* slot = table.slot + p;
+    const Four y = join4({get(in + slot[0] * in_stride), get(in + slot[1] * in_stride),
+                          get(in + slot[2] * in_stride), get(in + slot[3] * in_stride)});
     put(z + p, y.a), put(z + p + 1, y.b), put(z + p + 2, y.c), put(z + p + 3, y.d);
   }
   const float* twiddles = table.twiddles + table.twiddle_count;

@@ -11,7 +11,7 @@ namespace {
 struct Storage {
   std::once_flag made;
   std::vector<float> twiddles;
-  std::vector<int32_t> point, partner;
+  std::vector<int32_t> slot;
 };
 
 void append_twiddle(std::vector<float>* out, int64_t power, int64_t block) {
@@ -38,12 +38,11 @@ void make(int log2_length, Storage* s) {
   for (; block > 4; block /= 4)
     for (int64_t j = 0; j < block / 4; ++j)
       for (int64_t power = 1; power <= 3; ++power) append_twiddle(&s->twiddles, power * j, block);
-  s->point.resize(length / 2 + 1);
-  s->partner.resize(length / 2 + 1);
   for (int64_t p = 0; p < length; ++p) {
-    const int64_t h = frequency_at(p, length, radix2), negative = (length - h) % length;
-    if (h <= length / 2) s->point[h] = static_cast<int32_t>(p);
-    if (negative <= length / 2) s->partner[negative] = static_cast<int32_t>(p);
+    const int64_t f = frequency_at(p, length, radix2);
+    s->slot.push_back(static_cast<int32_t>(f == 0            ? 0
+                                           : 2 * f <= length ? 2 * f - 1
+                                                             : 2 * (length - f)));
   }
 }
 
@@ -54,7 +53,7 @@ FftTable fft_table(int log2_length) {
   Storage& s = tables[log2_length];
   std::call_once(s.made, make, log2_length, &s);
   return {int64_t{1} << log2_length, static_cast<int64_t>(s.twiddles.size()), log2_length % 2 == 1,
-          s.twiddles.data(), s.point.data(), s.partner.data()};
+          s.twiddles.data(), s.slot.data()};
 }
 
 }  // namespace dilconv

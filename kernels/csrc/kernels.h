@@ -68,7 +68,7 @@ struct WeightView {
 
 struct DirectKernels {
   int32_t lanes;
-  int64_t q_unit;        // every register tile's width divides it
+  int64_t q_unit;  // every register tile's width divides it
   // Into [channel block][filter tile][channel or tap][tap or channel][filter], K*C*S floats.
   void (*pack_weights)(const ConvBlock&, const WeightView&, float* packed);
   void (*forward)(const ConvBlock&, int64_t q_begin, int64_t q_end, float* workspace);
@@ -80,13 +80,18 @@ struct DirectKernels {
 
 // ------------------------------------------------------------------------------------ spectral
 
-// Twiddles of one FFT length and where its frequencies lie in digit-reversed order.
+// Twiddles of one FFT length and the order in which a spectrum is stored: frequencies 0, 1, -1, 2,
+// -2, ..., length/2, so that h and -h, which share the weights' spectrum, are neighbours.
 struct FftTable {
   int64_t length, twiddle_count;
-  bool radix2;             // length = 2*4^n: a radix-2 pass comes first
-  const float* twiddles;   // stage by stage, largest block first
-  const int32_t* point;    // of frequency h in [0, length/2]
-  const int32_t* partner;  // of frequency -h; partner == point for h = 0 and length/2
+  bool radix2;            // length = 2*4^n: a radix-2 pass comes first
+  const float* twiddles;  // stage by stage, largest block first
+  const int32_t* slot;    // where the point that comes out of the last pass p-th is stored
+
+  int64_t height() const { return length / 2 + 1; }
+  // First slot of the frequencies h and -h, and how many there are (1 for h = 0 and length/2).
+  int64_t first(int64_t h) const { return h ? 2 * h - 1 : 0; }
+  int64_t count(int64_t h) const { return h == 0 || 2 * h == length ? 1 : 2; }
 };
 
 // How a dilated convolution is cut into FFT tiles. Phase r of the dilation is the sequence of
@@ -96,7 +101,7 @@ struct FftTable {
 // Filters longer than part_taps are cut into parts, each with its own shifted copy of the channel.
 struct Tiling {
   int64_t hop, parts, part_taps;
-  int64_t phases;                    // power of two, divides d and the lanes
+  int64_t phases;                     // power of two, divides d and the lanes
   int64_t phase_groups, tile_groups;  // units of one batch item
   int64_t units() const { return phase_groups * tile_groups; }
 };
@@ -142,11 +147,11 @@ struct SpectralKernels {
 namespace generic {
 extern const DirectKernels direct;
 extern const SpectralKernels spectral;
-}
+}  // namespace generic
 namespace avx2 {
 extern const DirectKernels direct;
 extern const SpectralKernels spectral;
-}
+}  // namespace avx2
 
 }  // namespace dilconv
 #endif  // DILCONV_KERNELS_H_

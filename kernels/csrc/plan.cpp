@@ -13,14 +13,18 @@
 namespace dilconv {
 namespace {
 
-constexpr int64_t kLine = 16;           // floats in a 64-byte cache line
-constexpr int64_t kL1Bytes = 24 << 10;  // three quarters of the smallest L1 in use
-constexpr int64_t kForwardBlock = 576;  // outputs: a packed row of AtacWorks' layer is 3.9 KB
-constexpr int64_t kWeightBlock = 960;   // long enough that summing the lanes costs under 5 %
+constexpr int64_t kLine = 16;                 // floats in a 64-byte cache line
+constexpr int64_t kL1Bytes = 24 << 10;        // three quarters of the smallest L1 in use
+constexpr int64_t kForwardBlock = 576;        // outputs: a packed row of AtacWorks' layer is 3.9 KB
+constexpr int64_t kWeightBlock = 960;         // long enough that summing the lanes costs under 5 %
 constexpr int64_t kSpectralBytes = 64 << 20;  // most workspace that a spectral plan may take
 
-int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
+int64_t round_up(int64_t value, int64_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
+int64_t divide_up(int64_t value, int64_t by) {
+  return (value + by - 1) / by;
+}
 
 int64_t l2_bytes() {
   static const int64_t bytes = [] {
@@ -93,8 +97,8 @@ DirectPlan plan_direct(const IsaKernels& isa, const dilconv_problem& p, Pass pas
   plan.blocking = choose_blocking(posed.taps, posed.C, q_block, l2_bytes() / 2);
   const int64_t count = p.K * p.C * p.S;
   if (weights) {
-    plan.per_thread = round_up(count, kLine) + p.K * q_block +
-                      plan.blocking.c_block * plan.blocking.row;
+    plan.per_thread =
+        round_up(count, kLine) + p.K * q_block + plan.blocking.c_block * plan.blocking.row;
   } else {
     plan.blocking.c_block = std::min(plan.blocking.c_block, channels_in_l1(posed.taps));
     plan.shared = round_up(count, kLine);
@@ -103,8 +107,10 @@ DirectPlan plan_direct(const IsaKernels& isa, const dilconv_problem& p, Pass pas
   // Columns are computed in whole blocks; per column: multiply-adds, packing, storing.
   const double columns = static_cast<double>(plan.items()) * static_cast<double>(q_block);
   const double vectors = columns / isa.direct->lanes;
-  plan.cycles = vectors * (static_cast<double>(count) * (weights ? 0.62 : 0.56) +
-                           3.0 * static_cast<double>(posed.C + posed.K)) / plan.threads;
+  plan.cycles = vectors *
+                (static_cast<double>(count) * (weights ? 0.62 : 0.56) +
+                 3.0 * static_cast<double>(posed.C + posed.K)) /
+                plan.threads;
   return plan;
 }
 

@@ -21,9 +21,12 @@ namespace {
 
 constexpr int kFiltersMost = 5;
 
-int64_t odd(int64_t n) { return n | 1; }  // strides between points that spread over the cache sets
-int64_t spectrum_height(const SpectralConv& p) { return p.table.length / 2 + 1; }
-int64_t part_channels(const SpectralConv& p) { return p.C * p.tiling.parts; }
+int64_t odd(int64_t n) {
+  return n | 1;
+}  // strides between points that spread over the cache sets
+int64_t part_channels(const SpectralConv& p) {
+  return p.C * p.tiling.parts;
+}
 
 // ------------------------------------------------------------------------- loading and storing
 
@@ -39,7 +42,8 @@ struct Lanes {
 Lanes unit_lanes(const SpectralConv& p, int64_t unit, int64_t shift) {
   const Tiling& t = p.tiling;
   const int64_t tile_step = t.hop * p.taps.d, tiles = 2 * kLanes / t.phases;
-  const int64_t start = unit % t.phase_groups * t.phases + unit / t.phase_groups * tiles * tile_step;
+  const int64_t start =
+      unit % t.phase_groups * t.phases + unit / t.phase_groups * tiles * tile_step;
   return {start + shift, tile_step, p.taps.d, t.phases};
 }
 
@@ -72,14 +76,21 @@ struct Loaded {
   DILCONV_INLINE IntVec bits(Vec v) { return reinterpret_cast<IntVec>(v) & 0x7fffffff; }
   void add(const Complex& v) { re |= bits(v.re), im |= bits(v.im); }
 };
-DILCONV_INLINE Vec keep(Vec v, IntVec loaded) { return loaded != 0 ? v : Vec{}; }
+DILCONV_INLINE Vec keep(Vec v, IntVec loaded) {
+  return loaded != 0 ? v : Vec{};
+}
 
+// `next`: from this row to the one that will be loaded after it, for prefetching.
 template <int kPhases>
-void load_inside(const Lanes l, const float* x, const float* mask, int64_t count, Complex* z,
-                 Loaded* loaded) {
+void load_inside(const Lanes l, const float* x, const float* mask, int64_t next, int64_t count,
+                 Complex* z, Loaded* loaded) {
   Loaded seen = *loaded;
   for (int64_t t = 0; t < count; ++t) {
     const int64_t at = l.start + t * l.d;
+    if constexpr (kPhases == kLanes) {
+      __builtin_prefetch(x + next + at);
+      __builtin_prefetch(x + next + at + l.tile_step);
+    }
     Complex v{load_pieces<kPhases>(x + at, 2 * l.tile_step),
               load_pieces<kPhases>(x + at + l.tile_step, 2 * l.tile_step)};
     if (mask) {
@@ -93,10 +104,10 @@ void load_inside(const Lanes l, const float* x, const float* mask, int64_t count
 }
 
 template <int kPhases>
-void load_phases(const Lanes& l, const float* x, const float* mask, int64_t count, Complex* z,
-                 Loaded* loaded) {
-  if (l.phases == kPhases) return load_inside<kPhases>(l, x, mask, count, z, loaded);
-  if constexpr (kPhases > 1) load_phases<kPhases / 2>(l, x, mask, count, z, loaded);
+void load_phases(const Lanes& l, const float* x, const float* mask, int64_t next, int64_t count,
+                 Complex* z, Loaded* loaded) {
+  if (l.phases == kPhases) return load_inside<kPhases>(l, x, mask, next, count, z, loaded);
+  if constexpr (kPhases > 1) load_phases<kPhases / 2>(l, x, mask, next, count, z, loaded);
 }
 
 // The same where some positions lie outside [0, width): element by element.
@@ -116,18 +127,22 @@ void load_across_ends(const Lanes& l, const float* x, const float* mask, int64_t
   }
 }
 
-// `count` points of every tile of the unit into z, zeros up to `length`.
-void load_tiles(const Lanes& l, const float* x, const float* mask, int64_t width, int64_t count,
-                int64_t length, Complex* z, Loaded* loaded) {
+// Channel c of `rows`, masked: `count` points of every tile of the unit into z, zeros up to
+// `length`.
+void load_tiles(const Lanes& l, const Rows& rows, const Rows& relu_of, int64_t c, int64_t width,
+                int64_t count, int64_t length, Complex* z, Loaded* loaded) {
+  const float* x = rows.data + c * rows.stride;
+  const float* mask = relu_of.data ? relu_of.data + c * relu_of.stride : nullptr;
   if (l.start < 0 || l.last(count) >= width)
     load_across_ends(l, x, mask, width, count, z, loaded);
   else
-    load_phases<kLanes>(l, x, mask, count, z, loaded);
+    load_phases<kLanes>(l, x, mask, rows.stride, count, z, loaded);
   for (int64_t t = count; t < length; ++t) put(z + t, {Vec{}, Vec{}});
 }
 
 struct Output {
   float* y;
+  int64_t next;  // to the row that will be stored after this one
   const float* residual;
   float bias;
   bool relu;
@@ -139,6 +154,7 @@ void store_inside(const Lanes l, const Output o, int64_t count, const Complex* z
   for (int64_t t = 0; t < count; ++t)
     for (int part = 0; part < 2; ++part) {
       const int64_t at = l.start + t * l.d + part * l.tile_step;
+      if constexpr (kPhases == kLanes) __builtin_prefetch(o.y + o.next + at);
       Vec v = (part ? keep(z[t].im, loaded.im) : keep(z[t].re, loaded.re)) + o.bias;
       if (o.residual) v += load_pieces<kPhases>(o.residual + at, 2 * l.tile_step);
       store_pieces<kPhases>(o.y + at, 2 * l.tile_step, o.relu ? relu(v) : v);
@@ -202,16 +218,19 @@ DILCONV_INLINE void multiply_point(const Complex* x, int64_t channels, const flo
   for (int k = 0; k < KR; ++k) put(y + k, acc[k]);
 }
 
+// One spectrum of x or y: `stride` apart from slot to slot, `count` slots of frequencies h, -h.
+struct Slots {
+  int64_t x_stride, y_stride, count;
+};
+
 // Frequencies h and -h of one tile of filters.
 template <int KR>
-void multiply_pair(const Complex* x, const Complex* x_partner, int64_t channels, const float* w,
-                   Complex* y, Complex* y_partner) {
+void multiply_pair(const Complex* x, int64_t channels, const float* w, const Slots& s, Complex* y) {
   multiply_point<KR, false>(x, channels, w, y);
-  if (y_partner != y) multiply_point<KR, true>(x_partner, channels, w, y_partner);
+  if (s.count == 2) multiply_point<KR, true>(x + s.x_stride, channels, w, y + s.y_stride);
 }
 
-using MultiplyPair = void (*)(const Complex*, const Complex*, int64_t, const float*, Complex*,
-                              Complex*);
+using MultiplyPair = void (*)(const Complex*, int64_t, const float*, const Slots&, Complex*);
 constexpr MultiplyPair kMultiplyPair[] = {nullptr,          multiply_pair<1>, multiply_pair<2>,
                                           multiply_pair<3>, multiply_pair<4>, multiply_pair<5>};
 
@@ -219,12 +238,12 @@ void multiply_spectra(const SpectralConv& p, const Complex* x, Complex* y) {
   const int64_t channels = part_channels(p), x_stride = odd(channels), y_stride = odd(p.K);
   const Split tiles(p.K, kFiltersMost);
   const float* w = p.spectra;
-  for (int64_t h = 0; h < spectrum_height(p); ++h) {
-    const int64_t a = p.table.point[h], b = p.table.partner[h];
+  for (int64_t h = 0; h < p.table.height(); ++h) {
+    const int64_t slot = p.table.first(h);
+    const Slots slots{x_stride, y_stride, p.table.count(h)};
     for (int64_t tile = 0; tile < tiles.parts; ++tile) {
       const int64_t k0 = tiles.begin(tile), filters = tiles.begin(tile + 1) - k0;
-      kMultiplyPair[filters](x + a * x_stride, x + b * x_stride, channels, w, y + a * y_stride + k0,
-                             y + b * y_stride + k0);
+      kMultiplyPair[filters](x + slot * x_stride, channels, w, slots, y + slot * y_stride + k0);
       w += 2 * filters * channels;
     }
   }
@@ -233,7 +252,7 @@ void multiply_spectra(const SpectralConv& p, const Complex* x, Complex* y) {
 // ---------------------------------------------------------------------------- weight spectra
 
 int64_t spectra_floats(const SpectralConv& p) {
-  return 2 * spectrum_height(p) * p.K * part_channels(p);
+  return 2 * p.table.height() * p.K * part_channels(p);
 }
 
 // Where filter k of channel c (of C*parts) lies in the spectra of one frequency.
@@ -247,7 +266,7 @@ int64_t spectra_index(const SpectralConv& p, const Split& tiles, int64_t k, int6
 // conj(FFT(w)) / length for filters [k0, k0 + 2*lanes) of one channel: the first `lanes` ride as
 // real, the others as imaginary parts, and are separated by the symmetry of a real spectrum.
 void filter_spectra(const SpectralConv& p, const WeightView& w, int64_t c, int64_t part, int64_t k0,
-                    Complex* z, float* spectra) {
+                    Complex* z, Complex* spectrum, float* spectra) {
   const int64_t length = p.table.length, s0 = part * p.tiling.part_taps;
   const int64_t taps = p.taps.S - s0 < p.tiling.part_taps ? p.taps.S - s0 : p.tiling.part_taps;
   const int64_t filters = p.K - k0 < 2 * kLanes ? p.K - k0 : 2 * kLanes;
@@ -259,14 +278,15 @@ void filter_spectra(const SpectralConv& p, const WeightView& w, int64_t c, int64
     }
     put(z + t, t < taps ? Complex{load(lanes), load(lanes + kLanes)} : Complex{Vec{}, Vec{}});
   }
-  fft_forward(p.table, z, z, 1);
+  fft_forward(p.table, z, spectrum, 1);
   const Split tiles(p.K, kFiltersMost);
   const float scale = 0.5f / static_cast<float>(length);
   int64_t index[2 * kLanes];
   for (int64_t i = 0; i < filters; ++i)
     index[i] = spectra_index(p, tiles, k0 + i, c * p.tiling.parts + part);
-  for (int64_t h = 0; h < spectrum_height(p); ++h) {
-    const Complex a = get(z + p.table.point[h]), b = get(z + p.table.partner[h]);
+  for (int64_t h = 0; h < p.table.height(); ++h) {
+    const Complex* pair = spectrum + p.table.first(h);
+    const Complex a = get(pair), b = get(pair + p.table.count(h) - 1);
     float re[2 * kLanes], im[2 * kLanes];
     store(re, (a.re + b.re) * scale), store(re + kLanes, (a.im + b.im) * scale);
     store(im, (b.im - a.im) * scale), store(im + kLanes, (a.re - b.re) * scale);
@@ -280,7 +300,8 @@ void weight_spectra(const SpectralConv& p, const WeightView& w, int64_t c0, int6
   Complex* z = reinterpret_cast<Complex*>(workspace);
   for (int64_t c = c0; c < c1; ++c)
     for (int64_t part = 0; part < p.tiling.parts; ++part)
-      for (int64_t k = 0; k < p.K; k += 2 * kLanes) filter_spectra(p, w, c, part, k, z, spectra);
+      for (int64_t k = 0; k < p.K; k += 2 * kLanes)
+        filter_spectra(p, w, c, part, k, z, z + p.table.length, spectra);
 }
 
 // ---------------------------------------------------------------------------------- forward
@@ -288,15 +309,13 @@ void weight_spectra(const SpectralConv& p, const WeightView& w, int64_t c0, int6
 // Spectra of all channels and parts of a unit: X[point][channel].
 void transform_input(const SpectralConv& p, int64_t unit, Complex* z, Complex* x, Loaded* loaded) {
   const int64_t channels = part_channels(p);
-  for (int64_t c = 0; c < p.C; ++c) {
-    const float* mask = p.relu_of.data ? p.relu_of.data + c * p.relu_of.stride : nullptr;
+  for (int64_t c = 0; c < p.C; ++c)
     for (int64_t part = 0; part < p.tiling.parts; ++part) {
       const int64_t shift = part * p.tiling.part_taps * p.taps.d - p.taps.pad_left;
-      load_tiles(unit_lanes(p, unit, shift), p.x.data + c * p.x.stride, mask, p.taps.W,
-                 p.table.length, p.table.length, z, loaded);
+      load_tiles(unit_lanes(p, unit, shift), p.x, p.relu_of, c, p.taps.W, p.table.length,
+                 p.table.length, z, loaded);
       fft_forward(p.table, z, x + c * p.tiling.parts + part, odd(channels));
     }
-  }
 }
 
 void finish_output(const SpectralConv& p, int64_t unit, const Complex* y, Complex* z,
@@ -304,7 +323,7 @@ void finish_output(const SpectralConv& p, int64_t unit, const Complex* y, Comple
   const Lanes lanes = unit_lanes(p, unit, 0);
   for (int64_t k = 0; k < p.K; ++k) {
     fft_inverse(p.table, y + k, odd(p.K), z);
-    const Output output{p.y + k * p.y_stride,
+    const Output output{p.y + k * p.y_stride, p.y_stride,
                         p.residual.data ? p.residual.data + k * p.residual.stride : nullptr,
                         p.bias ? p.bias[k] : 0, p.relu};
     store_tiles(lanes, output, p.outputs, p.tiling.hop, z, loaded);
@@ -322,7 +341,9 @@ Workspace divide(const SpectralConv& p, float* floats) {
   return {z, in, out, out + p.table.length * odd(p.K)};
 }
 
-int64_t operand_blocks(int64_t n) { return (n + kLanes - 1) / kLanes; }
+int64_t operand_blocks(int64_t n) {
+  return (n + kLanes - 1) / kLanes;
+}
 
 int64_t workspace_floats(const SpectralConv& p) {
   const int64_t widest = p.K > part_channels(p) ? p.K : part_channels(p);
@@ -414,20 +435,20 @@ DILCONV_INLINE void correlate_point(const Complex* a, const Complex* b, Complex 
   }
 }
 
+// Frequencies h and -h: the second of each operand lies a_stride and b_stride behind the first.
 template <int BR>
-void correlate_pair(const Complex* a, const Complex* a_partner, const Complex* b,
-                    const Complex* b_partner, Complex* sums) {
+void correlate_pair(const Complex* a, int64_t a_stride, const Complex* b, int64_t b_stride,
+                    int64_t count, Complex* sums) {
   Complex acc[BR];
 #pragma GCC unroll 8
   for (int k = 0; k < BR; ++k) put(acc + k, get(sums + k));
   correlate_point<BR, false>(a, b, acc);
-  if (b != b_partner) correlate_point<BR, true>(a_partner, b_partner, acc);
+  if (count == 2) correlate_point<BR, true>(a + a_stride, b + b_stride, acc);
 #pragma GCC unroll 8
   for (int k = 0; k < BR; ++k) put(sums + k, acc[k]);
 }
 
-using CorrelatePair = void (*)(const Complex*, const Complex*, const Complex*, const Complex*,
-                               Complex*);
+using CorrelatePair = void (*)(const Complex*, int64_t, const Complex*, int64_t, int64_t, Complex*);
 constexpr CorrelatePair kCorrelatePair[] = {nullptr,           correlate_pair<1>,
                                             correlate_pair<2>, correlate_pair<3>,
                                             correlate_pair<4>, correlate_pair<5>};
@@ -435,7 +456,7 @@ constexpr CorrelatePair kCorrelatePair[] = {nullptr,           correlate_pair<1>
 int64_t dw_spectrum_floats(const SpectralConv& p) {
   const bool tx = transposes_x(p);
   const int64_t a = tx ? p.K : part_channels(p), b = tx ? part_channels(p) : p.K;
-  return spectrum_height(p) * operand_blocks(a) * b * 2 * kLanes;
+  return p.table.height() * operand_blocks(a) * b * 2 * kLanes;
 }
 
 void correlate_spectra(const SpectralConv& p, const Complex* g, const Complex* x, Complex* scratch,
@@ -445,16 +466,16 @@ void correlate_spectra(const SpectralConv& p, const Complex* g, const Complex* x
   const Complex *a = tx ? x : g, *b = tx ? g : x;
   const int64_t blocks = operand_blocks(na);
   const Split tiles(nb, kFiltersMost);
-  for (int64_t h = 0; h < spectrum_height(p); ++h) {
-    const int64_t u = p.table.point[h], v = p.table.partner[h];
-    transpose_point(a + u * odd(na), na, scratch);
-    transpose_point(a + v * odd(na), na, scratch + blocks * kLanes);
+  for (int64_t h = 0; h < p.table.height(); ++h) {
+    const int64_t slot = p.table.first(h), count = p.table.count(h);
+    for (int64_t i = 0; i < count; ++i)
+      transpose_point(a + (slot + i) * odd(na), na, scratch + i * blocks * kLanes);
     for (int64_t block = 0; block < blocks; ++block)
       for (int64_t tile = 0; tile < tiles.parts; ++tile) {
-        const int64_t b0 = tiles.begin(tile), count = tiles.begin(tile + 1) - b0;
-        kCorrelatePair[count](scratch + block * kLanes, scratch + (blocks + block) * kLanes,
-                              b + u * odd(nb) + b0, b + v * odd(nb) + b0, sums);
-        sums += count;
+        const int64_t b0 = tiles.begin(tile), size = tiles.begin(tile + 1) - b0;
+        kCorrelatePair[size](scratch + block * kLanes, blocks * kLanes, b + slot * odd(nb) + b0,
+                             odd(nb), count, sums);
+        sums += size;
       }
   }
 }
@@ -471,29 +492,29 @@ void backward(const SpectralBackward& p, int64_t unit, float* workspace) {
   if (!p.need_dw) return;
   for (int64_t c = 0; c < conv.K; ++c) {
     Loaded unused;
-    load_tiles(unit_lanes(conv, unit, 0), p.x.data + c * p.x.stride, nullptr, conv.outputs,
-               conv.tiling.hop, conv.table.length, w.z, &unused);
+    load_tiles(unit_lanes(conv, unit, 0), p.x, Rows{}, c, conv.outputs, conv.tiling.hop,
+               conv.table.length, w.z, &unused);
     fft_forward(conv.table, w.z, w.out + c, odd(conv.K));
   }
-  correlate_spectra(conv, w.in, w.out, w.transposed,
-                    reinterpret_cast<Complex*>(p.dw_spectrum));
+  correlate_spectra(conv, w.in, w.out, w.transposed, reinterpret_cast<Complex*>(p.dw_spectrum));
 }
 
 // The two real sequences whose spectra are u and v, through one inverse: Z = U + iV.
 void gradient_pair(const SpectralConv& p, const Complex* u, const Complex* v, int64_t stride,
                    float sign, Complex* z) {
-  for (int64_t h = 0; h < spectrum_height(p); ++h, u += stride, v += v ? stride : 0) {
+  Complex* spectrum = z + p.table.length;
+  for (int64_t h = 0; h < p.table.height(); ++h, u += stride, v += v ? stride : 0) {
     Complex a = get(u), b = v ? get(v) : Complex{Vec{}, Vec{}};
     a.im *= sign, b.im *= sign;
-    const int64_t point = p.table.point[h], partner = p.table.partner[h];
-    if (point == partner) {
-      put(z + point, {2 * a.re, 2 * b.re});
+    Complex* pair = spectrum + p.table.first(h);
+    if (p.table.count(h) == 1) {
+      put(pair, {2 * a.re, 2 * b.re});
     } else {
-      put(z + point, {a.re - b.im, a.im + b.re});
-      put(z + partner, {a.re + b.im, b.re - a.im});
+      put(pair, {a.re - b.im, a.im + b.re});
+      put(pair + 1, {a.re + b.im, b.re - a.im});
     }
   }
-  fft_inverse(p.table, z, 1, z);
+  fft_inverse(p.table, spectrum, 1, z);
 }
 
 void weight_gradient(const SpectralConv& p, const float* dw_spectrum, const WeightView& view,
@@ -511,7 +532,8 @@ void weight_gradient(const SpectralConv& p, const float* dw_spectrum, const Weig
       for (int64_t b = b0; b < nb && b < b0 + 2; ++b)
         for (int64_t i = 0; i < kLanes && block * kLanes + i < na; ++i) {
           const int64_t k = tx ? block * kLanes + i : b, c_part = tx ? b : block * kLanes + i;
-          const int64_t c = c_part / p.tiling.parts, s0 = c_part % p.tiling.parts * p.tiling.part_taps;
+          const int64_t c = c_part / p.tiling.parts,
+                        s0 = c_part % p.tiling.parts * p.tiling.part_taps;
           for (int64_t s = s0; s < p.taps.S && s < s0 + p.tiling.part_taps; ++s) {
             const Complex& value = z[s - s0];
             dw[k * view.k_stride + c * view.c_stride + s * view.s_stride] =
@@ -523,8 +545,9 @@ void weight_gradient(const SpectralConv& p, const float* dw_spectrum, const Weig
 
 }  // namespace
 
-extern const SpectralKernels spectral{spectra_floats, dw_spectrum_floats, workspace_floats,
-                                      weight_spectra, forward, backward, weight_gradient};
+extern const SpectralKernels spectral{
+    spectra_floats, dw_spectrum_floats, workspace_floats, weight_spectra,
+    forward,        backward,           weight_gradient};
 
 }  // namespace DILCONV_ISA
 }  // namespace dilconv

@@ -1,5 +1,6 @@
-// The vector type of one instruction set, in GCC/Clang vector extensions: DILCONV_VECTOR_BYTES wide.
-// Everything has internal linkage, so objects of different ISAs never share an inline function.
+// The vector type of one instruction set, in GCC/Clang vector extensions: DILCONV_VECTOR_BYTES
+// wide. Everything has internal linkage, so objects of different ISAs never share an inline
+// function.
 #ifndef DILCONV_VEC_H_
 #define DILCONV_VEC_H_
 
@@ -18,15 +19,29 @@ typedef int32_t IntVec __attribute__((vector_size(DILCONV_VECTOR_BYTES)));
 
 #define DILCONV_INLINE static inline __attribute__((always_inline))
 
-DILCONV_INLINE Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
-DILCONV_INLINE void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
-DILCONV_INLINE Vec splat(float s) { return s - Vec{}; }
+DILCONV_INLINE Vec load(const float* p) {
+  return *reinterpret_cast<const UnalignedVec*>(p);
+}
+DILCONV_INLINE void store(float* p, Vec v) {
+  *reinterpret_cast<UnalignedVec*>(p) = v;
+}
+DILCONV_INLINE Vec splat(float s) {
+  return s - Vec{};
+}
 // max(v, 0) that lets NaN through.
-DILCONV_INLINE Vec relu(Vec v) { return v < Vec{} ? Vec{} : v; }
-DILCONV_INLINE float relu(float v) { return v < 0 ? 0 : v; }
+DILCONV_INLINE Vec relu(Vec v) {
+  return v < Vec{} ? Vec{} : v;
+}
+DILCONV_INLINE float relu(float v) {
+  return v < 0 ? 0 : v;
+}
 // g where the activation was passed, 0 where y <= 0.
-DILCONV_INLINE Vec relu_mask(Vec g, Vec y) { return y <= Vec{} ? Vec{} : g; }
-DILCONV_INLINE float relu_mask(float g, float y) { return y <= 0 ? 0 : g; }
+DILCONV_INLINE Vec relu_mask(Vec g, Vec y) {
+  return y <= Vec{} ? Vec{} : g;
+}
+DILCONV_INLINE float relu_mask(float g, float y) {
+  return y <= 0 ? 0 : g;
+}
 
 // Every pair of half-blocks added: blocks of 2*kHalf lanes become kHalf sums of a, kHalf of b.
 template <int kHalf>
@@ -57,7 +72,9 @@ DILCONV_INLINE Vec lane_sums_of(const Vec* v) {
                                        lane_sums_of<kCount / 2, 2 * kStride>(v + kStride));
   }
 }
-DILCONV_INLINE Vec lane_sums(const Vec (&v)[kLanes]) { return lane_sums_of<kLanes, 1>(v); }
+DILCONV_INLINE Vec lane_sums(const Vec (&v)[kLanes]) {
+  return lane_sums_of<kLanes, 1>(v);
+}
 
 DILCONV_INLINE float lane_sum(Vec v) {
   float sums[kLanes];

@@ -4,8 +4,8 @@
 //
 // x is zero outside [0, W): padding is virtual, no padded copy is needed. Q is the output width.
 // All tensors are float32 with unit stride along the width; strides are counted in elements.
-// Weights, bias and the outputs y, dx, dw, db are dense. Between calls the library keeps nothing but
-// constant FFT tables; it never prints, exits or throws: every call returns a status code.
+// Weights, bias and the outputs y, dx, dw, db are dense. Between calls the library keeps nothing
+// but constant FFT tables; it never prints, exits or throws: every call returns a status code.
 #ifndef DILCONV_H_
 #define DILCONV_H_
 
@@ -19,10 +19,10 @@ extern "C" {
 
 enum dilconv_status {
   DILCONV_OK = 0,
-  DILCONV_BAD_ARGUMENT = 1,   // a size or stride outside its range
-  DILCONV_NO_MEMORY = 2,      // the workspace could not be allocated
-  DILCONV_UNKNOWN_ISA = 3,    // no such instruction set in this build
-  DILCONV_UNSUPPORTED_ISA = 4 // this CPU cannot run it
+  DILCONV_BAD_ARGUMENT = 1,    // a size or stride outside its range
+  DILCONV_NO_MEMORY = 2,       // the workspace could not be allocated
+  DILCONV_UNKNOWN_ISA = 3,     // no such instruction set in this build
+  DILCONV_UNSUPPORTED_ISA = 4  // this CPU cannot run it
 };
 
 enum dilconv_algorithm { DILCONV_AUTO = 0, DILCONV_DIRECT = 1, DILCONV_SPECTRAL = 2 };
@@ -62,12 +62,12 @@ int32_t dilconv_backward(int32_t isa, const dilconv_problem* problem, dilconv_op
 
 // What the library would do for one call, without doing it.
 typedef struct {
-  int32_t algorithm;        // DILCONV_DIRECT or DILCONV_SPECTRAL
-  int32_t threads;          // that get work
-  int64_t workspace_bytes;  // allocated for the call and freed again, whatever N
-  double direct_cycles, spectral_cycles;  // the cost model's estimates; infinite: not possible
-  int64_t block;            // direct: outputs per cache block
-  int64_t channel_block;    // direct: channels packed at a time
+  int32_t algorithm;                       // DILCONV_DIRECT or DILCONV_SPECTRAL
+  int32_t threads;                         // that get work
+  int64_t workspace_bytes;                 // allocated for the call and freed again, whatever N
+  double direct_cycles, spectral_cycles;   // the cost model's estimates; infinite: not possible
+  int64_t block;                           // direct: outputs per cache block
+  int64_t channel_block;                   // direct: channels packed at a time
   int64_t fft_length, hop, parts, phases;  // spectral: see Tiling in csrc/kernels.h
 } dilconv_plan_report;
 
