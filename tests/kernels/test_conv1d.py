@@ -1,5 +1,7 @@
 """conv1d against the float64 oracle with a derived bound: values, then all gradients."""
 
+from functools import cache
+
 import dilconv
 import pytest
 import torch
@@ -72,17 +74,15 @@ def pair_norm(x, d, length):
     return (sums[:, span:] - sums[:, :-span]).amax((1, 2)).sqrt()[:, None, None]
 
 
-def bounds(shape, algorithm, x, w, b, residual, g, lanes, threads):
-    """Bounds of y, dx, dw, db for g that the ReLU has masked already."""
-    options = {"padding": shape[6], "dilation": shape[5]}
+def bounds(shape, algorithm, inputs, sizes, lanes, threads):
+    """Bounds of y, dx, dw, db; sizes: the same results of the absolute values."""
     m_y, m_dx, m_dw = additions(shape, lanes, threads)
-    b, residual = (None if t is None else t.abs() for t in (b, residual))
-    y_size = conv1d_reference(x.abs(), w.abs(), b, residual=residual, **options)
-    dx_size, dw_size, db_size = reference_gradients(x.abs(), w.abs(), g.abs(), options)
+    y_size, _, _, db_size = sizes
     db = float32_bound(db_size, m_dw)
     if algorithm == "direct":
-        sizes = ((y_size, m_y), (dx_size, m_dx), (dw_size, m_dw))
-        return *(float32_bound(size, m) for size, m in sizes), db
+        chains = zip(sizes[:3], (m_y, m_dx, m_dw), strict=True)
+        return *(float32_bound(size, m) for size, m in chains), db
+    x, w, _, _, g = inputs
     _, C, K, _, _, d, _ = shape
     forward, both = fft_length(shape, "forward"), fft_length(shape, "backward")
     # Two filters (or gradients) ride through one transform, so the larger norm counts for all.
@@ -95,35 +95,56 @@ def bounds(shape, algorithm, x, w, b, residual, g, lanes, threads):
     return y, dx, dw, db
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("nonnegative", [False, True])
-@pytest.mark.parametrize("algorithm", ["direct", "spectral"])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_values_and_gradients(isa, shape, algorithm, nonnegative, threads):
-    x, w, b, residual, g = make(shape, nonnegative)
+@cache
+def oracle_of(shape, nonnegative):
+    """Inputs, float64 results (y, dx, dw, db) and those of the absolute values; no activation."""
+    inputs = make(shape, nonnegative)
     options = {"padding": shape[6], "dilation": shape[5]}
-    leaves = [t.clone().requires_grad_() for t in (x, w, b, residual)]
+    results, sizes = (
+        (conv1d_reference(x, w, b, residual=r, **options), *reference_gradients(x, w, g, options))
+        for x, w, b, r, g in (inputs, [t.abs() for t in inputs])
+    )
+    return inputs, results, sizes
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("algorithm", ["direct", "spectral"])
+@pytest.mark.parametrize("nonnegative", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_values_and_gradients(isa, shape, nonnegative, algorithm, threads):
+    inputs, results, sizes = oracle_of(shape, nonnegative)
+    *leaves, g = (t.clone().requires_grad_(i < 4) for i, t in enumerate(inputs))
+    x, w, b, residual = leaves
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        fused = {"activation": "relu", "residual": leaves[3], "algorithm": algorithm}
-        y = dilconv.conv1d(*leaves[:3], **options, **fused)
-        grads = torch.autograd.grad(y, leaves, g)
+        options = {"padding": shape[6], "dilation": shape[5], "algorithm": algorithm}
+        y = dilconv.conv1d(x, w, b, residual=residual, **options)
+        dx, dw, db, dr = torch.autograd.grad(y, leaves, g)
     finally:
         torch.set_num_threads(before)
+    limits = bounds(shape, algorithm, inputs, sizes, _native.isa_lanes(isa), threads)
+    found = (y.detach(), dx, dw, db)
+    for name, *numbers in zip(("y", "dx", "dw", "db"), found, results, limits, strict=True):
+        assert_within(*numbers, name)
+    assert torch.equal(dr, g)
 
-    # The mask is taken from our own y: near zero the oracle's sign may differ by rounding.
-    masked = g.double() * (y.detach() > 0)
-    lanes = _native.isa_lanes(isa)
-    limits = bounds(shape, algorithm, x, w, b, residual, masked, lanes, threads)
-    oracle = conv1d_reference(x, w, b, activation="relu", residual=residual, **options)
-    assert_within(y.detach(), oracle, limits[0], "y")
-    exact = reference_gradients(x, w, masked, options)
-    for name, found, expected, limit in zip(
-        ("dx", "dw", "db"), grads[:3], exact, limits[1:], strict=True
+
+@pytest.mark.parametrize("algorithm", ["direct", "spectral"])
+@pytest.mark.parametrize("shape", SHAPES[1:4], ids=str)
+def test_fused_relu(isa, shape, algorithm):
+    """ReLU of what comes out without it, and gradients of the masked g, bit for bit."""
+    x, w, b, residual, g = make(shape)
+    options = {"padding": shape[6], "dilation": shape[5], "algorithm": algorithm}
+    leaves = [t.requires_grad_() for t in (x, w, b, residual)]
+    plain = dilconv.conv1d(x, w, b, residual=residual, **options)
+    y = dilconv.conv1d(x, w, b, residual=residual, activation="relu", **options)
+    assert torch.equal(y, F.relu(plain))
+    masked = g * (plain > 0)
+    for ours, expected in zip(
+        torch.autograd.grad(y, leaves, g), torch.autograd.grad(plain, leaves, masked), strict=True
     ):
-        assert_within(found, expected, limit, name)
-    assert torch.equal(grads[3].double(), masked)
+        assert torch.equal(ours, expected)
 
 
 def reference_gradients(x, w, g, options):
@@ -155,17 +176,20 @@ def test_any_size(N, C, K, S, d, left, right, Q, seed, algorithm):
     y = dilconv.conv1d(x, w, b, **options, algorithm=algorithm)
     dx, dw = torch.autograd.grad(y, (x, w), g)
     x, w = x.detach(), w.detach()
-    oracle = conv1d_reference(x, w, b, **options)
+    exact, sizes = (
+        (conv1d_reference(x, w, b, **options), *reference_gradients(x, w, g, options))
+        for x, w, b, g in ((x, w, b, g), (x.abs(), w.abs(), b.abs(), g.abs()))
+    )
     if N == 0:
-        assert y.shape == oracle.shape and dx.numel() == 0 and not dw.any()
+        assert y.shape == exact[0].shape and dx.numel() == 0 and not dw.any()
         return
     lanes, threads = _native.isa_lanes(_native.select_isa()), torch.get_num_threads()
     tried = ("direct", "spectral") if algorithm == "auto" else (algorithm,)
-    found = [bounds(shape, name, x, w, b, None, g, lanes, threads) for name in tried]
-    exact = reference_gradients(x, w, g, options)
-    for i, (actual, expected) in enumerate(((y.detach(), oracle), (dx, exact[0]), (dw, exact[1]))):
-        limit = torch.stack([each[i].expand(expected.shape) for each in found]).amax(0)
-        assert_within(actual, expected, limit, ("y", "dx", "dw")[i])
+    inputs = (x, w, b, None, g)
+    found = [bounds(shape, name, inputs, sizes, lanes, threads) for name in tried]
+    for i, actual in enumerate((y.detach(), dx, dw)):
+        limit = torch.stack([each[i].expand(actual.shape) for each in found]).amax(0)
+        assert_within(actual, exact[i], limit, ("y", "dx", "dw")[i])
 
 
 @pytest.mark.parametrize("algorithm", ["direct", "spectral"])
