@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from denoiseq.genomics.intervals import Tile, tile_chromosome
+from denoiseq.learning.models import DenoisingResNet
 
 Fetch = Callable[[int, int], np.ndarray]
 
@@ -26,13 +27,14 @@ class DenoiseOptions:
 
 
 def denoise_chromosome(
-    model: nn.Module, fetch: Fetch, chrom: str, size: int, options: DenoiseOptions
+    model: DenoisingResNet, fetch: Fetch, chrom: str, size: int, options: DenoiseOptions
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Denoise a chromosome from its first base to its last.
 
     Parameters
     ----------
-    model : network with `context_bp()`; put into eval mode.
+    model : DenoisingResNet
+        Or alike, with `context_bp()`; put into eval mode.
     fetch : callable
         (start, end) -> float32 (end - start,), the noisy coverage of the chromosome.
     chrom, size : name (for messages) and length in bp
@@ -67,7 +69,9 @@ def denoise_chromosome(
             yield tile.core_start, *pieces
 
 
-def _predict(model: nn.Module, fetch: Fetch, tiles: list[Tile]) -> tuple[np.ndarray, np.ndarray]:
+def _predict(
+    model: DenoisingResNet, fetch: Fetch, tiles: list[Tile]
+) -> tuple[np.ndarray, np.ndarray]:
     """Coverage and probability of whole tiles, float32 (N, L) each."""
     device = next(model.parameters()).device
     noisy = np.stack([fetch(tile.start, tile.end) for tile in tiles])  # (N, L)

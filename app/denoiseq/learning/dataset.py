@@ -155,11 +155,9 @@ class WindowDataset(Dataset):
             truth bool (L,) 1 inside a label / a true peak; mask bool (L,) True on the tile's
             core outside the blacklist; index int64 ().
         """
-        index = key
-        if isinstance(key, tuple):
-            epoch, index = key
-            if self.training and epoch != self.epoch:
-                self.set_epoch(epoch)
+        epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
+        if self.training and epoch != self.epoch:
+            self.set_epoch(epoch)
         tile = self.tiles[index]
         noisy, clean = self._tracks(tile)
         inside = mask(self.peaks, tile.chrom, tile.start, tile.end)

@@ -108,8 +108,8 @@ def evaluate(
     _check_context(model, data)
     if tuned is None:
         tuned = tune_baselines(data, options)
-        _, scores = validate(model, data, None, options)
-        tuned = tuned.with_denoised(scores)
+        _, denoised = validate(model, data, None, options)
+        tuned = tuned.with_denoised(denoised)
     began = time.perf_counter()
     scores, peaks = _measure(model, data, options, tuned)
     seconds = time.perf_counter() - began
@@ -140,7 +140,8 @@ def validate(
         `TrackMetrics.result`.
     scores : TrackMetrics
     """
-    scores, sums, bases = TrackMetrics(), {}, 0
+    scores, bases = TrackMetrics(), 0
+    sums: dict[str, float] = {}
     for batch, pred in _predictions(model, data, options, "validate"):
         n = int(batch["mask"].sum())
         bases += n
@@ -267,8 +268,8 @@ def _cores(
             tracks["gaussian"] = smooth, smooth
         if pred is not None:
             tracks["denoised"] = denoised[0][row, core], denoised[1][row, core]
-        parts = (arrays[name][row, core] for name in ("coverage", "truth", "mask"))
-        yield Core(tile.chrom, tile.core_start, *parts, tracks)
+        truth = {name: arrays[name][row, core] for name in ("coverage", "truth", "mask")}
+        yield Core(tile.chrom, tile.core_start, tracks=tracks, **truth)
 
 
 def _smooth(track: np.ndarray, core: slice, sigma_bp: float) -> np.ndarray:
@@ -279,7 +280,8 @@ def _smooth(track: np.ndarray, core: slice, sigma_bp: float) -> np.ndarray:
 
 
 def _check_context(model: nn.Module, data: WindowDataset) -> None:
-    needed = model.context_bp() if hasattr(model, "context_bp") else 0
+    context_bp = getattr(model, "context_bp", None)
+    needed = context_bp() if callable(context_bp) else 0
     if data.options.pad_bp < needed:
         log.warning(
             "windows carry %d bp of context, the model sees %d: metrics will differ a little from "

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -26,7 +27,7 @@ class Stop:
         self.last = last
         self.requested = False
         self.deferring = False
-        self.previous: dict[int, object] = {}
+        self.previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Stop":
         # Python delivers signals to the main thread only, and lets only it install handlers.

@@ -106,9 +106,9 @@ class _Training:
         self.done = Progress()
         if self.run.resume is not None:
             self._resume(Path(self.run.resume))
-        if self.done.tuned is None:
-            self.done.tuned = tune_baselines(validation_data, self.run.evaluation)
-        self.monitor = usable_monitor(self.options.monitor, self.done.tuned)
+        self.baselines = self.done.tuned or tune_baselines(validation_data, self.run.evaluation)
+        self.done.tuned = self.baselines
+        self.monitor = usable_monitor(self.options.monitor, self.baselines)
         self.records = Records(self.run, self.options, self.done)
 
     def epoch(self, stop: Stop) -> None:
@@ -190,7 +190,7 @@ class _Training:
         }
         result, scores = validate(self.model, self.validation_data, self.loss, self.run.evaluation)
         row |= {f"validation_{name}": value for name, value in result.items()}
-        done.tuned = done.tuned.with_denoised(scores)
+        done.tuned = self.baselines.with_denoised(scores)
         done.scale = scores.scale
         better = done.improves(self.monitor, result[self.monitor])
         done.close_epoch(row | {"seconds": seconds, "segments_per_second": rate})

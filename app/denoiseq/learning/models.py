@@ -79,7 +79,7 @@ class DenoisingResNet(nn.Module):
         # The trunk ends in ReLU: weights of one sign keep the regression's own ReLU from being
         # born dead, which would silence every gradient, as the peak trunk reads its output.
         with torch.no_grad():
-            self.regressor.conv_layer.weight.abs_()
+            self.regressor.conv_layer.get_parameter("weight").abs_()
 
     def forward(self, x: Tensor) -> Prediction:
         """x (N, 1, L) coverage -> Prediction of (N, L) tracks."""

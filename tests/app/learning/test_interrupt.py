@@ -3,7 +3,6 @@ import signal
 import threading
 
 import pytest
-
 from denoiseq.learning.interrupt import Interrupted, Stop
 
 
