@@ -4,10 +4,21 @@ from importlib.metadata import PackageNotFoundError, version
 
 from dilconv._native import available_isas
 from dilconv.conv import Conv1d, conv1d
+from dilconv.convert import convert, revert
+from dilconv.planner import Plan, plan
 
 try:
     __version__ = version("denoiseq")  # one distribution holds both packages
 except PackageNotFoundError:  # run from a source tree that is not installed
     __version__ = "0+unknown"
 
-__all__ = ["Conv1d", "__version__", "available_isas", "conv1d"]
+__all__ = [
+    "Conv1d",
+    "Plan",
+    "__version__",
+    "available_isas",
+    "conv1d",
+    "convert",
+    "plan",
+    "revert",
+]

@@ -147,6 +147,15 @@ def conv1d(
     )
 
 
+def unsupported(layer: nn.Conv1d) -> str | None:
+    """Why the kernels cannot take a layer with these settings, or None."""
+    if layer.stride != (1,):
+        return f"stride {layer.stride[0]}"
+    if layer.groups != 1:
+        return f"groups {layer.groups}"
+    return None if layer.padding_mode == "zeros" else f"padding mode {layer.padding_mode!r}"
+
+
 class Conv1d(nn.Conv1d):
     """Drop-in for `torch.nn.Conv1d` (same arguments and state_dict) with a fused activation.
 
@@ -170,16 +179,9 @@ class Conv1d(nn.Conv1d):
         activation = f", activation={self.activation!r}" if self.activation else ""
         return super().extra_repr() + activation
 
-    def _unsupported(self) -> str | None:
-        if self.stride != (1,):
-            return f"stride {self.stride[0]}"
-        if self.groups != 1:
-            return f"groups {self.groups}"
-        return None if self.padding_mode == "zeros" else f"padding mode {self.padding_mode!r}"
-
     def forward(self, x: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
         """x (N, C, W) or (C, W), residual of the output's shape -> (N, K, Q) or (K, Q)."""
-        reason = self._unsupported()
+        reason = unsupported(self)
         if reason is not None:
             _say_once(f"dilconv leaves this convolution to torch: {reason}")
             y = super().forward(x)

@@ -1,0 +1,124 @@
+"""`plan`: which algorithm, instruction set, tiles, threads and workspace a call would take, and why.
+
+The choice itself is made in the library (csrc/plan.cpp), once per call; this asks and explains.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from dilconv import _native
+
+# `needs` of a backward call, as (dx, dw), to the library's name of the pass.
+_PASS_WORDS = {
+    "forward": "forward",
+    "backward_data": "the gradient of x",
+    "backward_weight": "the gradient of w",
+    "backward": "both gradients",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one call would do. `print(plan)` says it in words.
+
+    direct_cycles, spectral_cycles : float
+        The cost model's estimates; infinite where the algorithm cannot take the problem.
+    workspace_bytes : int
+        Allocated for the call and freed again; bounded, and the same for any larger N.
+    """
+
+    pass_name: str
+    algorithm: str
+    isa: str
+    threads: int
+    workspace_bytes: int
+    direct_cycles: float
+    spectral_cycles: float
+    tiles: str
+
+    def __str__(self) -> str:
+        return (
+            f"{_PASS_WORDS[self.pass_name]}: {self.algorithm} on {self.isa}, "
+            f"{self.threads} thread(s), {self.workspace_bytes / 2**20:.1f} MiB of workspace; "
+            f"{self.tiles}; {self._reason()}"
+        )
+
+    def _reason(self) -> str:
+        if math.isinf(self.spectral_cycles):
+            return "spectral tiles would not fit the workspace"
+        ratio = self.direct_cycles / self.spectral_cycles
+        if ratio >= 1:
+            return f"spectral is estimated {ratio:.1f} times as fast as direct"
+        return f"direct is estimated {1 / ratio:.1f} times as fast as spectral"
+
+
+def plan(
+    N: int,
+    C: int,
+    K: int,
+    W: int,
+    S: int,
+    dilation: int = 1,
+    *,
+    padding: tuple[int, int] | None = None,
+    pass_name: str = "forward",
+    algorithm: str = "auto",
+    threads: int | None = None,
+) -> Plan:
+    """Plan of one pass over x (N, C, W) with w (K, C, S).
+
+    Parameters
+    ----------
+    padding : (left, right), optional
+        "same" where not given.
+    pass_name : "forward", "backward_data", "backward_weight" or "backward" (both)
+    algorithm : "auto", "direct" or "spectral"
+    threads : int, optional
+        `torch.get_num_threads()` where not given.
+
+    Raises
+    ------
+    ValueError
+        On an unknown pass or algorithm, or sizes that leave no output.
+    """
+    if pass_name not in _native.PASSES:
+        raise ValueError(f"pass_name must be one of {', '.join(_native.PASSES)}, got {pass_name!r}")
+    if algorithm not in _native.ALGORITHMS:
+        names = ", ".join(_native.ALGORITHMS)
+        raise ValueError(f"algorithm must be one of {names}, got {algorithm!r}")
+    reach = (S - 1) * dilation
+    left, right = padding or (reach // 2, reach - reach // 2)
+    Q = W + left + right - reach
+    if min(N, C, K, S, dilation, Q) < 1:
+        raise ValueError(
+            f"nothing to plan: N={N} C={C} K={K} W={W} S={S} dilation={dilation} leave {Q} outputs"
+        )
+    isa = _native.select_isa()
+    threads = threads or torch.get_num_threads()
+    number = _native.ALGORITHMS.index(algorithm)
+    problem = _native.Problem(N, C, K, W, S, dilation, left, Q, C * W, W, 0, threads, number)
+    report = _native.plan(isa, problem, pass_name)
+    return Plan(
+        pass_name,
+        _native.ALGORITHMS[report.algorithm],
+        isa,
+        report.threads,
+        report.workspace_bytes,
+        report.direct_cycles,
+        report.spectral_cycles,
+        _tiles(report),
+    )
+
+
+def _tiles(report: _native.PlanReport) -> str:
+    if _native.ALGORITHMS[report.algorithm] == "direct":
+        return f"blocks of {report.block} outputs, {report.channel_block} channels at a time"
+    parts = f", filter in {report.parts} parts" if report.parts > 1 else ""
+    return (
+        f"FFT tiles of {report.fft_length} points for {report.hop} outputs, "
+        f"{report.phases} phase(s) of the dilation side by side{parts}"
+    )
