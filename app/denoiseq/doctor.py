@@ -67,18 +67,16 @@ def package_version(name: str) -> str | None:
 
 
 def dilconv_state() -> dict[str, Any]:
-    """Instruction sets that the compiled kernels offer here, best last, or why they do not load."""
+    """Instruction sets of the compiled kernels here and the one in use, or why they do not load."""
     try:
         import dilconv
     except (ImportError, OSError, RuntimeError) as error:
         return {"loaded": False, "reason": " ".join(str(error).split())}
-    return {"loaded": True, "isas": list(dilconv.available_isas())}
-
-
-def active_isa() -> str | None:
-    """The instruction set that dilconv runs here: DILCONV_ISA, else the best one available."""
-    state = dilconv_state()
-    return os.environ.get("DILCONV_ISA") or (state["isas"][-1] if state["loaded"] else None)
+    return {
+        "loaded": True,
+        "isas": list(dilconv.available_isas()),
+        "active": dilconv.active_isa(),
+    }
 
 
 def render(facts: dict[str, Any], indent: str = "") -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from denoiseq import __version__
-from denoiseq.doctor import PACKAGES, active_isa, package_version
+from denoiseq.doctor import PACKAGES, dilconv_state, package_version
 from denoiseq.genomics.store import CutStore
 
 
@@ -42,6 +42,6 @@ def input_facts(opened: CutStore) -> dict[str, Any]:
 
 def software_facts(conv: str) -> dict[str, Any]:
     """What the summary of a prediction says about the program and the machine's part."""
-    isa = active_isa() if conv == "dilconv" else None
+    isa = dilconv_state().get("active") if conv == "dilconv" else None
     facts = {"versions": versions(), "algorithm": conv, "isa": isa}
     return {**facts, "precision": "fp32", "device": "cpu"}

@@ -9,7 +9,8 @@
 //
 // Register budget (16 registers): KR*VR accumulators, VR inputs or KR weights, 1 other. Tiles:
 // 6x2, 5x2, 4x3, 3x4, 2x6, 1x8: enough independent sums to hide an FMA latency of 4 cycles at two a
-// cycle, and at most 9 loads for 8 FMAs, 7 for 10 at K = 15.
+// cycle, and at most 9 loads for 8 FMAs, 7 for 10 at K = 15. With 32 registers: 8x3, 7x3, 6x4, 5x4,
+// 4x6, 3x6, 2x12, 1x12.
 // Cache budget: a packed block of x takes at most half of L2; one filter tile's weights
 // (KR*C*S floats) stream from L1 or L2 at 4 bytes a cycle.
 //
@@ -23,11 +24,14 @@ namespace dilconv {
 namespace DILCONV_ISA {
 namespace {
 
-constexpr int kFiltersMost = 6;
+constexpr bool kManyRegisters = kLanes == 16;  // 32 vector registers
+constexpr int kFiltersMost = kManyRegisters ? 8 : 6;
 constexpr int vectors_of(int filters) {
+  if (kManyRegisters) return filters <= 2 ? 12 : filters <= 4 ? 6 : filters <= 6 ? 4 : 3;
   return filters == 1 ? 8 : filters == 2 ? 6 : filters == 3 ? 4 : filters == 4 ? 3 : 2;
 }
-constexpr int64_t kOutputUnit = 24 * kLanes;  // 24 = lcm of every tile's number of vectors
+// Every tile's number of vectors divides it.
+constexpr int64_t kOutputUnit = (kManyRegisters ? 12 : 24) * kLanes;
 
 // The longer of the two reduction loops is the inner one.
 bool taps_inside(int64_t channels, int64_t taps) {
@@ -176,11 +180,12 @@ void filter_tile(const ConvBlock& p, const Reduction& r, const Epilogue& e, int6
   }
 }
 
-using FilterTile = void (*)(const ConvBlock&, const Reduction&, const Epilogue&, int64_t,
-                            const float*, const float*, int64_t, int64_t);
-constexpr FilterTile kFilterTiles[] = {nullptr,        filter_tile<1>, filter_tile<2>,
-                                       filter_tile<3>, filter_tile<4>, filter_tile<5>,
-                                       filter_tile<6>};
+template <int KR>
+void run_filter_tile(int64_t filters, const ConvBlock& p, const Reduction& r, const Epilogue& e,
+                     int64_t k0, const float* x, const float* w, int64_t q0, int64_t q1) {
+  if (filters == KR) return filter_tile<KR>(p, r, e, k0, x, w, q0, q1);
+  if constexpr (KR > 1) run_filter_tile<KR - 1>(filters, p, r, e, k0, x, w, q0, q1);
+}
 
 // Outputs [q0, q1) of every filter, q1 - q0 <= q_block.
 void forward(const ConvBlock& p, int64_t q0, int64_t q1, float* workspace) {
@@ -197,7 +202,7 @@ void forward(const ConvBlock& p, int64_t q0, int64_t q1, float* workspace) {
       const int64_t k0 = tiles.begin(tile), filters = tiles.begin(tile + 1) - k0;
       const Epilogue e{cb > 0, cb + 1 == channel_blocks.parts, p.relu,
                        p.bias ? p.bias + k0 : nullptr};
-      kFilterTiles[filters](p, r, e, k0, workspace, w, q0, q1);
+      run_filter_tile<kFiltersMost>(filters, p, r, e, k0, workspace, w, q0, q1);
       w += filters * (c1 - c0) * p.taps.S;
     }
   }
@@ -205,13 +210,14 @@ void forward(const ConvBlock& p, int64_t q0, int64_t q1, float* workspace) {
 
 // -------------------------------------------------------------------------- backward-weight
 
-constexpr int kWeightFilters = 3;
+constexpr int kWeightFilters = kManyRegisters ? 4 : 3;
 constexpr int columns_of(int filters) {
+  if (kManyRegisters) return filters <= 2 ? 12 : filters == 3 ? 8 : 6;
   return filters == 1 ? 8 : filters == 2 ? 6 : 4;
 }
 
 struct Columns {
-  const float* x[8];
+  const float* x[12];
 };
 
 template <int KR, int JR>
@@ -237,14 +243,17 @@ void weight_tile(const float* g, int64_t g_row, const Columns& columns, int64_t 
     for (int j = 0; j < JR; ++j) dw[k * dw_stride + j] += sums[k * JR + j];
 }
 
-using WeightTile = void (*)(const float*, int64_t, const Columns&, int64_t, float*, int64_t);
-constexpr WeightTile kWeightTiles[4][9] = {
-    {},
-    {nullptr, weight_tile<1, 1>, weight_tile<1, 2>, weight_tile<1, 3>, weight_tile<1, 4>,
-     weight_tile<1, 5>, weight_tile<1, 6>, weight_tile<1, 7>, weight_tile<1, 8>},
-    {nullptr, weight_tile<2, 1>, weight_tile<2, 2>, weight_tile<2, 3>, weight_tile<2, 4>,
-     weight_tile<2, 5>, weight_tile<2, 6>},
-    {nullptr, weight_tile<3, 1>, weight_tile<3, 2>, weight_tile<3, 3>, weight_tile<3, 4>}};
+template <int KR, int JR>
+void run_weight_tile(int64_t filters, int64_t count, const float* g, int64_t g_row,
+                     const Columns& columns, int64_t width, float* dw, int64_t dw_stride) {
+  if constexpr (KR > 1)
+    if (filters < KR)
+      return run_weight_tile<KR - 1, columns_of(KR - 1)>(filters, count, g, g_row, columns, width,
+                                                         dw, dw_stride);
+  if (count == JR) return weight_tile<KR, JR>(g, g_row, columns, width, dw, dw_stride);
+  if constexpr (JR > 1)
+    run_weight_tile<KR, JR - 1>(filters, count, g, g_row, columns, width, dw, dw_stride);
+}
 
 // g masked into rows of q_block, zero beyond q1.
 void pack_gradient(const WeightBlock& p, int64_t q0, int64_t q1, float* out) {
@@ -273,8 +282,9 @@ void weight_block(const WeightBlock& p, int64_t c0, int64_t c1, const float* x, 
         columns.x[j] = channel + tap * b.tap_stride;
         if (++tap == p.taps.S) tap = 0, channel += b.row;
       }
-      kWeightTiles[filters][count](g + k0 * b.q_block, b.q_block, columns, width,
-                                   p.dw + k0 * dw_stride + c0 * p.taps.S + j0, dw_stride);
+      run_weight_tile<kWeightFilters, columns_of(kWeightFilters)>(
+          filters, count, g + k0 * b.q_block, b.q_block, columns, width,
+          p.dw + k0 * dw_stride + c0 * p.taps.S + j0, dw_stride);
     }
   }
 }

@@ -11,6 +11,10 @@ bool runs_anywhere() {
 }
 
 #ifdef DILCONV_HAVE_X86
+bool runs_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
 bool runs_avx2() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
@@ -20,6 +24,7 @@ const IsaKernels kIsas[] = {
     {"generic", &generic::direct, &generic::spectral, runs_anywhere},
 #ifdef DILCONV_HAVE_X86
     {"avx2", &avx2::direct, &avx2::spectral, runs_avx2},
+    {"avx512", &avx512::direct, &avx512::spectral, runs_avx512},
 #endif
 };
 constexpr int32_t kIsaCount = sizeof(kIsas) / sizeof(kIsas[0]);

@@ -152,6 +152,10 @@ namespace avx2 {
 extern const DirectKernels direct;
 extern const SpectralKernels spectral;
 }  // namespace avx2
+namespace avx512 {
+extern const DirectKernels direct;
+extern const SpectralKernels spectral;
+}  // namespace avx512
 
 }  // namespace dilconv
 #endif  // DILCONV_KERNELS_H_

@@ -109,7 +109,7 @@ DirectPlan plan_direct(const IsaKernels& isa, const dilconv_problem& p, Pass pas
   const double vectors = columns / isa.direct->lanes;
   plan.cycles = vectors *
                 (static_cast<double>(count) * (weights ? 0.62 : 0.56) +
-                 3.0 * static_cast<double>(posed.C + posed.K)) /
+                 8.0 * static_cast<double>(posed.C + posed.K)) /
                 plan.threads;
   return plan;
 }
@@ -134,6 +134,15 @@ Tiling tile(const Posed& posed, int64_t length, int64_t parts, int64_t lanes) {
   return t;
 }
 
+// Cycles per point and pass of an FFT, relative to one in L1: tiles of 32 KB and more spill over.
+double spill(int64_t tile_bytes) {
+  return tile_bytes <= 8 << 10    ? 1.0
+         : tile_bytes <= 16 << 10 ? 1.08
+         : tile_bytes <= 32 << 10 ? 1.3
+         : tile_bytes <= 64 << 10 ? 2.0
+                                  : 3.0;
+}
+
 // Cycles of a whole call on `plan.threads` cores.
 double spectral_cycles(const SpectralPlan& plan, int64_t lanes) {
   const SpectralConv& c = plan.conv;
@@ -141,13 +150,17 @@ double spectral_cycles(const SpectralPlan& plan, int64_t lanes) {
   int passes = 1;
   for (int64_t n = 4; n < c.table.length; n *= 4) ++passes;
   const double load = c.tiling.phases == lanes ? 2.0 : 6.0 + static_cast<double>(lanes);
-  const double fft = length * (4.0 * passes + load);
+  const int64_t point_bytes = 2 * lanes * static_cast<int64_t>(sizeof(float));
+  const double fft = length * (4.0 * passes + load) * spill(c.table.length * point_bytes);
   const double inputs = static_cast<double>(c.C * c.tiling.parts);
   const double outputs = static_cast<double>(c.K);
   const double products = inputs * outputs * length;
   double unit = inputs * fft;
   if (plan.need_dx) unit += outputs * fft + 2.3 * products;
   if (plan.need_dw) unit += outputs * fft + 2.8 * products + 6.0 * length * (inputs + outputs);
+  const double spectra_bytes = length * (inputs + outputs) * static_cast<double>(point_bytes);
+  const double weight_bytes = 4.0 * static_cast<double>(plan.spectra + plan.dw_spectrum);
+  if (spectra_bytes + weight_bytes > static_cast<double>(l2_bytes())) unit += spectra_bytes / 6.0;
   const double turns = static_cast<double>(divide_up(plan.items(), plan.threads));
   double once = 0;  // spectra of the weights, and back
   const double filter = fft / (2.0 * static_cast<double>(lanes)) + 2.0 * length;
@@ -165,6 +178,7 @@ SpectralPlan plan_spectral(const IsaKernels& isa, const dilconv_problem& p, Pass
   best.cycles = std::numeric_limits<double>::infinity();
   for (int log2 = kFftShortest; log2 <= kFftLongest; ++log2) {
     const int64_t length = int64_t{1} << log2;
+    if (p.fft_length && p.fft_length != length) continue;
     for (int64_t quarters = 1; quarters <= 3; ++quarters) {
       // A part of the filter takes about this share of the tile.
       const int64_t parts = divide_up(posed.taps.S, std::max<int64_t>(length * quarters / 4, 1));

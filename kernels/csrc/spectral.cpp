@@ -11,7 +11,8 @@
 // Backward-data is the same with channels and filters swapped and the taps flipped, and its
 // spectrum of g serves backward-weight too: with x cut to the `hop` positions that the tile's
 // outputs own, sum_lanes conj(X) G is the spectrum of that tile's share of dw.
-// Register budget of the products (16 registers): 10 accumulators + 2 inputs + 2 weights.
+// Register budget of the products (16 registers): 10 accumulators + 2 inputs + 2 weights; with 32
+// registers 16 + 2 + 2.
 // Cache budget: one channel's tile in L1; X, Y and the weight spectra in L2 or L3.
 #include "fft.h"
 
@@ -19,7 +20,7 @@ namespace dilconv {
 namespace DILCONV_ISA {
 namespace {
 
-constexpr int kFiltersMost = 5;
+constexpr int kFiltersMost = kLanes == 16 ? 8 : 5;
 
 int64_t odd(int64_t n) {
   return n | 1;
@@ -52,6 +53,14 @@ template <int kPhases>
 DILCONV_INLINE Vec load_pieces(const float* x, int64_t step) {
   if constexpr (kPhases == kLanes) {
     return load(x);
+  } else if constexpr (kPhases * 2 == kLanes) {
+    typedef float Half __attribute__((vector_size(sizeof(Vec) / 2), aligned(4), may_alias));
+    struct Halves {
+      Half low, high;
+    } halves{*reinterpret_cast<const Half*>(x), *reinterpret_cast<const Half*>(x + step)};
+    Vec v;
+    __builtin_memcpy(&v, &halves, sizeof v);
+    return v;
   } else {
     Vec v{};
 #pragma GCC unroll 16
@@ -230,9 +239,12 @@ void multiply_pair(const Complex* x, int64_t channels, const float* w, const Slo
   if (s.count == 2) multiply_point<KR, true>(x + s.x_stride, channels, w, y + s.y_stride);
 }
 
-using MultiplyPair = void (*)(const Complex*, int64_t, const float*, const Slots&, Complex*);
-constexpr MultiplyPair kMultiplyPair[] = {nullptr,          multiply_pair<1>, multiply_pair<2>,
-                                          multiply_pair<3>, multiply_pair<4>, multiply_pair<5>};
+template <int KR>
+void run_multiply_pair(int64_t filters, const Complex* x, int64_t channels, const float* w,
+                       const Slots& s, Complex* y) {
+  if (filters == KR) return multiply_pair<KR>(x, channels, w, s, y);
+  if constexpr (KR > 1) run_multiply_pair<KR - 1>(filters, x, channels, w, s, y);
+}
 
 void multiply_spectra(const SpectralConv& p, const Complex* x, Complex* y) {
   const int64_t channels = part_channels(p), x_stride = odd(channels), y_stride = odd(p.K);
@@ -243,7 +255,8 @@ void multiply_spectra(const SpectralConv& p, const Complex* x, Complex* y) {
     const Slots slots{x_stride, y_stride, p.table.count(h)};
     for (int64_t tile = 0; tile < tiles.parts; ++tile) {
       const int64_t k0 = tiles.begin(tile), filters = tiles.begin(tile + 1) - k0;
-      kMultiplyPair[filters](x + slot * x_stride, channels, w, slots, y + slot * y_stride + k0);
+      run_multiply_pair<kFiltersMost>(filters, x + slot * x_stride, channels, w, slots,
+                                      y + slot * y_stride + k0);
       w += 2 * filters * channels;
     }
   }
@@ -448,10 +461,12 @@ void correlate_pair(const Complex* a, int64_t a_stride, const Complex* b, int64_
   for (int k = 0; k < BR; ++k) put(sums + k, acc[k]);
 }
 
-using CorrelatePair = void (*)(const Complex*, int64_t, const Complex*, int64_t, int64_t, Complex*);
-constexpr CorrelatePair kCorrelatePair[] = {nullptr,           correlate_pair<1>,
-                                            correlate_pair<2>, correlate_pair<3>,
-                                            correlate_pair<4>, correlate_pair<5>};
+template <int BR>
+void run_correlate_pair(int64_t size, const Complex* a, int64_t a_stride, const Complex* b,
+                        int64_t b_stride, int64_t count, Complex* sums) {
+  if (size == BR) return correlate_pair<BR>(a, a_stride, b, b_stride, count, sums);
+  if constexpr (BR > 1) run_correlate_pair<BR - 1>(size, a, a_stride, b, b_stride, count, sums);
+}
 
 int64_t dw_spectrum_floats(const SpectralConv& p) {
   const bool tx = transposes_x(p);
@@ -473,8 +488,8 @@ void correlate_spectra(const SpectralConv& p, const Complex* g, const Complex* x
     for (int64_t block = 0; block < blocks; ++block)
       for (int64_t tile = 0; tile < tiles.parts; ++tile) {
         const int64_t b0 = tiles.begin(tile), size = tiles.begin(tile + 1) - b0;
-        kCorrelatePair[size](scratch + block * kLanes, blocks * kLanes, b + slot * odd(nb) + b0,
-                             odd(nb), count, sums);
+        run_correlate_pair<kFiltersMost>(size, scratch + block * kLanes, blocks * kLanes,
+                                         b + slot * odd(nb) + b0, odd(nb), count, sums);
         sums += size;
       }
   }

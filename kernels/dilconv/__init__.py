@@ -2,7 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from dilconv._native import available_isas
+from dilconv._native import active_isa, available_isas
 from dilconv.conv import Conv1d, conv1d
 from dilconv.convert import convert, revert
 from dilconv.planner import Plan, plan
@@ -16,6 +16,7 @@ __all__ = [
     "Conv1d",
     "Plan",
     "__version__",
+    "active_isa",
     "available_isas",
     "conv1d",
     "convert",

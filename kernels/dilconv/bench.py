@@ -219,7 +219,7 @@ def machine() -> dict[str, str]:
     )
     return {
         "cpu": cpu,
-        "isa": _native.select_isa(),
+        "isa": _native.active_isa(),
         "torch": torch.__version__,
         "commit": found.stdout.strip() or "unknown",
     }

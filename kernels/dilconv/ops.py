@@ -48,7 +48,7 @@ def _forward_cpu(x, w, b, residual, pad_left, pad_right, dilation, relu, algorit
     problem = _problem(x, w, pad_left, dilation, Q, relu, algorithm)
     b = None if b is None else b.contiguous()
     residual = None if residual is None else _unit_width(residual)
-    _native.forward(_native.select_isa(), problem, x, w, b, residual, y)
+    _native.forward(_native.active_isa(), problem, x, w, b, residual, y)
     return y
 
 
@@ -60,7 +60,7 @@ def _backward_cpu(g, x, w, y, pad_left, pad_right, dilation, needs, algorithm):
     dx = empty(x.shape) if need_dx else None
     dw = empty(w.shape) if need_dw else None
     db = empty(w.shape[0]) if need_db else None
-    _native.backward(_native.select_isa(), problem, g, y, x, w, dx, dw, db)
+    _native.backward(_native.active_isa(), problem, g, y, x, w, dx, dw, db)
     dr = _masked(g, y).clone(memory_format=torch.contiguous_format) if need_dr else None
     return tuple(empty(0) if t is None else t for t in (dx, dw, db, dr))
 

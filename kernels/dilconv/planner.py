@@ -1,4 +1,4 @@
-"""`plan`: which algorithm, instruction set, tiles, threads and workspace a call would take, and why.
+"""`plan`: which algorithm, ISA, tiles, threads and workspace a call would take, and why.
 
 The choice itself is made in the library (csrc/plan.cpp), once per call; this asks and explains.
 """
@@ -97,7 +97,7 @@ def plan(
         raise ValueError(
             f"nothing to plan: N={N} C={C} K={K} W={W} S={S} dilation={dilation} leave {Q} outputs"
         )
-    isa = _native.select_isa()
+    isa = _native.active_isa()
     threads = threads or torch.get_num_threads()
     number = _native.ALGORITHMS.index(algorithm)
     problem = _native.Problem(N, C, K, W, S, dilation, left, Q, C * W, W, 0, threads, number)

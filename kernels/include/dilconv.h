@@ -34,6 +34,7 @@ typedef struct {
   int32_t relu;                // 1: y = max(y, 0), and the backward passes mask with y > 0
   int32_t threads;             // at most this many OpenMP threads
   int32_t algorithm;           // enum dilconv_algorithm
+  int32_t fft_length;          // of spectral tiles: a power of two in [32, 4096]; 0: chosen
 } dilconv_problem;
 
 typedef struct {

@@ -62,7 +62,7 @@ def fft_length(shape, pass_name):
     Q = make(shape)[3].shape[2]
     number = _native.ALGORITHMS.index("spectral")
     problem = _native.Problem(N, C, K, W, S, d, left, Q, C * W, W, 0, 1, number)
-    return _native.plan(_native.select_isa(), problem, pass_name).fft_length
+    return _native.plan(_native.active_isa(), problem, pass_name).fft_length
 
 
 def pair_norm(x, d, length):
@@ -183,7 +183,7 @@ def test_any_size(N, C, K, S, d, left, right, Q, seed, algorithm):
     if N == 0:
         assert y.shape == exact[0].shape and dx.numel() == 0 and not dw.any()
         return
-    lanes, threads = _native.isa_lanes(_native.select_isa()), torch.get_num_threads()
+    lanes, threads = _native.isa_lanes(_native.active_isa()), torch.get_num_threads()
     tried = ("direct", "spectral") if algorithm == "auto" else (algorithm,)
     inputs = (x, w, b, None, g)
     found = [bounds(shape, name, inputs, sizes, lanes, threads) for name in tried]

@@ -125,7 +125,7 @@ def test_one_openmp_runtime():
 def plan_of(algorithm, pass_name, N):
     number = _native.ALGORITHMS.index(algorithm)
     p = _native.Problem(N, 15, 15, 60000, 51, 8, 200, 60000, 900000, 60000, 0, 2, number)
-    return _native.plan(_native.select_isa(), p, pass_name)
+    return _native.plan(_native.active_isa(), p, pass_name)
 
 
 @pytest.mark.parametrize("algorithm", ["direct", "spectral"])
