@@ -115,7 +115,7 @@ class Model:
     def __post_init__(self) -> None:
         _one_of("model.name", self.name, ("denoising_resnet",))
         _one_of("model.activation", self.activation, ("relu", "prelu"))
-        _one_of("model.input_transform", self.input_transform, ("none", "log1p"))
+        _one_of("model.input_transform", self.input_transform, ("none", "log1p", "sqrt"))
         for name in ("channels", "kernel_size", "dilation", "peak_kernel_size", "peak_dilation"):
             value = getattr(self, name)
             _check(value >= 1, f"model.{name} is {value}, expected 1 or more")
@@ -146,14 +146,15 @@ class Precision:
 
 @dataclass
 class Loss:
-    """Weights of mse, 1 - Pearson over the batch, and binary cross-entropy."""
+    """Weights of mse, 1 - Pearson over the batch, cross-entropy, and mse of log1p coverage."""
 
     mse: float = 0.0005
     pearson: float = 1.0
     bce: float = 1.0
+    log1p_mse: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("mse", "pearson", "bce"):
+        for name in ("mse", "pearson", "bce", "log1p_mse"):
             value = getattr(self, name)
             _check(value >= 0, f"loss.{name} is {value}, expected 0 or more")
 

@@ -16,11 +16,15 @@ VARIANCE_EPS = 1e-6
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms of `atacworks_loss`; the defaults are the published ones."""
+    """Weights of the terms of `atacworks_loss`; the defaults are the published ones.
+
+    log1p_mse is ours: the error of log1p(coverage), which background counts in as much as spikes.
+    """
 
     mse: float = 0.0005
     pearson: float = 1.0
     bce: float = 1.0
+    log1p_mse: float = 0.0
 
 
 def masked_pearson(p: Tensor, y: Tensor, mask: Tensor) -> Tensor:
@@ -48,6 +52,8 @@ def atacworks_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """weights.mse * MSE + weights.pearson * (1 - Pearson over the batch) + weights.bce * BCE.
 
+    With weights.log1p_mse, that times the mean squared error of log1p(coverage) is added.
+
     Parameters
     ----------
     pred : Prediction of (N, L)
@@ -57,13 +63,20 @@ def atacworks_loss(
     Returns
     -------
     total : float32 scalar with gradient
-    parts : dict of detached scalars "mse", "pearson" (the correlation itself) and "bce"
+    parts : dict of detached scalars "mse", "pearson" (the correlation itself), "bce" and, where
+        it has a weight, "log1p_mse"
     """
     m = batch["mask"].float()
     n = m.sum().clamp(min=1)
     p, logits = pred.coverage.float(), pred.peak_logits.float()
-    mse = ((p - batch["coverage"]).square() * m).sum() / n
-    pearson = masked_pearson(p, batch["coverage"], batch["mask"])
+    y = batch["coverage"].float()
+    mse = ((p - y).square() * m).sum() / n
+    pearson = masked_pearson(p, y, batch["mask"])
     bce = F.binary_cross_entropy_with_logits(logits, batch["peaks"], weight=m, reduction="sum") / n
     total = weights.mse * mse + weights.pearson * (1 - pearson) + weights.bce * bce
-    return total, {"mse": mse.detach(), "pearson": pearson.detach(), "bce": bce.detach()}
+    parts = {"mse": mse.detach(), "pearson": pearson.detach(), "bce": bce.detach()}
+    if weights.log1p_mse:
+        log1p_mse = ((p.log1p() - y.log1p()).square() * m).sum() / n
+        total = total + weights.log1p_mse * log1p_mse
+        parts["log1p_mse"] = log1p_mse.detach()
+    return total, parts

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from denoiseq.learning.layers import ResBlock, SameConv1d
 
-TRANSFORMS = ("none", "log1p")
+TRANSFORMS = ("none", "log1p", "sqrt")
 # expm1 of anything larger is no coverage: exp(16) is 8.9 million cuts over one base.
 LOG1P_LIMIT = 16.0
+# Anscombe's: sqrt(count + 3/8) has nearly the same variance whatever the expected count.
+SQRT_OFFSET = 0.375
 
 
 class Prediction(NamedTuple):
@@ -43,9 +45,11 @@ class DenoisingResNet(nn.Module):
     batch_norm : bool
     activation : {"relu", "prelu"}
     conv : {"dilconv", "torch"}
-    input_transform : {"none", "log1p"}
-        log1p compresses the input first; the regression head then lives on the log scale, which
-        the peak trunk reads, and `Prediction.coverage` is brought back by expm1.
+    input_transform : {"none", "log1p", "sqrt"}
+        log1p and sqrt compress the input first; the regression head then lives on that scale,
+        which the peak trunk reads, and `Prediction.coverage` is brought back by expm1 or square.
+        sqrt is sqrt(x + 3/8): noise is level on it, and k times the coverage stays a factor, so
+        spikes neither rule the gradients, as with none, nor blow up on the way back.
     """
 
     def __init__(
@@ -65,7 +69,7 @@ class DenoisingResNet(nn.Module):
         super().__init__()
         if input_transform not in TRANSFORMS:
             raise ValueError(
-                f"input_transform={input_transform!r} is unknown: choose none or log1p."
+                f"input_transform={input_transform!r} is unknown: one of {', '.join(TRANSFORMS)}."
             )
         self.conv = conv
         self.input_transform = input_transform
@@ -83,7 +87,7 @@ class DenoisingResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Prediction:
         """x (N, 1, L) coverage -> Prediction of (N, L) tracks."""
-        h = torch.log1p(x) if self.input_transform == "log1p" else x
+        h = self._compressed(x)
         for block in self.res_blocks:
             h = block(h)
         with torch.autocast(x.device.type, enabled=False):
@@ -93,9 +97,19 @@ class DenoisingResNet(nn.Module):
             h = block(h)
         with torch.autocast(x.device.type, enabled=False):
             logits = self.classifier(_wide(h))  # (N, 1, L)
+        return Prediction(self._expanded(track).squeeze(1), logits.squeeze(1))
+
+    def _compressed(self, x: Tensor) -> Tensor:
+        """The input coverage on the scale that the network lives on."""
         if self.input_transform == "log1p":
-            track = torch.expm1(track.clamp(max=LOG1P_LIMIT))
-        return Prediction(track.squeeze(1), logits.squeeze(1))
+            return torch.log1p(x)
+        return (x + SQRT_OFFSET).sqrt() if self.input_transform == "sqrt" else x
+
+    def _expanded(self, track: Tensor) -> Tensor:
+        """The regression output, >= 0, as coverage."""
+        if self.input_transform == "log1p":
+            return torch.expm1(track.clamp(max=LOG1P_LIMIT))
+        return track.square() if self.input_transform == "sqrt" else track
 
     def receptive_field_bp(self) -> int:
         """Input bases that one base of the peak head depends on (8,401 at the defaults)."""

@@ -32,20 +32,32 @@ def test_value_is_the_formula_in_float64(case):
 
 
 def test_published_weights():
-    assert LossWeights() == LossWeights(mse=0.0005, pearson=1.0, bce=1.0)
+    assert LossWeights() == LossWeights(mse=0.0005, pearson=1.0, bce=1.0, log1p_mse=0.0)
 
 
-def test_masked_out_bases_have_no_say(case):
+def test_log1p_mse_is_added_with_its_weight(case):
+    pred, batch = case
+    m = batch["mask"].numpy()
+    p, y = (t.numpy().astype(np.float64)[m] for t in (pred.coverage, batch["coverage"]))
+    expected = ((np.log1p(p) - np.log1p(y)) ** 2).mean()
+    without, _ = atacworks_loss(pred, batch, LossWeights())
+    total, parts = atacworks_loss(pred, batch, LossWeights(log1p_mse=0.7))
+    assert parts["log1p_mse"].item() == pytest.approx(expected, rel=1e-5)
+    assert (total - without).item() == pytest.approx(0.7 * expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("weights", [LossWeights(), LossWeights(log1p_mse=1.0)])
+def test_masked_out_bases_have_no_say(case, weights):
     pred, batch = case
     out = ~batch["mask"]
     pred = Prediction(*(t.clone().requires_grad_() for t in pred))
-    before, _ = atacworks_loss(pred, batch, LossWeights())
+    before, _ = atacworks_loss(pred, batch, weights)
     before.backward()
     assert all((t.grad[out] == 0).all() and (t.grad[~out] != 0).any() for t in pred)
     with torch.no_grad():
         wild = Prediction(*(torch.where(out, 1e4 * torch.ones_like(t), t) for t in pred))
         batch = batch | {"coverage": torch.where(out, 7e3, batch["coverage"])}
-        after, _ = atacworks_loss(wild, batch, LossWeights())
+        after, _ = atacworks_loss(wild, batch, weights)
     assert after.item() == before.item()
 
 

@@ -70,9 +70,18 @@ def test_log1p_is_undone_on_the_track_only(make_model):
     torch.testing.assert_close(pred.peak_logits, inner.peak_logits)
 
 
+def test_sqrt_is_undone_on_the_track_only(make_model):
+    plain, rooted = make_model(), make_model(input_transform="sqrt")
+    x = torch.rand(1, 1, 80) * 50
+    inner = plain((x + 0.375).sqrt())
+    pred = rooted(x)
+    torch.testing.assert_close(pred.coverage, inner.coverage.square())
+    torch.testing.assert_close(pred.peak_logits, inner.peak_logits)
+
+
 def test_unknown_transform_is_a_sentence():
-    with pytest.raises(ValueError, match="input_transform='sqrt' is unknown"):
-        DenoisingResNet(input_transform="sqrt", conv="torch")
+    with pytest.raises(ValueError, match="input_transform='cube' is unknown"):
+        DenoisingResNet(input_transform="cube", conv="torch")
 
 
 class Rounded:
