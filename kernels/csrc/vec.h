@@ -43,22 +43,26 @@ DILCONV_INLINE float relu_mask(float g, float y) {
   return y <= 0 ? 0 : g;
 }
 
+// Lanes of the two vectors by number, b's after a's; a constant index is one instruction or two.
+DILCONV_INLINE Vec pick(Vec a, Vec b, IntVec index) {
+#ifdef __clang__
+  Vec out{};
+  for (int i = 0; i < kLanes; ++i)
+    out[i] = index[i] < kLanes ? a[index[i] % kLanes] : b[index[i] % kLanes];
+  return out;
+#else
+  return __builtin_shuffle(a, b, index);
+#endif
+}
+
 // Every pair of half-blocks added: blocks of 2*kHalf lanes become kHalf sums of a, kHalf of b.
 template <int kHalf>
 DILCONV_INLINE Vec add_halves(Vec a, Vec b) {
   IntVec low{};
+#pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i)
     low[i] = i / (2 * kHalf) * (2 * kHalf) + i % kHalf + (i % (2 * kHalf) < kHalf ? 0 : kLanes);
-#ifdef __clang__
-  Vec x, y;
-  for (int i = 0; i < kLanes; ++i) {
-    x[i] = low[i] < kLanes ? a[low[i]] : b[low[i] - kLanes];
-    y[i] = low[i] < kLanes ? a[low[i] + kHalf] : b[low[i] + kHalf - kLanes];
-  }
-  return x + y;
-#else
-  return __builtin_shuffle(a, b, low) + __builtin_shuffle(a, b, low + kHalf);
-#endif
+  return pick(a, b, low) + pick(a, b, low + kHalf);
 }
 
 // Lane i = the sum of all lanes of v[i]. The recursion halves the vectors and doubles the sums that
