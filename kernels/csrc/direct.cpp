@@ -304,25 +304,37 @@ void backward_weight(const WeightBlock& p, int64_t q0, int64_t q1, float* worksp
 
 // ----------------------------------------------------------------------------------- sums
 
+DILCONV_INLINE Vec masked_vec(const float* row, const float* mask, float* out) {
+  Vec v = load(row);
+  if (mask) v = relu_mask(v, load(mask));
+  if (out) store(out, v);
+  return v;
+}
+
 // Runs of kRun columns are summed in four chains a lane, then added up: short chains, small error.
-void row_sums(Rows g, Rows relu_of, int64_t K, int64_t width, float* sums) {
+void row_sums(Rows g, Rows relu_of, int64_t K, int64_t width, float* sums, float* masked) {
   constexpr int64_t kRun = 64 * kLanes;
   for (int64_t k = 0; k < K; ++k) {
     const float* row = g.data + k * g.stride;
     const float* mask = relu_of.data ? relu_of.data + k * relu_of.stride : nullptr;
+    float* out = masked ? masked + k * width : nullptr;
     float total = 0;
     int64_t q = 0;
     for (; q + kRun <= width; q += kRun) {
       Vec chain[4] = {};
-      for (int64_t i = 0; i < kRun; i += 4 * kLanes)
+      for (int64_t i = q; i < q + kRun; i += 4 * kLanes)
         for (int j = 0; j < 4; ++j) {
-          const Vec v = load(row + q + i + j * kLanes);
-          chain[j] += mask ? relu_mask(v, load(mask + q + i + j * kLanes)) : v;
+          const int64_t at = i + j * kLanes;
+          chain[j] += masked_vec(row + at, mask ? mask + at : nullptr, out ? out + at : nullptr);
         }
       total += lane_sum((chain[0] + chain[1]) + (chain[2] + chain[3]));
     }
     float rest = 0;
-    for (; q < width; ++q) rest += mask ? relu_mask(row[q], mask[q]) : row[q];
+    for (; q < width; ++q) {
+      const float v = mask ? relu_mask(row[q], mask[q]) : row[q];
+      if (out) out[q] = v;
+      rest += v;
+    }
     sums[k] = total + rest;
   }
 }

@@ -178,17 +178,25 @@ int32_t backward_spectral(const IsaKernels& isa, const dilconv_problem& p, const
 
 // -------------------------------------------------------------------------------------- bias
 
-// db = sums of g over items and columns, item after item whatever the number of threads.
-int32_t bias_gradient(const IsaKernels& isa, const dilconv_problem& p, const dilconv_operand& g,
-                      const dilconv_operand& relu_of, float* db) {
+// db = sums of the masked g over items and columns, item after item whatever the number of threads,
+// and dr = the masked g, in one sweep; each unless null.
+int32_t bias_and_residual(const IsaKernels& isa, const dilconv_problem& p, const dilconv_operand& g,
+                          const dilconv_operand& relu_of, float* db, float* dr) {
   const Floats sums = allocate(p.N * p.K);
   if (!sums) return DILCONV_NO_MEMORY;
-  const int threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(p.threads, p.N)));
-  run_parts(p.N, threads, [&](int, int64_t first, int64_t last) {
-    for (int64_t n = first; n < last; ++n)
-      isa.direct->row_sums(rows_of(g, n), rows_of(relu_of, n), p.K, p.Q, sums.get() + n * p.K);
-  });
-  for (int64_t k = 0; k < p.K; ++k) {
+  const int64_t rows = p.N * p.K;
+  run_parts(rows, static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(p.threads, rows))),
+            [&](int, int64_t first, int64_t last) {
+              for (int64_t row = first; row < last; ++row) {
+                const int64_t n = row / p.K, k = row % p.K;
+                Rows from = rows_of(g, n), mask = rows_of(relu_of, n);
+                from.data += k * from.stride;
+                if (mask.data) mask.data += k * mask.stride;
+                isa.direct->row_sums(from, mask, 1, p.Q, sums.get() + row,
+                                     dr ? dr + row * p.Q : nullptr);
+              }
+            });
+  for (int64_t k = 0; db && k < p.K; ++k) {
     db[k] = 0;
     for (int64_t n = 0; n < p.N; ++n) db[k] += sums.get()[n * p.K + k];
   }
@@ -282,17 +290,23 @@ DILCONV_EXPORT int32_t dilconv_forward(int32_t isa, const dilconv_problem* probl
 
 DILCONV_EXPORT int32_t dilconv_backward(int32_t isa, const dilconv_problem* problem,
                                         dilconv_operand g, const float* y, const float* x,
-                                        const float* w, float* dx, float* dw, float* db) {
+                                        const float* w, float* dx, float* dw, float* db,
+                                        float* dr) {
   const IsaKernels* kernels;
   int32_t status = open_call(isa, problem, &kernels);
   if (status != DILCONV_OK) return status;
   const dilconv_problem& p = *problem;
-  const dilconv_operand relu_of = relu_operand(p, y);
+  dilconv_operand relu_of = relu_operand(p, y);
+  if (db || dr) status = bias_and_residual(*kernels, p, g, relu_of, db, dr);
+  if (status != DILCONV_OK) return status;
+  if (dr) {  // masked already
+    g = {dr, p.K * p.Q, p.Q};
+    relu_of = {};
+  }
   if (p.N == 0 || p.W == 0) {
     if (dw) std::memset(dw, 0, static_cast<size_t>(p.K * p.C * p.S) * sizeof(float));
   } else if (dx || dw) {
     status = backward(*kernels, p, {g, relu_of, {}, w, nullptr, false, dx}, x, dw);
   }
-  if (db && status == DILCONV_OK) status = bias_gradient(*kernels, p, g, relu_of, db);
   return status;
 }

@@ -73,8 +73,9 @@ struct DirectKernels {
   void (*pack_weights)(const ConvBlock&, const WeightView&, float* packed);
   void (*forward)(const ConvBlock&, int64_t q_begin, int64_t q_end, float* workspace);
   void (*backward_weight)(const WeightBlock&, int64_t q_begin, int64_t q_end, float* workspace);
-  // sums[k] = sum of row k of g (masked by relu_of) over [0, width).
-  void (*row_sums)(Rows g, Rows relu_of, int64_t K, int64_t width, float* sums);
+  // sums[k] = sum of row k of g, masked by relu_of, over [0, width); the masked rows go to `masked`
+  // (K, width) dense unless it is null.
+  void (*row_sums)(Rows g, Rows relu_of, int64_t K, int64_t width, float* sums, float* masked);
   double (*peak)(int64_t iterations);
 };
 

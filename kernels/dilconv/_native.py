@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch  # first: the OpenMP runtime that torch ships is then the one that libdilconv uses
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 PASSES = ("forward", "backward_data", "backward_weight", "backward")
 ALGORITHMS = ("auto", "direct", "spectral")
 
@@ -63,7 +63,7 @@ def _declare(lib: ctypes.CDLL) -> None:
             _int32,
             [_int32, problem, _pointer, _pointer, _pointer, _Operand, _pointer],
         ),
-        "dilconv_backward": (_int32, [_int32, problem, _Operand, *[_pointer] * 6]),
+        "dilconv_backward": (_int32, [_int32, problem, _Operand, *[_pointer] * 7]),
         "dilconv_plan": (_int32, [_int32, problem, _int32, ctypes.POINTER(PlanReport)]),
         "dilconv_peak_flops": (ctypes.c_double, [_int32, _int64]),
     }
@@ -201,10 +201,10 @@ def forward(isa, problem, x, w, b, residual, y) -> None:
     )
 
 
-def backward(isa, problem, g, y, x, w, dx, dw, db) -> None:
-    """dx (N,C,W), dw (K,C,S), db (K,), each unless None, from g (N,K,Q); y only where relu."""
+def backward(isa, problem, g, y, x, w, dx, dw, db, dr=None) -> None:
+    """dx (N,C,W), dw (K,C,S), db (K,), dr (N,K,Q), each unless None; y only where relu."""
     _refuse_forked_child()
-    tensors = (_address(t) for t in (y, x, w, dx, dw, db))
+    tensors = (_address(t) for t in (y, x, w, dx, dw, db, dr))
     _check(_library().dilconv_backward(built_isas().index(isa), problem, _operand(g), *tensors))
 
 

@@ -60,8 +60,8 @@ def _backward_cpu(g, x, w, y, pad_left, pad_right, dilation, needs, algorithm):
     dx = empty(x.shape) if need_dx else None
     dw = empty(w.shape) if need_dw else None
     db = empty(w.shape[0]) if need_db else None
-    _native.backward(_native.active_isa(), problem, g, y, x, w, dx, dw, db)
-    dr = _masked(g, y).clone(memory_format=torch.contiguous_format) if need_dr else None
+    dr = empty(g.shape) if need_dr else None
+    _native.backward(_native.active_isa(), problem, g, y, x, w, dx, dw, db, dr)
     return tuple(empty(0) if t is None else t for t in (dx, dw, db, dr))
 
 

@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-#define DILCONV_ABI_VERSION 1
+#define DILCONV_ABI_VERSION 2
 
 enum dilconv_status {
   DILCONV_OK = 0,
@@ -55,11 +55,12 @@ int32_t dilconv_isa_lanes(int32_t isa);
 int32_t dilconv_forward(int32_t isa, const dilconv_problem* problem, const float* x, const float* w,
                         const float* bias, dilconv_operand residual, float* y);
 
-// g (N,K,Q) strided; y (N,K,Q) dense, read only when problem->relu. dx (N,C,W), dw (K,C,S) and db
-// (K) dense; each may be null where it is not wanted. x is read for dw, w for dx.
+// g (N,K,Q) strided; y (N,K,Q) dense, read only when problem->relu. dx (N,C,W), dw (K,C,S), db (K)
+// and dr (N,K,Q), the residual's gradient, dense; each may be null where it is not wanted. x is
+// read for dw, w for dx.
 int32_t dilconv_backward(int32_t isa, const dilconv_problem* problem, dilconv_operand g,
                          const float* y, const float* x, const float* w, float* dx, float* dw,
-                         float* db);
+                         float* db, float* dr);
 
 // What the library would do for one call, without doing it.
 typedef struct {
