@@ -203,7 +203,7 @@ def overridden(data: schema.Data, changes: schema.DataOverrides) -> schema.Data:
 
 def loss_weights(options: schema.Loss) -> LossWeights:
     """The weights of the loss."""
-    return LossWeights(options.mse, options.pearson, options.bce, options.log1p_mse)
+    return LossWeights(**vars(options))
 
 
 def train_options(config: schema.Train) -> TrainOptions:

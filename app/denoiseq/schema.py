@@ -146,15 +146,16 @@ class Precision:
 
 @dataclass
 class Loss:
-    """Weights of mse, 1 - Pearson over the batch, cross-entropy, and mse of log1p coverage."""
+    """Weights of mse, 1 - Pearson, cross-entropy, mse of log1p coverage, Poisson deviance."""
 
     mse: float = 0.0005
     pearson: float = 1.0
     bce: float = 1.0
     log1p_mse: float = 0.0
+    poisson: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("mse", "pearson", "bce", "log1p_mse"):
+        for name in ("mse", "pearson", "bce", "log1p_mse", "poisson"):
             value = getattr(self, name)
             _check(value >= 0, f"loss.{name} is {value}, expected 0 or more")
 

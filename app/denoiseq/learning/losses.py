@@ -12,19 +12,23 @@ from denoiseq.learning.models import Prediction
 
 # Added to each variance (coverage squared): keeps Pearson's gradient finite on a constant track.
 VARIANCE_EPS = 1e-6
+# Added to both coverages of the Poisson deviance: bounds its gradient where none is predicted.
+POISSON_OFFSET = 0.1
 
 
 @dataclass(frozen=True)
 class LossWeights:
     """Weights of the terms of `atacworks_loss`; the defaults are the published ones.
 
-    log1p_mse is ours: the error of log1p(coverage), which background counts in as much as spikes.
+    Two terms are ours: log1p_mse, the error of log1p(coverage), which background counts in as
+    much as spikes; poisson, half the Poisson deviance, which weighs errors as counts deserve.
     """
 
     mse: float = 0.0005
     pearson: float = 1.0
     bce: float = 1.0
     log1p_mse: float = 0.0
+    poisson: float = 0.0
 
 
 def masked_pearson(p: Tensor, y: Tensor, mask: Tensor) -> Tensor:
@@ -52,7 +56,8 @@ def atacworks_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """weights.mse * MSE + weights.pearson * (1 - Pearson over the batch) + weights.bce * BCE.
 
-    With weights.log1p_mse, that times the mean squared error of log1p(coverage) is added.
+    Added where they have a weight: weights.log1p_mse * mean squared error of log1p(coverage), and
+    weights.poisson * half the mean Poisson deviance, 0 where prediction and truth agree.
 
     Parameters
     ----------
@@ -64,7 +69,7 @@ def atacworks_loss(
     -------
     total : float32 scalar with gradient
     parts : dict of detached scalars "mse", "pearson" (the correlation itself), "bce" and, where
-        it has a weight, "log1p_mse"
+        they have a weight, "log1p_mse" and "poisson"
     """
     m = batch["mask"].float()
     n = m.sum().clamp(min=1)
@@ -79,4 +84,9 @@ def atacworks_loss(
         log1p_mse = ((p.log1p() - y.log1p()).square() * m).sum() / n
         total = total + weights.log1p_mse * log1p_mse
         parts["log1p_mse"] = log1p_mse.detach()
+    if weights.poisson:
+        rate, count = p + POISSON_OFFSET, y + POISSON_OFFSET
+        poisson = ((rate - count + count * (count / rate).log()) * m).sum() / n
+        total = total + weights.poisson * poisson
+        parts["poisson"] = poisson.detach()
     return total, parts

@@ -32,7 +32,7 @@ def test_value_is_the_formula_in_float64(case):
 
 
 def test_published_weights():
-    assert LossWeights() == LossWeights(mse=0.0005, pearson=1.0, bce=1.0, log1p_mse=0.0)
+    assert LossWeights() == LossWeights(0.0005, 1.0, 1.0, log1p_mse=0.0, poisson=0.0)
 
 
 def test_log1p_mse_is_added_with_its_weight(case):
@@ -46,7 +46,24 @@ def test_log1p_mse_is_added_with_its_weight(case):
     assert (total - without).item() == pytest.approx(0.7 * expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("weights", [LossWeights(), LossWeights(log1p_mse=1.0)])
+def test_poisson_deviance_is_the_formula_and_0_at_the_truth(case):
+    pred, batch = case
+    m = batch["mask"].numpy()
+    p, y = (t.numpy().astype(np.float64)[m] for t in (pred.coverage, batch["coverage"]))
+    rate, count = p + 0.1, y + 0.1
+    expected = (rate - count - count * np.log(rate / count)).mean()
+    without, _ = atacworks_loss(pred, batch, LossWeights())
+    total, parts = atacworks_loss(pred, batch, LossWeights(poisson=0.7))
+    assert parts["poisson"].item() == pytest.approx(expected, rel=1e-5)
+    assert (total - without).item() == pytest.approx(0.7 * expected, rel=1e-4)
+    right = Prediction(batch["coverage"].clone().requires_grad_(), pred.peak_logits)
+    total, parts = atacworks_loss(right, batch, LossWeights(0.0, 0.0, 0.0, poisson=1.0))
+    total.backward()
+    assert abs(parts["poisson"].item()) < 1e-6
+    assert right.coverage.grad.abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("weights", [LossWeights(), LossWeights(log1p_mse=1.0, poisson=1.0)])
 def test_masked_out_bases_have_no_say(case, weights):
     pred, batch = case
     out = ~batch["mask"]
