@@ -1,5 +1,8 @@
 """Shared fixtures: the command line in this process, and a synthetic genome with a checkpoint."""
 
+import os
+import platform
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -84,4 +87,22 @@ def workplace(tmp_path_factory, at) -> Path:
     folder = tmp_path_factory.mktemp("workplace")
     code = cli.main(["train", "+experiment=smoke", f"out={folder / 'run'}", *at(folder)])
     assert code == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def static_build(tmp_path_factory) -> Path:
+    """The build folder of tests/emulation: kernels_check and the objects that it is made of."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("kernels_check is an x86-64 program")
+    folder = tmp_path_factory.mktemp("static_build")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # cmake and ninja
+    for command in (
+        ["cmake", "-G", "Ninja", "-S", ROOT / "tests/emulation", "-B", folder],
+        ["cmake", "--build", folder, "--target", "kernels_check"],
+    ):
+        done = subprocess.run(
+            command, env={**os.environ, "PATH": path}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
     return folder
