@@ -1,5 +1,9 @@
 // The entry points: check the arguments, take the plan, allocate the workspace and run the blocks
 // or units of all batch items over OpenMP threads.
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -51,12 +55,26 @@ void set_item(Conv* conv, const Tensors& t, int64_t n, int64_t y_stride) {
   conv->y_stride = y_stride;
 }
 
-// Runs work(part, first item, last item) for a fixed cut of the items into `threads` parts.
+int thread_number() {
+#ifdef _OPENMP
+  return omp_get_thread_num();
+#else
+  return 0;
+#endif
+}
+
+// Runs work(thread, part, first item, last item) for a fixed cut of the items into `parts`, which
+// threads take as they come free: a core that is busy elsewhere holds nobody up.
 template <class Work>
-void run_parts(int64_t items, int threads, const Work& work) {
-#pragma omp parallel for schedule(static, 1) num_threads(threads)
-  for (int part = 0; part < threads; ++part)
-    work(part, items * part / threads, items * (part + 1) / threads);
+void run_parts(int64_t items, int parts, int threads, const Work& work) {
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+  for (int part = 0; part < parts; ++part)
+    work(thread_number(), part, items * part / parts, items * (part + 1) / parts);
+}
+
+// Parts of items whose results do not depend on the cut.
+int free_parts(int64_t items, int threads) {
+  return static_cast<int>(threads == 1 ? 1 : std::min<int64_t>(items, 8 * threads));
 }
 
 // ------------------------------------------------------------------------------------- direct
@@ -72,8 +90,9 @@ int32_t convolve_direct(const IsaKernels& isa, const dilconv_problem& p, Pass pa
   WeightView weights = posed.weights;
   weights.data = t.w + posed.first_weight;
   isa.direct->pack_weights(conv, weights, workspace.get());
-  run_parts(plan.items(), plan.threads, [&](int part, int64_t first, int64_t last) {
-    float* own = workspace.get() + plan.shared + part * plan.per_thread;
+  const int parts = free_parts(plan.items(), plan.threads);
+  run_parts(plan.items(), parts, plan.threads, [&](int thread, int, int64_t first, int64_t last) {
+    float* own = workspace.get() + plan.shared + thread * plan.per_thread;
     ConvBlock block = conv;
     for (int64_t item = first; item < last; ++item) {
       set_item(&block, t, item / plan.blocks, plan.outputs);
@@ -84,33 +103,35 @@ int32_t convolve_direct(const IsaKernels& isa, const dilconv_problem& p, Pass pa
   return DILCONV_OK;
 }
 
-// Each part sums a fixed run of blocks into its own dw, and the parts are added in order: the same
-// bits for the same number of threads.
+// Each part sums a fixed run of blocks into its own dw, and the parts are added in order: the bits
+// do not depend on which thread took which part.
 int32_t weights_direct(const IsaKernels& isa, const dilconv_problem& p, const DirectPlan& plan,
                        const dilconv_operand& g, const dilconv_operand& relu_of, const float* x,
                        float* dw) {
   const Floats workspace = allocate(plan.workspace());
   if (!workspace) return DILCONV_NO_MEMORY;
   const int64_t count = p.K * p.C * p.S;
-  run_parts(plan.items(), plan.threads, [&](int part, int64_t first, int64_t last) {
-    float* own = workspace.get() + part * plan.per_thread;
-    std::memset(own, 0, static_cast<size_t>(count) * sizeof(float));
-    WeightBlock block{};
-    block.C = p.C, block.K = p.K, block.taps = {p.W, p.S, p.d, p.pad_left};
-    block.blocking = plan.blocking, block.dw = own;
-    for (int64_t item = first; item < last; ++item) {
-      const int64_t n = item / plan.blocks, q0 = item % plan.blocks * plan.blocking.q_block;
-      block.x = {x + n * p.x_batch, p.x_channel};
-      block.g = rows_of(g, n);
-      block.relu_of = rows_of(relu_of, n);
-      isa.direct->backward_weight(block, q0, std::min(q0 + plan.blocking.q_block, plan.outputs),
-                                  own + (count + 15) / 16 * 16);
-    }
-  });
+  float* scratch = workspace.get() + plan.parts * plan.sums;
+  run_parts(
+      plan.items(), plan.parts, plan.threads,
+      [&](int thread, int part, int64_t first, int64_t last) {
+        float* own = workspace.get() + part * plan.sums;
+        std::memset(own, 0, static_cast<size_t>(count) * sizeof(float));
+        WeightBlock block{};
+        block.C = p.C, block.K = p.K, block.taps = {p.W, p.S, p.d, p.pad_left};
+        block.blocking = plan.blocking, block.dw = own;
+        for (int64_t item = first; item < last; ++item) {
+          const int64_t n = item / plan.blocks, q0 = item % plan.blocks * plan.blocking.q_block;
+          block.x = {x + n * p.x_batch, p.x_channel};
+          block.g = rows_of(g, n);
+          block.relu_of = rows_of(relu_of, n);
+          isa.direct->backward_weight(block, q0, std::min(q0 + plan.blocking.q_block, plan.outputs),
+                                      scratch + thread * plan.per_thread);
+        }
+      });
   for (int64_t i = 0; i < count; ++i) {
     float sum = workspace.get()[i];
-    for (int part = 1; part < plan.threads; ++part)
-      sum += workspace.get()[part * plan.per_thread + i];
+    for (int part = 1; part < plan.parts; ++part) sum += workspace.get()[part * plan.sums + i];
     dw[i] = sum;
   }
   return DILCONV_OK;
@@ -120,9 +141,11 @@ int32_t weights_direct(const IsaKernels& isa, const dilconv_problem& p, const Di
 
 void transform_weights(const IsaKernels& isa, const SpectralPlan& plan, const WeightView& weights,
                        float* spectra, float* scratch) {
-  run_parts(plan.conv.C, plan.threads, [&](int part, int64_t first, int64_t last) {
+  const int64_t channels = plan.conv.C;
+  const int parts = free_parts(channels, plan.threads);
+  run_parts(channels, parts, plan.threads, [&](int thread, int, int64_t first, int64_t last) {
     isa.spectral->weight_spectra(plan.conv, weights, first, last, spectra,
-                                 scratch + part * plan.scratch);
+                                 scratch + thread * plan.scratch);
   });
 }
 
@@ -135,12 +158,13 @@ int32_t convolve_spectral(const IsaKernels& isa, const dilconv_problem& p, Pass 
   WeightView weights = posed.weights;
   weights.data = t.w + posed.first_weight;
   transform_weights(isa, plan, weights, workspace.get(), scratch);
-  run_parts(plan.items(), plan.threads, [&](int part, int64_t first, int64_t last) {
+  const int parts = free_parts(plan.items(), plan.threads);
+  run_parts(plan.items(), parts, plan.threads, [&](int thread, int, int64_t first, int64_t last) {
     SpectralConv conv = plan.conv;
     conv.spectra = workspace.get(), conv.bias = t.bias, conv.relu = t.relu;
     for (int64_t item = first; item < last; ++item) {
       set_item(&conv, t, item / conv.tiling.units(), conv.outputs);
-      isa.spectral->forward(conv, item % conv.tiling.units(), scratch + part * plan.scratch);
+      isa.spectral->forward(conv, item % conv.tiling.units(), scratch + thread * plan.scratch);
     }
   });
   return DILCONV_OK;
@@ -153,24 +177,27 @@ int32_t backward_spectral(const IsaKernels& isa, const dilconv_problem& p, const
   const Floats workspace = allocate(plan.workspace());
   if (!workspace) return DILCONV_NO_MEMORY;
   float* sums = workspace.get() + plan.spectra;
-  float* scratch = sums + plan.threads * plan.dw_spectrum;
+  float* scratch = sums + plan.parts * plan.dw_spectrum;
   WeightView weights = posed.weights;
   weights.data = t.w + posed.first_weight;
   if (plan.need_dx) transform_weights(isa, plan, weights, workspace.get(), scratch);
-  run_parts(plan.items(), plan.threads, [&](int part, int64_t first, int64_t last) {
-    SpectralBackward work{};
-    work.conv = plan.conv, work.conv.spectra = workspace.get();
-    work.need_dx = plan.need_dx, work.need_dw = plan.need_dw;
-    work.dw_spectrum = sums + part * plan.dw_spectrum;
-    std::memset(work.dw_spectrum, 0, static_cast<size_t>(plan.dw_spectrum) * sizeof(float));
-    for (int64_t item = first; item < last; ++item) {
-      const int64_t n = item / work.conv.tiling.units();
-      set_item(&work.conv, t, n, work.conv.outputs);
-      work.x = {x + n * p.x_batch, p.x_channel};
-      isa.spectral->backward(work, item % work.conv.tiling.units(), scratch + part * plan.scratch);
-    }
-  });
-  for (int part = 1; part < plan.threads; ++part)
+  run_parts(plan.items(), plan.parts, plan.threads,
+            [&](int thread, int part, int64_t first, int64_t last) {
+              SpectralBackward work{};
+              work.conv = plan.conv, work.conv.spectra = workspace.get();
+              work.need_dx = plan.need_dx, work.need_dw = plan.need_dw;
+              work.dw_spectrum = sums + part * plan.dw_spectrum;
+              std::memset(work.dw_spectrum, 0,
+                          static_cast<size_t>(plan.dw_spectrum) * sizeof(float));
+              for (int64_t item = first; item < last; ++item) {
+                const int64_t n = item / work.conv.tiling.units();
+                set_item(&work.conv, t, n, work.conv.outputs);
+                work.x = {x + n * p.x_batch, p.x_channel};
+                isa.spectral->backward(work, item % work.conv.tiling.units(),
+                                       scratch + thread * plan.scratch);
+              }
+            });
+  for (int part = 1; part < plan.parts; ++part)
     for (int64_t i = 0; i < plan.dw_spectrum; ++i) sums[i] += sums[part * plan.dw_spectrum + i];
   isa.spectral->weight_gradient(plan.conv, sums, weights, dw + posed.first_weight, scratch);
   return DILCONV_OK;
@@ -185,17 +212,16 @@ int32_t bias_and_residual(const IsaKernels& isa, const dilconv_problem& p, const
   const Floats sums = allocate(p.N * p.K);
   if (!sums) return DILCONV_NO_MEMORY;
   const int64_t rows = p.N * p.K;
-  run_parts(rows, static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(p.threads, rows))),
-            [&](int, int64_t first, int64_t last) {
-              for (int64_t row = first; row < last; ++row) {
-                const int64_t n = row / p.K, k = row % p.K;
-                Rows from = rows_of(g, n), mask = rows_of(relu_of, n);
-                from.data += k * from.stride;
-                if (mask.data) mask.data += k * mask.stride;
-                isa.direct->row_sums(from, mask, 1, p.Q, sums.get() + row,
-                                     dr ? dr + row * p.Q : nullptr);
-              }
-            });
+  const int threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(p.threads, rows)));
+  run_parts(rows, free_parts(rows, threads), threads, [&](int, int, int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      const int64_t n = row / p.K, k = row % p.K;
+      Rows from = rows_of(g, n), mask = rows_of(relu_of, n);
+      from.data += k * from.stride;
+      if (mask.data) mask.data += k * mask.stride;
+      isa.direct->row_sums(from, mask, 1, p.Q, sums.get() + row, dr ? dr + row * p.Q : nullptr);
+    }
+  });
   for (int64_t k = 0; db && k < p.K; ++k) {
     db[k] = 0;
     for (int64_t n = 0; n < p.N; ++n) db[k] += sums.get()[n * p.K + k];

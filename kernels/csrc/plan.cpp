@@ -71,6 +71,15 @@ int useful_threads(int64_t threads, int64_t items) {
   return static_cast<int>(std::max<int64_t>(1, std::min(threads, items)));
 }
 
+// Parts with sums of their own, added up at the end. As many as keep the threads evenly busy and
+// the adding cheap; the number of threads enters only where they are more than that, so that
+// results mostly do not depend on it.
+int summed_parts(int64_t items, int threads, int64_t sums) {
+  constexpr int64_t kItems = 8, kMost = 16, kFloats = 4 << 20;
+  const int64_t affordable = std::min(kMost, kFloats / std::max<int64_t>(sums, 1));
+  return static_cast<int>(std::max<int64_t>({std::min(items / kItems, affordable), threads, 1}));
+}
+
 }  // namespace
 
 Posed pose(const dilconv_problem& p, Pass pass) {
@@ -97,8 +106,9 @@ DirectPlan plan_direct(const IsaKernels& isa, const dilconv_problem& p, Pass pas
   plan.blocking = choose_blocking(posed.taps, posed.C, q_block, l2_bytes() / 2);
   const int64_t count = p.K * p.C * p.S;
   if (weights) {
-    plan.per_thread =
-        round_up(count, kLine) + p.K * q_block + plan.blocking.c_block * plan.blocking.row;
+    plan.sums = round_up(count, kLine);
+    plan.parts = summed_parts(plan.items(), plan.threads, plan.sums);
+    plan.per_thread = p.K * q_block + plan.blocking.c_block * plan.blocking.row;
   } else {
     plan.blocking.c_block = std::min(plan.blocking.c_block, channels_in_l1(posed.taps));
     plan.shared = round_up(count, kLine);
@@ -194,6 +204,7 @@ SpectralPlan plan_spectral(const IsaKernels& isa, const dilconv_problem& p, Pass
       plan.spectra = plan.need_dx ? round_up(isa.spectral->spectra_floats(plan.conv), kLine) : 0;
       plan.dw_spectrum =
           plan.need_dw ? round_up(isa.spectral->dw_spectrum_floats(plan.conv), kLine) : 0;
+      plan.parts = plan.need_dw ? summed_parts(plan.items(), plan.threads, plan.dw_spectrum) : 0;
       plan.scratch = round_up(isa.spectral->workspace_floats(plan.conv), kLine);
       if (plan.workspace() * static_cast<int64_t>(sizeof(float)) > kSpectralBytes) continue;
       plan.cycles = spectral_cycles(plan, lanes);

@@ -25,11 +25,12 @@ struct DirectPlan {
   Blocking blocking;
   int64_t batch, outputs, blocks;
   int threads;
-  int64_t shared, per_thread;  // workspace in floats
+  int parts;                         // of the items, each with sums of its own (backward-weight)
+  int64_t shared, sums, per_thread;  // workspace in floats: once; per part; per thread
   double cycles;
 
   int64_t items() const { return batch * blocks; }
-  int64_t workspace() const { return shared + threads * per_thread; }
+  int64_t workspace() const { return shared + parts * sums + threads * per_thread; }
 };
 
 struct SpectralPlan {
@@ -37,11 +38,12 @@ struct SpectralPlan {
   bool need_dx, need_dw;
   int64_t batch;
   int threads;
-  int64_t spectra, dw_spectrum, scratch;  // floats: shared; per thread; per thread
+  int parts;                              // of the items, each with a dw_spectrum of its own
+  int64_t spectra, dw_spectrum, scratch;  // workspace in floats: once; per part; per thread
   double cycles;                          // infinite where no tiling fits
 
   int64_t items() const { return batch * conv.tiling.units(); }
-  int64_t workspace() const { return spectra + threads * (dw_spectrum + scratch); }
+  int64_t workspace() const { return spectra + parts * dw_spectrum + threads * scratch; }
 };
 
 DirectPlan plan_direct(const IsaKernels& isa, const dilconv_problem& p, Pass pass);
