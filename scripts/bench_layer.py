@@ -2,37 +2,99 @@
 """Benchmark of the convolution layer: every contender is verified, then timed interleaved.
 
     python scripts/bench_layer.py                      # the AtacWorks layer, one thread
-    python scripts/bench_layer.py --threads 1 2 -N 1 8 --csv bench.csv
+    python scripts/bench_layer.py --threads 1 2 -N 1 8 --csv docs/bench/atacworks.csv
+    python scripts/bench_layer.py --sweep --threads 1 2 --csv docs/bench/sweep.csv
+    python scripts/bench_layer.py --planner            # auto against direct and spectral
 
 A rate counts 2*N*C*K*S*W operations a pass (three passes for forward_backward); `peak` is the
-fraction of the machine's FMA peak measured in the same run, `x torch` the ratio to the faster of
-torch's two forms (input padded beforehand, or padded inside the call).
+fraction of the machine's FMA peak measured in the same run, `x torch` the ratio to the fastest of
+torch's forms: input padded beforehand, padded inside the call, the phases of the dilation in the
+batch, conv2d in channels_last. JAX and onnxruntime take part where they are installed.
+
+The sweep varies one letter at a time around the AtacWorks layer and adds named corners. Its file
+is whole after every point: an interrupted sweep keeps the points done, --resume goes on.
 """
 
 import argparse
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from dilconv import bench
+from dilconv.sweep import ATACWORKS, affordable, sweep_layers
+from tqdm import tqdm
 
-ATACWORKS = {"C": 15, "K": 15, "S": 51, "d": 8, "W": 60_000}
+LETTERS = "CKSdW"
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("-N", type=int, nargs="+", default=[1], help="batch sizes")
-    for letter, value in ATACWORKS.items():
-        parser.add_argument(f"-{letter}", type=int, default=value)
+    parser.add_argument("-N", type=int, nargs="+", default=[1], help="batch sizes (one layer)")
+    for letter in LETTERS:
+        parser.add_argument(f"-{letter}", type=int, default=getattr(ATACWORKS, letter))
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--sweep", action="store_true", help="the sweep's points, not one layer")
+    kind.add_argument(
+        "--planner",
+        action="store_true",
+        help="at the sweep's points, auto's time over the better of direct's and spectral's",
+    )
+    names = [layer.name for layer in sweep_layers()]
+    parser.add_argument(
+        "--points", nargs="+", metavar="NAME", choices=names, help=f"only these: {', '.join(names)}"
+    )
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
-    parser.add_argument("--rounds", type=int, default=15, help="timed rounds (at least 2)")
+    parser.add_argument(
+        "--rounds", type=int, help="timed rounds, at least 2 (default 15; 101 with --sweep, ...)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        help="about what a contender may take in a pass: slow ones run in fewer rounds "
+        "(default: no limit; 0.5 with --sweep, --planner)",
+    )
     parser.add_argument(
         "--contenders", nargs="+", default=list(bench.CONTENDERS), choices=list(bench.CONTENDERS)
     )
     parser.add_argument("--csv", type=Path, help="write the rows here")
-    return parser.parse_args()
+    parser.add_argument("--resume", action="store_true", help="keep the points that --csv has")
+    arguments = parser.parse_args()
+    many = arguments.sweep or arguments.planner
+    arguments.rounds = arguments.rounds or (101 if many else 15)
+    arguments.seconds = arguments.seconds or (0.5 if many else float("inf"))
+    if arguments.rounds < 2:
+        parser.error(f"--rounds must be at least 2, got {arguments.rounds}")
+    if arguments.points and not many:
+        parser.error("--points selects from --sweep or --planner")
+    if arguments.resume and not arguments.csv:
+        parser.error("--resume needs --csv, the file to go on with")
+    return arguments
+
+
+def layers_of(arguments):
+    """The layers asked for, each at most 50 GFLOP a pass in a sweep."""
+    if not (arguments.sweep or arguments.planner):
+        letters = {letter: getattr(arguments, letter) for letter in LETTERS}
+        layers = [replace(ATACWORKS, name="layer", N=N, **letters) for N in arguments.N]
+        return [
+            replace(a, name="AtacWorks") if replace(a, name="AtacWorks", N=1) == ATACWORKS else a
+            for a in layers
+        ]
+    kept = []
+    for layer in sweep_layers():
+        if arguments.points and layer.name not in arguments.points:
+            continue
+        smaller = affordable(layer)
+        if smaller is None:
+            print(f"{layer.name}: left out, more than 50 GFLOP a pass")
+            continue
+        if smaller != layer:
+            print(f"{layer.name}: N={smaller.N}, W={smaller.W} to stay below 50 GFLOP a pass")
+        kept.append(smaller)
+    return kept
 
 
 def print_rows(rows):
@@ -52,7 +114,41 @@ def print_rows(rows):
         )
 
 
+def print_point(rows):
+    """One line of a sweep: forward+backward of auto, or of the fastest contender without it."""
+    both = [r for r in rows if r["pass"] == "forward_backward"]
+    best = min(both, key=lambda r: (r["contender"] != "auto", r["median_ms"]))
+    tqdm.write(
+        f"{best['layer']:16} {best['threads']} thread(s): {best['contender']} "
+        f"{best['median_ms']:.3f} ms forward+backward, {best['speedup_over_torch']:.2f} x torch, "
+        f"{best['fraction_of_peak']:.2f} of peak"
+    )
+
+
+def print_planner(rows):
+    """The points where auto loses most, and the shares within bounds."""
+    heads = ("auto took", "better", "ms", "ratio")
+    print("\n{:16} {:>7} {:18}{:20}{:10}{:>9}{:>8}".format("point", "threads", "pass", *heads))
+    for r in sorted(rows, key=lambda r: -float(r["ratio"]))[:12]:
+        print(
+            f"{r['layer']:16} {r['threads']:>7} {r['pass']:18}{r['chosen']:20}{r['better']:10}"
+            f"{float(r['auto_ms']):9.3f}{float(r['ratio']):8.3f}"
+        )
+    for limit in (1.10, 1.25):
+        share = sum(float(r["ratio"]) <= limit for r in rows) / len(rows)
+        print(f"within {limit - 1:.0%} of the better algorithm: {share:.1%} of {len(rows)} passes")
+
+
+def read_csv(path):
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def write_csv(path, rows):
+    """The whole file anew, beside the old one, which it then replaces."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
@@ -61,20 +157,44 @@ def write_csv(path, rows):
     temporary.replace(path)
 
 
+def point_of(row):
+    """What tells measured points apart, as text: rows come from a file or from a measurement."""
+    return tuple(str(row[key]) for key in ("layer", "N", *LETTERS, "threads"))
+
+
+def measure(arguments, layers, rows):
+    """Appends to `rows`, point after point; JAX wants all points of one thread count together."""
+    done = {point_of(row) for row in rows}
+    show = print_point if arguments.sweep else print_rows
+    points = [(layer, threads) for threads in arguments.threads for layer in layers]
+    for layer, threads in tqdm(points, unit="point", disable=None if len(points) > 1 else True):
+        if point_of({**vars(layer), "layer": layer.name, "threads": threads}) in done:
+            continue
+        options = {"threads": threads, "rounds": arguments.rounds, "seconds": arguments.seconds}
+        if arguments.planner:
+            found = bench.bench_planner(layer, **options)
+        else:
+            found = bench.bench_layer(layer, arguments.contenders, **options)
+            show(found)
+        rows += found
+        if arguments.csv:
+            write_csv(arguments.csv, rows)
+
+
 def main():
     arguments = parse_arguments()
-    rows = []
-    for threads in arguments.threads:
-        for N in arguments.N:
-            layer = bench.Layer("layer", N, **{k: getattr(arguments, k) for k in ATACWORKS})
-            found = bench.bench_layer(
-                layer, arguments.contenders, threads=threads, rounds=arguments.rounds
-            )
-            print_rows(found)
-            rows += found
-    if arguments.csv:
-        write_csv(arguments.csv, rows)
-    return 0
+    layers = layers_of(arguments)
+    rows = read_csv(arguments.csv) if arguments.resume else []
+    interrupted = False
+    try:
+        measure(arguments, layers, rows)
+    except KeyboardInterrupt:
+        interrupted = True
+        kept = f"{len(rows)} rows are in {arguments.csv}" if arguments.csv and rows else "no file"
+        print(f"interrupted: {kept}", file=sys.stderr)
+    if arguments.planner and rows:
+        print_planner(rows)
+    return 130 if interrupted else 0
 
 
 if __name__ == "__main__":

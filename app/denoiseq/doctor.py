@@ -103,7 +103,7 @@ def bench(threads: int, batch: int, rounds: int) -> list[dict[str, Any]]:
 
 
 def render_bench(rows: list[dict[str, Any]]) -> str:
-    """The rows of `bench` for a terminal; ratios are to the faster of torch's two forms."""
+    """The rows of `bench` for a terminal; ratios are to the fastest of torch's forms."""
     first = rows[0]
     lines = [
         "N={N} C={C} K={K} S={S} d={d} W={W}, {threads} thread(s), {isa}, {cpu}".format(**first),

@@ -1,176 +1,83 @@
 """Measuring convolution layers: contenders verified, then timed interleaved on the same tensors.
 
 Rates count 2*N*C*K*S*Q operations a pass, whatever the algorithm does; the machine's own FMA peak
-is measured in every round of the same run, so that figures are ratios, not absolute times.
+is measured in several rounds of the same run, so that figures are ratios, not absolute times.
 """
 
 from __future__ import annotations
 
+import logging
 import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from dilconv import _native
-from dilconv.reference import conv1d_reference, float32_bound
+from dilconv.contenders import CONTENDERS, RESULTS, Contender, Layer, Runner, Tensors, chosen
+from dilconv.verification import Oracle, narrowed
 
-PASSES = ("forward", "backward_data", "backward_weight", "forward_backward")
+PASSES = tuple(RESULTS)
+PEAK_SAMPLES = 7
+SLOW_SECONDS, SLOW_RATIO = 2.0, 20.0
 
-
-@dataclass(frozen=True)
-class Layer:
-    """One problem: "same" convolution of x (N,C,W) with w (K,C,S) at dilation d."""
-
-    name: str
-    N: int
-    C: int
-    K: int
-    S: int
-    d: int
-    W: int
-
-    @property
-    def padding(self) -> tuple[int, int]:
-        total = (self.S - 1) * self.d
-        return total // 2, total - total // 2
-
-    def flops(self, pass_name: str) -> int:
-        """Operations of the pass as a direct sum does them."""
-        one = 2 * self.N * self.C * self.K * self.S * self.W
-        return 3 * one if pass_name == "forward_backward" else one
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Tensors:
-    """The tensors that all contenders share; `x_padded` is made before any timing."""
+class Effort:
+    """How long to measure: every contender in `rounds` rounds, or in fewer where it is slow.
 
-    layer: Layer
-    x: torch.Tensor  # (N, C, W)
-    x_padded: torch.Tensor  # (N, C, W + (S-1)*d)
-    w: torch.Tensor  # (K, C, S)
-    g: torch.Tensor  # (N, K, W)
+    seconds : float, optional
+        About what one contender may take in one pass; it runs in at least two rounds, three where
+        a run takes less than five seconds.
+    """
 
-    @classmethod
-    def of(cls, layer: Layer, seed: int = 0) -> Tensors:
-        generator = torch.Generator().manual_seed(seed)
-        x = torch.randn(layer.N, layer.C, layer.W, generator=generator)
-        w = torch.randn(layer.K, layer.C, layer.S, generator=generator)
-        g = torch.randn(layer.N, layer.K, layer.W, generator=generator)
-        return cls(layer, x, F.pad(x, layer.padding), w, g)
+    rounds: int
+    seconds: float = float("inf")
 
-
-Runner = Callable[[], tuple[torch.Tensor, ...]]
+    def stride(self, one_run: float) -> int:
+        """A contender of this many seconds a run takes part in every stride-th round."""
+        least = 3 if one_run < 5 else 2
+        turns = min(self.rounds, max(least, int(min(self.seconds / one_run, self.rounds))))
+        return -(-self.rounds // turns)
 
 
-def _trained(conv: Callable, x: torch.Tensor, w: torch.Tensor, g: torch.Tensor) -> Runner:
-    """Forward and both gradients, as autograd runs them."""
-    x, w = x.detach().requires_grad_(), w.detach().requires_grad_()
+def verify(layer: Layer, names: Iterable[str]) -> dict[str, set[str]]:
+    """Check every contender on the layer, or on a narrower one where that is huge.
 
-    def run():
-        y = conv(x, w)
-        return y.detach(), *torch.autograd.grad(y, (x, w), g)
-
-    return run
-
-
-def dilconv_passes(algorithm: str) -> Callable[[Tensors], dict[str, Runner]]:
-    """The passes of `dilconv` with one algorithm."""
-
-    def passes(t: Tensors) -> dict[str, Runner]:
-        left, right = t.layer.padding
-        forward, backward = torch.ops.dilconv.forward, torch.ops.dilconv.backward
-
-        def conv(x, w):
-            return forward(x, w, None, None, left, right, t.layer.d, False, algorithm)
-
-        def gradient(*needs):
-            return backward(t.g, t.x, t.w, None, left, right, t.layer.d, [*needs, False], algorithm)
-
-        return {
-            "forward": lambda: (conv(t.x, t.w),),
-            "backward_data": lambda: gradient(True, False, False)[:1],
-            "backward_weight": lambda: gradient(False, True, False)[1:2],
-            "forward_backward": _trained(conv, t.x, t.w, t.g),
-        }
-
-    return passes
-
-
-def torch_passes(padded_beforehand: bool) -> Callable[[Tensors], dict[str, Runner]]:
-    """The passes of `F.conv1d`, its input padded before the clock starts or padded in the call."""
-
-    def passes(t: Tensors) -> dict[str, Runner]:
-        d = t.layer.d
-        if padded_beforehand or t.layer.padding[0] != t.layer.padding[1]:
-            x, padding = t.x_padded, 0
-        else:
-            x, padding = t.x, t.layer.padding[0]
-
-        def conv(x, w):
-            return F.conv1d(x, w, dilation=d, padding=padding)
-
-        def gradient(*needs):
-            return torch.ops.aten.convolution_backward(
-                t.g, x, t.w, None, [1], [padding], [d], False, [0], 1, [*needs, False]
-            )
-
-        def crop(dx):
-            left = t.layer.padding[0] - padding
-            return dx[..., left : left + t.layer.W]
-
-        trained = _trained(conv, x, t.w, t.g)
-
-        def forward_backward():
-            y, dx, dw = trained()
-            return y, crop(dx), dw
-
-        return {
-            "forward": lambda: (conv(x, t.w),),
-            "backward_data": lambda: (crop(gradient(True, False)[0]),),
-            "backward_weight": lambda: (gradient(False, True)[1],),
-            "forward_backward": forward_backward,
-        }
-
-    return passes
-
-
-CONTENDERS: dict[str, Callable[[Tensors], dict[str, Runner]]] = {
-    "torch-padded": torch_passes(padded_beforehand=True),
-    "torch": torch_passes(padded_beforehand=False),
-    **{name: dilconv_passes(name) for name in ("direct", "spectral", "auto")},
-}
-
-
-def verify(tensors: Tensors, passes: dict[str, dict[str, Runner]]) -> None:
-    """Every contender against the float64 oracle on this very problem.
+    Returns
+    -------
+    dict
+        The contenders of each pass that are worth timing: some libraries fall back to scalar code,
+        and one that would take over two seconds a run and 20 times the fastest form of torch is
+        left out, with a warning.
 
     Raises
     ------
     RuntimeError
         Naming the contender and the result that is wrong.
     """
-    layer = tensors.layer
-    oracles = _oracle(tensors.x, tensors.w, tensors.g, layer)
-    sizes = _oracle(tensors.x.abs(), tensors.w.abs(), tensors.g.abs(), layer)
-    additions = (layer.C * layer.S, layer.K * layer.S, layer.N * layer.W)
-    for name, runners in passes.items():
-        found = runners["forward_backward"]()
-        for i, label in enumerate(("y", "dx", "dw")):
-            excess = (found[i].double() - oracles[i]).abs() - float32_bound(sizes[i], additions[i])
-            if excess.max() > 0:
-                raise RuntimeError(f"{name} computes a wrong {label} for {layer}")
-
-
-def _oracle(x, w, g, layer):
-    x, w = x.double().requires_grad_(), w.double().requires_grad_()
-    y = conv1d_reference(x, w, padding=layer.padding, dilation=layer.d)
-    return y.detach(), *torch.autograd.grad(y, (x, w), g.double())
+    tensors = Tensors.of(narrowed(layer))
+    oracle, scale = Oracle.of(tensors), layer.W / tensors.layer.W
+    seconds = {name: oracle.check(name, CONTENDERS[name](tensors)) for name in names}
+    worth: dict[str, set[str]] = {}
+    for pass_name in PASSES:
+        took = {n: s[pass_name] * scale for n, s in seconds.items() if pass_name in s}
+        torch_took = [s for n, s in took.items() if n.startswith("torch")]
+        most = max(SLOW_SECONDS, SLOW_RATIO * min(torch_took, default=float("inf")))
+        worth[pass_name] = {name for name, s in took.items() if s <= most}
+        for name in sorted(set(took) - worth[pass_name]):
+            _log.warning(
+                "%s: %s is left out of %s, about %.0f s a run",
+                *(layer.name, name, pass_name, took[name]),
+            )
+    return worth
 
 
 def measure_peak(isa: str, seconds: float = 0.02) -> float:
@@ -187,20 +94,38 @@ def measure_peak(isa: str, seconds: float = 0.02) -> float:
     return best
 
 
+def _seconds(run: Runner) -> float:
+    begin = time.perf_counter()
+    run()
+    return time.perf_counter() - begin
+
+
+def _warm_up(run: Runner) -> float:
+    """Seconds of a run that is not the first one, unless the first is long enough to tell."""
+    first = _seconds(run)
+    return first if first > 2 else _seconds(run)
+
+
 def time_interleaved(
-    runners: dict[str, Runner], isa: str, rounds: int
+    runners: dict[str, Runner], isa: str, effort: Effort, *, paired: bool = False
 ) -> tuple[dict[str, list[float]], list[float]]:
-    """Seconds of every runner in every round, all runners in turn, and the peak of each round."""
-    for run in runners.values():
-        run()
+    """Seconds of every runner, all in turn and each round in another order; the peaks between.
+
+    paired : bool
+        All take part in the same rounds, so that the n-th times of two runners are of one round.
+    """
+    strides = {name: effort.stride(_warm_up(run)) for name, run in runners.items()}
+    if paired:
+        strides = dict.fromkeys(runners, max(strides.values()))
     seconds: dict[str, list[float]] = {name: [] for name in runners}
-    peaks = []
-    for _ in range(rounds):
-        peaks.append(measure_peak(isa))
-        for name, run in runners.items():
-            begin = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - begin)
+    peaks, order = [], list(runners)
+    for turn in range(effort.rounds):
+        due = [name for name in order if turn % strides[name] == 0]
+        if turn % max(1, effort.rounds // PEAK_SAMPLES) == 0:
+            peaks.append(measure_peak(isa))
+        for name in due:
+            seconds[name].append(_seconds(runners[name]))
+        order = [*order[1:], order[0]]
     return seconds, peaks
 
 
@@ -225,29 +150,49 @@ def machine() -> dict[str, str]:
     }
 
 
-def bench_layer(
-    layer: Layer, contenders: list[str], *, threads: int, rounds: int, check: bool = True
-) -> list[dict]:
-    """Rows (one a contender and pass) of one layer, verified before it is timed."""
+@contextmanager
+def _torch_threads(threads: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        tensors = Tensors.of(layer)
-        passes = {name: CONTENDERS[name](tensors) for name in contenders}
-        if check:
-            verify(tensors, passes)
-        rows = []
-        for pass_name in PASSES:
-            runners = {name: passes[name][pass_name] for name in contenders}
-            rows += _rows(layer, pass_name, runners, threads, rounds)
+        yield
     finally:
         torch.set_num_threads(before)
+
+
+def bench_layer(
+    layer: Layer,
+    contenders: list[str],
+    *,
+    threads: int,
+    rounds: int,
+    seconds: float = float("inf"),
+    check: bool = True,
+) -> list[dict]:
+    """Rows (one a contender and pass) of one layer, verified before it is timed.
+
+    rounds, seconds : see `Effort`.
+    """
+    with _torch_threads(threads):
+        worth = verify(layer, contenders) if check else {key: set(contenders) for key in PASSES}
+        tensors = Tensors.of(layer)
+        made = {name: CONTENDERS[name](tensors) for name in contenders}
+        rows = []
+        for pass_name in PASSES:
+            runners = _runners(made, pass_name, worth[pass_name])
+            rows += _rows(layer, pass_name, runners, threads, Effort(rounds, seconds))
     return rows
 
 
-def _rows(layer, pass_name, runners, threads, rounds) -> list[dict]:
+def _runners(contenders: dict[str, Contender], pass_name: str, names) -> dict[str, Runner]:
+    """Runners of those among `names` that can do the pass."""
+    can = {n: c for n, c in contenders.items() if pass_name in c.passes and n in names}
+    return {name: contender.passes[pass_name] for name, contender in can.items()}
+
+
+def _rows(layer, pass_name, runners, threads, effort) -> list[dict]:
     info = machine()
-    seconds, peaks = time_interleaved(runners, info["isa"], rounds)
+    seconds, peaks = time_interleaved(runners, info["isa"], effort)
     peak = statistics.median(peaks) * threads
     fastest_torch = min(
         (statistics.median(s) for name, s in seconds.items() if name.startswith("torch")),
@@ -273,4 +218,41 @@ def _rows(layer, pass_name, runners, threads, rounds) -> list[dict]:
                 **info,
             }
         )
+    return rows
+
+
+def bench_planner(
+    layer: Layer, *, threads: int, rounds: int, seconds: float = float("inf")
+) -> list[dict]:
+    """Rows (one a pass) of auto's time over the better of direct's and spectral's, in `ratio`.
+
+    A ratio is the median over the rounds of auto's time to the other's in the same round.
+    """
+    names, rows = ("direct", "spectral", "auto"), []
+    with _torch_threads(threads):
+        tensors, isa = Tensors.of(layer), _native.active_isa()
+        made = {name: CONTENDERS[name](tensors) for name in names}
+        for pass_name in PASSES:
+            runners = _runners(made, pass_name, names)
+            found, _ = time_interleaved(runners, isa, Effort(rounds, seconds), paired=True)
+            auto = found.pop("auto")
+            ratios = {
+                name: statistics.median(a / b for a, b in zip(auto, times, strict=True))
+                for name, times in found.items()
+            }
+            better = max(ratios, key=lambda name: ratios[name])
+            calls = ("forward", "backward") if pass_name == "forward_backward" else (pass_name,)
+            rows.append(
+                {
+                    "layer": layer.name,
+                    **{letter: getattr(layer, letter) for letter in "NCKSdW"},
+                    "pass": pass_name,
+                    "threads": threads,
+                    "chosen": "+".join(chosen(layer, call) for call in calls),
+                    "better": better,
+                    "ratio": round(ratios[better], 4),
+                    "auto_ms": round(statistics.median(auto) * 1e3, 4),
+                    **machine(),
+                }
+            )
     return rows

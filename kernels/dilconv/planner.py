@@ -29,6 +29,9 @@ class Plan:
         The cost model's estimates; infinite where the algorithm cannot take the problem.
     workspace_bytes : int
         Allocated for the call and freed again; bounded, and the same for any larger N.
+    fft_length, hop, parts : int
+        Points and outputs of a spectral tile, and the parts that the filter is cut into; 0 where
+        the call is direct.
     """
 
     pass_name: str
@@ -38,6 +41,9 @@ class Plan:
     workspace_bytes: int
     direct_cycles: float
     spectral_cycles: float
+    fft_length: int
+    hop: int
+    parts: int
     tiles: str
 
     def __str__(self) -> str:
@@ -102,14 +108,19 @@ def plan(
     number = _native.ALGORITHMS.index(algorithm)
     problem = _native.Problem(N, C, K, W, S, dilation, left, Q, C * W, W, 0, threads, number)
     report = _native.plan(isa, problem, pass_name)
+    chosen = _native.ALGORITHMS[report.algorithm]
+    spectral = chosen == "spectral"
     return Plan(
         pass_name,
-        _native.ALGORITHMS[report.algorithm],
+        chosen,
         isa,
         report.threads,
         report.workspace_bytes,
         report.direct_cycles,
         report.spectral_cycles,
+        report.fft_length if spectral else 0,
+        report.hop if spectral else 0,
+        report.parts if spectral else 0,
         _tiles(report),
     )
 

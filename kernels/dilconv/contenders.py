@@ -1,0 +1,303 @@
+"""What a benchmark compares: every way to run one convolution layer, from the same tensors.
+
+A contender holds its inputs in the layout that it likes best, made before any timing, and a
+callable a pass; what it cannot do, it does not offer. Checked in `verification`, timed in `bench`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from dilconv.planner import plan
+
+# What each pass computes, in the order in which its runner returns it.
+RESULTS = {
+    "forward": ("y",),
+    "backward_data": ("dx",),
+    "backward_weight": ("dw",),
+    "forward_backward": ("y", "dx", "dw"),
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One problem: "same" convolution of x (N,C,W) with w (K,C,S) at dilation d."""
+
+    name: str
+    N: int
+    C: int
+    K: int
+    S: int
+    d: int
+    W: int
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        total = (self.S - 1) * self.d
+        return total // 2, total - total // 2
+
+    def flops(self, pass_name: str) -> int:
+        """Operations of the pass as a direct sum does them."""
+        one = 2 * self.N * self.C * self.K * self.S * self.W
+        return 3 * one if pass_name == "forward_backward" else one
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """The tensors that all contenders share; `x_padded` is made before any timing."""
+
+    layer: Layer
+    x: torch.Tensor  # (N, C, W)
+    x_padded: torch.Tensor  # (N, C, W + (S-1)*d)
+    w: torch.Tensor  # (K, C, S)
+    g: torch.Tensor  # (N, K, W)
+
+    @classmethod
+    def of(cls, layer: Layer, seed: int = 0) -> Tensors:
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(layer.N, layer.C, layer.W, generator=generator)
+        w = torch.randn(layer.K, layer.C, layer.S, generator=generator)
+        g = torch.randn(layer.N, layer.K, layer.W, generator=generator)
+        return cls(layer, x, F.pad(x, layer.padding), w, g)
+
+
+Runner = Callable[[], tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Runners by pass, and how their results become y (N,K,W), dx (N,C,W), dw (K,C,S).
+
+    restore : mapping
+        By result's name, outside the clock; what is not in it comes as it should.
+    algorithm : str, optional
+        dilconv's, which decides the error bound; None for plain float32 sums.
+    """
+
+    passes: dict[str, Runner]
+    restore: Mapping[str, Callable[[Any], torch.Tensor]] = field(default_factory=dict)
+    algorithm: str | None = None
+
+    def results(self, pass_name: str) -> dict[str, torch.Tensor]:
+        """One run of the pass, restored."""
+        found = zip(RESULTS[pass_name], self.passes[pass_name](), strict=True)
+        return {name: self.restore.get(name, lambda t: t)(t) for name, t in found}
+
+
+def _passes(conv: Callable, gradient: Callable, x, w, g) -> dict[str, Runner]:
+    """Runners of y = conv(x, w) and (dx, dw) = gradient(need_dx, need_dw), and of autograd."""
+    x_leaf, w_leaf = x.detach().requires_grad_(), w.detach().requires_grad_()
+
+    def forward_backward():
+        y = conv(x_leaf, w_leaf)
+        return y.detach(), *torch.autograd.grad(y, (x_leaf, w_leaf), g)
+
+    return {
+        "forward": lambda: (conv(x, w),),
+        "backward_data": lambda: (gradient(True, False)[0],),
+        "backward_weight": lambda: (gradient(False, True)[1],),
+        "forward_backward": forward_backward,
+    }
+
+
+def _dilconv(algorithm: str) -> Callable[[Tensors], Contender]:
+    def make(t: Tensors) -> Contender:
+        layer = t.layer
+        left, right = layer.padding
+
+        def conv(x, w):
+            return torch.ops.dilconv.forward(
+                x, w, None, None, left, right, layer.d, False, algorithm
+            )
+
+        def gradient(dx, dw):
+            needs = [dx, dw, False, False]
+            return torch.ops.dilconv.backward(
+                t.g, t.x, t.w, None, left, right, layer.d, needs, algorithm
+            )
+
+        passes = _passes(conv, gradient, t.x, t.w, t.g)
+        possible = {name: run for name, run in passes.items() if takes(layer, name, algorithm)}
+        return Contender(possible, algorithm=algorithm)
+
+    return make
+
+
+def takes(layer: Layer, pass_name: str, algorithm: str) -> bool:
+    """Whether dilconv's algorithm, asked for, does the whole pass (spectral tiles may not fit)."""
+    calls = ("forward", "backward") if pass_name == "forward_backward" else (pass_name,)
+    return algorithm == "auto" or all(chosen(layer, c, algorithm) == algorithm for c in calls)
+
+
+def chosen(layer: Layer, call: str, algorithm: str = "auto") -> str:
+    """The algorithm that a call of dilconv runs, on as many threads as torch has."""
+    sizes = (layer.N, layer.C, layer.K, layer.W, layer.S, layer.d)
+    return plan(*sizes, padding=layer.padding, pass_name=call, algorithm=algorithm).algorithm
+
+
+def _torch(conv: Callable, x, w, g, *, padding: int, dilation: list[int], restore) -> Contender:
+    """F.conv1d or F.conv2d and its gradient on these tensors, one padding for all dimensions."""
+    dims = len(dilation)
+
+    def gradient(dx, dw):
+        stride, pad, zeros = [1] * dims, [0] * (dims - 1) + [padding], [0] * dims
+        return torch.ops.aten.convolution_backward(
+            g, x, w, None, stride, pad, dilation, False, zeros, 1, [dx, dw, False]
+        )
+
+    passes = _passes(lambda x, w: conv(x, w, padding=padding, dilation=dilation), gradient, x, w, g)
+    return Contender(passes, restore)
+
+
+def _torch_padded(t: Tensors) -> Contender:
+    """The input padded before the clock starts; the gradient of the padding is left in dx."""
+    restore = {"dx": _cropped(t.layer)}
+    return _torch(F.conv1d, t.x_padded, t.w, t.g, padding=0, dilation=[t.layer.d], restore=restore)
+
+
+def _torch_inside(t: Tensors) -> Contender:
+    """`padding=` inside the call, which takes one number for both sides."""
+    left, right = t.layer.padding
+    if left != right:
+        return Contender({})
+    return _torch(F.conv1d, t.x, t.w, t.g, padding=left, dilation=[t.layer.d], restore={})
+
+
+def _torch_phases(t: Tensors) -> Contender:
+    """The d phases in the batch beforehand, in and out: a dense convolution of d*N short rows."""
+    layer = t.layer
+    if layer.d == 1:
+        return Contender({})  # there, it is torch-padded
+
+    def split(x, width):
+        x = F.pad(x, (0, width * layer.d - x.shape[2])).unflatten(2, (width, layer.d))
+        return x.permute(3, 0, 1, 2).flatten(0, 1).contiguous()  # (d*N, C, width)
+
+    def join(x):
+        return x.unflatten(0, (layer.d, layer.N)).permute(1, 2, 3, 0).flatten(2)
+
+    width, crop = -(-layer.W // layer.d), _cropped(layer)
+    x, g = split(t.x_padded, width + layer.S - 1), split(t.g, width)
+    restore = {"y": lambda y: join(y)[..., : layer.W], "dx": lambda dx: crop(join(dx))}
+    return _torch(F.conv1d, x, t.w, g, padding=0, dilation=[1], restore=restore)
+
+
+def _torch_conv2d(t: Tensors) -> Contender:
+    """Rows of height 1 in channels_last, x, w and g alike: a mixture is many times slower."""
+
+    def rows(x):
+        return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+
+    crop = _cropped(t.layer)
+    restore = {
+        "y": lambda y: y.squeeze(2),
+        "dx": lambda dx: crop(dx.squeeze(2)),
+        "dw": lambda dw: dw.squeeze(2),
+    }
+    tensors = (rows(t.x_padded), rows(t.w), rows(t.g))
+    return _torch(F.conv2d, *tensors, padding=0, dilation=[1, t.layer.d], restore=restore)
+
+
+def _cropped(layer: Layer) -> Callable[[torch.Tensor], torch.Tensor]:
+    left = layer.padding[0]
+    return lambda dx: dx[..., left : left + layer.W]
+
+
+@cache
+def _jax_client(threads: int) -> None:
+    """Make JAX's CPU client with pools of so many threads; arrays of the last client die.
+
+    XLA reads PJRT_NPROC where its client is made, so another number needs another client. It bounds
+    the pools, not the calling thread, which mostly waits.
+    """
+    import jax.extend.backend
+    import jax.numpy
+
+    _jax_client.cache_clear()  # only the newest client is alive
+    before = os.environ.get("PJRT_NPROC")
+    os.environ["PJRT_NPROC"] = str(threads)
+    jax.config.update("jax_platforms", "cpu")
+    try:
+        jax.clear_caches()
+        jax.extend.backend.clear_backends()
+        jax.numpy.zeros(1).block_until_ready()
+    finally:
+        del os.environ["PJRT_NPROC"]
+        if before is not None:
+            os.environ["PJRT_NPROC"] = before
+
+
+def _jax(t: Tensors) -> Contender:
+    """XLA's convolution and its vjp, each pass one compiled function, padded in the call."""
+    _jax_client(torch.get_num_threads())
+    import jax
+
+    def conv(x, w):
+        letters, dilation = ("NCH", "OIH", "NCH"), (t.layer.d,)
+        return jax.lax.conv_general_dilated(
+            x, w, (1,), [t.layer.padding], rhs_dilation=dilation, dimension_numbers=letters
+        )
+
+    def everything(x, w, g):
+        y, pull = jax.vjp(conv, x, w)
+        return y, *pull(g)
+
+    arrays = [jax.numpy.array(a.numpy()) for a in (t.x, t.w, t.g)]
+
+    def runner(function):
+        compiled = jax.jit(function)  # what a pass does not return, XLA does not compute
+        return lambda: jax.block_until_ready(compiled(*arrays))
+
+    passes = {
+        "forward": runner(lambda x, w, g: (conv(x, w),)),
+        "backward_data": runner(lambda x, w, g: everything(x, w, g)[1:2]),
+        "backward_weight": runner(lambda x, w, g: everything(x, w, g)[2:]),
+        "forward_backward": runner(everything),
+    }
+    return Contender(
+        passes, dict.fromkeys(("y", "dx", "dw"), lambda a: torch.tensor(jax.device_get(a)))
+    )
+
+
+def _onnxruntime(t: Tensors) -> Contender:
+    """A model of one Conv node whose weights it may repack; forward only, padded beforehand."""
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    layer, x = t.layer, t.x_padded.numpy()
+    node = helper.make_node("Conv", ["x", "w"], ["y"], dilations=[layer.d])
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, (layer.N, layer.K, layer.W))]
+    weights = [numpy_helper.from_array(t.w.numpy(), "w")]
+    graph = helper.make_graph([node], "conv", inputs, outputs, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
+    # Its idle threads must not spin while the next contender runs.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    passes: dict[str, Runner] = {"forward": lambda: tuple(session.run(None, {"x": x}))}
+    return Contender(passes, {"y": torch.from_numpy})
+
+
+CONTENDERS: dict[str, Callable[[Tensors], Contender]] = {
+    "torch-padded": _torch_padded,
+    "torch": _torch_inside,
+    "torch-phases": _torch_phases,
+    "torch-conv2d": _torch_conv2d,
+    **{name: _dilconv(name) for name in ("direct", "spectral", "auto")},
+}
+if find_spec("jax"):
+    CONTENDERS["jax"] = _jax
+if find_spec("onnxruntime") and find_spec("onnx"):
+    CONTENDERS["onnxruntime"] = _onnxruntime

@@ -1,0 +1,137 @@
+"""Checking contenders of a benchmark against the float64 oracle, each within its derived bound.
+
+A huge problem is checked on a narrower W, with all other letters as they are: the oracle is slow.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+
+from dilconv.contenders import Contender, Layer, Tensors
+from dilconv.planner import Plan, plan
+from dilconv.reference import conv1d_reference, float32_bound, spectral_bound
+
+# Most operations of one pass that the oracle repeats, six times, in float64.
+ORACLE_FLOPS = 5e9
+
+
+def narrowed(layer: Layer) -> Layer:
+    """The layer itself, or as wide as ORACLE_FLOPS allow."""
+    share = min(1.0, ORACLE_FLOPS / layer.flops("forward"))
+    return replace(layer, W=max(1, int(share * layer.W)))
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Float64 results {"y", "dx", "dw"} of one problem, and the same sums of absolute values."""
+
+    tensors: Tensors
+    exact: dict[str, torch.Tensor]
+    sizes: dict[str, torch.Tensor]
+
+    @classmethod
+    def of(cls, t: Tensors) -> Oracle:
+        x, w, g = t.x, t.w, t.g
+        sizes = _reference(x.abs(), w.abs(), g.abs(), t.layer)
+        return cls(t, _reference(x, w, g, t.layer), sizes)
+
+    def check(self, name: str, contender: Contender) -> dict[str, float]:
+        """Run every pass of the contender once; the seconds that each took.
+
+        Raises
+        ------
+        RuntimeError
+            Naming the contender, the pass and the result that is wrong.
+        """
+        seconds = {}
+        for pass_name in contender.passes:
+            begin = time.perf_counter()
+            found = contender.results(pass_name)
+            seconds[pass_name] = time.perf_counter() - begin
+            for result, value in found.items():
+                exact = self.exact[result]
+                if value.shape != exact.shape:
+                    raise RuntimeError(
+                        f"{name} computes {result} of shape {tuple(value.shape)} in {pass_name} "
+                        f"for {self.tensors.layer}, not {tuple(exact.shape)}"
+                    )
+                bound = self.bound(result, pass_name, contender.algorithm)
+                excess = ((value.double() - exact).abs() - bound).max()
+                if not excess <= 0:  # NaN too
+                    raise RuntimeError(
+                        f"{name} computes a wrong {result} in {pass_name} for "
+                        f"{self.tensors.layer}: the error exceeds its bound by {excess:.3g}"
+                    )
+        return seconds
+
+    def bound(self, result: str, pass_name: str, algorithm: str | None) -> torch.Tensor:
+        """Bound on |error| of a result (broadcast to it), as the algorithm computes it.
+
+        auto may take either algorithm, so the larger bound holds for it, element by element.
+        """
+        layer = self.tensors.layer
+        chains = {"y": layer.C * layer.S, "dx": layer.K * layer.S, "dw": layer.N * layer.W}
+        direct = float32_bound(self.sizes[result], chains[result])
+        if algorithm not in ("spectral", "auto"):
+            return direct
+        how = _spectral_plan(layer, result, pass_name)
+        if how.algorithm != "spectral":
+            return direct
+        spectral = self._spectral_bound(result, how)
+        return spectral if algorithm == "spectral" else torch.maximum(direct, spectral)
+
+    def _spectral_bound(self, result: str, how: Plan) -> torch.Tensor:
+        t, length = self.tensors, how.fft_length
+        if result == "dw":
+            # Each frequency of dw is a sum over all tiles.
+            tiles = t.layer.N * (t.layer.W / how.hop + t.layer.d)
+            x_norm, g_norm = (a.double().norm(dim=(0, 2)).max() for a in (t.x, t.g))
+            return spectral_bound(x_norm, g_norm, length, math.ceil(tiles))
+        # Two filters ride through one transform, so the largest norm counts for all of them.
+        a, summed, channels = (
+            (t.x, (1, 2), t.layer.C) if result == "y" else (t.g, (0, 2), t.layer.K)
+        )
+        w_norm = t.w.double().norm(dim=summed).max()
+        # The parts of a filter are further channels, each with a tile of its own.
+        pair = pair_norm(a, t.layer.d, length) * math.sqrt(how.parts)
+        return spectral_bound(pair, w_norm, length, channels * how.parts)
+
+
+def pair_norm(x: torch.Tensor, d: int, length: int) -> torch.Tensor:
+    """Largest norm over channels of any 2*length consecutive members of a phase; (N, 1, 1)."""
+    phases = F.pad(x.double().square().sum(1), (0, -x.shape[2] % d)).unflatten(1, (-1, d))
+    width = phases.shape[1]
+    sums = F.pad(phases.cumsum(1), (0, 0, 1, 0))  # (N, width + 1, d)
+    span = min(2 * length, width)
+    return (sums[:, span:] - sums[:, :-span]).amax((1, 2)).sqrt()[:, None, None]
+
+
+def _spectral_plan(layer: Layer, result: str, pass_name: str) -> Plan:
+    if pass_name == "forward_backward":
+        pass_name = "forward" if result == "y" else "backward"
+    sizes = (layer.N, layer.C, layer.K, layer.W, layer.S, layer.d)
+    return plan(*sizes, padding=layer.padding, pass_name=pass_name, algorithm="spectral")
+
+
+def _reference(x, w, g, layer: Layer) -> dict[str, torch.Tensor]:
+    """y, dx and dw in float64, tap after tap."""
+    left, right = layer.padding
+    back = {"padding": (right, left), "dilation": layer.d}  # (S-1)*d - left = right
+    return {
+        "y": conv1d_reference(x, w, padding=layer.padding, dilation=layer.d),
+        "dx": conv1d_reference(g, w.flip(2).transpose(0, 1), **back),
+        "dw": torch.stack(list(_weight_gradient(x, g, layer)), dim=2),
+    }
+
+
+def _weight_gradient(x, g, layer: Layer) -> Iterator[torch.Tensor]:
+    """dw (K,C) of one tap after the other."""
+    x, g = F.pad(x.double(), layer.padding), g.double()
+    for first in range(0, layer.S * layer.d, layer.d):
+        yield torch.einsum("nkq,ncq->kc", g, x[:, :, first : first + layer.W])

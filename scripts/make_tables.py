@@ -1,0 +1,170 @@
+#!/usr/bin/env python
+"""Write the README's speed tables from the benchmark's CSV files.
+
+    python scripts/make_tables.py                # docs/bench/*.csv into README.md
+    python scripts/make_tables.py --check        # exit 1 if README.md is not what they give
+
+The tables lie between two markers; nothing there is typed by hand. The files come from
+scripts/bench_layer.py: whoever replaces one runs this again. Where two files hold the same layer,
+threads and pass, the first file in the order of names counts.
+"""
+
+import argparse
+import csv
+import statistics
+import sys
+from itertools import groupby
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+OPEN, CLOSE = "<!-- speed tables -->", "<!-- /speed tables -->"
+LETTERS = ("N", "C", "K", "S", "d", "W")
+ATACWORKS = {"C": 15, "K": 15, "S": 51, "d": 8, "W": 60_000}
+PASS_WORDS = {
+    "forward": "forward",
+    "backward_data": "gradient of x",
+    "backward_weight": "gradient of w",
+    "forward_backward": "forward + backward",
+}
+NOTHING = "-"
+
+
+def read_rows(paths):
+    """Rows of the benchmark, numbers as numbers; a (layer, threads, pass) from one file only."""
+    rows, owner = [], {}
+    for path in paths:
+        with path.open(newline="") as file:
+            found = list(csv.DictReader(file))
+        if not found or "speedup_over_torch" not in found[0]:
+            raise ValueError(f"{path} holds no rows of scripts/bench_layer.py (--csv)")
+        for row in found:
+            for key in (*LETTERS, "threads"):
+                row[key] = int(row[key])
+            for key in ("median_ms", "fraction_of_peak", "speedup_over_torch", "peak_gflops"):
+                row[key] = float(row[key])
+            run = (*machine_of(row), *(row[k] for k in (*LETTERS, "threads", "pass")))
+            if owner.setdefault(run, path) == path:
+                rows.append(row)
+    return rows
+
+
+def machine_of(row):
+    return row["cpu"], row["isa"], row["torch"]
+
+
+def is_atacworks(row):
+    return all(row[letter] == value for letter, value in ATACWORKS.items())
+
+
+def table(head, body):
+    rows = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)
+
+
+def caption(rows):
+    cpu, isa, torch = machine_of(rows[0])
+    peak = statistics.median(row["peak_gflops"] / row["threads"] for row in rows)
+    return f"{cpu}, kernels for {isa}, torch {torch}; multiply-add peak {peak:.0f} GFLOP/s a core"
+
+
+def layer_table(rows):
+    """The AtacWorks layer: a line for every N, threads and pass, a column for every contender."""
+    contenders = list(dict.fromkeys(row["contender"] for row in rows))
+    body = []
+    order = sorted(rows, key=lambda r: (r["N"], r["threads"], list(PASS_WORDS).index(r["pass"])))
+    for (N, threads, name), group in groupby(order, lambda r: (r["N"], r["threads"], r["pass"])):
+        cells = {
+            row["contender"]: f"{row['speedup_over_torch']:.2f} ({row['fraction_of_peak']:.2f})"
+            for row in group
+        }
+        body.append([N, threads, PASS_WORDS[name], *(cells.get(c, NOTHING) for c in contenders)])
+    text = (
+        f"The AtacWorks layer (C=K=15, S=51, d=8, W=60,000) on {caption(rows)}. Entries: times as "
+        "fast as the fastest form of torch in the same run, and in brackets the rate of "
+        "2·N·C·K·S·W operations a pass as a fraction of the peak of the threads used."
+    )
+    return f"{text}\n\n{table(['N', 'threads', 'pass', *contenders], body)}"
+
+
+def sweep_table(rows):
+    """`auto` at every layer: how many times as fast as the fastest torch, by pass and threads."""
+    found = {(point_of(r), r["threads"], r["pass"]): r for r in rows if r["contender"] == "auto"}
+    threads = sorted({key[1] for key in found})
+    columns = [(t, name) for name in ("forward", "forward_backward") for t in threads]
+    head = ["layer", *LETTERS, *(f"{PASS_WORDS[name]}, {t} thr." for t, name in columns)]
+    body = []
+    for point in dict.fromkeys(key[0] for key in found):
+        cells = [found.get((point, *column)) for column in columns]
+        body.append([*point, *(NOTHING if r is None else sweep_cell(r) for r in cells)])
+    text = (
+        f"The sweep on {caption(rows)}. Entries: `auto` in milliseconds, and in brackets times as "
+        "fast as the fastest form of torch in the same run."
+    )
+    return f"{text}\n\n{table([*head], body)}"
+
+
+def point_of(row):
+    return (row["layer"], *(row[letter] for letter in LETTERS))
+
+
+def sweep_cell(row):
+    return f"{row['median_ms']:.3g} ({row['speedup_over_torch']:.2f})"
+
+
+def make_tables(rows):
+    """Both tables for every machine in the rows; "" without rows."""
+    parts = []
+    for machine in dict.fromkeys(map(machine_of, rows)):
+        here = [row for row in rows if machine_of(row) == machine]
+        layer = [row for row in here if is_atacworks(row)]
+        if layer:
+            parts.append(layer_table(layer))
+        if len({point_of(row)[1:] for row in here if not is_atacworks(row)}):
+            parts.append(sweep_table(here))
+    return "\n\n".join(parts)
+
+
+def replace_tables(text, tables):
+    """`text` with the tables between its markers; a missing closing marker is added.
+
+    Raises
+    ------
+    ValueError
+        If the opening marker is missing.
+    """
+    before, marker, after = text.partition(OPEN)
+    if not marker:
+        raise ValueError(f"no line {OPEN} to put the tables behind")
+    after = after.partition(CLOSE)[2] if CLOSE in after else after
+    inside = f"\n\n{tables}\n\n" if tables else "\n"
+    return f"{before}{OPEN}{inside}{CLOSE}\n\n{after.lstrip()}"
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", type=Path, default=ROOT / "docs" / "bench")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--check", action="store_true", help="compare, write nothing")
+    arguments = parser.parse_args()
+    paths = sorted(arguments.folder.glob("*.csv"))
+    try:
+        old = arguments.readme.read_text(encoding="utf-8")
+        new = replace_tables(old, make_tables(read_rows(paths)))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if arguments.check:
+        if new != old:
+            print(f"{arguments.readme} is not what {arguments.folder} gives", file=sys.stderr)
+        return int(new != old)
+    temporary = arguments.readme.with_name(arguments.readme.name + ".tmp")
+    temporary.write_text(new, encoding="utf-8")
+    temporary.replace(arguments.readme)
+    print(f"{arguments.readme}: tables from {len(paths)} file(s)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
