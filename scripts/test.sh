@@ -7,5 +7,5 @@ source scripts/install.sh
 install_denoiseq '.[test]'
 
 .venv/bin/ruff check .
-find kernels -name '*.cpp' -o -name '*.h' | xargs -r .venv/bin/clang-format --dry-run --Werror
+find kernels tests -name '*.cpp' -o -name '*.h' -o -name '*.c' | xargs .venv/bin/clang-format --dry-run --Werror
 .venv/bin/python -m pytest "$@"

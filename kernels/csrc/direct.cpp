@@ -34,9 +34,7 @@ constexpr int vectors_of(int filters) {
 constexpr int64_t kOutputUnit = (kManyRegisters ? 12 : 24) * kLanes;
 
 // The longer of the two reduction loops is the inner one.
-bool taps_inside(int64_t channels, int64_t taps) {
-  return taps >= channels || taps >= 8;
-}
+bool taps_inside(int64_t channels, int64_t taps) { return taps >= channels || taps >= 8; }
 
 // ---------------------------------------------------------------------------------- packing
 

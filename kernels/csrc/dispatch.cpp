@@ -6,18 +6,14 @@
 namespace dilconv {
 namespace {
 
-bool runs_anywhere() {
-  return true;
-}
+bool runs_anywhere() { return true; }
 
 #ifdef DILCONV_HAVE_X86
 bool runs_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
-bool runs_avx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
+bool runs_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 #endif
 
 const IsaKernels kIsas[] = {
@@ -29,9 +25,7 @@ const IsaKernels kIsas[] = {
 };
 constexpr int32_t kIsaCount = sizeof(kIsas) / sizeof(kIsas[0]);
 
-const IsaKernels* find(int32_t isa) {
-  return isa >= 0 && isa < kIsaCount ? &kIsas[isa] : nullptr;
-}
+const IsaKernels* find(int32_t isa) { return isa >= 0 && isa < kIsaCount ? &kIsas[isa] : nullptr; }
 
 }  // namespace
 
@@ -49,9 +43,7 @@ using dilconv::find;
 
 #define DILCONV_EXPORT extern "C" __attribute__((visibility("default")))
 
-DILCONV_EXPORT int32_t dilconv_abi_version(void) {
-  return DILCONV_ABI_VERSION;
-}
+DILCONV_EXPORT int32_t dilconv_abi_version(void) { return DILCONV_ABI_VERSION; }
 
 DILCONV_EXPORT const char* dilconv_status_text(int32_t status) {
   switch (status) {

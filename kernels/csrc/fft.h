@@ -20,31 +20,19 @@ struct Complex {
 };
 
 // Member by member: GCC copies the struct as a whole through integer registers.
-DILCONV_INLINE Complex get(const Complex* p) {
-  return {p->re, p->im};
-}
-DILCONV_INLINE void put(Complex* p, const Complex& v) {
-  p->re = v.re, p->im = v.im;
-}
+DILCONV_INLINE Complex get(const Complex* p) { return {p->re, p->im}; }
+DILCONV_INLINE void put(Complex* p, const Complex& v) { p->re = v.re, p->im = v.im; }
 
-DILCONV_INLINE Complex operator+(Complex a, Complex b) {
-  return {a.re + b.re, a.im + b.im};
-}
-DILCONV_INLINE Complex operator-(Complex a, Complex b) {
-  return {a.re - b.re, a.im - b.im};
-}
-DILCONV_INLINE Complex times_i(Complex a) {
-  return {-a.im, a.re};
-}
+DILCONV_INLINE Complex operator+(Complex a, Complex b) { return {a.re + b.re, a.im + b.im}; }
+DILCONV_INLINE Complex operator-(Complex a, Complex b) { return {a.re - b.re, a.im - b.im}; }
+DILCONV_INLINE Complex times_i(Complex a) { return {-a.im, a.re}; }
 DILCONV_INLINE Complex times(Complex a, Complex w) {
   return {a.re * w.re - a.im * w.im, a.re * w.im + a.im * w.re};
 }
 DILCONV_INLINE Complex times_conj(Complex a, Complex w) {
   return {a.re * w.re + a.im * w.im, a.im * w.re - a.re * w.im};
 }
-DILCONV_INLINE Complex splat_complex(const float* w) {
-  return {splat(w[0]), splat(w[1])};
-}
+DILCONV_INLINE Complex splat_complex(const float* w) { return {splat(w[0]), splat(w[1])}; }
 
 struct Four {
   Complex a, b, c, d;

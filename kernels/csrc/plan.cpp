@@ -19,12 +19,8 @@ constexpr int64_t kForwardBlock = 576;        // outputs: a packed row of AtacWo
 constexpr int64_t kWeightBlock = 960;         // long enough that summing the lanes costs under 5 %
 constexpr int64_t kSpectralBytes = 64 << 20;  // most workspace that a spectral plan may take
 
-int64_t round_up(int64_t value, int64_t unit) {
-  return (value + unit - 1) / unit * unit;
-}
-int64_t divide_up(int64_t value, int64_t by) {
-  return (value + by - 1) / by;
-}
+int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
 
 int64_t l2_bytes() {
   static const int64_t bytes = [] {
@@ -119,7 +115,7 @@ DirectPlan plan_direct(const IsaKernels& isa, const dilconv_problem& p, Pass pas
   const double vectors = columns / isa.direct->lanes;
   plan.cycles = vectors *
                 (static_cast<double>(count) * (weights ? 0.62 : 0.56) +
-                 8.0 * static_cast<double>(posed.C + posed.K)) /
+                 4.0 * static_cast<double>(posed.C + posed.K)) /
                 plan.threads;
   return plan;
 }

@@ -14,16 +14,10 @@ namespace {
 constexpr int kFiltersMost = kLanes == 16 ? 8 : 5;
 
 // Channels from one slot of a spectrum to the next: odd, to spread over the cache sets.
-int64_t odd(int64_t n) {
-  return n | 1;
-}
-int64_t part_channels(const SpectralConv& p) {
-  return p.C * p.tiling.parts;
-}
+int64_t odd(int64_t n) { return n | 1; }
+int64_t part_channels(const SpectralConv& p) { return p.C * p.tiling.parts; }
 // Vectors that n channels fill when they are the lanes.
-int64_t operand_blocks(int64_t n) {
-  return (n + kLanes - 1) / kLanes;
-}
+int64_t operand_blocks(int64_t n) { return (n + kLanes - 1) / kLanes; }
 
 template <int KR, bool kConj>
 DILCONV_INLINE void multiply_point(const Complex* x, int64_t channels, const float* w, Complex* y) {

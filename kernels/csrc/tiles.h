@@ -63,9 +63,7 @@ struct Loaded {
   DILCONV_INLINE IntVec bits(Vec v) { return reinterpret_cast<IntVec>(v) & 0x7fffffff; }
   void add(const Complex& v) { re |= bits(v.re), im |= bits(v.im); }
 };
-DILCONV_INLINE Vec keep(Vec v, IntVec loaded) {
-  return loaded != 0 ? v : Vec{};
-}
+DILCONV_INLINE Vec keep(Vec v, IntVec loaded) { return loaded != 0 ? v : Vec{}; }
 
 // `next`: from this row to the one that will be loaded after it, for prefetching.
 template <int kPhases>

@@ -19,29 +19,15 @@ typedef int32_t IntVec __attribute__((vector_size(DILCONV_VECTOR_BYTES)));
 
 #define DILCONV_INLINE static inline __attribute__((always_inline))
 
-DILCONV_INLINE Vec load(const float* p) {
-  return *reinterpret_cast<const UnalignedVec*>(p);
-}
-DILCONV_INLINE void store(float* p, Vec v) {
-  *reinterpret_cast<UnalignedVec*>(p) = v;
-}
-DILCONV_INLINE Vec splat(float s) {
-  return s - Vec{};
-}
+DILCONV_INLINE Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
+DILCONV_INLINE void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
+DILCONV_INLINE Vec splat(float s) { return s - Vec{}; }
 // max(v, 0) that lets NaN through.
-DILCONV_INLINE Vec relu(Vec v) {
-  return v < Vec{} ? Vec{} : v;
-}
-DILCONV_INLINE float relu(float v) {
-  return v < 0 ? 0 : v;
-}
+DILCONV_INLINE Vec relu(Vec v) { return v < Vec{} ? Vec{} : v; }
+DILCONV_INLINE float relu(float v) { return v < 0 ? 0 : v; }
 // g where the activation was passed, 0 where y <= 0.
-DILCONV_INLINE Vec relu_mask(Vec g, Vec y) {
-  return y <= Vec{} ? Vec{} : g;
-}
-DILCONV_INLINE float relu_mask(float g, float y) {
-  return y <= 0 ? 0 : g;
-}
+DILCONV_INLINE Vec relu_mask(Vec g, Vec y) { return y <= Vec{} ? Vec{} : g; }
+DILCONV_INLINE float relu_mask(float g, float y) { return y <= 0 ? 0 : g; }
 
 // Lanes of the two vectors by number, b's after a's; a constant index is one instruction or two.
 DILCONV_INLINE Vec pick(Vec a, Vec b, IntVec index) {
@@ -76,9 +62,7 @@ DILCONV_INLINE Vec lane_sums_of(const Vec* v) {
                                        lane_sums_of<kCount / 2, 2 * kStride>(v + kStride));
   }
 }
-DILCONV_INLINE Vec lane_sums(const Vec (&v)[kLanes]) {
-  return lane_sums_of<kLanes, 1>(v);
-}
+DILCONV_INLINE Vec lane_sums(const Vec (&v)[kLanes]) { return lane_sums_of<kLanes, 1>(v); }
 
 DILCONV_INLINE float lane_sum(Vec v) {
   float sums[kLanes];

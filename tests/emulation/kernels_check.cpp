@@ -53,9 +53,7 @@ Floats dense(const Doubles& v) {
   return strided(v, static_cast<int64_t>(v.size()), static_cast<int64_t>(v.size()));
 }
 
-Floats empty_like(const Doubles& v) {
-  return Floats(v.size() + kTail, NAN);
-}
+Floats empty_like(const Doubles& v) { return Floats(v.size() + kTail, NAN); }
 // What was written, after a check that nothing was written behind it.
 Doubles written(const Floats& out) {
   const auto end = out.end() - kTail;

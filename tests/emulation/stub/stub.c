@@ -21,9 +21,7 @@ static volatile struct {
 extern char sysentry[], vec[];
 void enter(u64 entry, u64 stack);
 
-static void outb(u16 port, u8 v) {
-  asm volatile("outb %0,%1" ::"a"(v), "Nd"(port));
-}
+static void outb(u16 port, u8 v) { asm volatile("outb %0,%1" ::"a"(v), "Nd"(port)); }
 static void print_bytes(const char* s, u64 n) {
   while (n--) outb(0xe9, *s++);
 }
@@ -49,9 +47,7 @@ static u64 rdtsc(void) {
   asm volatile("rdtsc" : "=a"(low), "=d"(high));
   return low | (u64)high << 32;
 }
-static void zero(u64 p, u64 n) {
-  asm volatile("rep stosb" : "+D"(p), "+c"(n) : "a"(0) : "memory");
-}
+static void zero(u64 p, u64 n) { asm volatile("rep stosb" : "+D"(p), "+c"(n) : "a"(0) : "memory"); }
 static void copy(u64 to, u64 from, u64 n) {
   asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n)::"memory");
 }
