@@ -121,7 +121,13 @@ def _execute(command: str, config: DictConfig) -> None:
             config.out = hydra_config.runtime.output_dir
     options: Any = schema.parse(schema.COMMANDS[command], config)
     start_logging()
-    from denoiseq import commands  # torch and pysam take seconds: only once the config is good
+    # torch and pysam take seconds: only once the config is good
+    from dilconv.memory import keep_freed_memory
+
+    from denoiseq import commands
+
+    if command != "prepare":
+        keep_freed_memory()
 
     getattr(commands, command)(options)
 

@@ -20,6 +20,7 @@ import torch
 
 from dilconv import _native
 from dilconv.contenders import CONTENDERS, RESULTS, Contender, Layer, Runner, Tensors, chosen
+from dilconv.memory import keep_freed_memory
 from dilconv.verification import Oracle, narrowed
 
 PASSES = tuple(RESULTS)
@@ -172,7 +173,10 @@ def bench_layer(
     """Rows (one a contender and pass) of one layer, verified before it is timed.
 
     rounds, seconds : see `Effort`.
+
+    Freed memory is kept (see `memory`), so that no contender is timed for the kernel's paging.
     """
+    keep_freed_memory()
     with _torch_threads(threads):
         worth = verify(layer, contenders) if check else {key: set(contenders) for key in PASSES}
         tensors = Tensors.of(layer)

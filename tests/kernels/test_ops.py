@@ -134,3 +134,22 @@ def test_workspace_does_not_grow_with_the_batch(algorithm, pass_name):
     some, many = (plan_of(algorithm, pass_name, N) for N in (16, 1024))
     assert _native.ALGORITHMS[some.algorithm] == _native.ALGORITHMS[many.algorithm] == algorithm
     assert 0 < many.workspace_bytes == some.workspace_bytes < 8 << 20
+
+
+def test_freed_memory_is_kept():
+    """A freed tensor's pages are used again: few page faults after the first."""
+    code = (
+        "import resource, sys, torch\n"
+        "from dilconv.memory import keep_freed_memory\n"
+        "if sys.argv[1] == 'keep': assert keep_freed_memory()\n"
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "make = lambda: [torch.ones(5_000_000) for _ in range(3)]\n"
+        "make(); make(); before = faults(); make(); print(faults() - before)"
+    )
+    keep, default = (_output(code, how) for how in ("keep", "default"))
+    assert int(keep) < int(default) / 10
+
+
+def _output(code, argument):
+    command = [sys.executable, "-c", code, argument]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
