@@ -143,8 +143,8 @@ def test_freed_memory_is_kept():
         "from dilconv.memory import keep_freed_memory\n"
         "if sys.argv[1] == 'keep': assert keep_freed_memory()\n"
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "make = lambda: [torch.ones(5_000_000) for _ in range(3)]\n"
-        "make(); make(); before = faults(); make(); print(faults() - before)"
+        "make = lambda: [torch.ones(1_800_000) for _ in range(20)]\n"
+        "make(); make(); make(); before = faults(); make(); print(faults() - before)"
     )
     keep, default = (_output(code, how) for how in ("keep", "default"))
     assert int(keep) < int(default) / 10
