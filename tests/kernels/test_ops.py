@@ -137,21 +137,16 @@ def test_workspace_does_not_grow_with_the_batch(algorithm, pass_name):
 
 
 def test_freed_memory_is_kept():
-    """A freed tensor's pages are used again: few page faults after the first."""
+    """A freed tensor's pages are used again; by default 35,000 faults a round come back."""
     code = (
-        "import resource, sys, torch\n"
+        "import resource, torch\n"
         "from dilconv.memory import keep_freed_memory\n"
-        "if sys.argv[1] == 'keep': assert keep_freed_memory()\n"
+        "assert keep_freed_memory()\n"
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "make = lambda: [torch.ones(1_800_000) for _ in range(20)]\n"
         "def cost():\n"
-        "    before = faults(); make(); return faults() - before\n"
-        "print(min(cost() for _ in range(8)))"
+        "    before = faults(); [torch.ones(1_800_000) for _ in range(20)]\n"
+        "    return faults() - before\n"
+        "print(min([cost() for _ in range(6)][3:]))"
     )
-    keep, default = (_output(code, how) for how in ("keep", "default"))
-    assert int(keep) < int(default) / 10
-
-
-def _output(code, argument):
-    command = [sys.executable, "-c", code, argument]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(out.stdout) < 1000
