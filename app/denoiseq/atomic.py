@@ -4,6 +4,7 @@ Everything is written beside its final name, flushed to disk and renamed over it
 killed leaves at most a file `NAME.tmp-PID.SUFFIX`, never a broken NAME. Owns no file format.
 """
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -43,6 +44,19 @@ def check_writable(final: str | Path) -> None:
 
 
 @contextmanager
+def room_for(final: str | Path) -> Iterator[None]:
+    """Name the file where the disk fills up inside the block: OSError with one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            f"no space left on the disk for {final}: free some, or choose another output path."
+        ) from error
+
+
+@contextmanager
 def atomic_path(final: str | Path) -> Iterator[Path]:
     """Yield a path beside `final` to write to; it becomes `final` when the block ends well.
 
@@ -60,8 +74,9 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
     check_writable(final)
     temporary = _temporary(final)
     try:
-        yield temporary
-        _sync(temporary)
+        with room_for(final):
+            yield temporary
+            _sync(temporary)
         temporary.replace(final)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ import numpy as np
 import pysam
 from tqdm import tqdm
 
-from denoiseq.atomic import check_writable, write_json
+from denoiseq.atomic import check_writable, room_for, write_json
 from denoiseq.genomics.bam import check_bam, count_reads
 from denoiseq.genomics.cutsites import (
     READ_FATES,
@@ -85,7 +85,8 @@ def prepare(
     merged = _fit_blacklist(blacklist, sizes, chosen)
     preprocessing = _preprocessing(options, merged, chosen)
     record = _provenance(bam, provenance or {})
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.parts-", dir=out.parent) as folder:
+    beside = tempfile.TemporaryDirectory(prefix=f".{out.name}.parts-", dir=out.parent)
+    with room_for(out), beside as folder:
         parts = {c: Path(folder) / f"{i}.part" for i, c in enumerate(chosen)}
         jobs = {c: (bam, c, chosen[c], options, parts[c], merged) for c in chosen}
         with tqdm(total=sum(reads_of[c] for c in chosen), unit="read", unit_scale=True,

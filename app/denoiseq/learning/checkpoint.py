@@ -3,6 +3,7 @@
 Only tensors and plain containers go in, so files load with `weights_only=True` and run no code.
 """
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
     config, preprocessing, fingerprint, trained_cuts_per_mb, peak_threshold, gaussian_sigma_bp,
     thresholds, scale, versions, seed; loop.py writes them, build.py and predict read them.
     """
+    buffer = io.BytesIO()  # torch's own file writer hides a full disk behind a RuntimeError
+    torch.save({"format": FORMAT, "version": VERSION, **payload}, buffer)
     with atomic_path(Path(path)) as temporary:
-        torch.save({"format": FORMAT, "version": VERSION, **payload}, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

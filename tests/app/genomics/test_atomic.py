@@ -1,3 +1,4 @@
+import errno
 import json
 
 import pytest
@@ -40,3 +41,20 @@ def test_json_is_read_back_and_nan_is_refused(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "x.json", float("nan"))
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": [1, 2.5, None]}
+
+
+def test_a_full_disk_is_named(tmp_path):
+    final = tmp_path / "out.txt"
+    with (
+        pytest.raises(OSError, match=r"no space left on the disk for .*out\.txt: free some"),
+        atomic_path(final) as temporary,
+    ):
+        temporary.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_of_the_disk_pass_unchanged(tmp_path):
+    with pytest.raises(PermissionError), atomic_path(tmp_path / "out.txt") as temporary:
+        temporary.touch()
+        raise PermissionError(errno.EACCES, "denied")
