@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-import time
 from functools import cache
 from pathlib import Path
 
 import torch  # first: the OpenMP runtime that torch ships is then the one that libdilconv uses
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 PASSES = ("forward", "backward_data", "backward_weight", "backward")
 ALGORITHMS = ("auto", "direct", "spectral")
 
@@ -59,6 +58,7 @@ def _declare(lib: ctypes.CDLL) -> None:
         "dilconv_isa_name": (ctypes.c_char_p, [_int32]),
         "dilconv_isa_supported": (_int32, [_int32]),
         "dilconv_isa_lanes": (_int32, [_int32]),
+        "dilconv_default_isa": (_int32, []),
         "dilconv_forward": (
             _int32,
             [_int32, problem, _pointer, _pointer, _pointer, _Operand, _pointer],
@@ -126,34 +126,10 @@ def isa_lanes(name: str) -> int:
     return _library().dilconv_isa_lanes(built_isas().index(name))
 
 
-# A wider ISA is worth its larger working set only where it multiplies clearly faster.
-_WORTH_IT = 1.3
-
-
-@cache
-def fastest_isa() -> str:
-    """The widest ISA here that gains by its width: some CPUs run AVX-512 on 256-bit units.
-
-    Measured once, in a few milliseconds, as the multiply-add peak of one core.
-    """
-
-    def peak(isa: str) -> float:
-        def flops_per_second() -> float:
-            begin = time.perf_counter()
-            flops = peak_flops(isa, 20_000)
-            return flops / (time.perf_counter() - begin)
-
-        return max(flops_per_second() for _ in range(8))
-
-    best, *wider = available_isas()
-    for isa in wider:
-        if peak(isa) > _WORTH_IT * peak(best):
-            best = isa
-    return best
-
-
 def active_isa() -> str:
-    """The ISA to run: the environment's DILCONV_ISA, else the fastest one.
+    """The ISA to run: the environment's DILCONV_ISA, else the widest that this CPU gains by.
+
+    The same CPU always gives the same answer, so results do not depend on a measurement.
 
     Raises
     ------
@@ -162,7 +138,7 @@ def active_isa() -> str:
     """
     wanted = os.environ.get("DILCONV_ISA")
     if not wanted:
-        return fastest_isa()
+        return built_isas()[_library().dilconv_default_isa()]
     if wanted not in available_isas():
         raise ValueError(
             f"DILCONV_ISA={wanted} cannot run here: this build on this CPU has "

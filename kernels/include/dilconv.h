@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-#define DILCONV_ABI_VERSION 2
+#define DILCONV_ABI_VERSION 3
 
 enum dilconv_status {
   DILCONV_OK = 0,
@@ -48,6 +48,8 @@ const char* dilconv_status_text(int32_t status);
 // ISAs by index, slowest first: "generic", then whatever the build holds. Null past the last.
 const char* dilconv_isa_name(int32_t isa);
 int32_t dilconv_isa_supported(int32_t isa);  // 1 if this CPU (and its OS) can run it
+// The ISA to run unless asked otherwise: the widest that this CPU gains by.
+int32_t dilconv_default_isa(void);
 // Floats per vector of the ISA's kernels, 0 for an unknown one.
 int32_t dilconv_isa_lanes(int32_t isa);
 

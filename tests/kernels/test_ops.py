@@ -92,6 +92,13 @@ def test_unknown_isa_is_refused(monkeypatch):
         dilconv.conv1d(torch.zeros(1, 1, 4), torch.zeros(1, 1, 1))
 
 
+def test_default_isa_is_one_that_runs_here(monkeypatch):
+    monkeypatch.delenv("DILCONV_ISA", raising=False)
+    chosen = dilconv.active_isa()
+    assert chosen in dilconv.available_isas()
+    assert chosen != "generic" or dilconv.available_isas() == ("generic",)
+
+
 def _call_in_fork(queue):
     try:
         dilconv.conv1d(torch.zeros(1, 1, 4), torch.zeros(1, 1, 1))
