@@ -56,8 +56,6 @@ const IsaKernels* isa_kernels(int32_t isa, int32_t* status) {
 
 using dilconv::find;
 
-#define DILCONV_EXPORT extern "C" __attribute__((visibility("default")))
-
 DILCONV_EXPORT int32_t dilconv_abi_version(void) { return DILCONV_ABI_VERSION; }
 
 DILCONV_EXPORT const char* dilconv_status_text(int32_t status) {

@@ -4,6 +4,9 @@
 
 #include "kernels.h"
 
+// Entry points of dilconv.h; everything else is hidden.
+#define DILCONV_EXPORT extern "C" __attribute__((visibility("default")))
+
 namespace dilconv {
 
 struct IsaKernels {

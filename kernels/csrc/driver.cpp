@@ -271,8 +271,6 @@ int32_t open_call(int32_t isa, const dilconv_problem* problem, const IsaKernels*
 
 using namespace dilconv;
 
-#define DILCONV_EXPORT extern "C" __attribute__((visibility("default")))
-
 DILCONV_EXPORT int32_t dilconv_plan(int32_t isa, const dilconv_problem* problem, int32_t pass,
                                     dilconv_plan_report* report) {
   const IsaKernels* kernels;

@@ -15,7 +15,7 @@ enum Pass { kForward, kBackwardData, kBackwardWeight, kBackward };
 struct Posed {
   int64_t C, K, outputs;
   Taps taps;
-  WeightView weights;  // offsets from the start of w: data is null + offset applied by the driver
+  WeightView weights;  // strides only: the driver sets data to w + first_weight
   int64_t first_weight;
 };
 

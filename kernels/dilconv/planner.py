@@ -12,7 +12,7 @@ import torch
 
 from dilconv import _native
 
-# `needs` of a backward call, as (dx, dw), to the library's name of the pass.
+# The library's name of a pass, in words.
 _PASS_WORDS = {
     "forward": "forward",
     "backward_data": "the gradient of x",

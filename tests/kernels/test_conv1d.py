@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from dilconv import _native
 from dilconv.reference import conv1d_reference, float32_bound, spectral_bound
+from dilconv.verification import pair_norm
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -63,15 +64,6 @@ def fft_length(shape, pass_name):
     number = _native.ALGORITHMS.index("spectral")
     problem = _native.Problem(N, C, K, W, S, d, left, Q, C * W, W, 0, 1, number)
     return _native.plan(_native.active_isa(), problem, pass_name).fft_length
-
-
-def pair_norm(x, d, length):
-    """Largest norm over channels of any 2*length consecutive members of a phase; (N, 1, 1)."""
-    phases = F.pad(x.double().square().sum(1), (0, -x.shape[2] % d)).unflatten(1, (-1, d))
-    width = phases.shape[1]
-    sums = F.pad(phases.cumsum(1), (0, 0, 1, 0))  # (N, width + 1, d)
-    span = min(2 * length, width)
-    return (sums[:, span:] - sums[:, :-span]).amax((1, 2)).sqrt()[:, None, None]
 
 
 def bounds(shape, algorithm, inputs, sizes, lanes, threads):
