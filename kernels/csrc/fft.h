@@ -70,28 +70,98 @@ DILCONV_INLINE void radix4_pass(Complex* z, int64_t length, int64_t block, const
   }
 }
 
-template <bool kInverse>
-DILCONV_INLINE void radix2_pass(Complex* z, int64_t length, const float* twiddles) {
-  const int64_t half = length / 2;
-  for (int64_t j = 0; j < half; ++j, twiddles += 2) {
-    const Complex w = splat_complex(twiddles), a = get(z + j), b = get(z + j + half);
-    if constexpr (kInverse) {
-      const Complex c = times_conj(b, w);
-      put(z + j, a + c), put(z + j + half, a - c);
+// A sequence in the work array z: where a transform finds its points, or leaves them.
+struct InPlace {
+  Complex* z;
+  DILCONV_INLINE Complex load(const InPlace& p, int64_t t) { return get(p.z + t); }
+  DILCONV_INLINE void store(const InPlace& p, int64_t t, const Complex& v) { put(p.z + t, v); }
+};
+
+// The first pass of a forward transform, for j in [j0, j1): of the points j, j + part, ... only the
+// first kFilled come from the source, the others are zero.
+template <int kRadix, int kFilled, class Source>
+void first_pass(const FftTable& table, Source* from, int64_t j0, int64_t j1, Complex* z) {
+  const int64_t part = table.length / kRadix;
+  Source source = *from;  // in registers
+  const float* twiddles = table.twiddles + j0 * 2 * (kRadix - 1);
+  for (int64_t j = j0; j < j1; ++j, twiddles += 2 * (kRadix - 1)) {
+    Complex x[kRadix];
+#pragma GCC unroll 4
+    for (int m = 0; m < kRadix; ++m)
+      put(x + m, m < kFilled ? Source::load(source, j + m * part) : Complex{Vec{}, Vec{}});
+    if constexpr (kRadix == 2) {
+      put(z + j, x[0] + x[1]), put(z + j + part, times(x[0] - x[1], splat_complex(twiddles)));
     } else {
-      put(z + j, a + b), put(z + j + half, times(a - b, w));
+      const Four y = split4({x[0], x[1], x[2], x[3]});
+      put(z + j, y.a), put(z + j + part, times(y.b, splat_complex(twiddles)));
+      put(z + j + 2 * part, times(y.c, splat_complex(twiddles + 2)));
+      put(z + j + 3 * part, times(y.d, splat_complex(twiddles + 4)));
+    }
+  }
+  *from = source;
+}
+
+// The last pass of an inverse transform, of which only the first kWanted of the points j, j + part,
+// ... are wanted.
+template <int kRadix, int kWanted, class Sink>
+void last_pass(const FftTable& table, const Complex* z, int64_t j0, int64_t j1, const Sink& to) {
+  const int64_t part = table.length / kRadix;
+  const Sink sink = to;
+  const float* twiddles = table.twiddles + j0 * 2 * (kRadix - 1);
+  for (int64_t j = j0; j < j1; ++j, twiddles += 2 * (kRadix - 1)) {
+    const Complex a = get(z + j), b = times_conj(get(z + j + part), splat_complex(twiddles));
+    if constexpr (kRadix == 2) {
+      Sink::store(sink, j, a + b);
+      if constexpr (kWanted > 1) Sink::store(sink, j + part, a - b);
+    } else {
+      const Four y = join4({a, b, times_conj(get(z + j + 2 * part), splat_complex(twiddles + 2)),
+                            times_conj(get(z + j + 3 * part), splat_complex(twiddles + 4))});
+      Sink::store(sink, j, y.a);
+      if constexpr (kWanted > 1) Sink::store(sink, j + part, y.b);
+      if constexpr (kWanted > 2) Sink::store(sink, j + 2 * part, y.c);
+      if constexpr (kWanted > 3) Sink::store(sink, j + 3 * part, y.d);
     }
   }
 }
 
-// Spectrum of z, which is overwritten; slot i goes to out[i * out_stride], outside z.
-void fft_forward(const FftTable& table, Complex* z, Complex* out, int64_t out_stride) {
-  const float* twiddles = table.twiddles;
+// Cuts [0, part) where the number of the points j, j + part, ... below `count` changes, and runs
+// the pass that is compiled for that number.
+template <int kRadix, int kParts = kRadix, class Source>
+void first_passes(const FftTable& table, Source* source, int64_t count, Complex* z) {
+  const int64_t part = table.length / kRadix, whole = count / part, rest = count % part;
+  if (whole == kParts) return first_pass<kRadix, kParts>(table, source, 0, part, z);
+  if (whole == kParts - 1) {
+    first_pass<kRadix, kParts>(table, source, 0, rest, z);
+    return first_pass<kRadix, kParts - 1>(table, source, rest, part, z);
+  }
+  if constexpr (kParts > 1) first_passes<kRadix, kParts - 1>(table, source, count, z);
+}
+
+template <int kRadix, int kParts = kRadix, class Sink>
+void last_passes(const FftTable& table, const Complex* z, int64_t count, const Sink& sink) {
+  const int64_t part = table.length / kRadix, whole = count / part, rest = count % part;
+  if (whole == kParts) return last_pass<kRadix, kParts>(table, z, 0, part, sink);
+  if (whole == kParts - 1) {
+    last_pass<kRadix, kParts>(table, z, 0, rest, sink);
+    if constexpr (kParts > 1) last_pass<kRadix, kParts - 1>(table, z, rest, part, sink);
+    return;
+  }
+  if constexpr (kParts > 1) last_passes<kRadix, kParts - 1>(table, z, count, sink);
+}
+
+// Spectrum of the `count` points of the source, and zeros up to the length; slot i goes to
+// out[i * out_stride], outside the work array z.
+template <class Source>
+void fft_forward(const FftTable& table, Source* source, int64_t count, Complex* z, Complex* out,
+                 int64_t out_stride) {
   int64_t block = table.length;
+  const float* twiddles = table.twiddles;
   if (table.radix2) {
-    radix2_pass<false>(z, block, twiddles);
-    twiddles += block;
-    block /= 2;
+    first_passes<2>(table, source, count, z);
+    twiddles += block, block /= 2;
+  } else {
+    first_passes<4>(table, source, count, z);
+    twiddles += block / 4 * 6, block /= 4;
   }
   for (; block > 4; block /= 4) {
     radix4_pass<false>(z, table.length, block, twiddles);
@@ -105,8 +175,11 @@ void fft_forward(const FftTable& table, Complex* z, Complex* out, int64_t out_st
   }
 }
 
-// The sequence (times its length) whose spectrum has slot i at in[i * in_stride].
-void fft_inverse(const FftTable& table, const Complex* in, int64_t in_stride, Complex* z) {
+// The first `count` points of the sequence (times its length) whose spectrum has slot i at
+// in[i * in_stride], into the sink.
+template <class Sink>
+void fft_inverse(const FftTable& table, const Complex* in, int64_t in_stride, Complex* z,
+                 int64_t count, const Sink& sink) {
   for (int64_t p = 0; p < table.length; p += 4) {
     const int32_t* slot = table.slot + p;
     const Four y = join4({get(in + slot[0] * in_stride), get(in + slot[1] * in_stride),
@@ -114,12 +187,15 @@ void fft_inverse(const FftTable& table, const Complex* in, int64_t in_stride, Co
     put(z + p, y.a), put(z + p + 1, y.b), put(z + p + 2, y.c), put(z + p + 3, y.d);
   }
   const float* twiddles = table.twiddles + table.twiddle_count;
-  const int64_t top = table.radix2 ? table.length / 2 : table.length;
+  const int64_t top = table.radix2 ? table.length / 2 : table.length / 4;
   for (int64_t block = 16; block <= top; block *= 4) {
     twiddles -= block / 4 * 6;
     radix4_pass<true>(z, table.length, block, twiddles);
   }
-  if (table.radix2) radix2_pass<true>(z, table.length, table.twiddles);
+  if (table.radix2)
+    last_passes<2>(table, z, count, sink);
+  else
+    last_passes<4>(table, z, count, sink);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #define DILCONV_PRODUCTS_H_
 
 #include "fft.h"
+#include "tiles.h"
 
 namespace dilconv {
 namespace DILCONV_ISA {
@@ -19,48 +20,68 @@ int64_t part_channels(const SpectralConv& p) { return p.C * p.tiling.parts; }
 // Vectors that n channels fill when they are the lanes.
 int64_t operand_blocks(int64_t n) { return (n + kLanes - 1) / kLanes; }
 
-template <int KR, bool kConj>
-DILCONV_INLINE void multiply_point(const Complex* x, int64_t channels, const float* w, Complex* y) {
+// Three real products make a complex one (Gauss): with T = Sr*(Xr + Xi),
+//   Re S*X = T - (Sr + Si)*Xi,   Im S*X = T + (Si - Sr)*Xr,
+// so a tile of filters is three small matrix products over the channels, with weights Sr, Sr + Si
+// and Si - Sr. The points of h and -h share them: S(-h) is the conjugate, so the second column is
+// the conjugate of X(-h), and so is its result.
+
+// acc[k][i] += w[c][k] * (column i at channel c).
+template <int KR, class Columns>
+DILCONV_INLINE void multiply_real(int64_t channels, const float* w, const Columns& columns,
+                                  Complex (&acc)[KR]) {
+#pragma GCC unroll 2
+  for (int64_t c = 0; c < channels; ++c, w += KR) {
+    const Complex x = columns(c);
+#pragma GCC unroll 8
+    for (int k = 0; k < KR; ++k) acc[k].re += w[k] * x.re, acc[k].im += w[k] * x.im;
+  }
+}
+
+// One tile of filters at a point and its mirror.
+template <int KR>
+void multiply_pair(const Complex* x, const Complex* mirror, int64_t channels, const float* w,
+                   Complex* y, Complex* y_mirror) {
   Complex acc[KR];
 #pragma GCC unroll 8
   for (int k = 0; k < KR; ++k) put(acc + k, {Vec{}, Vec{}});
-#pragma GCC unroll 2
-  for (int64_t c = 0; c < channels; ++c, w += 2 * KR) {
-    const Complex in = get(x + c);
+  multiply_real<KR>(
+      channels, w,
+      [&](int64_t c) { return Complex{x[c].re + x[c].im, mirror[c].re - mirror[c].im}; }, acc);
 #pragma GCC unroll 8
-    for (int k = 0; k < KR; ++k) {
-      acc[k].re += w[2 * k] * in.re;
-      acc[k].im += w[2 * k] * in.im;
-      if constexpr (kConj) {
-        acc[k].re += w[2 * k + 1] * in.im;
-        acc[k].im -= w[2 * k + 1] * in.re;
-      } else {
-        acc[k].re -= w[2 * k + 1] * in.im;
-        acc[k].im += w[2 * k + 1] * in.re;
-      }
-    }
+  for (int k = 0; k < KR; ++k)  // T waits where the imaginary parts will be
+    y[k].im = acc[k].re, y_mirror[k].im = acc[k].im;
+  w += KR * channels;
+  multiply_real<KR>(channels, w, [&](int64_t c) { return Complex{-x[c].im, mirror[c].im}; }, acc);
+#pragma GCC unroll 8
+  for (int k = 0; k < KR; ++k) {
+    y[k].re = acc[k].re, acc[k].re = y[k].im;
+    y_mirror[k].re = acc[k].im, acc[k].im = y_mirror[k].im;
   }
+  w += KR * channels;
+  multiply_real<KR>(channels, w, [&](int64_t c) { return Complex{x[c].re, mirror[c].re}; }, acc);
+#pragma GCC unroll 8
+  for (int k = 0; k < KR; ++k) y[k].im = acc[k].re, y_mirror[k].im = -acc[k].im;
+}
+
+// The same where the weights' spectrum is real: at the frequencies 0 and length/2.
+template <int KR>
+void multiply_single(const Complex* x, int64_t channels, const float* w, Complex* y) {
+  Complex acc[KR];
+#pragma GCC unroll 8
+  for (int k = 0; k < KR; ++k) put(acc + k, {Vec{}, Vec{}});
+  multiply_real<KR>(channels, w, [&](int64_t c) { return get(x + c); }, acc);
 #pragma GCC unroll 8
   for (int k = 0; k < KR; ++k) put(y + k, acc[k]);
 }
 
-// One spectrum of x or y: `stride` apart from slot to slot, `count` slots of frequencies h, -h.
-struct Slots {
-  int64_t x_stride, y_stride, count;
-};
-
-// Frequencies h and -h of one tile of filters.
 template <int KR>
-void multiply_pair(const Complex* x, int64_t channels, const float* w, const Slots& s, Complex* y) {
-  multiply_point<KR, false>(x, channels, w, y);
-  if (s.count == 2) multiply_point<KR, true>(x + s.x_stride, channels, w, y + s.y_stride);
-}
-
-template <int KR>
-void run_multiply_pair(int64_t filters, const Complex* x, int64_t channels, const float* w,
-                       const Slots& s, Complex* y) {
-  if (filters == KR) return multiply_pair<KR>(x, channels, w, s, y);
-  if constexpr (KR > 1) run_multiply_pair<KR - 1>(filters, x, channels, w, s, y);
+void run_multiply(int64_t filters, int64_t count, const Complex* x, int64_t x_stride,
+                  int64_t channels, const float* w, Complex* y, int64_t y_stride) {
+  if (filters == KR)
+    return count == 2 ? multiply_pair<KR>(x, x + x_stride, channels, w, y, y + y_stride)
+                      : multiply_single<KR>(x, channels, w, y);
+  if constexpr (KR > 1) run_multiply<KR - 1>(filters, count, x, x_stride, channels, w, y, y_stride);
 }
 
 void multiply_spectra(const SpectralConv& p, const Complex* x, Complex* y) {
@@ -69,12 +90,11 @@ void multiply_spectra(const SpectralConv& p, const Complex* x, Complex* y) {
   const float* w = p.spectra;
   for (int64_t h = 0; h < p.table.height(); ++h) {
     const int64_t slot = p.table.first(h);
-    const Slots slots{x_stride, y_stride, p.table.count(h)};
     for (int64_t tile = 0; tile < tiles.parts; ++tile) {
       const int64_t k0 = tiles.begin(tile), filters = tiles.begin(tile + 1) - k0;
-      run_multiply_pair<kFiltersMost>(filters, x + slot * x_stride, channels, w, slots,
-                                      y + slot * y_stride + k0);
-      w += 2 * filters * channels;
+      run_multiply<kFiltersMost>(filters, p.table.count(h), x + slot * x_stride, x_stride, channels,
+                                 w, y + slot * y_stride + k0, y_stride);
+      w += 3 * filters * channels;
     }
   }
 }
@@ -83,25 +103,6 @@ void multiply_spectra(const SpectralConv& p, const Complex* x, Complex* y) {
 // channels are the lanes; the other is broadcast element by element:
 //   D[h][block][b] (lanes: a) = sum_{h, -h} sum_l A[l][a] * conj(B[b][l])
 // summed into memory once per unit and frequency.
-
-// Lanes <-> vectors by rounds of interleaving: 2x2 blocks of kHalf lanes change places.
-template <int kHalf>
-DILCONV_INLINE void transpose(Vec (&v)[kLanes]) {
-  IntVec low{}, high{};
-#pragma GCC unroll 16
-  for (int j = 0; j < kLanes; ++j) {
-    low[j] = j & kHalf ? kLanes + j - kHalf : j;
-    high[j] = j & kHalf ? kLanes + j : j + kHalf;
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < kLanes; ++i)
-    if (!(i & kHalf)) {
-      const Vec a = v[i], b = v[i + kHalf];
-      v[i] = pick(a, b, low);
-      v[i + kHalf] = pick(a, b, high);
-    }
-  if constexpr (kHalf > 1) transpose<kHalf / 2>(v);
-}
 
 // Which operand is transposed: the one that fills its lanes better.
 bool transposes_x(const SpectralConv& p) {
@@ -117,7 +118,7 @@ DILCONV_INLINE void transpose_half(const Complex* in, int half, Complex* out) {
   Vec v[kLanes];
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) v[i] = load(from + 2 * kLanes * i);
-  transpose<kLanes / 2>(v);
+  transpose<kLanes / 2, 1>(v);
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) store(to + 2 * kLanes * i, v[i]);
 }

@@ -22,16 +22,22 @@ namespace {
 // ---------------------------------------------------------------------------- weight spectra
 
 int64_t spectra_floats(const SpectralConv& p) {
-  return 2 * p.table.height() * p.K * part_channels(p);
+  return 3 * p.table.height() * p.K * part_channels(p);
 }
 
-// Where filter k of channel c (of C*parts) lies in the spectra of one frequency.
-int64_t spectra_index(const SpectralConv& p, const Split& tiles, int64_t k, int64_t c) {
-  const int64_t big = tiles.larger * (tiles.small + 1);
-  const int64_t size = k < big ? tiles.small + 1 : tiles.small;
-  const int64_t k0 = k < big ? k / size * size : big + (k - big) / size * size;
-  return 2 * (k0 * part_channels(p) + c * size + (k - k0));
-}
+// Where filter k of channel c (of C*parts) lies in the spectra of one frequency, and how far its
+// three values (see multiply_pair) are from each other.
+struct SpectraIndex {
+  int64_t first, step;
+  SpectraIndex() = default;
+  SpectraIndex(const SpectralConv& p, const Split& tiles, int64_t k, int64_t c) {
+    const int64_t big = tiles.larger * (tiles.small + 1), channels = part_channels(p);
+    const int64_t size = k < big ? tiles.small + 1 : tiles.small;
+    const int64_t k0 = k < big ? k / size * size : big + (k - big) / size * size;
+    first = 3 * k0 * channels + c * size + (k - k0);
+    step = size * channels;
+  }
+};
 
 // conj(FFT(w)) / length for filters [k0, k0 + 2*lanes) of one channel: the first `lanes` ride as
 // real, the others as imaginary parts, and are separated by the symmetry of a real spectrum.
@@ -41,27 +47,29 @@ void filter_spectra(const SpectralConv& p, const WeightView& w, int64_t c, int64
   const int64_t taps = p.taps.S - s0 < p.tiling.part_taps ? p.taps.S - s0 : p.tiling.part_taps;
   const int64_t filters = p.K - k0 < 2 * kLanes ? p.K - k0 : 2 * kLanes;
   float lanes[2 * kLanes] = {};
-  for (int64_t t = 0; t < length; ++t) {
-    if (t < taps) {
-      const float* at = w.data + k0 * w.k_stride + c * w.c_stride + (s0 + t) * w.s_stride;
-      for (int64_t i = 0; i < filters; ++i) lanes[i] = at[i * w.k_stride];
-    }
-    put(z + t, t < taps ? Complex{load(lanes), load(lanes + kLanes)} : Complex{Vec{}, Vec{}});
+  for (int64_t t = 0; t < taps; ++t) {
+    const float* at = w.data + k0 * w.k_stride + c * w.c_stride + (s0 + t) * w.s_stride;
+    for (int64_t i = 0; i < filters; ++i) lanes[i] = at[i * w.k_stride];
+    put(z + t, {load(lanes), load(lanes + kLanes)});
   }
-  fft_forward(p.table, z, spectrum, 1);
+  InPlace source{z};
+  fft_forward(p.table, &source, taps, z, spectrum, 1);
   const Split tiles(p.K, kFiltersMost);
   const float scale = 0.5f / static_cast<float>(length);
-  int64_t index[2 * kLanes];
+  SpectraIndex index[2 * kLanes];
   for (int64_t i = 0; i < filters; ++i)
-    index[i] = spectra_index(p, tiles, k0 + i, c * p.tiling.parts + part);
+    index[i] = SpectraIndex(p, tiles, k0 + i, c * p.tiling.parts + part);
   for (int64_t h = 0; h < p.table.height(); ++h) {
     const Complex* pair = spectrum + p.table.first(h);
     const Complex a = get(pair), b = get(pair + p.table.count(h) - 1);
     float re[2 * kLanes], im[2 * kLanes];
     store(re, (a.re + b.re) * scale), store(re + kLanes, (a.im + b.im) * scale);
     store(im, (b.im - a.im) * scale), store(im + kLanes, (a.re - b.re) * scale);
-    float* out = spectra + 2 * h * p.K * part_channels(p);
-    for (int64_t i = 0; i < filters; ++i) out[index[i]] = re[i], out[index[i] + 1] = im[i];
+    float* out = spectra + 3 * h * p.K * part_channels(p);
+    for (int64_t i = 0; i < filters; ++i) {
+      float* at = out + index[i].first;
+      at[0] = re[i], at[index[i].step] = re[i] + im[i], at[2 * index[i].step] = im[i] - re[i];
+    }
   }
 }
 
@@ -78,25 +86,23 @@ void weight_spectra(const SpectralConv& p, const WeightView& w, int64_t c0, int6
 
 // Spectra of all channels and parts of a unit: X[point][channel].
 void transform_input(const SpectralConv& p, int64_t unit, Complex* z, Complex* x, Loaded* loaded) {
-  const int64_t channels = part_channels(p);
+  const int64_t stride = odd(part_channels(p));
   for (int64_t c = 0; c < p.C; ++c)
     for (int64_t part = 0; part < p.tiling.parts; ++part) {
       const int64_t shift = part * p.tiling.part_taps * p.taps.d - p.taps.pad_left;
-      load_tiles(unit_lanes(p, unit, shift), p.x, p.relu_of, c, p.taps.W, p.table.length,
-                 p.table.length, z, loaded);
-      fft_forward(p.table, z, x + c * p.tiling.parts + part, odd(channels));
+      transform_tiles(p.table, unit_lanes(p, unit, shift), p.x, p.relu_of, c, p.taps.W,
+                      p.table.length, z, {x + c * p.tiling.parts + part, stride}, loaded);
     }
 }
 
-void finish_output(const SpectralConv& p, int64_t unit, const Complex* y, Complex* z,
+void finish_output(const SpectralConv& p, int64_t unit, Complex* y, Complex* z,
                    const Loaded& loaded) {
   const Lanes lanes = unit_lanes(p, unit, 0);
   for (int64_t k = 0; k < p.K; ++k) {
-    fft_inverse(p.table, y + k, odd(p.K), z);
-    const Output output{p.y + k * p.y_stride, p.y_stride,
+    const OutputRow row{p.y + k * p.y_stride,
                         p.residual.data ? p.residual.data + k * p.residual.stride : nullptr,
-                        p.bias ? p.bias[k] : 0, p.relu};
-    store_tiles(lanes, output, p.outputs, p.tiling.hop, z, loaded);
+                        p.outputs, p.bias ? p.bias[k] : 0, p.relu ? 0 : -__builtin_inff()};
+    restore_tiles(p.table, {y + k, odd(p.K)}, lanes, row, p.y_stride, p.tiling.hop, z, loaded);
   }
 }
 
@@ -140,9 +146,8 @@ void backward(const SpectralBackward& p, int64_t unit, float* workspace) {
   if (!p.need_dw) return;
   for (int64_t c = 0; c < conv.K; ++c) {
     Loaded unused;
-    load_tiles(unit_lanes(conv, unit, 0), p.x, Rows{}, c, conv.outputs, conv.tiling.hop,
-               conv.table.length, w.z, &unused);
-    fft_forward(conv.table, w.z, w.out + c, odd(conv.K));
+    transform_tiles(conv.table, unit_lanes(conv, unit, 0), p.x, Rows{}, c, conv.outputs,
+                    conv.tiling.hop, w.z, {w.out + c, odd(conv.K)}, &unused);
   }
   correlate_spectra(conv, w.in, w.out, w.transposed, reinterpret_cast<Complex*>(p.dw_spectrum));
 }
@@ -162,7 +167,7 @@ void gradient_pair(const SpectralConv& p, const Complex* u, const Complex* v, in
       put(pair + 1, {a.re + b.im, b.re - a.im});
     }
   }
-  fft_inverse(p.table, spectrum, 1, z);
+  fft_inverse(p.table, spectrum, 1, z, p.tiling.part_taps, InPlace{z});
 }
 
 void weight_gradient(const SpectralConv& p, const float* dw_spectrum, const WeightView& view,

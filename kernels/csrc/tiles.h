@@ -1,5 +1,9 @@
-// The tiles of one unit (Tiling in kernels.h) between memory and SIMD lanes: loading with virtual
-// padding and the ReLU mask of backward, storing with the epilogue of forward.
+// The tiles of one unit (Tiling in kernels.h) between rows in memory and spectra in SIMD lanes:
+// forward with virtual padding and the ReLU mask of backward, back with the epilogue of forward.
+//
+// Three ways to the lanes, by the layout: a whole vector of neighbouring phases is loaded by the
+// first pass of the FFT itself (and stored by the last one); where all phases of a narrower
+// dilation are in the lanes, blocks of points are transposed in registers; else piece by piece.
 #ifndef DILCONV_TILES_H_
 #define DILCONV_TILES_H_
 
@@ -13,6 +17,7 @@ namespace {
 // start + m*tile_step + t*d + i.
 struct Lanes {
   int64_t start, tile_step, d, phases;
+  int64_t at(int64_t t, int part) const { return start + part * tile_step + t * d; }
   int64_t last(int64_t count) const {
     return start + (2 * kLanes / phases - 1) * tile_step + (count - 1) * d + phases - 1;
   }
@@ -26,154 +31,285 @@ Lanes unit_lanes(const SpectralConv& p, int64_t unit, int64_t shift) {
   return {start + shift, tile_step, p.taps.d, t.phases};
 }
 
-// One vector: pieces of `phases` neighbouring floats, `step` apart.
-template <int kPhases>
-DILCONV_INLINE Vec load_pieces(const float* x, int64_t step) {
-  if constexpr (kPhases == kLanes) {
-    return load(x);
-  } else if constexpr (kPhases * 2 == kLanes) {
-    typedef float Half __attribute__((vector_size(sizeof(Vec) / 2), aligned(4), may_alias));
-    struct Halves {
-      Half low, high;
-    } halves{*reinterpret_cast<const Half*>(x), *reinterpret_cast<const Half*>(x + step)};
-    Vec v;
-    __builtin_memcpy(&v, &halves, sizeof v);
-    return v;
-  } else {
-    Vec v{};
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) v[i] = x[i / kPhases * step + i % kPhases];
-    return v;
-  }
-}
+DILCONV_INLINE IntVec bits(Vec v) { return reinterpret_cast<IntVec>(v); }
 
-template <int kPhases>
-DILCONV_INLINE void store_pieces(float* y, int64_t step, Vec v) {
-  if constexpr (kPhases == kLanes) {
-    store(y, v);
-  } else {
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) y[i / kPhases * step + i % kPhases] = v[i];
-  }
-}
-
-// Bits of everything loaded, lane by lane: 0 where a tile is all zero.
+// Bits of everything loaded, lane by lane: those of a zero where a tile is all zero.
 struct Loaded {
   IntVec re{}, im{};
-  DILCONV_INLINE IntVec bits(Vec v) { return reinterpret_cast<IntVec>(v) & 0x7fffffff; }
   void add(const Complex& v) { re |= bits(v.re), im |= bits(v.im); }
 };
-DILCONV_INLINE Vec keep(Vec v, IntVec loaded) { return loaded != 0 ? v : Vec{}; }
 
-// `next`: from this row to the one that will be loaded after it, for prefetching.
+// All ones where something was loaded: makes exact zeros of the rest.
+struct Keep {
+  IntVec re, im;
+  explicit Keep(const Loaded& l) : re((l.re & 0x7fffffff) != 0), im((l.im & 0x7fffffff) != 0) {}
+  DILCONV_INLINE Vec only(Vec v, IntVec mask) { return reinterpret_cast<Vec>(bits(v) & mask); }
+};
+
+// One row, zero outside [0, width) and where its mask is not positive.
+struct MaskedRow {
+  const float *x, *mask;
+  int64_t width;
+
+  float element(int64_t at) const {
+    if (at < 0 || at >= width) return 0;
+    return mask ? relu_mask(x[at], mask[at]) : x[at];
+  }
+  Vec across_end(int64_t at) const {
+    if (at + kLanes <= 0 || at >= width) return Vec{};
+    float lanes[kLanes];
+    for (int i = 0; i < kLanes; ++i) lanes[i] = element(at + i);
+    return load(lanes);
+  }
+  template <bool kMasked, bool kInside>
+  DILCONV_INLINE Vec vector(const MaskedRow& r, int64_t at) {
+    if (!kInside && (at < 0 || at + kLanes > r.width)) return r.across_end(at);
+    return kMasked ? relu_mask(DILCONV_ISA::load(r.x + at), DILCONV_ISA::load(r.mask + at))
+                   : DILCONV_ISA::load(r.x + at);
+  }
+};
+
+// The row that becomes one filter's output: y = act(v + bias + residual) below `width`.
+struct OutputRow {
+  float* y;
+  const float* residual;
+  int64_t width;
+  float bias;
+  float least;  // of y: 0 with ReLU, else -Inf
+
+  void element(int64_t at, float v) const {
+    if (at >= width) return;
+    const float sum = residual ? v + bias + residual[at] : v + bias;
+    y[at] = least > sum ? least : sum;
+  }
+  void across_end(int64_t at, Vec v, int count) const {
+    if (at >= width) return;
+    for (int i = 0; i < count; ++i) element(at + i, v[i]);
+  }
+  template <bool kResidual, bool kInside>
+  DILCONV_INLINE void vector(const OutputRow& o, int64_t at, Vec v) {
+    if (!kInside && at + kLanes > o.width) return o.across_end(at, v, kLanes);
+    v += o.bias;
+    if (kResidual) v += DILCONV_ISA::load(o.residual + at);
+    DILCONV_ISA::store(o.y + at, at_least(v, o.least));
+  }
+};
+
+// ---------------------------------------------------------------- vectors of neighbouring phases
+
+// Into L2, for L1 is full of the tile at work. Where one cache line holds two vectors: the line of
+// one tile of the pair, by turns.
+DILCONV_INLINE void prefetch(const float* row, const Lanes& l, int64_t t) {
+  if constexpr (sizeof(Vec) < 64) {
+    __builtin_prefetch(row + l.at(t, t & 1), 0, 2);
+  } else {
+    __builtin_prefetch(row + l.at(t, 0), 0, 2);
+    __builtin_prefetch(row + l.at(t, 1), 0, 2);
+  }
+}
+
+template <bool kMasked, bool kInside>
+struct RowSource {
+  Lanes l;
+  MaskedRow row;
+  int64_t next;  // to the row that will be loaded after this one, for prefetching
+  Loaded seen;
+
+  DILCONV_INLINE Complex load(RowSource& s, int64_t t) {
+    const int64_t at = s.l.at(t, 0), partner = at + s.l.tile_step;
+    prefetch(s.row.x + s.next, s.l, t);
+    const Complex v{MaskedRow::vector<kMasked, kInside>(s.row, at),
+                    MaskedRow::vector<kMasked, kInside>(s.row, partner)};
+    s.seen.add(v);
+    return v;
+  }
+};
+
+template <bool kResidual, bool kInside>
+struct RowSink {
+  Lanes l;
+  OutputRow row;
+  int64_t next;
+  Keep keep;
+
+  DILCONV_INLINE void store(const RowSink& s, int64_t t, const Complex& v) {
+    const int64_t at = s.l.at(t, 0), partner = at + s.l.tile_step;
+    prefetch(s.row.y + s.next, s.l, t);
+    OutputRow::vector<kResidual, kInside>(s.row, at, Keep::only(v.re, s.keep.re));
+    OutputRow::vector<kResidual, kInside>(s.row, partner, Keep::only(v.im, s.keep.im));
+  }
+};
+
+// ---------------------------------------------------------- all phases in the lanes: transposed
+
+// Units of kUnit lanes <-> vectors, by rounds of interleaving: 2x2 blocks of kHalf lanes change
+// places.
+template <int kHalf, int kUnit>
+DILCONV_INLINE void transpose(Vec (&v)[kLanes / kUnit]) {
+  constexpr int kStep = kHalf / kUnit;
+  IntVec low{}, high{};
+#pragma GCC unroll 16
+  for (int j = 0; j < kLanes; ++j) {
+    low[j] = j & kHalf ? kLanes + j - kHalf : j;
+    high[j] = j & kHalf ? kLanes + j : j + kHalf;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes / kUnit; ++i)
+    if (!(i & kStep)) {
+      const Vec a = v[i], b = v[i + kStep];
+      v[i] = pick(a, b, low);
+      v[i + kStep] = pick(a, b, high);
+    }
+  if constexpr (kHalf > kUnit) transpose<kHalf / 2, kUnit>(v);
+}
+
+// Points [0, count) of the unit into z, in blocks: those behind the last one may be written too.
 template <int kPhases>
-void load_inside(const Lanes l, const float* x, const float* mask, int64_t next, int64_t count,
-                 Complex* z, Loaded* loaded) {
+void load_blocks(const Lanes l, const MaskedRow row, int64_t count, Complex* z, Loaded* loaded) {
+  constexpr int kBlock = kLanes / kPhases;
   Loaded seen = *loaded;
-  for (int64_t t = 0; t < count; ++t) {
-    const int64_t at = l.start + t * l.d;
-    if constexpr (kPhases == kLanes) {
-      __builtin_prefetch(x + next + at);
-      __builtin_prefetch(x + next + at + l.tile_step);
+  for (int64_t t = 0; t < count; t += kBlock) {
+    Vec re[kBlock], im[kBlock];
+#pragma GCC unroll 16
+    for (int m = 0; m < kBlock; ++m) {
+      const int64_t at = l.at(t, 0) + 2 * m * l.tile_step;
+      re[m] = row.mask ? MaskedRow::vector<true, false>(row, at)
+                       : MaskedRow::vector<false, false>(row, at);
+      im[m] = row.mask ? MaskedRow::vector<true, false>(row, at + l.tile_step)
+                       : MaskedRow::vector<false, false>(row, at + l.tile_step);
     }
-    Complex v{load_pieces<kPhases>(x + at, 2 * l.tile_step),
-              load_pieces<kPhases>(x + at + l.tile_step, 2 * l.tile_step)};
-    if (mask) {
-      v.re = relu_mask(v.re, load_pieces<kPhases>(mask + at, 2 * l.tile_step));
-      v.im = relu_mask(v.im, load_pieces<kPhases>(mask + at + l.tile_step, 2 * l.tile_step));
+    transpose<kLanes / 2, kPhases>(re);
+    transpose<kLanes / 2, kPhases>(im);
+#pragma GCC unroll 16
+    for (int i = 0; i < kBlock; ++i) {
+      put(z + t + i, {re[i], im[i]});
+      seen.add({re[i], im[i]});
     }
-    seen.add(v);
-    put(z + t, v);
   }
   *loaded = seen;
 }
 
 template <int kPhases>
-void load_phases(const Lanes& l, const float* x, const float* mask, int64_t next, int64_t count,
-                 Complex* z, Loaded* loaded) {
-  if (l.phases == kPhases) return load_inside<kPhases>(l, x, mask, next, count, z, loaded);
-  if constexpr (kPhases > 1) load_phases<kPhases / 2>(l, x, mask, next, count, z, loaded);
+void store_blocks(const Lanes l, const OutputRow row, int64_t count, const Complex* z,
+                  const Keep keep) {
+  constexpr int kBlock = kLanes / kPhases;
+  for (int64_t t = 0; t < count; t += kBlock)
+    for (int part = 0; part < 2; ++part) {
+      Vec v[kBlock];
+#pragma GCC unroll 16
+      for (int i = 0; i < kBlock; ++i)
+        v[i] = part ? Keep::only(z[t + i].im, keep.im) : Keep::only(z[t + i].re, keep.re);
+      transpose<kLanes / 2, kPhases>(v);
+      const bool whole = t + kBlock <= count;
+#pragma GCC unroll 16
+      for (int m = 0; m < kBlock; ++m) {
+        const int64_t at = l.at(t, part) + 2 * m * l.tile_step;
+        if (!whole)
+          row.across_end(at, v[m], static_cast<int>(count - t) * kPhases);
+        else if (row.residual)
+          OutputRow::vector<true, false>(row, at, v[m]);
+        else
+          OutputRow::vector<false, false>(row, at, v[m]);
+      }
+    }
 }
 
-// The same where some positions lie outside [0, width): element by element.
-void load_across_ends(const Lanes& l, const float* x, const float* mask, int64_t width,
-                      int64_t count, Complex* z, Loaded* loaded) {
+// -------------------------------------------------------------------------- pieces of the phases
+
+void load_pieces(const Lanes& l, const MaskedRow& row, int64_t count, Complex* z, Loaded* loaded) {
   float lanes[2][kLanes];
   for (int64_t t = 0; t < count; ++t) {
-    for (int i = 0; i < kLanes; ++i)
-      for (int part = 0; part < 2; ++part) {
-        const int64_t tile = 2 * (i / l.phases) + part;
-        const int64_t at = l.start + tile * l.tile_step + t * l.d + i % l.phases;
-        const bool inside = at >= 0 && at < width;
-        lanes[part][i] = !inside ? 0 : mask ? relu_mask(x[at], mask[at]) : x[at];
-      }
+    for (int part = 0; part < 2; ++part)
+      for (int64_t i = 0, at = l.at(t, part); i < kLanes; i += l.phases, at += 2 * l.tile_step)
+        for (int64_t phase = 0; phase < l.phases; ++phase)
+          lanes[part][i + phase] = row.element(at + phase);
     put(z + t, {load(lanes[0]), load(lanes[1])});
-    loaded->add(z[t]);
+    loaded->add(get(z + t));
   }
 }
 
-// Channel c of `rows`, masked: `count` points of every tile of the unit into z, zeros up to
-// `length`.
-void load_tiles(const Lanes& l, const Rows& rows, const Rows& relu_of, int64_t c, int64_t width,
-                int64_t count, int64_t length, Complex* z, Loaded* loaded) {
-  const float* x = rows.data + c * rows.stride;
-  const float* mask = relu_of.data ? relu_of.data + c * relu_of.stride : nullptr;
-  if (l.start < 0 || l.last(count) >= width)
-    load_across_ends(l, x, mask, width, count, z, loaded);
-  else
-    load_phases<kLanes>(l, x, mask, rows.stride, count, z, loaded);
-  for (int64_t t = count; t < length; ++t) put(z + t, {Vec{}, Vec{}});
+void store_pieces(const Lanes& l, const OutputRow& row, int64_t count, const Complex* z,
+                  const Keep& keep) {
+  float lanes[2][kLanes];
+  for (int64_t t = 0; t < count; ++t) {
+    store(lanes[0], Keep::only(z[t].re, keep.re));
+    store(lanes[1], Keep::only(z[t].im, keep.im));
+    for (int part = 0; part < 2; ++part)
+      for (int64_t i = 0, at = l.at(t, part); i < kLanes; i += l.phases, at += 2 * l.tile_step)
+        for (int64_t phase = 0; phase < l.phases; ++phase)
+          row.element(at + phase, lanes[part][i + phase]);
+  }
 }
 
-struct Output {
-  float* y;
-  int64_t next;  // to the row that will be stored after this one
-  const float* residual;
-  float bias;
-  bool relu;
+// ------------------------------------------------------------------------------------- the choice
+
+template <int kPhases>
+void load_lanes(const Lanes& l, const MaskedRow& row, int64_t count, Complex* z, Loaded* loaded) {
+  if (l.d == kPhases && l.phases == kPhases) return load_blocks<kPhases>(l, row, count, z, loaded);
+  if constexpr (kPhases > 1) return load_lanes<kPhases / 2>(l, row, count, z, loaded);
+  load_pieces(l, row, count, z, loaded);
+}
+
+template <int kPhases>
+void store_lanes(const Lanes& l, const OutputRow& row, int64_t count, const Complex* z,
+                 const Keep& keep) {
+  if (l.d == kPhases && l.phases == kPhases) return store_blocks<kPhases>(l, row, count, z, keep);
+  if constexpr (kPhases > 1) return store_lanes<kPhases / 2>(l, row, count, z, keep);
+  store_pieces(l, row, count, z, keep);
+}
+
+struct Spectrum {
+  Complex* at;
+  int64_t stride;
 };
 
-template <int kPhases>
-void store_inside(const Lanes l, const Output o, int64_t count, const Complex* z,
-                  const Loaded loaded) {
-  for (int64_t t = 0; t < count; ++t)
-    for (int part = 0; part < 2; ++part) {
-      const int64_t at = l.start + t * l.d + part * l.tile_step;
-      if constexpr (kPhases == kLanes) __builtin_prefetch(o.y + o.next + at);
-      Vec v = (part ? keep(z[t].im, loaded.im) : keep(z[t].re, loaded.re)) + o.bias;
-      if (o.residual) v += load_pieces<kPhases>(o.residual + at, 2 * l.tile_step);
-      store_pieces<kPhases>(o.y + at, 2 * l.tile_step, o.relu ? relu(v) : v);
-    }
+template <bool kMasked, bool kInside>
+void transform_row(const FftTable& table, const Lanes& l, const MaskedRow& row, int64_t next,
+                   int64_t count, Complex* z, const Spectrum& out, Loaded* loaded) {
+  RowSource<kMasked, kInside> source{l, row, next, *loaded};
+  fft_forward(table, &source, count, z, out.at, out.stride);
+  *loaded = source.seen;
 }
 
-template <int kPhases>
-void store_phases(const Lanes& l, const Output& o, int64_t count, const Complex* z,
-                  const Loaded& loaded) {
-  if (l.phases == kPhases) return store_inside<kPhases>(l, o, count, z, loaded);
-  if constexpr (kPhases > 1) store_phases<kPhases / 2>(l, o, count, z, loaded);
+// Spectra of channel c of `rows`, masked: of `count` points of every tile of the unit, then zeros.
+void transform_tiles(const FftTable& table, const Lanes& l, const Rows& rows, const Rows& relu_of,
+                     int64_t c, int64_t width, int64_t count, Complex* z, const Spectrum& out,
+                     Loaded* loaded) {
+  const MaskedRow row{rows.data + c * rows.stride,
+                      relu_of.data ? relu_of.data + c * relu_of.stride : nullptr, width};
+  if (l.phases < kLanes) {
+    load_lanes<kLanes / 2>(l, row, count, z, loaded);
+    InPlace source{z};
+    return fft_forward(table, &source, count, z, out.at, out.stride);
+  }
+  const bool inside = l.start >= 0 && l.last(count) < width;
+  const auto transform = row.mask
+                             ? (inside ? transform_row<true, true> : transform_row<true, false>)
+                             : (inside ? transform_row<false, true> : transform_row<false, false>);
+  transform(table, l, row, rows.stride, count, z, out, loaded);
 }
 
-void store_across_end(const Lanes& l, const Output& o, int64_t outputs, int64_t count,
-                      const Complex* z, const Loaded& loaded) {
-  for (int64_t t = 0; t < count; ++t)
-    for (int part = 0; part < 2; ++part) {
-      const Vec v = (part ? keep(z[t].im, loaded.im) : keep(z[t].re, loaded.re)) + o.bias;
-      for (int i = 0; i < kLanes; ++i) {
-        const int64_t at =
-            l.start + (2 * (i / l.phases) + part) * l.tile_step + t * l.d + i % l.phases;
-        if (at >= outputs) continue;
-        const float sum = o.residual ? v[i] + o.residual[at] : v[i];
-        o.y[at] = o.relu ? relu(sum) : sum;
-      }
-    }
+template <bool kResidual, bool kInside>
+void restore_row(const FftTable& table, const Spectrum& in, const Lanes& l, const OutputRow& row,
+                 int64_t next, int64_t count, Complex* z, const Keep& keep) {
+  const RowSink<kResidual, kInside> sink{l, row, next, keep};
+  fft_inverse(table, in.at, in.stride, z, count, sink);
 }
 
-void store_tiles(const Lanes& l, const Output& o, int64_t outputs, int64_t count, const Complex* z,
-                 const Loaded& loaded) {
-  if (l.last(count) >= outputs)
-    store_across_end(l, o, outputs, count, z, loaded);
-  else
-    store_phases<kLanes>(l, o, count, z, loaded);
+// The first `count` points of every tile of the unit, from their spectra into the row, exact zeros
+// (and the epilogue) where nothing but zeros was loaded. `next`: to the row that comes after it.
+void restore_tiles(const FftTable& table, const Spectrum& in, const Lanes& l, const OutputRow& row,
+                   int64_t next, int64_t count, Complex* z, const Loaded& loaded) {
+  const Keep keep(loaded);
+  if (l.phases < kLanes) {
+    fft_inverse(table, in.at, in.stride, z, count, InPlace{z});
+    return store_lanes<kLanes / 2>(l, row, count, z, keep);
+  }
+  const bool inside = l.last(count) < row.width;
+  const auto restore = row.residual
+                           ? (inside ? restore_row<true, true> : restore_row<true, false>)
+                           : (inside ? restore_row<false, true> : restore_row<false, false>);
+  restore(table, in, l, row, next, count, z, keep);
 }
 
 }  // namespace

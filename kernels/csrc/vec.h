@@ -25,6 +25,11 @@ DILCONV_INLINE Vec splat(float s) { return s - Vec{}; }
 // max(v, 0) that lets NaN through.
 DILCONV_INLINE Vec relu(Vec v) { return v < Vec{} ? Vec{} : v; }
 DILCONV_INLINE float relu(float v) { return v < 0 ? 0 : v; }
+// max(v, least) that lets NaN through: one instruction.
+DILCONV_INLINE Vec at_least(Vec v, float least) {
+  const Vec bound = splat(least);
+  return bound > v ? bound : v;
+}
 // g where the activation was passed, 0 where y <= 0.
 DILCONV_INLINE Vec relu_mask(Vec g, Vec y) { return y <= Vec{} ? Vec{} : g; }
 DILCONV_INLINE float relu_mask(float g, float y) { return y <= 0 ? 0 : g; }
