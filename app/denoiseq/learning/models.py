@@ -5,7 +5,7 @@ Pure architecture: no losses, no thresholds, no data. Published sizes follow Ata
 """
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +76,7 @@ class DenoisingResNet(nn.Module):
             )
         self.conv = conv
         self.input_transform = input_transform
-        backend = {"conv": conv, "algorithm": algorithm}
+        backend: dict[str, Any] = {"conv": conv, "algorithm": algorithm}
         common = {"batch_norm": batch_norm, "activation": activation, **backend}
         trunk = {**common, "dilation": dilation, "bias": False}
         self.res_blocks = _trunk(blocks, channels, kernel_size, trunk)
