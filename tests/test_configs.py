@@ -77,6 +77,16 @@ def test_padding_holds_the_receptive_field(experiment):
     assert config.data.pad_bp >= build.model(config.model, config.conv).context_bp()
 
 
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "spectral"])
+def test_the_algorithm_reaches_every_layer(algorithm):
+    dilconv = pytest.importorskip("dilconv")
+    build = pytest.importorskip("denoiseq.build")
+    config = parsed("train", f"conv.algorithm={algorithm}", *FOLDS)
+    network = build.model(config.model, config.conv)
+    layers = [m for m in network.modules() if isinstance(m, dilconv.Conv1d)]
+    assert len(layers) == 25 and {layer.algorithm for layer in layers} == {algorithm}
+
+
 def test_the_yeast_experiment_is_what_the_data_readme_says():
     data = parsed("train", "+experiment=yeast").data
     assert (data.thin_fraction, data.half_window_bp, data.prepare.min_mapq) == (0.1, 75, 0)
@@ -92,6 +102,12 @@ def test_the_yeast_experiment_is_what_the_data_readme_says():
         (schema.Train, {"out": "x", "data": {"validation": "chr2"}}, ["data.validation", "list"]),
         (schema.Train, {"out": "x", "data": DATA, "stages": ["predict"]}, ["stages"]),
         (schema.Train, {"out": "x"}, ["data.store", "required"]),
+        (schema.Evaluate, {"conv": {"algorithm": "fft"}}, ["conv.algorithm", "fft", "spectral"]),
+        (
+            schema.Evaluate,
+            {"conv": {"backend": "torch", "algorithm": "direct"}},
+            ["conv.algorithm", "direct", "dilconv"],
+        ),
         (schema.Prepare, {"shift": "+5"}, ["shift", "+5", "+4/-4"]),
         (schema.Prepare, {"min_mapq": None}, ["min_mapq"]),
         (schema.Evaluate, {"split": "train"}, ["split", "validation, test"]),

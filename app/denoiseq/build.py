@@ -112,7 +112,7 @@ def model(options: schema.Model, conv: schema.Conv, seed: int = 0) -> DenoisingR
     """The network, with fresh weights that depend on `seed` alone."""
     torch.manual_seed(seed)
     shape = {name: value for name, value in vars(options).items() if name != "name"}
-    return DenoisingResNet(**shape, conv=conv.backend)
+    return DenoisingResNet(**shape, conv=conv.backend, algorithm=conv.algorithm)
 
 
 def trained_model(

@@ -126,12 +126,22 @@ class Model:
 
 @dataclass
 class Conv:
-    """Which convolution the layers call: ours or torch's. Same weights, same results."""
+    """Which convolution the layers call: ours or torch's. Same weights, same results.
+
+    `algorithm` is dilconv's: auto takes the faster one for each layer, direct errs as plain sums
+    do, spectral is fast for long filters.
+    """
 
     backend: str = "dilconv"
+    algorithm: str = "auto"
 
     def __post_init__(self) -> None:
         _one_of("conv.backend", self.backend, ("dilconv", "torch"))
+        _one_of("conv.algorithm", self.algorithm, ("auto", "direct", "spectral"))
+        _check(
+            self.backend == "dilconv" or self.algorithm == "auto",
+            f"conv.algorithm is {self.algorithm!r}, which only conv.backend=dilconv knows",
+        )
 
 
 @dataclass

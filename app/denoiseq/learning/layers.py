@@ -12,9 +12,17 @@ ACTIVATIONS = (None, "relu", "prelu")
 
 
 def _conv_layer(
-    conv: str, shape: tuple[int, int, int], dilation: int, bias: bool, activation: str | None
+    backend: tuple[str, str],
+    shape: tuple[int, int, int],
+    dilation: int,
+    bias: bool,
+    activation: str | None,
 ) -> nn.Module:
-    """A convolution of `shape` (C, K, S): dilconv pads and activates inside, torch does not."""
+    """A convolution of `shape` (C, K, S): dilconv pads and activates inside, torch does not.
+
+    backend : (conv, algorithm)
+    """
+    conv, algorithm = backend
     in_channels, out_channels, kernel_size = shape
     if conv == "torch":
         return nn.Conv1d(in_channels, out_channels, kernel_size, dilation=dilation, bias=bias)
@@ -35,6 +43,7 @@ def _conv_layer(
         dilation=dilation,
         bias=bias,
         activation=activation,
+        algorithm=algorithm,
     )
 
 
@@ -53,6 +62,8 @@ class SameConv1d(nn.Module):
         Normalise between convolution and residual.
     conv : {"dilconv", "torch"}
         Which implementation multiplies; the weights and their names are the same.
+    algorithm : {"auto", "direct", "spectral"}
+        Of dilconv; nothing to torch.
     """
 
     def __init__(
@@ -66,6 +77,7 @@ class SameConv1d(nn.Module):
         activation: str | None = "relu",
         batch_norm: bool = False,
         conv: str = "dilconv",
+        algorithm: str = "auto",
     ):
         super().__init__()
         if activation not in ACTIVATIONS:
@@ -77,7 +89,7 @@ class SameConv1d(nn.Module):
         self.fused = conv == "dilconv" and not batch_norm and activation in (None, "relu")
         self.pad_before = conv == "torch"
         self.conv_layer = _conv_layer(
-            conv,
+            (conv, algorithm),
             (in_channels, out_channels, kernel_size),
             dilation,
             bias,
@@ -111,7 +123,7 @@ class ResBlock(nn.Module):
     ----------
     in_channels, out_channels, kernel_size : int
     **layer
-        Passed to every `SameConv1d`: dilation, bias, activation, batch_norm, conv.
+        Passed to every `SameConv1d`: dilation, bias, activation, batch_norm, conv, algorithm.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, **layer):

@@ -21,7 +21,6 @@ from denoiseq.learning.evaluation import (
     Loss,
     Tuned,
     evaluate,
-    named_losses,
     tune_baselines,
     validate,
 )
@@ -29,6 +28,7 @@ from denoiseq.learning.interrupt import Interrupted, Stop
 from denoiseq.learning.models import Prediction
 from denoiseq.learning.options import Run, TrainOptions, learning_rate, usable_monitor
 from denoiseq.learning.progress import Progress, Records, check_resumable
+from denoiseq.learning.step import optimizer_step
 
 log = logging.getLogger(__name__)
 __all__ = ["Interrupted", "Run", "TrainOptions", "TrainResult", "train"]
@@ -149,20 +149,13 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
-        self.optimizer.zero_grad(set_to_none=True)
-        pred = self.model(batch["x"])
-        total, parts = self.loss(pred, batch)
-        if math.isfinite(total.item()):
-            total.backward()
-            limit = options.gradient_clip or math.inf
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit).item()
-        if not math.isfinite(total.item()) or not math.isfinite(norm):
-            raise ValueError(self._not_finite(batch, pred, total.item()))
-        self.optimizer.step()
-        losses = named_losses(total.detach(), parts)
-        done.add(losses, len(batch["x"]))
-        self.records.step(losses["loss"])
-        return losses["loss"]
+        step = optimizer_step(self.model, self.optimizer, self.loss, batch, options.gradient_clip)
+        value = step.losses["loss"]
+        if not step.finite:
+            raise ValueError(self._not_finite(batch, step.prediction, value))
+        done.add(step.losses, len(batch["x"]))
+        self.records.step(value)
+        return value
 
     def _not_finite(self, batch: dict[str, Tensor], pred: Prediction, value: float) -> str:
         """The sentence that names the window; before the step, so weights are still sound."""

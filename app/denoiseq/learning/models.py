@@ -5,7 +5,7 @@ Pure architecture: no losses, no thresholds, no data. Published sizes follow Ata
 """
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,8 @@ class DenoisingResNet(nn.Module):
     batch_norm : bool
     activation : {"relu", "prelu"}
     conv : {"dilconv", "torch"}
+    algorithm : {"auto", "direct", "spectral"}
+        Of dilconv; nothing to torch.
     input_transform : {"none", "log1p", "sqrt"}
         log1p and sqrt compress the input first; the regression head then lives on that scale,
         which the peak trunk reads, and `Prediction.coverage` is brought back by expm1 or square.
@@ -65,6 +67,7 @@ class DenoisingResNet(nn.Module):
         activation: str = "relu",
         conv: str = "dilconv",
         input_transform: str = "none",
+        algorithm: str = "auto",
     ):
         super().__init__()
         if input_transform not in TRANSFORMS:
@@ -73,13 +76,14 @@ class DenoisingResNet(nn.Module):
             )
         self.conv = conv
         self.input_transform = input_transform
-        common = {"batch_norm": batch_norm, "activation": activation, "conv": conv}
+        backend: dict[str, Any] = {"conv": conv, "algorithm": algorithm}
+        common = {"batch_norm": batch_norm, "activation": activation, **backend}
         trunk = {**common, "dilation": dilation, "bias": False}
         self.res_blocks = _trunk(blocks, channels, kernel_size, trunk)
-        self.regressor = SameConv1d(channels, 1, 1, bias=False, activation="relu", conv=conv)
+        self.regressor = SameConv1d(channels, 1, 1, bias=False, activation="relu", **backend)
         trunk = {**common, "dilation": peak_dilation, "bias": True}
         self.res_blocks_class = _trunk(peak_blocks, channels, peak_kernel_size, trunk)
-        self.classifier = SameConv1d(channels, 1, 1, bias=True, activation=None, conv=conv)
+        self.classifier = SameConv1d(channels, 1, 1, bias=True, activation=None, **backend)
         # The trunk ends in ReLU: weights of one sign keep the regression's own ReLU from being
         # born dead, which would silence every gradient, as the peak trunk reads its output.
         with torch.no_grad():

@@ -1,0 +1,111 @@
+#!/usr/bin/env python
+"""Benchmark of whole training steps of AtacWorks' network: dilconv against torch.
+
+    python scripts/bench_train.py                      # one segment of 60,000 bp, one thread
+    python scripts/bench_train.py --threads 1 2 -N 1 --csv train.csv
+
+A step is forward, loss, backward and Adam. The same network with the same weights takes the same
+steps on dilconv ("native"), on torch with the input padded beforehand ("torch-padded") and on torch
+with padding inside the call ("torch"); their losses must agree to four digits at every step.
+Ratios are to the fastest of torch's forms. ONEDNN_MAX_CPU_ISA=AVX2 in the environment holds torch
+to AVX2; the CSV says so in `onednn_isa`.
+"""
+
+import argparse
+import csv
+import os
+from pathlib import Path
+
+import torch
+from denoiseq.learning import speed
+from dilconv import bench
+from dilconv.memory import keep_freed_memory
+
+OTHERS_MOST = 0.20
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-N", type=int, default=1, help="segments in the batch")
+    parser.add_argument("-W", type=int, default=60_000, help="bases of a segment")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="timed steps of torch's forms, at least 2"
+    )
+    parser.add_argument("--steps", type=int, default=10, help="timed steps of dilconv a round")
+    parser.add_argument("--csv", type=Path, help="write the rows here")
+    arguments = parser.parse_args()
+    if arguments.rounds < 2 or arguments.steps < 1:
+        parser.error("--rounds must be at least 2 and --steps at least 1")
+    return arguments
+
+
+def measure(arguments, threads):
+    """Rows of one number of threads, a contender each; prints what was found."""
+    torch.set_num_threads(threads)
+    entered = speed.contenders(arguments.N, arguments.W)
+    speed.take_turns(entered, arguments.rounds, arguments.steps)
+    losses = speed.check_losses(entered)
+    times, shares = speed.summary(entered), speed.breakdown(entered[0], arguments.steps)
+    shares = {part: round(share, 4) for part, share in shares.items()}
+    info = {"onednn_isa": os.environ.get("ONEDNN_MAX_CPU_ISA", ""), **bench.machine()}
+    rows = [
+        {
+            "contender": c.name,
+            "N": arguments.N,
+            "W": arguments.W,
+            "parameters": sum(p.numel() for p in c.model.parameters()),
+            "threads": threads,
+            **times[c.name],
+            "loss": c.losses[len(losses) - 1],
+            **{f"share_{p}": s if c.name == "native" else "" for p, s in shares.items()},
+            **info,
+        }
+        for c in entered
+    ]
+    print_rows(rows, losses)
+    print_shares(shares, times["native"]["median_ms"])
+    return rows
+
+
+def print_rows(rows, losses):
+    first = rows[0]
+    print(
+        f"a training step of {first['parameters']:,} parameters: N={first['N']} W={first['W']}, "
+        f"{first['threads']} thread(s), {first['isa']} on {first['cpu']}"
+    )
+    heads = ("ms", "IQR", "x torch", "CPUs")
+    print("{:14}{:>10}{:>9}{:>9}{:>6}   loss of the steps that all have done".format("", *heads))
+    for row, values in zip(rows, zip(*losses, strict=True), strict=True):
+        shown = " ".join(f"{value:.6f}" for value in values)
+        print(
+            f"{row['contender']:14}{row['median_ms']:10.1f}{row['iqr_ms']:9.1f}"
+            f"{row['speedup_over_torch']:9.2f}{row['cpus_used']:6.2f}   {shown}"
+        )
+
+
+def print_shares(shares, milliseconds):
+    print("where a step of dilconv's goes:")
+    for part, share in shares.items():
+        print(f"  {part.replace('_', ' '):18}{share:7.1%}{share * milliseconds:9.1f} ms")
+    others = 1 - shares["conv_forward"] - shares["conv_backward"]
+    verdict = "MORE THAN" if others > OTHERS_MOST else "at most"
+    print(f"everything but convolutions: {others:.1%}, {verdict} {OTHERS_MOST:.0%}\n")
+
+
+def main():
+    arguments = parse_arguments()
+    keep_freed_memory()  # for all contenders alike
+    rows = [row for threads in arguments.threads for row in measure(arguments, threads)]
+    if arguments.csv:
+        arguments.csv.parent.mkdir(parents=True, exist_ok=True)
+        with arguments.csv.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""What one extreme number does: to its own pair of spectral tiles, and to nothing else.
+
+Lanes of the FFT are tiles or phases and never mix: whatever lies beyond a pair must come out with
+the same bits as without the extreme number.
+"""
+
+from functools import cache
+
+import dilconv
+import pytest
+import torch
+import torch.nn.functional as F
+from dilconv.contenders import CONTENDERS, Layer, Tensors
+from dilconv.verification import Oracle
+
+# Sums of 50 products and more, but for "one filter" and "one channel" in one direction.
+ORDINARY = [
+    Layer("AtacWorks", N=1, C=15, K=15, S=51, d=8, W=6000),
+    Layer("one channel", N=1, C=1, K=15, S=51, d=8, W=6000),
+    Layer("one filter", N=1, C=15, K=1, S=51, d=8, W=6000),
+    Layer("dense", N=2, C=15, K=15, S=51, d=1, W=3000),
+    Layer("sevenths", N=2, C=8, K=16, S=25, d=7, W=3000),
+    Layer("short filter", N=1, C=32, K=32, S=5, d=2, W=4000),
+]
+# Of two items the first is left as it is; AT of the second gets the extreme number.
+HIT = [
+    Layer("AtacWorks", N=2, C=5, K=7, S=51, d=8, W=12_000),
+    Layer("dense", N=2, C=3, K=4, S=51, d=1, W=4000),
+    Layer("sevenths", N=2, C=3, K=4, S=25, d=7, W=9000),
+    Layer("parts", N=2, C=2, K=2, S=700, d=1, W=9000),
+]
+AT = (1, 1, 3001)
+CALLS = {"y": "forward", "dx": "backward_data", "dx beside dw": "backward"}
+# Of direct's error. Its sums of dw run in as many chains as there are lanes, and err the less the
+# more there are; spectral's are one chain over the tiles.
+MOST = {"y": 2, "dx": 2, "dw": 4}
+
+
+def by_name(layer):
+    return layer.name
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@cache
+def ordinary(layer):
+    return Oracle.of(Tensors.of(layer))
+
+
+@pytest.mark.parametrize("layer", ORDINARY, ids=by_name)
+def test_spectral_errs_as_direct_does_on_ordinary_numbers(isa, layer):
+    oracle = ordinary(layer)
+
+    def errors(algorithm):
+        found = CONTENDERS[algorithm](oracle.tensors).results("forward_backward")
+        return {n: (v.double() - oracle.exact[n]).abs().max().item() for n, v in found.items()}
+
+    ours, direct = errors("spectral"), errors("direct")
+    for name, most in MOST.items():
+        assert ours[name] <= most * direct[name], name
+
+
+def with_extreme(layer, value):
+    """The layer's tensors as they are, and with `value` in x and in g."""
+    plain, hit = Tensors.of(layer), Tensors.of(layer)
+    for t in (hit.x, hit.g):
+        t[AT] = value
+    return plain, hit
+
+
+def results(algorithm, tensors):
+    """y and dx of every call that computes them."""
+    made = CONTENDERS[algorithm](tensors)
+    return {
+        "y": made.results("forward")["y"],
+        "dx": made.results("backward_data")["dx"],
+        "dx beside dw": made.results("forward_backward")["dx"],
+    }
+
+
+def spectral_plan(layer, call):
+    sizes = (layer.N, layer.C, layer.K, layer.W, layer.S, layer.d)
+    options = {"pass_name": call, "algorithm": "spectral", "threads": 1}
+    how = dilconv.plan(*sizes, padding=layer.padding, **options)
+    assert how.algorithm == "spectral"
+    return how
+
+
+def first_tap(layer, call):
+    """Columns from an output to the first input that it reads, to the left."""
+    return layer.padding[0] if call == "forward" else layer.padding[1]
+
+
+def summed(layer, call):
+    """Columns of the second item into which a number at AT is summed; bool (W,)."""
+    steps = AT[2] + first_tap(layer, call) - torch.arange(layer.W)
+    return (steps % layer.d == 0) & (steps >= 0) & (steps < layer.S * layer.d)
+
+
+def beyond_the_pair(layer, call):
+    """Columns of the second item that share no pair of tiles with AT; bool (W,).
+
+    A pair has 2*hop outputs of one phase and reads S - 1 columns of it more.
+    """
+    steps = AT[2] + first_tap(layer, call) - torch.arange(layer.W)
+    reach = (2 * spectral_plan(layer, call).hop + layer.S) * layer.d
+    return (steps % layer.d != 0) | (steps.abs() >= reach)
+
+
+@pytest.mark.parametrize("value", [1e4, float("inf"), float("nan")], ids=str)
+@pytest.mark.parametrize("layer", HIT, ids=by_name)
+def test_an_extreme_number_stays_in_its_pair_of_tiles(isa, layer, value):
+    plain, hit = (results("spectral", t) for t in with_extreme(layer, value))
+    for name, call in CALLS.items():
+        beyond = beyond_the_pair(layer, call)
+        assert 0 < beyond.sum() < layer.W
+        assert torch.equal(plain[name][0], hit[name][0]), name
+        assert torch.equal(plain[name][1][:, beyond], hit[name][1][:, beyond]), name
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "spectral"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")], ids=str)
+@pytest.mark.parametrize("layer", HIT, ids=by_name)
+def test_inf_and_nan_reach_what_they_are_summed_into(isa, layer, value, algorithm):
+    """All of it, and with direct nothing else."""
+    plain, hit = (results(algorithm, t) for t in with_extreme(layer, value))
+    for name, call in CALLS.items():
+        reached = summed(layer, call)
+        assert not hit[name][1][:, reached].isfinite().any(), name
+        if algorithm == "direct":
+            assert torch.equal(plain[name][1][:, ~reached], hit[name][1][:, ~reached]), name
+
+
+@cache
+def spiked(layer):
+    return Oracle.of(with_extreme(layer, 1e4)[1])
+
+
+@pytest.mark.parametrize("layer", HIT, ids=by_name)
+def test_a_spike_is_within_the_bound_of_its_pair(isa, layer):
+    """10,000 in a quiet window: the bound of ordinary numbers, from the norm of the pair."""
+    oracle = spiked(layer)
+    oracle.check("spectral", CONTENDERS["spectral"](oracle.tensors))
+
+
+@pytest.mark.parametrize("d", [1, 3, 8])
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_tiles_of_zeros_leave_the_epilogue_alone(isa, d, activation):
+    """Exactly act(bias + residual), and exact zeros in the gradient of x.
+
+    From the first tile on that reads none of the columns up to 40: the second of its pair.
+    """
+    layer = Layer("", N=2, C=3, K=4, S=51, d=d, W=20_000)
+    x = torch.zeros(2, 3, layer.W)
+    x[..., :40] = 1000 * torch.randn(2, 3, 40)
+    x.requires_grad_()
+    w, b, residual = torch.randn(4, 3, 51), torch.randn(4), torch.randn(2, 4, layer.W)
+    options = {"padding": "same", "dilation": d, "algorithm": "spectral"}
+    y = dilconv.conv1d(x, w, b, residual=residual, activation=activation, **options)
+    expected = b[:, None] + residual
+    expected = F.relu(expected) if activation else expected
+    second = spectral_plan(layer, "forward").hop * d
+    assert second - layer.padding[0] >= 40
+    far = slice(second, None)
+    assert torch.equal(y[..., far], expected[..., far])
+    g = torch.zeros_like(y)
+    g[..., :40] = 1000 * torch.randn(2, 4, 40)
+    (dx,) = torch.autograd.grad(y, x, g)
+    far = slice(spectral_plan(layer, "backward_data").hop * d, None)
+    assert dx.count_nonzero() > 0 and not dx[..., far].any()
