@@ -136,15 +136,23 @@ def active_isa() -> str:
     ValueError
         If the build or this CPU lacks the ISA asked for.
     """
-    wanted = os.environ.get("DILCONV_ISA")
+    return built_isas()[_active_isa_number()]
+
+
+def _active_isa_number() -> int:
+    return _isa_number(os.environ.get("DILCONV_ISA"))
+
+
+@cache
+def _isa_number(wanted: str | None) -> int:
     if not wanted:
-        return built_isas()[_library().dilconv_default_isa()]
+        return _library().dilconv_default_isa()
     if wanted not in available_isas():
         raise ValueError(
             f"DILCONV_ISA={wanted} cannot run here: this build on this CPU has "
             f"{', '.join(available_isas())}; unset it or name one of these"
         )
-    return wanted
+    return built_isas().index(wanted)
 
 
 def _check(status: int) -> None:
@@ -157,16 +165,22 @@ def _address(t: torch.Tensor | None) -> int | None:
     return None if t is None else t.data_ptr()
 
 
+_ABSENT = _Operand()
+
+
 def _operand(t: torch.Tensor | None) -> _Operand:
-    return _Operand() if t is None else _Operand(t.data_ptr(), t.stride(0), t.stride(1))
+    if t is None:
+        return _ABSENT
+    batch, channel, _ = t.stride()
+    return _Operand(t.data_ptr(), batch, channel)
 
 
-def forward(isa, problem, x, w, b, residual, y) -> None:
+def forward(problem, x, w, b, residual, y) -> None:
     """y (N,K,Q) = act(conv(x, w) + b + residual); b and residual may be None."""
     _refuse_forked_child()
     _check(
         _library().dilconv_forward(
-            built_isas().index(isa),
+            _active_isa_number(),
             problem,
             x.data_ptr(),
             w.data_ptr(),
@@ -177,11 +191,11 @@ def forward(isa, problem, x, w, b, residual, y) -> None:
     )
 
 
-def backward(isa, problem, g, y, x, w, dx, dw, db, dr=None) -> None:
+def backward(problem, g, y, x, w, dx, dw, db, dr) -> None:
     """dx (N,C,W), dw (K,C,S), db (K,), dr (N,K,Q), each unless None; y only where relu."""
     _refuse_forked_child()
-    tensors = (_address(t) for t in (y, x, w, dx, dw, db, dr))
-    _check(_library().dilconv_backward(built_isas().index(isa), problem, _operand(g), *tensors))
+    addresses = map(_address, (y, x, w, dx, dw, db, dr))
+    _check(_library().dilconv_backward(_active_isa_number(), problem, _operand(g), *addresses))
 
 
 def plan(isa: str, problem: Problem, pass_name: str) -> PlanReport:

@@ -38,34 +38,35 @@ def _resolve_padding(padding, S: int, dilation: int) -> tuple[int, int]:
     return left, right
 
 
-def _check(x, w, b, residual, Q: int) -> None:
+def _check(x, w, b, residual, padding: tuple[int, int], dilation: int) -> None:
     if x.dim() != 3 or w.dim() != 3:
         raise ValueError(
             f"conv1d takes x (N, C, W) or (C, W) and w (K, C, S), got {tuple(x.shape)} and "
             f"{tuple(w.shape)}"
         )
-    if x.shape[1] != w.shape[1]:
-        raise ValueError(f"x has {x.shape[1]} channels but w expects {w.shape[1]}")
-    if 0 in w.shape:
+    (N, C, W), (K, channels, S) = x.shape, w.shape
+    if channels != C:
+        raise ValueError(f"x has {C} channels but w expects {channels}")
+    if K == 0 or C == 0 or S == 0:
         raise ValueError(f"w (K, C, S) must not be empty, got {tuple(w.shape)}")
+    Q = ops.output_width(W, S, *padding, dilation)
     if Q < 1:
         raise ValueError(
-            f"the output would have {Q} columns: x of width {x.shape[2]} is shorter than the "
-            f"dilated filter ({w.shape[2]} taps); widen x or add padding"
+            f"the output would have {Q} columns: x of width {W} is shorter than the "
+            f"dilated filter ({S} taps); widen x or add padding"
         )
-    if b is not None and tuple(b.shape) != (w.shape[0],):
-        raise ValueError(f"bias must have shape ({w.shape[0]},), got {tuple(b.shape)}")
-    shape = (x.shape[0], w.shape[0], Q)
-    if residual is not None and tuple(residual.shape) != shape:
+    if b is not None and b.shape != (K,):
+        raise ValueError(f"bias must have shape ({K},), got {tuple(b.shape)}")
+    if residual is not None and residual.shape != (N, K, Q):
         raise ValueError(
-            f"residual must have the output's shape {shape}, got {tuple(residual.shape)}"
+            f"residual must have the output's shape {(N, K, Q)}, got {tuple(residual.shape)}"
         )
 
 
 def _ineligible(*tensors) -> str | None:
     """Why the kernels cannot take these tensors, or None."""
     for t in tensors:
-        if t is not None and (t.device.type != "cpu" or t.dtype != torch.float32):
+        if t is not None and (not t.is_cpu or t.dtype != torch.float32):
             return f"{t.dtype} on {t.device.type} is not a CPU float32 tensor"
     if torch.is_autocast_enabled("cpu"):
         return "autocast is on"
@@ -137,14 +138,12 @@ def conv1d(
         )
         return y[0]
     left, right = _resolve_padding(padding, w.shape[-1], dilation)
-    _check(x, w, b, residual, ops.output_width(x.shape[-1], w.shape[-1], left, right, dilation))
+    _check(x, w, b, residual, (left, right), dilation)
     reason = _ineligible(x, w, b, residual)
     if reason is not None:
         _say_once(f"dilconv leaves this convolution to torch: {reason}")
         return _torch_conv1d(x, w, b, residual, (left, right), dilation, activation)
-    return torch.ops.dilconv.forward(
-        x, w, b, residual, left, right, dilation, activation == "relu", algorithm
-    )
+    return ops.forward(x, w, b, residual, left, right, dilation, activation == "relu", algorithm)
 
 
 def unsupported(layer: nn.Conv1d) -> str | None:

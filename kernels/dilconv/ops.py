@@ -3,11 +3,15 @@
 Shapes: x (N,C,W), w (K,C,S), b (K,), residual, y and g (N,K,Q) with
 Q = W + pad_left + pad_right - (S-1)*dilation. Both operators are differentiable, so gradients of
 any order are convolutions again. Arguments are checked in `conv.conv1d`, not here.
+
+`forward` and `backward` are the same operators for callers in Python: plain tensors go past the
+dispatcher, whose way through Python takes several times as long as a small convolution.
 """
 
 from __future__ import annotations
 
 import torch
+from torch.overrides import has_torch_function
 
 from dilconv import _native
 
@@ -35,9 +39,10 @@ def _unit_width(t: torch.Tensor) -> torch.Tensor:
 
 def _problem(x, w, pad_left, dilation, Q, relu, algorithm) -> _native.Problem:
     (N, C, W), (K, _, S) = x.shape, w.shape
+    batch, channel, _ = x.stride()
     threads, number = torch.get_num_threads(), _native.ALGORITHMS.index(algorithm)
     return _native.Problem(
-        N, C, K, W, S, dilation, pad_left, Q, x.stride(0), x.stride(1), relu, threads, number
+        N, C, K, W, S, dilation, pad_left, Q, batch, channel, relu, threads, number
     )
 
 
@@ -48,11 +53,11 @@ def _forward_cpu(x, w, b, residual, pad_left, pad_right, dilation, relu, algorit
     problem = _problem(x, w, pad_left, dilation, Q, relu, algorithm)
     b = None if b is None else b.contiguous()
     residual = None if residual is None else _unit_width(residual)
-    _native.forward(_native.active_isa(), problem, x, w, b, residual, y)
+    _native.forward(problem, x, w, b, residual, y)
     return y
 
 
-def _backward_cpu(g, x, w, y, pad_left, pad_right, dilation, needs, algorithm):
+def _gradients_cpu(g, x, w, y, pad_left, pad_right, dilation, needs, algorithm):
     need_dx, need_dw, need_db, need_dr = needs
     g, x, w = _unit_width(g), _unit_width(x), w.contiguous()
     problem = _problem(x, w, pad_left, dilation, g.shape[2], y is not None, algorithm)
@@ -61,8 +66,12 @@ def _backward_cpu(g, x, w, y, pad_left, pad_right, dilation, needs, algorithm):
     dw = empty(w.shape) if need_dw else None
     db = empty(w.shape[0]) if need_db else None
     dr = empty(g.shape) if need_dr else None
-    _native.backward(_native.active_isa(), problem, g, y, x, w, dx, dw, db, dr)
-    return tuple(empty(0) if t is None else t for t in (dx, dw, db, dr))
+    _native.backward(problem, g, y, x, w, dx, dw, db, dr)
+    return dx, dw, db, dr
+
+
+def _backward_cpu(g, x, *arguments):
+    return tuple(x.new_empty(0) if t is None else t for t in _gradients_cpu(g, x, *arguments))
 
 
 def _masked(g, y):
@@ -102,7 +111,7 @@ def _forward_gradients(ctx, g):
     if y is None:  # without an activation the residual's gradient is g itself
         needs[3] = False
     geometry = (ctx.pad_left, ctx.pad_right, ctx.dilation)
-    found = torch.ops.dilconv.backward(g, x, w, y, *geometry, needs, ctx.algorithm)
+    found = backward(g, x, w, y, *geometry, needs, ctx.algorithm)
     grads = [grad if need else None for grad, need in zip(found, needs, strict=True)]
     if y is None and ctx.needs_input_grad[3]:
         grads[3] = g
@@ -118,7 +127,6 @@ def _backward_gradients(ctx, ddx, ddw, ddb, ddr):
     """Double backward: dx, dw, db, dr are linear in g, and dx in w, dw in x."""
     g, x, w, y = ctx.saved_tensors
     geometry, algorithm = (ctx.pad_left, ctx.pad_right, ctx.dilation), ctx.algorithm
-    forward, backward = torch.ops.dilconv.forward, torch.ops.dilconv.backward
     need_dx, need_dw, need_db, need_dr = ctx.needs
     masked = _masked(g, y)
     dg = torch.zeros_like(g)
@@ -144,3 +152,73 @@ torch.library.register_autograd(
 torch.library.register_autograd(
     "dilconv::backward", _backward_gradients, setup_context=_backward_context
 )
+
+
+# Named for what torch prints: grad_fn=<Dilconv1dBackward>.
+class Dilconv1d(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *inputs):
+        y = _forward_cpu(*inputs)
+        _forward_context(ctx, inputs, y)
+        return y
+
+    backward = staticmethod(_forward_gradients)
+
+
+class Dilconv1dGradients(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *inputs):
+        gradients = _gradients_cpu(*inputs)
+        _backward_context(ctx, inputs, gradients)
+        return gradients
+
+    backward = staticmethod(_backward_gradients)
+
+
+def _key_bits(*names: str) -> int:
+    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.Undefined)
+    for name in names:
+        keys = keys.add(torch._C._dispatch_key_parse(name))
+    return keys.raw_repr()
+
+
+# What a strided CPU tensor brings to the dispatcher, and a thread without modes or transforms.
+_PLAIN_TENSOR = _key_bits("CPU", "AutogradCPU", "AutocastCPU", "ADInplaceOrView")
+_PLAIN_THREAD = _key_bits("BackendSelect", "ADInplaceOrView")
+_keys_of_tensor, _keys_of_thread = torch._C._dispatch_keys, torch._C._dispatch_tls_local_include_set
+_profiling = torch._C._autograd._profiler_enabled
+
+
+def _is_plain(tensors) -> bool:
+    """Whether the dispatcher would call autograd and the CPU kernel, and nobody else could tell.
+
+    Otherwise a transform, a mode, a tracer, a profiler, a subclass or a lazy negation needs it.
+    """
+    if has_torch_function(tensors) or _profiling():
+        return False
+    if _keys_of_thread().raw_repr() & ~_PLAIN_THREAD:
+        return False
+    for t in tensors:
+        if t is not None and _keys_of_tensor(t).raw_repr() & ~_PLAIN_TENSOR:
+            return False
+    return True
+
+
+def _call(operator, function, kernel, arguments):
+    tensors = arguments[:4]
+    if torch.compiler.is_compiling() or not _is_plain(tensors):
+        return operator(*arguments)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+        return function.apply(*arguments)
+    return kernel(*arguments)
+
+
+def forward(*arguments):
+    """`torch.ops.dilconv.forward`, by the shortest way that does the same."""
+    return _call(torch.ops.dilconv.forward.default, Dilconv1d, _forward_cpu, arguments)
+
+
+def backward(*arguments):
+    """`torch.ops.dilconv.backward` likewise; what is not needed may come back as None."""
+    operator = torch.ops.dilconv.backward.default
+    return _call(operator, Dilconv1dGradients, _gradients_cpu, arguments)

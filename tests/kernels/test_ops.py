@@ -10,8 +10,9 @@ import dilconv
 import pytest
 import torch
 import torch.nn.functional as F
-from dilconv import _native
+from dilconv import _native, ops
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 @pytest.mark.parametrize("relu", [False, True])
@@ -46,6 +47,75 @@ def test_compiles_without_graph_breaks():
         strict=True,
     ):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_calls_past_the_dispatcher_give_what_the_operator_gives(relu):
+    x, w, b, r = leaves = [
+        torch.randn(*shape, requires_grad=True)
+        for shape in ((2, 3, 40), (5, 3, 4), (5,), (2, 5, 40))
+    ]
+
+    def results(forward):
+        y = forward(x, w, b, r, 3, 3, 2, relu, "direct")
+        first = torch.autograd.grad(y.square().sum(), leaves, create_graph=True)
+        return y, *first, *torch.autograd.grad(sum(t.square().sum() for t in first), leaves)
+
+    for ours, theirs in zip(results(ops.forward), results(torch.ops.dilconv.forward), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_modes_see_the_operators():
+    seen = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            seen.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    w = torch.randn(4, 3, 3, requires_grad=True)
+    with Watch():
+        dilconv.conv1d(torch.randn(1, 3, 20), w).sum().backward()
+    assert "dilconv.forward.default" in seen and "dilconv.backward.default" in seen
+
+
+def test_profiler_sees_the_operators():
+    with torch.profiler.profile() as profile:
+        dilconv.conv1d(torch.randn(1, 3, 20), torch.randn(4, 3, 3))
+    assert "dilconv::forward" in {event.key for event in profile.key_averages()}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_traced_layer_computes():
+    layer = dilconv.Conv1d(3, 4, 3, padding="same")
+    traced = torch.jit.trace(layer, torch.randn(2, 3, 20))
+    x = torch.randn(2, 3, 20)
+    assert torch.equal(traced(x), layer(x))
+
+
+def test_vmap_equals_the_batch():
+    x, w = torch.randn(5, 3, 20), torch.randn(4, 3, 3)
+    assert torch.equal(torch.vmap(lambda x: dilconv.conv1d(x, w))(x), dilconv.conv1d(x, w))
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_lazily_negated_tensors(which):
+    """Such as the imaginary part of a conjugate: the minus sign is still to be applied."""
+    tensors = [torch.randn(2, 3, 20), torch.randn(4, 3, 3), torch.randn(4)]
+    lazy = torch._neg_view(tensors[which])
+    assert lazy.is_neg()
+    x, w, b = (*tensors[:which], lazy, *tensors[which + 1 :])
+    assert torch.equal(
+        dilconv.conv1d(x, w, b), dilconv.conv1d(*(t.resolve_neg() for t in (x, w, b)))
+    )
+
+
+def test_subclass_is_kept():
+    class Track(torch.Tensor):
+        pass
+
+    y = dilconv.conv1d(torch.randn(1, 3, 20), torch.randn(4, 3, 3).as_subclass(Track))
+    assert type(y) is Track
 
 
 def test_layer_is_a_drop_in():
