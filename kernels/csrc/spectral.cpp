@@ -84,25 +84,45 @@ void weight_spectra(const SpectralConv& p, const WeightView& w, int64_t c0, int6
 
 // ---------------------------------------------------------------------------------- forward
 
-// Spectra of all channels and parts of a unit: X[point][channel].
-void transform_input(const SpectralConv& p, int64_t unit, Complex* z, Complex* x, Loaded* loaded) {
-  const int64_t stride = odd(part_channels(p));
-  for (int64_t c = 0; c < p.C; ++c)
-    for (int64_t part = 0; part < p.tiling.parts; ++part) {
-      const int64_t shift = part * p.tiling.part_taps * p.taps.d - p.taps.pad_left;
-      transform_tiles(p.table, unit_lanes(p, unit, shift), p.x, p.relu_of, c, p.taps.W,
-                      p.table.length, z, {x + c * p.tiling.parts + part, stride}, loaded);
-    }
+const float* row_of(const Rows& rows, int64_t c) {
+  return rows.data ? rows.data + c * rows.stride : nullptr;
 }
 
-void finish_output(const SpectralConv& p, int64_t unit, Complex* y, Complex* z,
+// Where the tiles of channel c, part by part, and of filter k start.
+Lanes input_lanes(const SpectralConv& p, int64_t unit, int64_t part) {
+  return unit_lanes(p, unit, part * p.tiling.part_taps * p.taps.d - p.taps.pad_left);
+}
+Ahead input_ahead(const SpectralConv& p, int64_t unit, int64_t c, int64_t part) {
+  const int64_t start = input_lanes(p, unit, part).start;
+  return {row_of(p.x, c) + start, row_of(p.relu_of, c) + start};
+}
+Ahead output_ahead(const SpectralConv& p, int64_t unit, int64_t k) {
+  const int64_t start = unit_lanes(p, unit, 0).start;
+  return {p.y + k * p.y_stride + start, row_of(p.residual, k) + start};
+}
+
+// Spectra of all channels and parts of a unit: X[point][channel]. `after`: touched next.
+void transform_input(const SpectralConv& p, int64_t unit, const Ahead& after, Complex* z,
+                     Complex* x, Loaded* loaded) {
+  const int64_t channels = part_channels(p), parts = p.tiling.parts;
+  for (int64_t i = 0; i < channels; ++i) {
+    const int64_t c = i / parts, part = i % parts, next = i + 1;
+    const MaskedRow row{row_of(p.x, c), row_of(p.relu_of, c), p.taps.W};
+    const Ahead ahead = next < channels ? input_ahead(p, unit, next / parts, next % parts) : after;
+    transform_tiles(p.table, input_lanes(p, unit, part), row, ahead, p.table.length, z,
+                    {x + i, odd(channels)}, loaded);
+  }
+}
+
+void finish_output(const SpectralConv& p, int64_t unit, const Ahead& after, Complex* y, Complex* z,
                    const Loaded& loaded) {
-  const Lanes lanes = unit_lanes(p, unit, 0);
+  const float least = p.relu ? 0 : -__builtin_inff();
   for (int64_t k = 0; k < p.K; ++k) {
-    const OutputRow row{p.y + k * p.y_stride,
-                        p.residual.data ? p.residual.data + k * p.residual.stride : nullptr,
-                        p.outputs, p.bias ? p.bias[k] : 0, p.relu ? 0 : -__builtin_inff()};
-    restore_tiles(p.table, {y + k, odd(p.K)}, lanes, row, p.y_stride, p.tiling.hop, z, loaded);
+    const OutputRow row{p.y + k * p.y_stride, row_of(p.residual, k), p.outputs,
+                        p.bias ? p.bias[k] : 0, least};
+    const Ahead ahead = k + 1 < p.K ? output_ahead(p, unit, k + 1) : after;
+    restore_tiles(p.table, {y + k, odd(p.K)}, unit_lanes(p, unit, 0), row, ahead, p.tiling.hop, z,
+                  loaded);
   }
 }
 
@@ -127,9 +147,9 @@ int64_t workspace_floats(const SpectralConv& p) {
 void forward(const SpectralConv& p, int64_t unit, float* workspace) {
   const Workspace w = divide(p, workspace);
   Loaded loaded;
-  transform_input(p, unit, w.z, w.in, &loaded);
+  transform_input(p, unit, output_ahead(p, unit, 0), w.z, w.in, &loaded);
   multiply_spectra(p, w.in, w.out);
-  finish_output(p, unit, w.out, w.z, loaded);
+  finish_output(p, unit, input_ahead(p, unit + 1, 0, 0), w.out, w.z, loaded);
 }
 
 // --------------------------------------------------------------------------------- backward
@@ -137,16 +157,21 @@ void forward(const SpectralConv& p, int64_t unit, float* workspace) {
 void backward(const SpectralBackward& p, int64_t unit, float* workspace) {
   const SpectralConv& conv = p.conv;
   const Workspace w = divide(conv, workspace);
+  const Lanes lanes = unit_lanes(conv, unit, 0);
+  const auto x_ahead = [&](int64_t c) { return Ahead{row_of(p.x, c) + lanes.start, nullptr}; };
+  const Ahead next_unit = input_ahead(conv, unit + 1, 0, 0);
   Loaded loaded;
-  transform_input(conv, unit, w.z, w.in, &loaded);
+  transform_input(conv, unit, p.need_dx ? output_ahead(conv, unit, 0) : x_ahead(0), w.z, w.in,
+                  &loaded);
   if (p.need_dx) {
     multiply_spectra(conv, w.in, w.out);
-    finish_output(conv, unit, w.out, w.z, loaded);
+    finish_output(conv, unit, p.need_dw ? x_ahead(0) : next_unit, w.out, w.z, loaded);
   }
   if (!p.need_dw) return;
   for (int64_t c = 0; c < conv.K; ++c) {
+    const MaskedRow row{row_of(p.x, c), nullptr, conv.outputs};
     Loaded unused;
-    transform_tiles(conv.table, unit_lanes(conv, unit, 0), p.x, Rows{}, c, conv.outputs,
+    transform_tiles(conv.table, lanes, row, c + 1 < conv.K ? x_ahead(c + 1) : next_unit,
                     conv.tiling.hop, w.z, {w.out + c, odd(conv.K)}, &unused);
   }
   correlate_spectra(conv, w.in, w.out, w.transposed, reinterpret_cast<Complex*>(p.dw_spectrum));

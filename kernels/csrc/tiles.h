@@ -17,7 +17,8 @@ namespace {
 // start + m*tile_step + t*d + i.
 struct Lanes {
   int64_t start, tile_step, d, phases;
-  int64_t at(int64_t t, int part) const { return start + part * tile_step + t * d; }
+  int64_t offset(int64_t t, int64_t part) const { return part * tile_step + t * d; }
+  int64_t at(int64_t t, int64_t part) const { return start + offset(t, part); }
   int64_t last(int64_t count) const {
     return start + (2 * kLanes / phases - 1) * tile_step + (count - 1) * d + phases - 1;
   }
@@ -97,14 +98,20 @@ struct OutputRow {
 
 // ---------------------------------------------------------------- vectors of neighbouring phases
 
+// The rows that are touched after the one at work, each where its tiles of the unit start: the
+// tensor itself, and its mask or residual. Prefetching them may lead past the end: it never faults.
+struct Ahead {
+  const float *row, *beside;
+};
+
 // Into L2, for L1 is full of the tile at work. Where one cache line holds two vectors: the line of
 // one tile of the pair, by turns.
 DILCONV_INLINE void prefetch(const float* row, const Lanes& l, int64_t t) {
   if constexpr (sizeof(Vec) < 64) {
-    __builtin_prefetch(row + l.at(t, t & 1), 0, 2);
+    __builtin_prefetch(row + l.offset(t, t & 1), 0, 2);
   } else {
-    __builtin_prefetch(row + l.at(t, 0), 0, 2);
-    __builtin_prefetch(row + l.at(t, 1), 0, 2);
+    __builtin_prefetch(row + l.offset(t, 0), 0, 2);
+    __builtin_prefetch(row + l.offset(t, 1), 0, 2);
   }
 }
 
@@ -112,12 +119,13 @@ template <bool kMasked, bool kInside>
 struct RowSource {
   Lanes l;
   MaskedRow row;
-  int64_t next;  // to the row that will be loaded after this one, for prefetching
+  Ahead ahead;
   Loaded seen;
 
   DILCONV_INLINE Complex load(RowSource& s, int64_t t) {
     const int64_t at = s.l.at(t, 0), partner = at + s.l.tile_step;
-    prefetch(s.row.x + s.next, s.l, t);
+    prefetch(s.ahead.row, s.l, t);
+    if (kMasked) prefetch(s.ahead.beside, s.l, t);
     const Complex v{MaskedRow::vector<kMasked, kInside>(s.row, at),
                     MaskedRow::vector<kMasked, kInside>(s.row, partner)};
     s.seen.add(v);
@@ -129,12 +137,13 @@ template <bool kResidual, bool kInside>
 struct RowSink {
   Lanes l;
   OutputRow row;
-  int64_t next;
+  Ahead ahead;
   Keep keep;
 
   DILCONV_INLINE void store(const RowSink& s, int64_t t, const Complex& v) {
     const int64_t at = s.l.at(t, 0), partner = at + s.l.tile_step;
-    prefetch(s.row.y + s.next, s.l, t);
+    prefetch(s.ahead.row, s.l, t);
+    if (kResidual) prefetch(s.ahead.beside, s.l, t);
     OutputRow::vector<kResidual, kInside>(s.row, at, Keep::only(v.re, s.keep.re));
     OutputRow::vector<kResidual, kInside>(s.row, partner, Keep::only(v.im, s.keep.im));
   }
@@ -264,42 +273,40 @@ struct Spectrum {
 };
 
 template <bool kMasked, bool kInside>
-void transform_row(const FftTable& table, const Lanes& l, const MaskedRow& row, int64_t next,
+void transform_row(const FftTable& table, const Lanes& l, const MaskedRow& row, const Ahead& ahead,
                    int64_t count, Complex* z, const Spectrum& out, Loaded* loaded) {
-  RowSource<kMasked, kInside> source{l, row, next, *loaded};
+  RowSource<kMasked, kInside> source{l, row, ahead, *loaded};
   fft_forward(table, &source, count, z, out.at, out.stride);
   *loaded = source.seen;
 }
 
-// Spectra of channel c of `rows`, masked: of `count` points of every tile of the unit, then zeros.
-void transform_tiles(const FftTable& table, const Lanes& l, const Rows& rows, const Rows& relu_of,
-                     int64_t c, int64_t width, int64_t count, Complex* z, const Spectrum& out,
+// Spectra of the row's tiles: of `count` points of every tile of the unit, then zeros.
+void transform_tiles(const FftTable& table, const Lanes& l, const MaskedRow& row,
+                     const Ahead& ahead, int64_t count, Complex* z, const Spectrum& out,
                      Loaded* loaded) {
-  const MaskedRow row{rows.data + c * rows.stride,
-                      relu_of.data ? relu_of.data + c * relu_of.stride : nullptr, width};
   if (l.phases < kLanes) {
     load_lanes<kLanes / 2>(l, row, count, z, loaded);
     InPlace source{z};
     return fft_forward(table, &source, count, z, out.at, out.stride);
   }
-  const bool inside = l.start >= 0 && l.last(count) < width;
+  const bool inside = l.start >= 0 && l.last(count) < row.width;
   const auto transform = row.mask
                              ? (inside ? transform_row<true, true> : transform_row<true, false>)
                              : (inside ? transform_row<false, true> : transform_row<false, false>);
-  transform(table, l, row, rows.stride, count, z, out, loaded);
+  transform(table, l, row, ahead, count, z, out, loaded);
 }
 
 template <bool kResidual, bool kInside>
 void restore_row(const FftTable& table, const Spectrum& in, const Lanes& l, const OutputRow& row,
-                 int64_t next, int64_t count, Complex* z, const Keep& keep) {
-  const RowSink<kResidual, kInside> sink{l, row, next, keep};
+                 const Ahead& ahead, int64_t count, Complex* z, const Keep& keep) {
+  const RowSink<kResidual, kInside> sink{l, row, ahead, keep};
   fft_inverse(table, in.at, in.stride, z, count, sink);
 }
 
 // The first `count` points of every tile of the unit, from their spectra into the row, exact zeros
-// (and the epilogue) where nothing but zeros was loaded. `next`: to the row that comes after it.
+// (and the epilogue) where nothing but zeros was loaded.
 void restore_tiles(const FftTable& table, const Spectrum& in, const Lanes& l, const OutputRow& row,
-                   int64_t next, int64_t count, Complex* z, const Loaded& loaded) {
+                   const Ahead& ahead, int64_t count, Complex* z, const Loaded& loaded) {
   const Keep keep(loaded);
   if (l.phases < kLanes) {
     fft_inverse(table, in.at, in.stride, z, count, InPlace{z});
@@ -309,7 +316,7 @@ void restore_tiles(const FftTable& table, const Spectrum& in, const Lanes& l, co
   const auto restore = row.residual
                            ? (inside ? restore_row<true, true> : restore_row<true, false>)
                            : (inside ? restore_row<false, true> : restore_row<false, false>);
-  restore(table, in, l, row, next, count, z, keep);
+  restore(table, in, l, row, ahead, count, z, keep);
 }
 
 }  // namespace
