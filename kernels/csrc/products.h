@@ -99,10 +99,14 @@ void multiply_spectra(const SpectralConv& p, const Complex* x, Complex* y) {
   }
 }
 
-// The weight gradient needs sums over lanes. One operand is transposed in registers, so that its
-// channels are the lanes; the other is broadcast element by element:
-//   D[h][block][b] (lanes: a) = sum_{h, -h} sum_l A[l][a] * conj(B[b][l])
-// summed into memory once per unit and frequency.
+// The weight gradient needs sums over lanes. The channels of one operand, A, are made the lanes by
+// transposing in registers; the other, B, is broadcast element by element:
+//   D[h][block][b] (lanes: a) = sum_l A[l][a] * conj(B[b][l])  (h, and the conjugate of it at -h)
+// Again three real products make a complex one, with T = Ar*(Br - Bi):
+//   Re = T + Bi*(Ar + Ai),   Im = T + Br*(Ai - Ar).
+// The conjugate at -h, with T = Ar*(Br + Bi):
+//   Re = T + Bi*(Ai - Ar),   Im = T - Br*(Ar + Ai).
+// A unit's sums start at zero and are added to those in memory: short chains round less.
 
 // Which operand is transposed: the one that fills its lanes better.
 bool transposes_x(const SpectralConv& p) {
@@ -110,67 +114,91 @@ bool transposes_x(const SpectralConv& p) {
   return operand_blocks(x) * g <= operand_blocks(g) * x;
 }
 
-// One half (0 real, 1 imaginary) of `lanes` neighbouring spectra, transposed. Lanes beyond the last
-// spectrum take whatever follows in the workspace; their sums are never read.
-DILCONV_INLINE void transpose_half(const Complex* in, int half, Complex* out) {
-  const float* from = reinterpret_cast<const float*>(in) + half * kLanes;
-  float* to = reinterpret_cast<float*>(out) + half * kLanes;
-  Vec v[kLanes];
-#pragma GCC unroll 16
-  for (int i = 0; i < kLanes; ++i) v[i] = load(from + 2 * kLanes * i);
-  transpose<kLanes / 2, 1>(v);
-#pragma GCC unroll 16
-  for (int i = 0; i < kLanes; ++i) store(to + 2 * kLanes * i, v[i]);
-}
+// A at one point and block of channels, lane by lane of the tiles.
+struct Transposed {
+  Vec re[kLanes], sum[kLanes], difference[kLanes];  // Ar, Ar + Ai, Ai - Ar
+};
 
-// out[block][lane] of one point, for the n spectra at `in`.
-void transpose_point(const Complex* in, int64_t n, Complex* out) {
-  for (int64_t i = 0; i < n; i += kLanes) {
-    transpose_half(in + i, 0, out + i);
-    transpose_half(in + i, 1, out + i);
+// Lanes beyond the last spectrum take whatever follows; their sums are never read.
+void transpose_block(const Complex* in, Transposed* out) {
+  const float* floats = reinterpret_cast<const float*>(in);
+  Vec re[kLanes], im[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) re[i] = load(floats + 2 * kLanes * i);
+  transpose<kLanes / 2, 1>(re);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) out->re[i] = re[i];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) im[i] = load(floats + 2 * kLanes * i + kLanes);
+  transpose<kLanes / 2, 1>(im);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) {
+    const Vec r = out->re[i];
+    out->sum[i] = r + im[i], out->difference[i] = im[i] - r;
   }
 }
 
-// acc[b] += sum over lanes of A * conj(B) (its conjugate for frequency -h).
-template <int BR, bool kConj>
-DILCONV_INLINE void correlate_point(const Complex* a, const Complex* b, Complex (&acc)[BR]) {
-  const float* floats = reinterpret_cast<const float*>(b);
-  for (int l = 0; l < kLanes; ++l) {
-    const Complex in = get(a + l);
-#pragma GCC unroll 8
-    for (int k = 0; k < BR; ++k) {
-      const float re = floats[2 * kLanes * k + l], im = floats[2 * kLanes * k + kLanes + l];
-      acc[k].re += re * in.re;
-      acc[k].re += im * in.im;
-      if constexpr (kConj) {
-        acc[k].im -= re * in.im;
-        acc[k].im += im * in.re;
-      } else {
-        acc[k].im += re * in.im;
-        acc[k].im -= im * in.re;
+// What one frequency correlates: both operands at h and -h (`points` of them).
+struct Correlated {
+  int64_t points, blocks;
+  const Transposed* a;  // [point][block]
+  const Complex* b;     // [point][b], b_stride apart from point to point
+  int64_t b_stride;
+  const Vec* b_sums;  // [point][b]: Br - Bi, at -h Br + Bi
+  int64_t b_count;
+};
+
+// acc[k][n] +-= sum over lanes of a[n] * b[k]; `b` steps by kStep floats.
+template <int kTile, int kBlocks, int kStep, bool kMinus = false>
+DILCONV_INLINE void correlate_real(const Vec* a, const float* b, Vec (&acc)[kTile][kBlocks]) {
+  constexpr int kApart = sizeof(Transposed) / sizeof(Vec);
+#pragma GCC unroll 2
+  for (int l = 0; l < kLanes; ++l)
+#pragma GCC unroll 16
+    for (int k = 0; k < kTile; ++k)
+#pragma GCC unroll 2
+      for (int n = 0; n < kBlocks; ++n) {
+        const Vec product = b[k * kStep + l] * a[n * kApart + l];
+        acc[k][n] = kMinus ? acc[k][n] - product : acc[k][n] + product;
       }
-    }
-  }
 }
 
-// Frequencies h and -h: the second of each operand lies a_stride and b_stride behind the first.
-template <int BR>
-void correlate_pair(const Complex* a, int64_t a_stride, const Complex* b, int64_t b_stride,
-                    int64_t count, Complex* sums) {
-  Complex acc[BR];
-#pragma GCC unroll 8
-  for (int k = 0; k < BR; ++k) put(acc + k, get(sums + k));
-  correlate_point<BR, false>(a, b, acc);
-  if (count == 2) correlate_point<BR, true>(a + a_stride, b + b_stride, acc);
-#pragma GCC unroll 8
-  for (int k = 0; k < BR; ++k) put(sums + k, acc[k]);
+// kTile channels of B, from b0, with kBlocks blocks of A; `sums` of the first, the blocks
+// b_count apart.
+template <int kTile, int kBlocks>
+void correlate_tile(const Correlated& c, int64_t block, int64_t b0, Complex* sums) {
+  constexpr int kStep = 2 * kLanes;  // floats of a Complex
+  const Transposed *a = c.a + block, *a_mirror = a + c.blocks;
+  const float* b = reinterpret_cast<const float*>(c.b + b0);
+  const float* b_mirror = b + c.b_stride * kStep;
+  const float* b_sum = reinterpret_cast<const float*>(c.b_sums + b0);
+  const bool mirrored = c.points == 2;
+  Vec t[kTile][kBlocks], acc[kTile][kBlocks];
+#pragma GCC unroll 16
+  for (int k = 0; k < kTile; ++k)
+    for (int n = 0; n < kBlocks; ++n) acc[k][n] = Vec{};
+  correlate_real<kTile, kBlocks, kLanes>(a->re, b_sum, acc);
+  if (mirrored)
+    correlate_real<kTile, kBlocks, kLanes>(a_mirror->re, b_sum + c.b_count * kLanes, acc);
+#pragma GCC unroll 16
+  for (int k = 0; k < kTile; ++k)
+    for (int n = 0; n < kBlocks; ++n) t[k][n] = acc[k][n];
+  correlate_real<kTile, kBlocks, kStep>(a->sum, b + kLanes, acc);
+  if (mirrored) correlate_real<kTile, kBlocks, kStep>(a_mirror->difference, b_mirror + kLanes, acc);
+#pragma GCC unroll 16
+  for (int k = 0; k < kTile; ++k)
+    for (int n = 0; n < kBlocks; ++n) sums[n * c.b_count + k].re += acc[k][n], acc[k][n] = t[k][n];
+  correlate_real<kTile, kBlocks, kStep>(a->difference, b, acc);
+  if (mirrored) correlate_real<kTile, kBlocks, kStep, true>(a_mirror->sum, b_mirror, acc);
+#pragma GCC unroll 16
+  for (int k = 0; k < kTile; ++k)
+    for (int n = 0; n < kBlocks; ++n) sums[n * c.b_count + k].im += acc[k][n];
 }
 
-template <int BR>
-void run_correlate_pair(int64_t size, const Complex* a, int64_t a_stride, const Complex* b,
-                        int64_t b_stride, int64_t count, Complex* sums) {
-  if (size == BR) return correlate_pair<BR>(a, a_stride, b, b_stride, count, sums);
-  if constexpr (BR > 1) run_correlate_pair<BR - 1>(size, a, a_stride, b, b_stride, count, sums);
+template <int kTile, int kBlocks>
+void run_correlate(int64_t tile, const Correlated& c, int64_t block, int64_t b0, Complex* sums) {
+  if (tile == kTile) return correlate_tile<kTile, kBlocks>(c, block, b0, sums);
+  if constexpr (kTile > 1) run_correlate<kTile - 1, kBlocks>(tile, c, block, b0, sums);
 }
 
 int64_t dw_spectrum_floats(const SpectralConv& p) {
@@ -179,24 +207,46 @@ int64_t dw_spectrum_floats(const SpectralConv& p) {
   return p.table.height() * operand_blocks(a) * b * 2 * kLanes;
 }
 
-void correlate_spectra(const SpectralConv& p, const Complex* g, const Complex* x, Complex* scratch,
+// Room for both operands at h and -h as correlate_spectra keeps them.
+int64_t operand_floats(const SpectralConv& p) {
+  const int64_t x = p.K, g = part_channels(p);
+  const int64_t blocks = operand_blocks(x > g ? x : g);
+  return 2 * (blocks * static_cast<int64_t>(sizeof(Transposed) / sizeof(float)) +
+              (x > g ? x : g) * kLanes);
+}
+
+void correlate_spectra(const SpectralConv& p, const Complex* g, const Complex* x, float* scratch,
                        Complex* sums) {
   const bool tx = transposes_x(p);
   const int64_t na = tx ? p.K : part_channels(p), nb = tx ? part_channels(p) : p.K;
   const Complex *a = tx ? x : g, *b = tx ? g : x;
   const int64_t blocks = operand_blocks(na);
-  const Split tiles(nb, kFiltersMost);
+  Transposed* transposed = reinterpret_cast<Transposed*>(scratch);
+  Vec* b_sums = reinterpret_cast<Vec*>(transposed + 2 * blocks);
+  const Split pairs(nb, kFiltersMost), singles(nb, 2 * kFiltersMost);
   for (int64_t h = 0; h < p.table.height(); ++h) {
-    const int64_t slot = p.table.first(h), count = p.table.count(h);
-    for (int64_t i = 0; i < count; ++i)
-      transpose_point(a + (slot + i) * odd(na), na, scratch + i * blocks * kLanes);
-    for (int64_t block = 0; block < blocks; ++block)
+    const int64_t slot = p.table.first(h), points = p.table.count(h);
+    const Complex* b_h = b + slot * odd(nb);
+    for (int64_t i = 0; i < points; ++i) {
+      for (int64_t block = 0; block < blocks; ++block)
+        transpose_block(a + (slot + i) * odd(na) + block * kLanes, transposed + i * blocks + block);
+      const Complex* from = b_h + i * odd(nb);
+      for (int64_t k = 0; k < nb; ++k)
+        b_sums[i * nb + k] = i ? from[k].re + from[k].im : from[k].re - from[k].im;
+    }
+    const Correlated c{points, blocks, transposed, b_h, odd(nb), b_sums, nb};
+    for (int64_t block = 0; block < blocks; block += 2, sums += 2 * nb) {
+      const bool pair = block + 1 < blocks;
+      const Split& tiles = pair ? pairs : singles;
       for (int64_t tile = 0; tile < tiles.parts; ++tile) {
         const int64_t b0 = tiles.begin(tile), size = tiles.begin(tile + 1) - b0;
-        run_correlate_pair<kFiltersMost>(size, scratch + block * kLanes, blocks * kLanes,
-                                         b + slot * odd(nb) + b0, odd(nb), count, sums);
-        sums += size;
+        if (pair)
+          run_correlate<kFiltersMost, 2>(size, c, block, b0, sums + b0);
+        else
+          run_correlate<2 * kFiltersMost, 1>(size, c, block, b0, sums + b0);
       }
+      if (!pair) sums -= nb;
+    }
   }
 }
 

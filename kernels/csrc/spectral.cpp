@@ -127,21 +127,19 @@ void finish_output(const SpectralConv& p, int64_t unit, const Ahead& after, Comp
 }
 
 struct Workspace {
-  Complex *z, *in, *out, *transposed;
+  Complex *z, *in, *out;
+  float* operands;  // of correlate_spectra
 };
 
 Workspace divide(const SpectralConv& p, float* floats) {
   Complex* z = reinterpret_cast<Complex*>(floats);
   Complex* in = z + p.table.length;
   Complex* out = in + p.table.length * odd(part_channels(p));
-  return {z, in, out, out + p.table.length * odd(p.K)};
+  return {z, in, out, reinterpret_cast<float*>(out + p.table.length * odd(p.K))};
 }
 
 int64_t workspace_floats(const SpectralConv& p) {
-  const int64_t widest = p.K > part_channels(p) ? p.K : part_channels(p);
-  return 2 * kLanes *
-         (p.table.length * (1 + odd(part_channels(p)) + odd(p.K)) +
-          2 * kLanes * operand_blocks(widest));
+  return 2 * kLanes * p.table.length * (1 + odd(part_channels(p)) + odd(p.K)) + operand_floats(p);
 }
 
 void forward(const SpectralConv& p, int64_t unit, float* workspace) {
@@ -174,7 +172,7 @@ void backward(const SpectralBackward& p, int64_t unit, float* workspace) {
     transform_tiles(conv.table, lanes, row, c + 1 < conv.K ? x_ahead(c + 1) : next_unit,
                     conv.tiling.hop, w.z, {w.out + c, odd(conv.K)}, &unused);
   }
-  correlate_spectra(conv, w.in, w.out, w.transposed, reinterpret_cast<Complex*>(p.dw_spectrum));
+  correlate_spectra(conv, w.in, w.out, w.operands, reinterpret_cast<Complex*>(p.dw_spectrum));
 }
 
 // The two real sequences whose spectra are u and v, through one inverse: Z = U + iV.
