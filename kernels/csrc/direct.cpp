@@ -310,15 +310,15 @@ DILCONV_INLINE Vec masked_vec(const float* row, const float* mask, float* out) {
 }
 
 // Runs of kRun columns are summed in four chains a lane, then added up: short chains, small error.
-void row_sums(Rows g, Rows relu_of, int64_t K, int64_t width, float* sums, float* masked) {
+void pass_gradient(const GradientPass& p, int64_t begin, int64_t end, float* sums) {
   constexpr int64_t kRun = 64 * kLanes;
-  for (int64_t k = 0; k < K; ++k) {
-    const float* row = g.data + k * g.stride;
-    const float* mask = relu_of.data ? relu_of.data + k * relu_of.stride : nullptr;
-    float* out = masked ? masked + k * width : nullptr;
+  for (int64_t k = 0; k < p.K; ++k) {
+    const float* row = p.g.data + k * p.g.stride;
+    const float* mask = p.relu_of.data ? p.relu_of.data + k * p.relu_of.stride : nullptr;
+    float* out = p.masked ? p.masked + k * p.masked_stride : nullptr;
     float total = 0;
-    int64_t q = 0;
-    for (; q + kRun <= width; q += kRun) {
+    int64_t q = begin;
+    for (; q + kRun <= end; q += kRun) {
       Vec chain[4] = {};
       for (int64_t i = q; i < q + kRun; i += 4 * kLanes)
         for (int j = 0; j < 4; ++j) {
@@ -328,12 +328,12 @@ void row_sums(Rows g, Rows relu_of, int64_t K, int64_t width, float* sums, float
       total += lane_sum((chain[0] + chain[1]) + (chain[2] + chain[3]));
     }
     float rest = 0;
-    for (; q < width; ++q) {
+    for (; q < end; ++q) {
       const float v = mask ? relu_mask(row[q], mask[q]) : row[q];
       if (out) out[q] = v;
       rest += v;
     }
-    sums[k] = total + rest;
+    sums[k] += total + rest;
   }
 }
 
@@ -356,8 +356,8 @@ double peak(int64_t iterations) {
 
 }  // namespace
 
-extern const DirectKernels direct{kLanes,          kOutputUnit, pack_weights, forward,
-                                  backward_weight, row_sums,    peak};
+extern const DirectKernels direct{kLanes,          kOutputUnit,   pack_weights, forward,
+                                  backward_weight, pass_gradient, peak};
 
 }  // namespace DILCONV_ISA
 }  // namespace dilconv

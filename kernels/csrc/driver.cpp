@@ -77,10 +77,54 @@ int free_parts(int64_t items, int threads) {
   return static_cast<int>(threads == 1 ? 1 : std::min<int64_t>(items, 8 * threads));
 }
 
+// The bias's gradient db (K) and the residual's dr (N,K,Q), each unless null, made on the way: item
+// by item each share of the columns right before the kernel that reads them, while it is in cache.
+class Epilogue {
+ public:
+  Epilogue(const IsaKernels& isa, const dilconv_problem& p, const dilconv_operand& g,
+           const dilconv_operand& relu_of, float* db, float* dr)
+      : isa_(isa), p_(p), g_(g), relu_of_(relu_of), db_(db), dr_(dr) {}
+
+  // Before a run in so many parts; false without memory.
+  bool open(int parts) {
+    parts_ = db_ || dr_ ? parts : 0;
+    sums_ = allocate(parts_ * p_.K);
+    if (sums_) std::fill_n(sums_.get(), parts_ * p_.K, 0.0f);
+    return sums_ != nullptr;
+  }
+
+  // Of `shares` of item n.
+  void take(int part, int64_t n, int64_t share, int64_t shares) const {
+    if (parts_ == 0) return;
+    float* dr = dr_ ? dr_ + n * p_.K * p_.Q : nullptr;
+    isa_.direct->pass_gradient({p_.K, rows_of(g_, n), rows_of(relu_of_, n), dr, p_.Q},
+                               p_.Q * share / shares, p_.Q * (share + 1) / shares,
+                               sums_.get() + part * p_.K);
+  }
+
+  // After it: adds the parts in order; a second run takes nothing.
+  void close() {
+    for (int64_t k = 0; db_ && k < p_.K; ++k) {
+      db_[k] = 0;
+      for (int part = 0; part < parts_; ++part) db_[k] += sums_.get()[part * p_.K + k];
+    }
+    db_ = dr_ = nullptr;
+    parts_ = 0;
+  }
+
+ private:
+  const IsaKernels& isa_;
+  const dilconv_problem& p_;
+  const dilconv_operand g_, relu_of_;
+  float *db_, *dr_;
+  int parts_ = 0;
+  Floats sums_;
+};
+
 // ------------------------------------------------------------------------------------- direct
 
 int32_t convolve_direct(const IsaKernels& isa, const dilconv_problem& p, Pass pass,
-                        const DirectPlan& plan, const Tensors& t) {
+                        const DirectPlan& plan, const Tensors& t, Epilogue* epilogue) {
   const Posed posed = pose(p, pass);
   const Floats workspace = allocate(plan.workspace());
   if (!workspace) return DILCONV_NO_MEMORY;
@@ -91,15 +135,20 @@ int32_t convolve_direct(const IsaKernels& isa, const dilconv_problem& p, Pass pa
   weights.data = t.w + posed.first_weight;
   isa.direct->pack_weights(conv, weights, workspace.get());
   const int parts = free_parts(plan.items(), plan.threads);
-  run_parts(plan.items(), parts, plan.threads, [&](int thread, int, int64_t first, int64_t last) {
-    float* own = workspace.get() + plan.shared + thread * plan.per_thread;
-    ConvBlock block = conv;
-    for (int64_t item = first; item < last; ++item) {
-      set_item(&block, t, item / plan.blocks, plan.outputs);
-      const int64_t q0 = item % plan.blocks * plan.blocking.q_block;
-      isa.direct->forward(block, q0, std::min(q0 + plan.blocking.q_block, plan.outputs), own);
-    }
-  });
+  if (!epilogue->open(parts)) return DILCONV_NO_MEMORY;
+  run_parts(
+      plan.items(), parts, plan.threads, [&](int thread, int part, int64_t first, int64_t last) {
+        float* own = workspace.get() + plan.shared + thread * plan.per_thread;
+        ConvBlock block = conv;
+        for (int64_t item = first; item < last; ++item) {
+          const int64_t n = item / plan.blocks, i = item % plan.blocks;
+          const int64_t q0 = i * plan.blocking.q_block;
+          epilogue->take(part, n, i, plan.blocks);
+          set_item(&block, t, n, plan.outputs);
+          isa.direct->forward(block, q0, std::min(q0 + plan.blocking.q_block, plan.outputs), own);
+        }
+      });
+  epilogue->close();
   return DILCONV_OK;
 }
 
@@ -107,33 +156,36 @@ int32_t convolve_direct(const IsaKernels& isa, const dilconv_problem& p, Pass pa
 // do not depend on which thread took which part.
 int32_t weights_direct(const IsaKernels& isa, const dilconv_problem& p, const DirectPlan& plan,
                        const dilconv_operand& g, const dilconv_operand& relu_of, const float* x,
-                       float* dw) {
+                       float* dw, Epilogue* epilogue) {
   const Floats workspace = allocate(plan.workspace());
-  if (!workspace) return DILCONV_NO_MEMORY;
+  if (!workspace || !epilogue->open(plan.parts)) return DILCONV_NO_MEMORY;
   const int64_t count = p.K * p.C * p.S;
   float* scratch = workspace.get() + plan.parts * plan.sums;
-  run_parts(
-      plan.items(), plan.parts, plan.threads,
-      [&](int thread, int part, int64_t first, int64_t last) {
-        float* own = workspace.get() + part * plan.sums;
-        std::memset(own, 0, static_cast<size_t>(count) * sizeof(float));
-        WeightBlock block{};
-        block.C = p.C, block.K = p.K, block.taps = {p.W, p.S, p.d, p.pad_left};
-        block.blocking = plan.blocking, block.dw = own;
-        for (int64_t item = first; item < last; ++item) {
-          const int64_t n = item / plan.blocks, q0 = item % plan.blocks * plan.blocking.q_block;
-          block.x = {x + n * p.x_batch, p.x_channel};
-          block.g = rows_of(g, n);
-          block.relu_of = rows_of(relu_of, n);
-          isa.direct->backward_weight(block, q0, std::min(q0 + plan.blocking.q_block, plan.outputs),
-                                      scratch + thread * plan.per_thread);
-        }
-      });
+  run_parts(plan.items(), plan.parts, plan.threads,
+            [&](int thread, int part, int64_t first, int64_t last) {
+              float* own = workspace.get() + part * plan.sums;
+              std::memset(own, 0, static_cast<size_t>(count) * sizeof(float));
+              WeightBlock block{};
+              block.C = p.C, block.K = p.K, block.taps = {p.W, p.S, p.d, p.pad_left};
+              block.blocking = plan.blocking, block.dw = own;
+              for (int64_t item = first; item < last; ++item) {
+                const int64_t n = item / plan.blocks, i = item % plan.blocks;
+                const int64_t q0 = i * plan.blocking.q_block;
+                epilogue->take(part, n, i, plan.blocks);
+                block.x = {x + n * p.x_batch, p.x_channel};
+                block.g = rows_of(g, n);
+                block.relu_of = rows_of(relu_of, n);
+                isa.direct->backward_weight(block, q0,
+                                            std::min(q0 + plan.blocking.q_block, plan.outputs),
+                                            scratch + thread * plan.per_thread);
+              }
+            });
   for (int64_t i = 0; i < count; ++i) {
     float sum = workspace.get()[i];
     for (int part = 1; part < plan.parts; ++part) sum += workspace.get()[part * plan.sums + i];
     dw[i] = sum;
   }
+  epilogue->close();
   return DILCONV_OK;
 }
 
@@ -150,7 +202,7 @@ void transform_weights(const IsaKernels& isa, const SpectralPlan& plan, const We
 }
 
 int32_t convolve_spectral(const IsaKernels& isa, const dilconv_problem& p, Pass pass,
-                          const SpectralPlan& plan, const Tensors& t) {
+                          const SpectralPlan& plan, const Tensors& t, Epilogue* epilogue) {
   const Posed posed = pose(p, pass);
   const Floats workspace = allocate(plan.workspace());
   if (!workspace) return DILCONV_NO_MEMORY;
@@ -158,24 +210,30 @@ int32_t convolve_spectral(const IsaKernels& isa, const dilconv_problem& p, Pass 
   WeightView weights = posed.weights;
   weights.data = t.w + posed.first_weight;
   transform_weights(isa, plan, weights, workspace.get(), scratch);
+  const int64_t units = plan.conv.tiling.units();
   const int parts = free_parts(plan.items(), plan.threads);
-  run_parts(plan.items(), parts, plan.threads, [&](int thread, int, int64_t first, int64_t last) {
-    SpectralConv conv = plan.conv;
-    conv.spectra = workspace.get(), conv.bias = t.bias, conv.relu = t.relu;
-    for (int64_t item = first; item < last; ++item) {
-      set_item(&conv, t, item / conv.tiling.units(), conv.outputs);
-      isa.spectral->forward(conv, item % conv.tiling.units(), scratch + thread * plan.scratch);
-    }
-  });
+  if (!epilogue->open(parts)) return DILCONV_NO_MEMORY;
+  run_parts(plan.items(), parts, plan.threads,
+            [&](int thread, int part, int64_t first, int64_t last) {
+              SpectralConv conv = plan.conv;
+              conv.spectra = workspace.get(), conv.bias = t.bias, conv.relu = t.relu;
+              for (int64_t item = first; item < last; ++item) {
+                epilogue->take(part, item / units, item % units, units);
+                set_item(&conv, t, item / units, conv.outputs);
+                isa.spectral->forward(conv, item % units, scratch + thread * plan.scratch);
+              }
+            });
+  epilogue->close();
   return DILCONV_OK;
 }
 
 // dx (t.y) and dw from one transform of the gradient (t.x); parts are added in order.
 int32_t backward_spectral(const IsaKernels& isa, const dilconv_problem& p, const SpectralPlan& plan,
-                          const Tensors& t, const float* x, float* dw) {
+                          const Tensors& t, const float* x, float* dw, Epilogue* epilogue) {
   const Posed posed = pose(p, kBackward);
+  const int64_t units = plan.conv.tiling.units();
   const Floats workspace = allocate(plan.workspace());
-  if (!workspace) return DILCONV_NO_MEMORY;
+  if (!workspace || !epilogue->open(plan.parts)) return DILCONV_NO_MEMORY;
   float* sums = workspace.get() + plan.spectra;
   float* scratch = sums + plan.parts * plan.dw_spectrum;
   WeightView weights = posed.weights;
@@ -190,42 +248,34 @@ int32_t backward_spectral(const IsaKernels& isa, const dilconv_problem& p, const
               std::memset(work.dw_spectrum, 0,
                           static_cast<size_t>(plan.dw_spectrum) * sizeof(float));
               for (int64_t item = first; item < last; ++item) {
-                const int64_t n = item / work.conv.tiling.units();
+                const int64_t n = item / units;
+                epilogue->take(part, n, item % units, units);
                 set_item(&work.conv, t, n, work.conv.outputs);
                 work.x = {x + n * p.x_batch, p.x_channel};
-                isa.spectral->backward(work, item % work.conv.tiling.units(),
-                                       scratch + thread * plan.scratch);
+                isa.spectral->backward(work, item % units, scratch + thread * plan.scratch);
               }
             });
   for (int part = 1; part < plan.parts; ++part)
     for (int64_t i = 0; i < plan.dw_spectrum; ++i) sums[i] += sums[part * plan.dw_spectrum + i];
   isa.spectral->weight_gradient(plan.conv, sums, weights, dw + posed.first_weight, scratch);
+  epilogue->close();
   return DILCONV_OK;
 }
 
-// -------------------------------------------------------------------------------------- bias
+// --------------------------------------------------------------------------------- whole calls
 
-// db = sums of the masked g over items and columns, item after item whatever the number of threads,
-// and dr = the masked g, in one sweep; each unless null.
-int32_t bias_and_residual(const IsaKernels& isa, const dilconv_problem& p, const dilconv_operand& g,
-                          const dilconv_operand& relu_of, float* db, float* dr) {
-  const Floats sums = allocate(p.N * p.K);
-  if (!sums) return DILCONV_NO_MEMORY;
-  const int64_t rows = p.N * p.K;
-  const int threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(p.threads, rows)));
-  run_parts(rows, free_parts(rows, threads), threads, [&](int, int, int64_t first, int64_t last) {
-    for (int64_t row = first; row < last; ++row) {
-      const int64_t n = row / p.K, k = row % p.K;
-      Rows from = rows_of(g, n), mask = rows_of(relu_of, n);
-      from.data += k * from.stride;
-      if (mask.data) mask.data += k * mask.stride;
-      isa.direct->row_sums(from, mask, 1, p.Q, sums.get() + row, dr ? dr + row * p.Q : nullptr);
-    }
+// Without dx and dw, nothing else reads the gradient.
+int32_t epilogue_only(const dilconv_problem& p, Epilogue* epilogue) {
+  constexpr int64_t kColumns = 4096;
+  const int64_t shares = p.Q / kColumns + 1, items = p.N * shares;
+  const int threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(p.threads, items)));
+  const int parts = free_parts(items, threads);
+  if (!epilogue->open(parts)) return DILCONV_NO_MEMORY;
+  run_parts(items, parts, threads, [&](int, int part, int64_t first, int64_t last) {
+    for (int64_t item = first; item < last; ++item)
+      epilogue->take(part, item / shares, item % shares, shares);
   });
-  for (int64_t k = 0; db && k < p.K; ++k) {
-    db[k] = 0;
-    for (int64_t n = 0; n < p.N; ++n) db[k] += sums.get()[n * p.K + k];
-  }
+  epilogue->close();
   return DILCONV_OK;
 }
 
@@ -234,29 +284,31 @@ dilconv_operand relu_operand(const dilconv_problem& p, const float* y) {
 }
 
 int32_t forward(const IsaKernels& isa, const dilconv_problem& p, const Tensors& t) {
+  Epilogue none(isa, p, {}, {}, nullptr, nullptr);  // forward has it in its kernels
   const DirectPlan direct = plan_direct(isa, p, kForward);
   if (p.algorithm != DILCONV_DIRECT) {
     const SpectralPlan spectral = plan_spectral(isa, p, kForward);
     if (chooses_spectral(p, spectral, direct.cycles))
-      return convolve_spectral(isa, p, kForward, spectral, t);
+      return convolve_spectral(isa, p, kForward, spectral, t, &none);
   }
-  return convolve_direct(isa, p, kForward, direct, t);
+  return convolve_direct(isa, p, kForward, direct, t, &none);
 }
 
 int32_t backward(const IsaKernels& isa, const dilconv_problem& p, const Tensors& t, const float* x,
-                 float* dw) {
+                 float* dw, Epilogue* epilogue) {
   const Pass pass = !dw ? kBackwardData : !t.y ? kBackwardWeight : kBackward;
   const DirectPlan data = plan_direct(isa, p, kBackwardData);
   const DirectPlan weight = plan_direct(isa, p, kBackwardWeight);
   if (p.algorithm != DILCONV_DIRECT) {
     const SpectralPlan spectral = plan_spectral(isa, p, pass);
     if (chooses_spectral(p, spectral, (t.y ? data.cycles : 0) + (dw ? weight.cycles : 0)))
-      return dw ? backward_spectral(isa, p, spectral, t, x, dw)
-                : convolve_spectral(isa, p, kBackwardData, spectral, t);
+      return dw ? backward_spectral(isa, p, spectral, t, x, dw, epilogue)
+                : convolve_spectral(isa, p, kBackwardData, spectral, t, epilogue);
   }
   int32_t status = DILCONV_OK;
-  if (t.y) status = convolve_direct(isa, p, kBackwardData, data, t);
-  if (dw && status == DILCONV_OK) status = weights_direct(isa, p, weight, t.x, t.relu_of, x, dw);
+  if (t.y) status = convolve_direct(isa, p, kBackwardData, data, t, epilogue);
+  if (dw && status == DILCONV_OK)
+    status = weights_direct(isa, p, weight, t.x, t.relu_of, x, dw, epilogue);
   return status;
 }
 
@@ -317,20 +369,13 @@ DILCONV_EXPORT int32_t dilconv_backward(int32_t isa, const dilconv_problem* prob
                                         const float* w, float* dx, float* dw, float* db,
                                         float* dr) {
   const IsaKernels* kernels;
-  int32_t status = open_call(isa, problem, &kernels);
+  const int32_t status = open_call(isa, problem, &kernels);
   if (status != DILCONV_OK) return status;
   const dilconv_problem& p = *problem;
-  dilconv_operand relu_of = relu_operand(p, y);
-  if (db || dr) status = bias_and_residual(*kernels, p, g, relu_of, db, dr);
-  if (status != DILCONV_OK) return status;
-  if (dr) {  // masked already
-    g = {dr, p.K * p.Q, p.Q};
-    relu_of = {};
-  }
-  if (p.N == 0 || p.W == 0) {
-    if (dw) std::memset(dw, 0, static_cast<size_t>(p.K * p.C * p.S) * sizeof(float));
-  } else if (dx || dw) {
-    status = backward(*kernels, p, {g, relu_of, {}, w, nullptr, false, dx}, x, dw);
-  }
-  return status;
+  const dilconv_operand relu_of = relu_operand(p, y);
+  Epilogue epilogue(*kernels, p, g, relu_of, db, dr);
+  if (p.N > 0 && p.W > 0 && (dx || dw))
+    return backward(*kernels, p, {g, relu_of, {}, w, nullptr, false, dx}, x, dw, &epilogue);
+  if (dw) std::memset(dw, 0, static_cast<size_t>(p.K * p.C * p.S) * sizeof(float));
+  return epilogue_only(p, &epilogue);
 }

@@ -60,6 +60,15 @@ struct WeightBlock {
   float* dw;
 };
 
+// The gradient of one item on its way through ReLU, bias and residual: g masked by relu_of, to be
+// summed row by row, and kept in `masked` unless that is null.
+struct GradientPass {
+  int64_t K;
+  Rows g, relu_of;
+  float* masked;
+  int64_t masked_stride;
+};
+
 // Weights read as w[k*k_stride + c*c_stride + s*s_stride]; s_stride = -1 flips the taps.
 struct WeightView {
   const float* data;
@@ -73,9 +82,8 @@ struct DirectKernels {
   void (*pack_weights)(const ConvBlock&, const WeightView&, float* packed);
   void (*forward)(const ConvBlock&, int64_t q_begin, int64_t q_end, float* workspace);
   void (*backward_weight)(const WeightBlock&, int64_t q_begin, int64_t q_end, float* workspace);
-  // sums[k] = sum of row k of g, masked by relu_of, over [0, width); the masked rows go to `masked`
-  // (K, width) dense unless it is null.
-  void (*row_sums)(Rows g, Rows relu_of, int64_t K, int64_t width, float* sums, float* masked);
+  // Columns [begin, end): sums[k] += sum of row k.
+  void (*pass_gradient)(const GradientPass&, int64_t begin, int64_t end, float* sums);
   double (*peak)(int64_t iterations);
 };
 
