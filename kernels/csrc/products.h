@@ -1,6 +1,6 @@
 // What happens between the FFTs, frequency by frequency: inputs times weights (forward and
 // backward-data), and inputs times gradients, summed over the lanes (backward-weight).
-// Register budget of the products (16 registers): 10 accumulators + 2 inputs + 2 weights; with 32
+// Register budget of the products (16 registers): 12 accumulators + 2 inputs + 1 weight; with 32
 // registers 16 + 2 + 2.
 #ifndef DILCONV_PRODUCTS_H_
 #define DILCONV_PRODUCTS_H_
@@ -12,7 +12,7 @@ namespace dilconv {
 namespace DILCONV_ISA {
 namespace {
 
-constexpr int kFiltersMost = kLanes == 16 ? 8 : 5;
+constexpr int kFiltersMost = kLanes == 16 ? 8 : 6;
 
 // Channels from one slot of a spectrum to the next: odd, to spread over the cache sets.
 int64_t odd(int64_t n) { return n | 1; }
