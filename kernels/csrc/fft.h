@@ -48,8 +48,8 @@ DILCONV_INLINE Four join4(const Four& x) {
   return {s + t, u + v, s - t, u - v};
 }
 
-// One radix-4 pass over blocks of `block` points. `twiddles`: 6 floats (w, w^2, w^3) for each
-// j in [0, block/4).
+// One radix-4 pass over the blocks of `block` points in z. `twiddles`: 6 floats (w, w^2, w^3) for
+// each j in [0, block/4).
 template <bool kInverse>
 DILCONV_INLINE void radix4_pass(Complex* z, int64_t length, int64_t block, const float* twiddles) {
   const int64_t quarter = block / 4;
@@ -68,6 +68,23 @@ DILCONV_INLINE void radix4_pass(Complex* z, int64_t length, int64_t block, const
       }
     }
   }
+}
+
+// All passes over the `length` points at z, from blocks of `block` down to 16 (or back up);
+// `twiddles` of the largest. What is beyond L1 is finished block by block.
+template <bool kInverse>
+void middle_passes(Complex* z, int64_t length, int64_t block, const float* twiddles) {
+  constexpr int64_t kInL1 = (16 << 10) / sizeof(Complex);
+  if (block <= 4) return;
+  const float* smaller = twiddles + block / 4 * 6;
+  if (length > block && length > kInL1) {
+    for (int64_t at = 0; at < length; at += block)
+      middle_passes<kInverse>(z + at, block, block, twiddles);
+    return;
+  }
+  if constexpr (!kInverse) radix4_pass<false>(z, length, block, twiddles);
+  middle_passes<kInverse>(z, length, block / 4, smaller);
+  if constexpr (kInverse) radix4_pass<true>(z, length, block, twiddles);
 }
 
 // A sequence in the work array z: where a transform finds its points, or leaves them.
@@ -163,10 +180,7 @@ void fft_forward(const FftTable& table, Source* source, int64_t count, Complex* 
     first_passes<4>(table, source, count, z);
     twiddles += block / 4 * 6, block /= 4;
   }
-  for (; block > 4; block /= 4) {
-    radix4_pass<false>(z, table.length, block, twiddles);
-    twiddles += block / 4 * 6;
-  }
+  middle_passes<false>(z, table.length, block, twiddles);
   for (int64_t p = 0; p < table.length; p += 4) {
     const Four y = split4({get(z + p), get(z + p + 1), get(z + p + 2), get(z + p + 3)});
     const int32_t* slot = table.slot + p;
@@ -186,12 +200,9 @@ void fft_inverse(const FftTable& table, const Complex* in, int64_t in_stride, Co
                           get(in + slot[2] * in_stride), get(in + slot[3] * in_stride)});
     put(z + p, y.a), put(z + p + 1, y.b), put(z + p + 2, y.c), put(z + p + 3, y.d);
   }
-  const float* twiddles = table.twiddles + table.twiddle_count;
-  const int64_t top = table.radix2 ? table.length / 2 : table.length / 4;
-  for (int64_t block = 16; block <= top; block *= 4) {
-    twiddles -= block / 4 * 6;
-    radix4_pass<true>(z, table.length, block, twiddles);
-  }
+  const int64_t block = table.length / (table.radix2 ? 2 : 4);
+  const float* twiddles = table.twiddles + (table.radix2 ? table.length : block * 6);
+  middle_passes<true>(z, table.length, block, twiddles);
   if (table.radix2)
     last_passes<2>(table, z, count, sink);
   else

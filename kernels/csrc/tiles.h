@@ -225,46 +225,76 @@ void store_blocks(const Lanes l, const OutputRow row, int64_t count, const Compl
 
 // -------------------------------------------------------------------------- pieces of the phases
 
-void load_pieces(const Lanes& l, const MaskedRow& row, int64_t count, Complex* z, Loaded* loaded) {
+// A vector of pieces of kPhases neighbouring floats, `step` apart.
+template <int kPhases>
+DILCONV_INLINE Vec join_pieces(const float* x, int64_t step) {
+  Vec v{};
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) v[i] = x[i / kPhases * step + i % kPhases];
+  return v;
+}
+
+template <int kPhases>
+void load_pieces(const Lanes l, const MaskedRow row, int64_t count, Complex* z, Loaded* loaded) {
+  const bool inside = l.start >= 0 && l.last(count) < row.width;
+  const int64_t step = 2 * l.tile_step;
   float lanes[2][kLanes];
   for (int64_t t = 0; t < count; ++t) {
-    for (int part = 0; part < 2; ++part)
-      for (int64_t i = 0, at = l.at(t, part); i < kLanes; i += l.phases, at += 2 * l.tile_step)
-        for (int64_t phase = 0; phase < l.phases; ++phase)
-          lanes[part][i + phase] = row.element(at + phase);
-    put(z + t, {load(lanes[0]), load(lanes[1])});
-    loaded->add(get(z + t));
+    Vec v[2];
+    for (int part = 0; part < 2; ++part) {
+      const int64_t at = l.at(t, part);
+      if (inside) {
+        v[part] = join_pieces<kPhases>(row.x + at, step);
+        if (row.mask) v[part] = relu_mask(v[part], join_pieces<kPhases>(row.mask + at, step));
+      } else {
+        for (int i = 0; i < kLanes; ++i)
+          lanes[part][i] = row.element(at + i / kPhases * step + i % kPhases);
+        v[part] = load(lanes[part]);
+      }
+    }
+    put(z + t, {v[0], v[1]});
+    loaded->add({v[0], v[1]});
   }
 }
 
-void store_pieces(const Lanes& l, const OutputRow& row, int64_t count, const Complex* z,
-                  const Keep& keep) {
-  float lanes[2][kLanes];
-  for (int64_t t = 0; t < count; ++t) {
-    store(lanes[0], Keep::only(z[t].re, keep.re));
-    store(lanes[1], Keep::only(z[t].im, keep.im));
-    for (int part = 0; part < 2; ++part)
-      for (int64_t i = 0, at = l.at(t, part); i < kLanes; i += l.phases, at += 2 * l.tile_step)
-        for (int64_t phase = 0; phase < l.phases; ++phase)
-          row.element(at + phase, lanes[part][i + phase]);
-  }
+template <int kPhases>
+void store_pieces(const Lanes l, const OutputRow row, int64_t count, const Complex* z,
+                  const Keep keep) {
+  const bool inside = l.last(count) < row.width;
+  const int64_t step = 2 * l.tile_step;
+  for (int64_t t = 0; t < count; ++t)
+    for (int part = 0; part < 2; ++part) {
+      const int64_t at = l.at(t, part);
+      const Vec v = part ? Keep::only(z[t].im, keep.im) : Keep::only(z[t].re, keep.re);
+      if (inside) {
+        Vec sum = v + row.bias;
+        if (row.residual) sum += join_pieces<kPhases>(row.residual + at, step);
+        sum = at_least(sum, row.least);
+#pragma GCC unroll 16
+        for (int i = 0; i < kLanes; ++i) row.y[at + i / kPhases * step + i % kPhases] = sum[i];
+      } else {
+        for (int i = 0; i < kLanes; ++i) row.element(at + i / kPhases * step + i % kPhases, v[i]);
+      }
+    }
 }
 
 // ------------------------------------------------------------------------------------- the choice
 
 template <int kPhases>
 void load_lanes(const Lanes& l, const MaskedRow& row, int64_t count, Complex* z, Loaded* loaded) {
-  if (l.d == kPhases && l.phases == kPhases) return load_blocks<kPhases>(l, row, count, z, loaded);
-  if constexpr (kPhases > 1) return load_lanes<kPhases / 2>(l, row, count, z, loaded);
-  load_pieces(l, row, count, z, loaded);
+  if (l.phases == kPhases)
+    return l.d == kPhases ? load_blocks<kPhases>(l, row, count, z, loaded)
+                          : load_pieces<kPhases>(l, row, count, z, loaded);
+  if constexpr (kPhases > 1) load_lanes<kPhases / 2>(l, row, count, z, loaded);
 }
 
 template <int kPhases>
 void store_lanes(const Lanes& l, const OutputRow& row, int64_t count, const Complex* z,
                  const Keep& keep) {
-  if (l.d == kPhases && l.phases == kPhases) return store_blocks<kPhases>(l, row, count, z, keep);
-  if constexpr (kPhases > 1) return store_lanes<kPhases / 2>(l, row, count, z, keep);
-  store_pieces(l, row, count, z, keep);
+  if (l.phases == kPhases)
+    return l.d == kPhases ? store_blocks<kPhases>(l, row, count, z, keep)
+                          : store_pieces<kPhases>(l, row, count, z, keep);
+  if constexpr (kPhases > 1) store_lanes<kPhases / 2>(l, row, count, z, keep);
 }
 
 struct Spectrum {
