@@ -2,15 +2,20 @@
 //
 //   for each block of q_block outputs                 (the driver's parallel loop)
 //     for each block of c_block channels
-//       pack x into rows: zero padding, ReLU mask and alignment settled once
-//       for each tile of KR filters                   its packed weights stay in L1
-//         for each tile of VR vectors of outputs      KR*VR accumulators stay in registers
-//           for each channel, tap: acc[k][v] += w[k] * x[v]
+//       for the inside and the ends of the block      x is read where it lies, or from packed rows
+//         for each tile of KR filters                 its packed weights stay in L1
+//           for each tile of VR vectors of outputs    KR*VR accumulators stay in registers
+//             for each channel, tap: acc[k][v] += w[k] * x[v]
+//
+// Packing settles zero padding and the ReLU mask, and brings rows together that would share few
+// sets of L1 or fill its TLB; it costs as much as 30 multiply-adds a float, so the inside goes
+// without. Either way x is asked for ahead of its use: the rows are too many and the runs too short
+// for the hardware's prefetching.
 //
 // Register budget (16 registers): KR*VR accumulators, VR inputs or KR weights, 1 other. Tiles:
-// 6x2, 5x2, 4x3, 3x4, 2x6, 1x8: enough independent sums to hide an FMA latency of 4 cycles at two a
-// cycle, and at most 9 loads for 8 FMAs, 7 for 10 at K = 15. With 32 registers: 8x3, 7x3, 6x4, 5x4,
-// 4x6, 3x6, 2x12, 1x12.
+// 4x3, 3x4, 2x6, 1x12: two FMAs a cycle of latency 4 need 8 independent sums, 12 leave slack, and
+// 7 or 8 loads for 12 FMAs (13 for one filter) keep below the two loads a cycle.
+// With 32 registers: 8x3, 7x3, 6x4, 5x4, 4x6, 3x6, 2x12, 1x12.
 // Cache budget: a packed block of x takes at most half of L2; one filter tile's weights
 // (KR*C*S floats) stream from L1 or L2 at 4 bytes a cycle.
 //
@@ -25,13 +30,19 @@ namespace DILCONV_ISA {
 namespace {
 
 constexpr bool kManyRegisters = kLanes == 16;  // 32 vector registers
-constexpr int kFiltersMost = kManyRegisters ? 8 : 6;
+constexpr int kFiltersMost = kManyRegisters ? 8 : 4;
 constexpr int vectors_of(int filters) {
   if (kManyRegisters) return filters <= 2 ? 12 : filters <= 4 ? 6 : filters <= 6 ? 4 : 3;
-  return filters == 1 ? 8 : filters == 2 ? 6 : filters == 3 ? 4 : filters == 4 ? 3 : 2;
+  return 12 / filters;
 }
 // Every tile's number of vectors divides it.
-constexpr int64_t kOutputUnit = (kManyRegisters ? 12 : 24) * kLanes;
+constexpr int64_t kOutputUnit = 12 * kLanes;
+constexpr int64_t kLine = 16;  // floats in a cache line
+
+int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+int64_t clamp(int64_t value, int64_t low, int64_t high) {
+  return value < low ? low : value > high ? high : value;
+}
 
 // The longer of the two reduction loops is the inner one.
 bool taps_inside(int64_t channels, int64_t taps) { return taps >= channels || taps >= 8; }
@@ -58,12 +69,12 @@ void copy_padded(const float* x, const float* relu_of, int64_t width, int64_t at
   for (i = last; i < count; ++i) out[i] = 0;
 }
 
-// Channels [c0, c1) of what the taps of outputs [q0, q0 + q_block) read.
+// Channels [c0, c1) of what the taps of outputs [q0, q0 + width) read.
 void pack_rows(const Taps& taps, const Blocking& b, Rows x, Rows relu_of, int64_t c0, int64_t c1,
-               int64_t q0, float* out) {
+               int64_t q0, int64_t width, float* out) {
   const bool overlapped = b.tap_stride == taps.d;
   const int64_t pieces = overlapped ? 1 : taps.S;
-  const int64_t count = overlapped ? (taps.S - 1) * taps.d + b.q_block : b.q_block;
+  const int64_t count = overlapped ? (taps.S - 1) * taps.d + width : width;
   for (int64_t c = c0; c < c1; ++c, out += b.row) {
     const float* mask = relu_of.data ? relu_of.data + c * relu_of.stride : nullptr;
     for (int64_t piece = 0; piece < pieces; ++piece)
@@ -88,6 +99,30 @@ void pack_weights(const ConvBlock& p, const WeightView& w, float* packed) {
             *packed++ =
                 w.data[k * w.k_stride + c0 * w.c_stride + o * outer_stride + i * inner_stride];
   }
+}
+
+// Whether more than `kWays` of n pieces of a line or two, `stride` apart, fall on the same sets of
+// an L1 that repeats every 4 KB.
+bool collide(int64_t n, int64_t stride) {
+  constexpr int64_t kWays = 6, kPeriod = 1024, kNear = 2 * kLine;
+  for (int64_t m = 1; m * kWays < n; ++m) {
+    const int64_t apart = m * stride % kPeriod;
+    if (m * stride > kNear && (apart < kNear || apart > kPeriod - kNear)) return true;
+  }
+  return false;
+}
+
+// Outputs [begin, end) of a block, whole units, whose taps can be read from the tensor itself.
+struct Inside {
+  int64_t begin, end;
+};
+
+Inside inside(const Taps& taps, int64_t channels, Rows x, int64_t q0, int64_t q1) {
+  constexpr int64_t kRows = 16;  // each in a page of its own: a quarter of the TLB
+  if (channels > kRows || collide(channels, x.stride) || collide(taps.S, taps.d)) return {q1, q1};
+  const int64_t begin = clamp(q0 + round_up(taps.pad_left - q0, kOutputUnit), q0, q1);
+  const int64_t end = clamp(taps.W - (taps.S - 1) * taps.d + taps.pad_left, begin, q1);
+  return {begin, begin + (end - begin) / kOutputUnit * kOutputUnit};
 }
 
 // ---------------------------------------------------------------------------------- forward
@@ -121,88 +156,136 @@ DILCONV_INLINE void multiply(const Reduction& r, const float* x, const float* w,
   }
 }
 
-struct Epilogue {
-  bool add_to_y, finish, relu;  // finish: the last channel block, so bias, residual, activation
-  const float* bias;            // of the tile's first filter
+// Where a tile of filters goes: pointers at its first filter and output. Passed by value: a vector
+// store may alias anything that is not the function's own.
+struct Output {
+  float* y;
+  int64_t stride;
+  const float* residual;  // these two may be null, and are but in the last channel block
+  const float* bias;
+  int64_t residual_stride;
+  bool add, relu;  // add: to what earlier channel blocks left
 };
 
-// y[q + i] = act(sums[i] + ...) for i in [0, columns): the ragged end of a row.
-void write_columns(const Epilogue& e, float bias, const float* sums, const float* residual,
-                   int64_t columns, float* y) {
+// What will be read soon: `rows` rows that advance with the outputs.
+struct Ahead {
+  const float* x;
+  int64_t rows, stride;
+};
+
+// y[i] = act(sums[i] + ...) for i in [0, columns): the ragged end of a row.
+void write_columns(const Output& out, const float* sums, const float* residual, int64_t columns,
+                   float* y) {
   for (int64_t i = 0; i < columns; ++i) {
-    float sum = sums[i] + bias;
-    if (e.add_to_y) sum += y[i];
+    float sum = sums[i];
+    if (out.add) sum += y[i];
     if (residual) sum += residual[i];
-    y[i] = e.finish && e.relu ? relu(sum) : sum;
+    y[i] = out.relu ? relu(sum) : sum;
   }
 }
 
-template <int KR, int VR>
-DILCONV_INLINE void write_tile(const ConvBlock& p, const Epilogue& e, int64_t k0, int64_t q,
-                               int64_t columns, const Vec (&acc)[KR][VR]) {
-  const bool whole = columns >= VR * kLanes;
-#pragma GCC unroll 8
-  for (int k = 0; k < KR; ++k) {
-    float* y = p.y + (k0 + k) * p.y_stride + q;
-    const float* residual =
-        e.finish && p.residual.data ? p.residual.data + (k0 + k) * p.residual.stride + q : nullptr;
-    const float bias = e.finish && e.bias ? e.bias[k] : 0;
-    if (!whole) {
-      float sums[VR * kLanes];
-#pragma GCC unroll 8
-      for (int v = 0; v < VR; ++v) store(sums + v * kLanes, acc[k][v]);
-      write_columns(e, bias, sums, residual, columns, y);
-      continue;
-    }
-#pragma GCC unroll 8
-    for (int v = 0; v < VR; ++v) {
-      const int64_t at = v * kLanes;
-      Vec sum = acc[k][v] + bias;
-      if (e.add_to_y) sum += load(y + at);
-      if (residual) sum += load(residual + at);
-      store(y + at, e.finish && e.relu ? relu(sum) : sum);
-    }
+template <int VR>
+DILCONV_INLINE void write_row(const Output& out, const float* residual, int64_t columns, float* y,
+                              Vec (&sum)[VR]) {
+  if (columns < VR * kLanes) {
+    float sums[VR * kLanes];
+    for (int v = 0; v < VR; ++v) store(sums + v * kLanes, sum[v]);
+    return write_columns(out, sums, residual, columns, y);
   }
+  if (out.add)
+    for (int v = 0; v < VR; ++v) sum[v] += load(y + v * kLanes);
+  if (residual)
+    for (int v = 0; v < VR; ++v) sum[v] += load(residual + v * kLanes);
+  if (out.relu)
+    for (int v = 0; v < VR; ++v) sum[v] = relu(sum[v]);
+  for (int v = 0; v < VR; ++v) store(y + v * kLanes, sum[v]);
 }
 
 template <int KR>
-void filter_tile(const ConvBlock& p, const Reduction& r, const Epilogue& e, int64_t k0,
-                 const float* x, const float* w, int64_t q0, int64_t q1) {
+void filter_tile(Reduction r, Output out, Ahead ahead, const float* x, const float* w,
+                 int64_t columns) {
   constexpr int VR = vectors_of(KR);
-  for (int64_t q = q0; q < q1; q += VR * kLanes) {
+  for (int64_t q = 0; q < columns; q += VR * kLanes) {
+    for (int64_t row = 0; row < ahead.rows; ++row)
+#pragma GCC unroll 12
+      for (int64_t at = 0; at < VR * kLanes; at += kLine)
+        __builtin_prefetch(ahead.x + row * ahead.stride + q + at);
     Vec acc[KR][VR];
-#pragma GCC unroll 16
-    for (int i = 0; i < KR * VR; ++i) acc[i / VR][i % VR] = Vec{};
-    multiply<KR, VR>(r, x + (q - q0), w, acc);
-    write_tile<KR, VR>(p, e, k0, q, q1 - q, acc);
+#pragma GCC unroll 12
+    for (int k = 0; k < KR; ++k)
+      for (int v = 0; v < VR; ++v) acc[k][v] = out.bias ? splat(out.bias[k]) : Vec{};
+    multiply<KR, VR>(r, x + q, w, acc);
+#pragma GCC unroll 12
+    for (int k = 0; k < KR; ++k)
+      write_row<VR>(out, out.residual ? out.residual + k * out.residual_stride + q : nullptr,
+                    columns - q, out.y + k * out.stride + q, acc[k]);
   }
 }
 
 template <int KR>
-void run_filter_tile(int64_t filters, const ConvBlock& p, const Reduction& r, const Epilogue& e,
-                     int64_t k0, const float* x, const float* w, int64_t q0, int64_t q1) {
-  if (filters == KR) return filter_tile<KR>(p, r, e, k0, x, w, q0, q1);
-  if constexpr (KR > 1) run_filter_tile<KR - 1>(filters, p, r, e, k0, x, w, q0, q1);
+void run_filter_tile(int64_t filters, const Reduction& r, const Output& out, const Ahead& ahead,
+                     const float* x, const float* w, int64_t columns) {
+  if (filters == KR) return filter_tile<KR>(r, out, ahead, x, w, columns);
+  if constexpr (KR > 1) run_filter_tile<KR - 1>(filters, r, out, ahead, x, w, columns);
+}
+
+// Channels [c0, c1) for outputs [q0, q1) of every filter.
+struct Part {
+  int64_t c0, c1, q0, q1;
+};
+
+void filters(const ConvBlock& p, const Part& part, const float* x, int64_t row, int64_t tap,
+             bool packed, const float* w) {
+  const int64_t channels = part.c1 - part.c0, S = p.taps.S;
+  const Reduction r = taps_inside(channels, S) ? Reduction{channels, S, row, tap}
+                                               : Reduction{S, channels, tap, row};
+  const bool last = part.c1 == p.C;
+  const Split tiles(p.K, kFiltersMost);
+  for (int64_t tile = 0; tile < tiles.parts; ++tile) {
+    const int64_t k0 = tiles.begin(tile), filters = tiles.begin(tile + 1) - k0;
+    Output out{};
+    out.y = p.y + k0 * p.y_stride + part.q0, out.stride = p.y_stride;
+    out.add = part.c0 > 0, out.relu = last && p.relu;
+    if (last && p.bias) out.bias = p.bias + k0;
+    if (last && p.residual.data) out.residual = p.residual.data + k0 * p.residual.stride + part.q0;
+    out.residual_stride = p.residual.stride;
+    // Rows in place: the first filters fetch some tiles ahead, into L1. Packed: each tile of
+    // filters fetches some rows of the next block.
+    const int64_t end = part.q0 - p.taps.pad_left + (S - 1) * p.taps.d;
+    Ahead ahead{x + (S - 1) * tap + 4 * kLine, tile == 0 ? channels : 0, row};
+    if (packed) {
+      const Split rows(channels, (channels + tiles.parts - 1) / tiles.parts);
+      const bool some = tile < rows.parts;
+      ahead = {p.x.data + (part.c0 + rows.begin(tile)) * p.x.stride + end + p.blocking.q_block,
+               some ? rows.begin(tile + 1) - rows.begin(tile) : 0, p.x.stride};
+    }
+    run_filter_tile<kFiltersMost>(filters, r, out, ahead, x, w, part.q1 - part.q0);
+    w += filters * channels * S;
+  }
 }
 
 // Outputs [q0, q1) of every filter, q1 - q0 <= q_block.
 void forward(const ConvBlock& p, int64_t q0, int64_t q1, float* workspace) {
   const Split channel_blocks(p.C, p.blocking.c_block);
-  const Split tiles(p.K, kFiltersMost);
+  const Blocking& b = p.blocking;
   const float* w = p.packed;
   for (int64_t cb = 0; cb < channel_blocks.parts; ++cb) {
     const int64_t c0 = channel_blocks.begin(cb), c1 = channel_blocks.begin(cb + 1);
-    pack_rows(p.taps, p.blocking, p.x, p.relu_of, c0, c1, q0, workspace);
-    const int64_t row = p.blocking.row, tap = p.blocking.tap_stride;
-    const Reduction r = taps_inside(c1 - c0, p.taps.S) ? Reduction{c1 - c0, p.taps.S, row, tap}
-                                                       : Reduction{p.taps.S, c1 - c0, tap, row};
-    for (int64_t tile = 0; tile < tiles.parts; ++tile) {
-      const int64_t k0 = tiles.begin(tile), filters = tiles.begin(tile + 1) - k0;
-      const Epilogue e{cb > 0, cb + 1 == channel_blocks.parts, p.relu,
-                       p.bias ? p.bias + k0 : nullptr};
-      run_filter_tile<kFiltersMost>(filters, p, r, e, k0, workspace, w, q0, q1);
-      w += filters * (c1 - c0) * p.taps.S;
+    const Inside in = p.relu_of.data ? Inside{q1, q1} : inside(p.taps, c1 - c0, p.x, q0, q1);
+    const int64_t cuts[] = {q0, in.begin, in.end, q1};
+    for (int i = 0; i < 3; ++i) {
+      const Part part{c0, c1, cuts[i], cuts[i + 1]};
+      if (part.q0 == part.q1) continue;
+      if (i == 1) {
+        const float* x = p.x.data + c0 * p.x.stride + part.q0 - p.taps.pad_left;
+        filters(p, part, x, p.x.stride, p.taps.d, false, w);
+      } else {
+        pack_rows(p.taps, b, p.x, p.relu_of, c0, c1, part.q0,
+                  round_up(part.q1 - part.q0, kOutputUnit), workspace);
+        filters(p, part, workspace, b.row, b.tap_stride, true, w);
+      }
     }
+    w += p.K * (c1 - c0) * p.taps.S;
   }
 }
 
@@ -295,7 +378,7 @@ void backward_weight(const WeightBlock& p, int64_t q0, int64_t q1, float* worksp
   const Split channel_blocks(p.C, p.blocking.c_block);
   for (int64_t cb = 0; cb < channel_blocks.parts; ++cb) {
     const int64_t c0 = channel_blocks.begin(cb), c1 = channel_blocks.begin(cb + 1);
-    pack_rows(p.taps, p.blocking, p.x, Rows{}, c0, c1, q0, x);
+    pack_rows(p.taps, p.blocking, p.x, Rows{}, c0, c1, q0, p.blocking.q_block, x);
     weight_block(p, c0, c1, x, g, width);
   }
 }
