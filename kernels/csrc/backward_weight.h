@@ -10,8 +10,8 @@
 //
 // A column is one (channel, tap) pair, so that a tile may straddle channels and dw needs no
 // re-layout. Tiles: 4x3, 3x4, 2x6, 1x8 (12 accumulators + 3 of the one + 1 of the other = 16
-// registers, 7 loads for 12 FMAs); with 32 registers 4x6, 3x8, 2x12, 1x12. A tile reads a few rows
-// for long, which the hardware prefetches, so g and x are read in place wherever that is possible.
+// registers, 7 loads for 12 FMAs); with 32 registers 4x6, 3x8, 2x12, 1x12. g and x are read
+// in place wherever that is possible. Each tile fetches a row or so of the next block into L2.
 #ifndef DILCONV_BACKWARD_WEIGHT_H_
 #define DILCONV_BACKWARD_WEIGHT_H_
 
@@ -40,16 +40,18 @@ struct Runs {
   int count;
 };
 
-// The channels and taps of a tile's columns.
+// The channels and taps of a tile's columns, and the row that it fetches.
 struct Columns {
   int64_t c[12], s[12];
+  const float* ahead;
 };
 
 template <int KR, int JR>
 DILCONV_INLINE void add_products(const float* g, int64_t g_row, const float* const (&x)[JR],
-                                 int64_t width,
+                                 int64_t width, const float* ahead,
                                  Vec (&acc)[(KR * JR + kLanes - 1) / kLanes][kLanes]) {
   for (int64_t q = 0; q < width; q += kLanes) {
+    __builtin_prefetch(ahead + q, 0, 2);
     const auto product = [&](int k, int j, Vec grad, Vec in) __attribute__((always_inline)) {
       acc[(k * JR + j) / kLanes][(k * JR + j) % kLanes] += grad * in;
     };
@@ -83,7 +85,8 @@ void weight_tile(const Runs& runs, int64_t k0, const Columns& columns, float* dw
     const float* x[JR];
     for (int j = 0; j < JR; ++j)
       x[j] = run.from.x + columns.c[j] * run.from.row + columns.s[j] * run.from.tap;
-    add_products<KR, JR>(run.g.data + k0 * run.g.stride, run.g.stride, x, run.width, acc);
+    add_products<KR, JR>(run.g.data + k0 * run.g.stride, run.g.stride, x, run.width, columns.ahead,
+                         acc);
   }
   float sums[kGroups * kLanes];
 #pragma GCC unroll 8
@@ -104,13 +107,20 @@ void run_weight_tile(int64_t filters, int64_t count, const Runs& runs, int64_t k
     run_weight_tile<KR, JR - 1>(filters, count, runs, k0, columns, dw, dw_stride);
 }
 
-// All filters x the columns (channel, tap) of channels [c0, c1).
-void weight_block(const WeightBlock& p, int64_t c0, int64_t c1, const Runs& runs) {
+// Row `row` of what the block at q0 will read first: g's rows, then x's from channel c0.
+const float* row_of(const WeightBlock& p, int64_t c0, int64_t q0, int64_t row) {
+  if (row < p.K) return p.g.data + row * p.g.stride + q0;
+  return in_place(p.taps, p.x, c0 + row - p.K, q0).x + (p.taps.S - 1) * p.taps.d;
+}
+
+// All filters x the columns (channel, tap) of channels [c0, c1), for the block at q0.
+void weight_block(const WeightBlock& p, int64_t c0, int64_t c1, int64_t q0, const Runs& runs) {
   const int64_t dw_stride = p.C * p.taps.S, total = (c1 - c0) * p.taps.S;
   const Split tiles(p.K, kWeightFilters);
   for (int64_t tile = 0; tile < tiles.parts; ++tile) {
     const int64_t k0 = tiles.begin(tile), filters = tiles.begin(tile + 1) - k0;
     const Split groups(total, columns_of(filters));
+    const int64_t rows = p.K + c1 - c0;
     int64_t c = 0, s = 0;
     for (int64_t group = 0; group < groups.parts; ++group) {
       const int64_t j0 = groups.begin(group), count = groups.begin(group + 1) - j0;
@@ -119,6 +129,8 @@ void weight_block(const WeightBlock& p, int64_t c0, int64_t c1, const Runs& runs
         columns.c[j] = c, columns.s[j] = s;
         if (++s == p.taps.S) s = 0, ++c;
       }
+      columns.ahead = row_of(p, c0, q0 + p.blocking.q_block,
+                             (tile * groups.parts + group) * rows / (tiles.parts * groups.parts));
       run_weight_tile<kWeightFilters, columns_of(kWeightFilters)>(
           filters, count, runs, k0, columns, p.dw + k0 * dw_stride + c0 * p.taps.S + j0, dw_stride);
     }
@@ -161,7 +173,7 @@ void backward_weight(const WeightBlock& p, int64_t q0, int64_t q1, float* worksp
       ++run;
     }
     runs.count = static_cast<int>(run - runs.run);
-    weight_block(p, c0, c1, runs);
+    weight_block(p, c0, c1, q0, runs);
   }
 }
 
