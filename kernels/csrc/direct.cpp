@@ -2,75 +2,44 @@
 //
 //   for each block of q_block outputs                 (the driver's parallel loop)
 //     for each block of c_block channels
-//       pack x into rows: zero padding, ReLU mask and alignment settled once
-//       for each tile of KR filters                   its packed weights stay in L1
-//         for each tile of VR vectors of outputs      KR*VR accumulators stay in registers
-//           for each channel, tap: acc[k][v] += w[k] * x[v]
+//       for the inside and the ends of the block      x is read where it lies, or from packed rows
+//         for each tile of KR filters                 its packed weights stay in L1
+//           for each tile of VR vectors of outputs    KR*VR accumulators stay in registers
+//             for each channel, tap: acc[k][v] += w[k] * x[v]
+//
+// Packing settles zero padding and the ReLU mask, and brings rows together that would share few
+// sets of L1 or fill its TLB; it costs as much as 30 multiply-adds a float, so the inside goes
+// without. Either way x is asked for ahead of its use: the rows are too many and the runs too short
+// for the hardware's prefetching.
 //
 // Register budget (16 registers): KR*VR accumulators, VR inputs or KR weights, 1 other. Tiles:
-// 6x2, 5x2, 4x3, 3x4, 2x6, 1x8: enough independent sums to hide an FMA latency of 4 cycles at two a
-// cycle, and at most 9 loads for 8 FMAs, 7 for 10 at K = 15. With 32 registers: 8x3, 7x3, 6x4, 5x4,
-// 4x6, 3x6, 2x12, 1x12.
+// 4x3, 3x4, 2x6, 1x12: two FMAs a cycle of latency 4 need 8 independent sums, 12 leave slack, and
+// 7 or 8 loads for 12 FMAs (13 for one filter) keep below the two loads a cycle.
+// With 32 registers: 8x3, 7x3, 6x4, 5x4, 4x6, 3x6, 2x12, 1x12. Without fused multiply-add a product
+// takes a register too: 5x2, 4x2, 3x3, 2x4, 1x12.
 // Cache budget: a packed block of x takes at most half of L2; one filter tile's weights
 // (KR*C*S floats) stream from L1 or L2 at 4 bytes a cycle.
-//
-// Backward-weight sums over the width: a tile of KR filters x JR columns, a column being one
-// (channel, tap) pair, so that a tile may straddle channels and dw needs no re-layout:
-//   acc[k][j] += g[k][q] * x[c(j)][q + s(j)*d], lanes summed once per block.
+#include "backward_weight.h"
 #include "kernels.h"
+#include "rows.h"
 #include "vec.h"
 
 namespace dilconv {
 namespace DILCONV_ISA {
 namespace {
 
-constexpr bool kManyRegisters = kLanes == 16;  // 32 vector registers
-constexpr int kFiltersMost = kManyRegisters ? 8 : 6;
+constexpr bool kFused = kLanes > 4;  // multiply-add is one instruction
+constexpr int kFiltersMost = kManyRegisters ? 8 : kFused ? 4 : 5;
 constexpr int vectors_of(int filters) {
   if (kManyRegisters) return filters <= 2 ? 12 : filters <= 4 ? 6 : filters <= 6 ? 4 : 3;
-  return filters == 1 ? 8 : filters == 2 ? 6 : filters == 3 ? 4 : filters == 4 ? 3 : 2;
+  if (!kFused && filters > 1) return filters == 2 ? 4 : filters == 3 ? 3 : 2;
+  return 12 / filters;
 }
 // Every tile's number of vectors divides it.
-constexpr int64_t kOutputUnit = (kManyRegisters ? 12 : 24) * kLanes;
+constexpr int64_t kOutputUnit = 12 * kLanes;
 
 // The longer of the two reduction loops is the inner one.
 bool taps_inside(int64_t channels, int64_t taps) { return taps >= channels || taps >= 8; }
-
-// ---------------------------------------------------------------------------------- packing
-
-// out[i] = x[at + i] (masked) for i in [0, count), 0 outside [0, width).
-void copy_padded(const float* x, const float* relu_of, int64_t width, int64_t at, int64_t count,
-                 float* out) {
-  int64_t first = at < 0 ? -at : 0;
-  int64_t last = width - at < count ? width - at : count;
-  if (first > count) first = count;
-  if (last < first) last = first;
-  for (int64_t i = 0; i < first; ++i) out[i] = 0;
-  int64_t i = first;
-  if (relu_of) {
-    for (; i + kLanes <= last; i += kLanes)
-      store(out + i, relu_mask(load(x + at + i), load(relu_of + at + i)));
-    for (; i < last; ++i) out[i] = relu_mask(x[at + i], relu_of[at + i]);
-  } else {
-    for (; i + kLanes <= last; i += kLanes) store(out + i, load(x + at + i));
-    for (; i < last; ++i) out[i] = x[at + i];
-  }
-  for (i = last; i < count; ++i) out[i] = 0;
-}
-
-// Channels [c0, c1) of what the taps of outputs [q0, q0 + q_block) read.
-void pack_rows(const Taps& taps, const Blocking& b, Rows x, Rows relu_of, int64_t c0, int64_t c1,
-               int64_t q0, float* out) {
-  const bool overlapped = b.tap_stride == taps.d;
-  const int64_t pieces = overlapped ? 1 : taps.S;
-  const int64_t count = overlapped ? (taps.S - 1) * taps.d + b.q_block : b.q_block;
-  for (int64_t c = c0; c < c1; ++c, out += b.row) {
-    const float* mask = relu_of.data ? relu_of.data + c * relu_of.stride : nullptr;
-    for (int64_t piece = 0; piece < pieces; ++piece)
-      copy_padded(x.data + c * x.stride, mask, taps.W, q0 - taps.pad_left + piece * taps.d, count,
-                  out + piece * b.tap_stride);
-  }
-}
 
 void pack_weights(const ConvBlock& p, const WeightView& w, float* packed) {
   const Split channel_blocks(p.C, p.blocking.c_block);
@@ -92,7 +61,7 @@ void pack_weights(const ConvBlock& p, const WeightView& w, float* packed) {
 
 // ---------------------------------------------------------------------------------- forward
 
-// The reduction of one tile: `outer` x `inner` steps through the packed rows.
+// The reduction of one tile: `outer` x `inner` steps through the rows.
 struct Reduction {
   int64_t outer, inner, outer_stride, inner_stride;
 };
@@ -121,182 +90,160 @@ DILCONV_INLINE void multiply(const Reduction& r, const float* x, const float* w,
   }
 }
 
-struct Epilogue {
-  bool add_to_y, finish, relu;  // finish: the last channel block, so bias, residual, activation
-  const float* bias;            // of the tile's first filter
+// Where a tile of filters goes: pointers at its first filter and output. Passed by value: a vector
+// store may alias anything that is not the function's own.
+struct Output {
+  float* y;
+  int64_t stride;
+  const float* bias;  // these two may be null, and are but in the last channel block
+  const float* residual;
+  int64_t residual_stride;
+  bool add, relu;  // add: to what earlier channel blocks left
 };
 
-// y[q + i] = act(sums[i] + ...) for i in [0, columns): the ragged end of a row.
-void write_columns(const Epilogue& e, float bias, const float* sums, const float* residual,
-                   int64_t columns, float* y) {
+// What will be read soon: `rows` rows that advance with the outputs.
+struct Ahead {
+  const float* x;
+  int64_t rows, stride;
+};
+
+// y[i] = act(sums[i] + ...) for i in [0, columns): the ragged end of a row.
+void write_columns(const Output& out, const float* sums, const float* residual, int64_t columns,
+                   float* y) {
   for (int64_t i = 0; i < columns; ++i) {
-    float sum = sums[i] + bias;
-    if (e.add_to_y) sum += y[i];
+    float sum = sums[i];
+    if (out.add) sum += y[i];
     if (residual) sum += residual[i];
-    y[i] = e.finish && e.relu ? relu(sum) : sum;
+    y[i] = out.relu ? relu(sum) : sum;
   }
 }
 
-template <int KR, int VR>
-DILCONV_INLINE void write_tile(const ConvBlock& p, const Epilogue& e, int64_t k0, int64_t q,
-                               int64_t columns, const Vec (&acc)[KR][VR]) {
-  const bool whole = columns >= VR * kLanes;
-#pragma GCC unroll 8
-  for (int k = 0; k < KR; ++k) {
-    float* y = p.y + (k0 + k) * p.y_stride + q;
-    const float* residual =
-        e.finish && p.residual.data ? p.residual.data + (k0 + k) * p.residual.stride + q : nullptr;
-    const float bias = e.finish && e.bias ? e.bias[k] : 0;
-    if (!whole) {
-      float sums[VR * kLanes];
-#pragma GCC unroll 8
-      for (int v = 0; v < VR; ++v) store(sums + v * kLanes, acc[k][v]);
-      write_columns(e, bias, sums, residual, columns, y);
-      continue;
-    }
-#pragma GCC unroll 8
-    for (int v = 0; v < VR; ++v) {
-      const int64_t at = v * kLanes;
-      Vec sum = acc[k][v] + bias;
-      if (e.add_to_y) sum += load(y + at);
-      if (residual) sum += load(residual + at);
-      store(y + at, e.finish && e.relu ? relu(sum) : sum);
-    }
+// Row k of a tile at output q, `columns` of which are left.
+template <int VR>
+DILCONV_INLINE void write_row(const Output& out, int k, int64_t q, int64_t columns,
+                              Vec (&sum)[VR]) {
+  float* y = out.y + k * out.stride + q;
+  const float* residual = out.residual ? out.residual + k * out.residual_stride + q : nullptr;
+  if (out.bias)
+    for (int v = 0; v < VR; ++v) sum[v] += out.bias[k];
+  if (columns < VR * kLanes) {
+    float sums[VR * kLanes];
+    for (int v = 0; v < VR; ++v) store(sums + v * kLanes, sum[v]);
+    return write_columns(out, sums, residual, columns, y);
   }
+  if (out.add)
+    for (int v = 0; v < VR; ++v) sum[v] += load(y + v * kLanes);
+  if (residual)
+    for (int v = 0; v < VR; ++v) sum[v] += load(residual + v * kLanes);
+  if (out.relu)
+    for (int v = 0; v < VR; ++v) sum[v] = relu(sum[v]);
+  for (int v = 0; v < VR; ++v) store(y + v * kLanes, sum[v]);
 }
 
 template <int KR>
-void filter_tile(const ConvBlock& p, const Reduction& r, const Epilogue& e, int64_t k0,
-                 const float* x, const float* w, int64_t q0, int64_t q1) {
+void filter_tile(Reduction r, Output out, Ahead ahead, const float* x, const float* w,
+                 int64_t columns) {
   constexpr int VR = vectors_of(KR);
-  for (int64_t q = q0; q < q1; q += VR * kLanes) {
+  for (int64_t q = 0; q < columns; q += VR * kLanes) {
+    for (int64_t row = 0; row < ahead.rows; ++row)
+#pragma GCC unroll 12
+      for (int64_t at = 0; at < VR * kLanes; at += kLine)
+        __builtin_prefetch(ahead.x + row * ahead.stride + q + at);
     Vec acc[KR][VR];
-#pragma GCC unroll 16
-    for (int i = 0; i < KR * VR; ++i) acc[i / VR][i % VR] = Vec{};
-    multiply<KR, VR>(r, x + (q - q0), w, acc);
-    write_tile<KR, VR>(p, e, k0, q, q1 - q, acc);
+#pragma GCC unroll 12
+    for (int k = 0; k < KR; ++k)
+      for (int v = 0; v < VR; ++v) acc[k][v] = Vec{};
+    multiply<KR, VR>(r, x + q, w, acc);
+#pragma GCC unroll 12
+    for (int k = 0; k < KR; ++k) write_row<VR>(out, k, q, columns - q, acc[k]);
   }
 }
 
 template <int KR>
-void run_filter_tile(int64_t filters, const ConvBlock& p, const Reduction& r, const Epilogue& e,
-                     int64_t k0, const float* x, const float* w, int64_t q0, int64_t q1) {
-  if (filters == KR) return filter_tile<KR>(p, r, e, k0, x, w, q0, q1);
-  if constexpr (KR > 1) run_filter_tile<KR - 1>(filters, p, r, e, k0, x, w, q0, q1);
+void run_filter_tile(int64_t filters, const Reduction& r, const Output& out, const Ahead& ahead,
+                     const float* x, const float* w, int64_t columns) {
+  if (filters == KR) return filter_tile<KR>(r, out, ahead, x, w, columns);
+  if constexpr (KR > 1) run_filter_tile<KR - 1>(filters, r, out, ahead, x, w, columns);
+}
+
+// Channels [c0, c1) for outputs [q0, q1) of every filter.
+struct Part {
+  int64_t c0, c1, q0, q1;
+};
+
+// Rows in place: the first tile of filters fetches x some tiles ahead of itself, into L1. Packed
+// rows: every tile of filters fetches its share of what the next block will pack.
+Ahead ahead_of(const ConvBlock& p, const Part& part, const Source& from, bool packed,
+               const Split& tiles, int64_t tile) {
+  const int64_t channels = part.c1 - part.c0, last_tap = p.taps.S - 1;
+  if (!packed)
+    return {from.x + last_tap * from.tap + 4 * kLine, tile == 0 ? channels : 0, from.row};
+  const int64_t c0 = part.c0 + channels * tile / tiles.parts;
+  const int64_t c1 = part.c0 + channels * (tile + 1) / tiles.parts;
+  const Source next = in_place(p.taps, p.x, c0, part.q0 + p.blocking.q_block);
+  return {next.x + last_tap * next.tap, c1 - c0, next.row};
+}
+
+void filters(const ConvBlock& p, const Part& part, const Source& from, bool packed,
+             const float* w) {
+  const int64_t channels = part.c1 - part.c0, S = p.taps.S;
+  const Reduction r = taps_inside(channels, S) ? Reduction{channels, S, from.row, from.tap}
+                                               : Reduction{S, channels, from.tap, from.row};
+  const bool last = part.c1 == p.C;
+  const Split tiles(p.K, kFiltersMost);
+  for (int64_t tile = 0; tile < tiles.parts; ++tile) {
+    const int64_t k0 = tiles.begin(tile), filters = tiles.begin(tile + 1) - k0;
+    Output out{};
+    out.y = p.y + k0 * p.y_stride + part.q0, out.stride = p.y_stride;
+    out.add = part.c0 > 0, out.relu = last && p.relu;
+    if (last && p.bias) out.bias = p.bias + k0;
+    if (last && p.residual.data) out.residual = p.residual.data + k0 * p.residual.stride + part.q0;
+    out.residual_stride = p.residual.stride;
+    const Ahead ahead = ahead_of(p, part, from, packed, tiles, tile);
+    run_filter_tile<kFiltersMost>(filters, r, out, ahead, from.x, w, part.q1 - part.q0);
+    w += filters * channels * S;
+  }
+}
+
+// Whether more than `kWays` of n pieces of a line or two, `stride` apart, fall on the same sets of
+// an L1 that repeats every 4 KB.
+bool collide(int64_t n, int64_t stride) {
+  constexpr int64_t kWays = 6, kPeriod = 1024, kNear = 2 * kLine;
+  for (int64_t m = 1; m * kWays < n; ++m) {
+    const int64_t apart = m * stride % kPeriod;
+    if (m * stride > kNear && (apart < kNear || apart > kPeriod - kNear)) return true;
+  }
+  return false;
+}
+
+// Whether a block's rows can be read in place: not under a mask, and not where they would share few
+// sets of L1 or take more than a quarter of its TLB, each being in a page of its own.
+bool reads_in_place(const ConvBlock& p, int64_t channels) {
+  return !p.relu_of.data && channels <= 16 && !collide(channels, p.x.stride) &&
+         !collide(p.taps.S, p.taps.d);
 }
 
 // Outputs [q0, q1) of every filter, q1 - q0 <= q_block.
 void forward(const ConvBlock& p, int64_t q0, int64_t q1, float* workspace) {
   const Split channel_blocks(p.C, p.blocking.c_block);
-  const Split tiles(p.K, kFiltersMost);
   const float* w = p.packed;
   for (int64_t cb = 0; cb < channel_blocks.parts; ++cb) {
     const int64_t c0 = channel_blocks.begin(cb), c1 = channel_blocks.begin(cb + 1);
-    pack_rows(p.taps, p.blocking, p.x, p.relu_of, c0, c1, q0, workspace);
-    const int64_t row = p.blocking.row, tap = p.blocking.tap_stride;
-    const Reduction r = taps_inside(c1 - c0, p.taps.S) ? Reduction{c1 - c0, p.taps.S, row, tap}
-                                                       : Reduction{p.taps.S, c1 - c0, tap, row};
-    for (int64_t tile = 0; tile < tiles.parts; ++tile) {
-      const int64_t k0 = tiles.begin(tile), filters = tiles.begin(tile + 1) - k0;
-      const Epilogue e{cb > 0, cb + 1 == channel_blocks.parts, p.relu,
-                       p.bias ? p.bias + k0 : nullptr};
-      run_filter_tile<kFiltersMost>(filters, p, r, e, k0, workspace, w, q0, q1);
-      w += filters * (c1 - c0) * p.taps.S;
-    }
-  }
-}
-
-// -------------------------------------------------------------------------- backward-weight
-
-constexpr int kWeightFilters = kManyRegisters ? 4 : 3;
-constexpr int columns_of(int filters) {
-  if (kManyRegisters) return filters <= 2 ? 12 : filters == 3 ? 8 : 6;
-  return filters == 1 ? 8 : filters == 2 ? 6 : 4;
-}
-
-struct Columns {
-  const float* x[12];
-};
-
-template <int KR, int JR>
-void weight_tile(const float* g, int64_t g_row, const Columns& columns, int64_t width, float* dw,
-                 int64_t dw_stride) {
-  constexpr int kGroups = (KR * JR + kLanes - 1) / kLanes;
-  Vec acc[kGroups][kLanes];  // the (k, j) sum at [(k * JR + j) / kLanes][(k * JR + j) % kLanes]
-#pragma GCC unroll 32
-  for (int i = 0; i < kGroups * kLanes; ++i) acc[i / kLanes][i % kLanes] = Vec{};
-  for (int64_t q = 0; q < width; q += kLanes) {
-    Vec grad[KR];
-    for (int k = 0; k < KR; ++k) grad[k] = load(g + k * g_row + q);
-    for (int j = 0; j < JR; ++j) {
-      const Vec in = load(columns.x[j] + q);
-      for (int k = 0; k < KR; ++k)
-        acc[(k * JR + j) / kLanes][(k * JR + j) % kLanes] += grad[k] * in;
-    }
-  }
-  float sums[kGroups * kLanes];
-#pragma GCC unroll 8
-  for (int i = 0; i < kGroups; ++i) store(sums + i * kLanes, lane_sums(acc[i]));
-  for (int k = 0; k < KR; ++k)
-    for (int j = 0; j < JR; ++j) dw[k * dw_stride + j] += sums[k * JR + j];
-}
-
-template <int KR, int JR>
-void run_weight_tile(int64_t filters, int64_t count, const float* g, int64_t g_row,
-                     const Columns& columns, int64_t width, float* dw, int64_t dw_stride) {
-  if constexpr (KR > 1)
-    if (filters < KR)
-      return run_weight_tile<KR - 1, columns_of(KR - 1)>(filters, count, g, g_row, columns, width,
-                                                         dw, dw_stride);
-  if (count == JR) return weight_tile<KR, JR>(g, g_row, columns, width, dw, dw_stride);
-  if constexpr (JR > 1)
-    run_weight_tile<KR, JR - 1>(filters, count, g, g_row, columns, width, dw, dw_stride);
-}
-
-// g masked into rows of q_block, zero beyond q1.
-void pack_gradient(const WeightBlock& p, int64_t q0, int64_t q1, float* out) {
-  const int64_t block = p.blocking.q_block;
-  for (int64_t k = 0; k < p.K; ++k, out += block)
-    copy_padded(p.g.data + k * p.g.stride,
-                p.relu_of.data ? p.relu_of.data + k * p.relu_of.stride : nullptr, q1, q0, block,
-                out);
-}
-
-// All filters x the columns (channel, tap) of channels [c0, c1).
-void weight_block(const WeightBlock& p, int64_t c0, int64_t c1, const float* x, const float* g,
-                  int64_t width) {
-  const Blocking& b = p.blocking;
-  const int64_t dw_stride = p.C * p.taps.S, total = (c1 - c0) * p.taps.S;
-  const Split tiles(p.K, kWeightFilters);
-  for (int64_t tile = 0; tile < tiles.parts; ++tile) {
-    const int64_t k0 = tiles.begin(tile), filters = tiles.begin(tile + 1) - k0;
-    const Split groups(total, columns_of(filters));
-    const float* channel = x;
-    int64_t tap = 0;
-    for (int64_t group = 0; group < groups.parts; ++group) {
-      const int64_t j0 = groups.begin(group), count = groups.begin(group + 1) - j0;
-      Columns columns;
-      for (int64_t j = 0; j < count; ++j) {
-        columns.x[j] = channel + tap * b.tap_stride;
-        if (++tap == p.taps.S) tap = 0, channel += b.row;
+    const Inside in =
+        reads_in_place(p, c1 - c0) ? inside(p.taps, q0, q1, kOutputUnit) : Inside{q1, q1};
+    const int64_t cuts[] = {q0, in.begin, in.end, q1};
+    for (int i = 0; i < 3; ++i) {
+      const Part part{c0, c1, cuts[i], cuts[i + 1]};
+      if (part.q0 == part.q1) continue;
+      Source from = in_place(p.taps, p.x, c0, part.q0);
+      if (i != 1) {
+        pack_rows(p.taps, p.blocking, p.x, p.relu_of, c0, c1, part.q0,
+                  round_up(part.q1 - part.q0, kOutputUnit), workspace);
+        from = {workspace, p.blocking.row, p.blocking.tap_stride};
       }
-      run_weight_tile<kWeightFilters, columns_of(kWeightFilters)>(
-          filters, count, g + k0 * b.q_block, b.q_block, columns, width,
-          p.dw + k0 * dw_stride + c0 * p.taps.S + j0, dw_stride);
+      filters(p, part, from, i != 1, w);
     }
-  }
-}
-
-void backward_weight(const WeightBlock& p, int64_t q0, int64_t q1, float* workspace) {
-  float* g = workspace;
-  float* x = workspace + p.K * p.blocking.q_block;
-  pack_gradient(p, q0, q1, g);
-  const int64_t width = (q1 - q0 + kLanes - 1) / kLanes * kLanes;
-  const Split channel_blocks(p.C, p.blocking.c_block);
-  for (int64_t cb = 0; cb < channel_blocks.parts; ++cb) {
-    const int64_t c0 = channel_blocks.begin(cb), c1 = channel_blocks.begin(cb + 1);
-    pack_rows(p.taps, p.blocking, p.x, Rows{}, c0, c1, q0, x);
-    weight_block(p, c0, c1, x, g, width);
+    w += p.K * (c1 - c0) * p.taps.S;
   }
 }
 

@@ -16,7 +16,7 @@ namespace {
 constexpr int64_t kLine = 16;                 // floats in a 64-byte cache line
 constexpr int64_t kL1Bytes = 24 << 10;        // three quarters of the smallest L1 in use
 constexpr int64_t kForwardBlock = 576;        // outputs: a packed row of AtacWorks' layer is 3.9 KB
-constexpr int64_t kWeightBlock = 960;         // long enough that summing the lanes costs under 5 %
+constexpr int64_t kWeightBlock = 1152;        // long enough that summing the lanes costs under 5 %
 constexpr int64_t kSpectralBytes = 64 << 20;  // most workspace that a spectral plan may take
 
 int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
@@ -110,12 +110,13 @@ DirectPlan plan_direct(const IsaKernels& isa, const dilconv_problem& p, Pass pas
     plan.shared = round_up(count, kLine);
     plan.per_thread = round_up(plan.blocking.c_block * plan.blocking.row, kLine);
   }
-  // Columns are computed in whole blocks; per column: multiply-adds, packing, storing.
-  const double columns = static_cast<double>(plan.items()) * static_cast<double>(q_block);
+  // Per column: multiply-adds, then reading and storing; rows of many channels are packed first.
+  const double columns = static_cast<double>(p.N) * static_cast<double>(posed.outputs);
   const double vectors = columns / isa.direct->lanes;
+  const double rows = static_cast<double>(posed.C + posed.K);
   plan.cycles = vectors *
-                (static_cast<double>(count) * (weights ? 0.62 : 0.56) +
-                 4.0 * static_cast<double>(posed.C + posed.K)) /
+                (static_cast<double>(count) * (weights ? 0.55 : 0.52) +
+                 rows * (plan.blocking.c_block <= 16 ? 1.0 : 5.0)) /
                 plan.threads;
   return plan;
 }

@@ -91,7 +91,12 @@ def test_calls_are_refused_where_the_cpu_lacks_the_isa(emulated, program):
 
 FAULTS = {
     "residual lost at a ragged end": ("direct", "direct.cpp", "sum += residual[i];", ";"),
-    "only the last block of dw": ("direct", "direct.cpp", "dw_stride + j] +=", "dw_stride + j] ="),
+    "only the last block of dw": (
+        "direct",
+        "backward_weight.h",
+        "dw_stride + j] +=",
+        "dw_stride + j] =",
+    ),
     "wrong sign in a product": (
         "spectral",
         "products.h",
