@@ -17,7 +17,8 @@ constexpr int64_t kLine = 16;                 // floats in a 64-byte cache line
 constexpr int64_t kL1Bytes = 24 << 10;        // three quarters of the smallest L1 in use
 constexpr int64_t kForwardBlock = 576;        // outputs: a packed row of AtacWorks' layer is 3.9 KB
 constexpr int64_t kWeightBlock = 1152;        // long enough that summing the lanes costs under 5 %
-constexpr int64_t kSpectralBytes = 64 << 20;  // most workspace that a spectral plan may take
+constexpr int64_t kTilesBytes = 32 << 20;     // most that a spectral plan may take a thread
+constexpr int64_t kSpectraBytes = 256 << 20;  // and for the spectra of the weights and their sums
 
 int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
@@ -114,8 +115,9 @@ DirectPlan plan_direct(const IsaKernels& isa, const dilconv_problem& p, Pass pas
   const double columns = static_cast<double>(p.N) * static_cast<double>(posed.outputs);
   const double vectors = columns / isa.direct->lanes;
   const double rows = static_cast<double>(posed.C + posed.K);
+  const bool narrow = posed.K == 1 || (weights && posed.C == 1);  // one load a multiply-add
   plan.cycles = vectors *
-                (static_cast<double>(count) * (weights ? 0.55 : 0.52) +
+                (static_cast<double>(count) * (weights ? 0.55 : 0.52) * (narrow ? 1.25 : 1) +
                  rows * (plan.blocking.c_block <= 16 ? 1.0 : 5.0)) /
                 plan.threads;
   return plan;
@@ -141,38 +143,63 @@ Tiling tile(const Posed& posed, int64_t length, int64_t parts, int64_t lanes) {
   return t;
 }
 
-// Cycles per point and pass of an FFT, relative to one in L1: tiles of 32 KB and more spill over.
-double spill(int64_t tile_bytes) {
-  return tile_bytes <= 8 << 10    ? 1.0
-         : tile_bytes <= 16 << 10 ? 1.08
-         : tile_bytes <= 32 << 10 ? 1.3
-         : tile_bytes <= 64 << 10 ? 2.0
-                                  : 3.0;
+// Cycles a point of one transform, between memory and spectrum, by the bytes of its tile: the
+// caches it still fits.
+double transform_cycles(int64_t tile_bytes) {
+  return tile_bytes <= 4 << 10     ? 12.5
+         : tile_bytes <= 8 << 10   ? 14
+         : tile_bytes <= 16 << 10  ? 15
+         : tile_bytes <= 64 << 10  ? 21
+         : tile_bytes <= 128 << 10 ? 25
+                                   : 28;
 }
 
-// Cycles of a whole call on `plan.threads` cores.
-double spectral_cycles(const SpectralPlan& plan, int64_t lanes) {
+// Cycles a point beyond that, where it is not one load: see tiles.h.
+double gather_cycles(const Tiling& t, int64_t d, int64_t lanes) {
+  if (t.phases == lanes) return d == lanes ? 0 : d < 64 ? 3.5 : 12;
+  if (t.phases == d) return 8;
+  return 10 + 5.0 * static_cast<double>(lanes) / static_cast<double>(t.phases);
+}
+
+// Cycles a point of what lies between the transforms: half a cycle a vector multiply-add, and what
+// the tiles of sums and the transposing of an operand cost beside.
+double forward_products(double inputs, double outputs) {
+  return 1.5 * inputs * outputs + 2 * outputs + 12;
+}
+double weight_products(int64_t inputs, int64_t outputs, int64_t lanes) {
+  constexpr int64_t kChains = 8;  // of multiply-adds that hide each other's latency
+  const int64_t blocks = divide_up(std::max(inputs, outputs), lanes);
+  const int64_t other = std::min(inputs, outputs);
+  const auto sums = static_cast<double>(std::max(blocks * other, kChains) * lanes);
+  return 1.5 * sums + 5 * static_cast<double>(blocks * lanes) + 3 * static_cast<double>(other) + 20;
+}
+
+// Cycles of `items` units on so many threads, and of what is done once.
+double spectral_cycles(const SpectralPlan& plan, int64_t items, int threads, int64_t lanes) {
+  constexpr double kRow = 120;  // to start on another row
   const SpectralConv& c = plan.conv;
-  const double length = static_cast<double>(c.table.length);
-  int passes = 1;
-  for (int64_t n = 4; n < c.table.length; n *= 4) ++passes;
-  const double load = c.tiling.phases == lanes ? 2.0 : 6.0 + static_cast<double>(lanes);
   const int64_t point_bytes = 2 * lanes * static_cast<int64_t>(sizeof(float));
-  const double fft = length * (4.0 * passes + load) * spill(c.table.length * point_bytes);
-  const double inputs = static_cast<double>(c.C * c.tiling.parts);
-  const double outputs = static_cast<double>(c.K);
-  const double products = inputs * outputs * length;
+  const double length = static_cast<double>(c.table.length);
+  const double fft = kRow + length * (transform_cycles(c.table.length * point_bytes) +
+                                      gather_cycles(c.tiling, c.taps.d, lanes));
+  const int64_t channels = c.C * c.tiling.parts;
+  const double inputs = static_cast<double>(channels), outputs = static_cast<double>(c.K);
   double unit = inputs * fft;
-  if (plan.need_dx) unit += outputs * fft + 2.3 * products;
-  if (plan.need_dw) unit += outputs * fft + 2.8 * products + 6.0 * length * (inputs + outputs);
+  if (plan.need_dx) unit += outputs * fft + length * forward_products(inputs, outputs);
+  if (plan.need_dw) unit += outputs * fft + length * weight_products(channels, c.K, lanes);
   const double spectra_bytes = length * (inputs + outputs) * static_cast<double>(point_bytes);
-  const double weight_bytes = 4.0 * static_cast<double>(plan.spectra + plan.dw_spectrum);
-  if (spectra_bytes + weight_bytes > static_cast<double>(l2_bytes())) unit += spectra_bytes / 6.0;
-  const double turns = static_cast<double>(divide_up(plan.items(), plan.threads));
+  const double weight_bytes = 4.0 * static_cast<double>(plan.spectra + 2 * plan.dw_spectrum);
+  const double beyond_l2 = spectra_bytes + weight_bytes - static_cast<double>(l2_bytes());
+  unit += std::max(beyond_l2, 0.0) / 8;
+  // Points of a spectrum that are pages apart: more pages than the first translation buffer holds.
+  constexpr int64_t kPage = 4096, kPages = 64;
+  if (c.table.length > kPages)
+    for (const int64_t rows : {channels, c.K})
+      if (rows * point_bytes >= kPage) unit += 8 * length * static_cast<double>(rows);
+  const double turns = static_cast<double>(divide_up(items, threads));
   double once = 0;  // spectra of the weights, and back
-  const double filter = fft / (2.0 * static_cast<double>(lanes)) + 2.0 * length;
-  if (plan.need_dx) once += inputs * outputs * filter;
-  if (plan.need_dw) once += 2.0 * inputs * outputs * filter;
+  if (plan.need_dx) once += inputs * outputs * length * 2.5 / threads;
+  if (plan.need_dw) once += inputs * outputs * length * 1.2;
   return turns * unit + once;
 }
 
@@ -183,6 +210,7 @@ SpectralPlan plan_spectral(const IsaKernels& isa, const dilconv_problem& p, Pass
   const int64_t lanes = isa.direct->lanes;
   SpectralPlan best{};
   best.cycles = std::numeric_limits<double>::infinity();
+  double least = best.cycles;
   for (int log2 = kFftShortest; log2 <= kFftLongest; ++log2) {
     const int64_t length = int64_t{1} << log2;
     if (p.fft_length && p.fft_length != length) continue;
@@ -203,9 +231,15 @@ SpectralPlan plan_spectral(const IsaKernels& isa, const dilconv_problem& p, Pass
           plan.need_dw ? round_up(isa.spectral->dw_spectrum_floats(plan.conv), kLine) : 0;
       plan.parts = plan.need_dw ? summed_parts(plan.items(), plan.threads, plan.dw_spectrum) : 0;
       plan.scratch = round_up(isa.spectral->workspace_floats(plan.conv), kLine);
-      if (plan.workspace() * static_cast<int64_t>(sizeof(float)) > kSpectralBytes) continue;
-      plan.cycles = spectral_cycles(plan, lanes);
-      if (plan.cycles < best.cycles) best = plan;
+      constexpr int64_t kFloat = sizeof(float);
+      if (plan.scratch * kFloat > kTilesBytes) continue;
+      if ((plan.spectra + plan.parts * plan.dw_spectrum) * kFloat > kSpectraBytes) continue;
+      // One item on one thread decides, so that results depend neither on the batch nor on threads.
+      const double alone = spectral_cycles(plan, plan.conv.tiling.units(), 1, lanes);
+      if (alone >= least) continue;
+      least = alone;
+      plan.cycles = spectral_cycles(plan, plan.items(), plan.threads, lanes);
+      best = plan;
     }
   }
   return best;

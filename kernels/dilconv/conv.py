@@ -23,7 +23,7 @@ def _say_once(message: str) -> None:
     _log.warning(message)
 
 
-def _resolve_padding(padding, S: int, dilation: int) -> tuple[int, int]:
+def resolve_padding(padding, S: int, dilation: int) -> tuple[int, int]:
     """(left, right); "same" puts the odd extra column on the right, as torch does."""
     if isinstance(padding, str):
         total = {"same": (S - 1) * dilation, "valid": 0}.get(padding)
@@ -137,7 +137,7 @@ def conv1d(
             algorithm=algorithm,
         )
         return y[0]
-    left, right = _resolve_padding(padding, w.shape[-1], dilation)
+    left, right = resolve_padding(padding, w.shape[-1], dilation)
     _check(x, w, b, residual, (left, right), dilation)
     reason = _ineligible(x, w, b, residual)
     if reason is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from dilconv import _native
+from dilconv.conv import resolve_padding
 
 # The library's name of a pass, in words.
 _PASS_WORDS = {
@@ -70,7 +71,7 @@ def plan(
     S: int,
     dilation: int = 1,
     *,
-    padding: tuple[int, int] | None = None,
+    padding: int | tuple[int, int] | str = "same",
     pass_name: str = "forward",
     algorithm: str = "auto",
     threads: int | None = None,
@@ -79,8 +80,7 @@ def plan(
 
     Parameters
     ----------
-    padding : (left, right), optional
-        "same" where not given.
+    padding : int, (left, right), "same" or "valid"
     pass_name : "forward", "backward_data", "backward_weight" or "backward" (both)
     algorithm : "auto", "direct" or "spectral"
     threads : int, optional
@@ -97,7 +97,7 @@ def plan(
         names = ", ".join(_native.ALGORITHMS)
         raise ValueError(f"algorithm must be one of {names}, got {algorithm!r}")
     reach = (S - 1) * dilation
-    left, right = padding or (reach // 2, reach - reach // 2)
+    left, right = resolve_padding(padding, S, dilation)
     Q = W + left + right - reach
     if min(N, C, K, S, dilation, Q) < 1:
         raise ValueError(
