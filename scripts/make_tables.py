@@ -5,8 +5,8 @@
     python scripts/make_tables.py --check        # exit 1 if README.md is not what they give
 
 The tables lie between two markers; nothing there is typed by hand. The files come from
-scripts/bench_layer.py: whoever replaces one runs this again. Where two files hold the same layer,
-threads and pass, the first file in the order of names counts.
+scripts/bench_layer.py, training*.csv from scripts/bench_train.py: whoever replaces one runs this
+again. Where two files hold the same layer, threads and pass, the first by name counts.
 """
 
 import argparse
@@ -46,6 +46,40 @@ def read_rows(paths):
             if owner.setdefault(run, path) == path:
                 rows.append(row)
     return rows
+
+
+def read_training(paths):
+    """Rows of whole training steps."""
+    rows = []
+    for path in paths:
+        with path.open(newline="") as file:
+            rows += csv.DictReader(file)
+    return rows
+
+
+def training_table(rows):
+    """A line for every run and contender; "" without rows."""
+    if not rows:
+        return ""
+    body = [
+        [
+            *(row[key] for key in ("N", "threads", "contender")),
+            f"{float(row['median_ms']):.0f}",
+            f"{float(row['speedup_over_torch']):.1f}",
+            f"{float(row['loss']):.4f}",
+        ]
+        for row in rows
+    ]
+    cpu, isa, torch = machine_of(rows[0])
+    parameters, width = (int(rows[0][key]) for key in ("parameters", "W"))
+    text = (
+        f"Whole training steps of the AtacWorks network ({parameters:,} parameters, W={width:,}, "
+        f"Adam; `scripts/bench_train.py`) on {cpu}, kernels for {isa}, torch {torch}: the same "
+        "steps from the same weights on dilconv (native), on torch with the input padded "
+        "beforehand, and on torch with `padding=` in the call, as users write it."
+    )
+    head = ["N", "threads", "on", "ms a step", "x the fastest torch", "loss after the steps"]
+    return f"{text}\n\n{table(head, body)}"
 
 
 def machine_of(row):
@@ -149,9 +183,14 @@ def main():
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
     arguments = parser.parse_args()
     paths = sorted(arguments.folder.glob("*.csv"))
+    training = [path for path in paths if path.name.startswith("training")]
     try:
         old = arguments.readme.read_text(encoding="utf-8")
-        new = replace_tables(old, make_tables(read_rows(paths)))
+        tables = [
+            make_tables(read_rows(p for p in paths if p not in training)),
+            training_table(read_training(training)),
+        ]
+        new = replace_tables(old, "\n\n".join(filter(None, tables)))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -26,6 +26,11 @@ S=3,1,15,15,3,8,60000,forward,auto,1,1.25,0.1,65.0,0.65,1.5,{TAIL}
 S=3,1,15,15,3,8,60000,forward,auto,2,0.75,0.1,65.0,0.65,1.75,{TAIL}
 """
 
+TRAINING = """contender,N,W,parameters,threads,median_ms,speedup_over_torch,loss,cpu,isa,torch,commit
+native,1,60000,219706,1,80.4,25.5,0.92876,Some CPU,avx2,2.13.0,abc1234
+torch,1,60000,219706,1,2050.6,1.0,0.92877,Some CPU,avx2,2.13.0,abc1234
+"""
+
 
 def run(script, *arguments):
     command = [sys.executable, str(ROOT / "scripts" / script), *map(str, arguments)]
@@ -60,6 +65,15 @@ def test_tables_are_made_once_and_again(folder):
     assert tables(folder, "--check").returncode == 0
     assert tables(folder).returncode == 0
     assert (folder / "README.md").read_text() == text
+
+
+def test_training_steps_have_a_table_of_their_own(folder):
+    (folder / "bench" / "training.csv").write_text(TRAINING)
+    assert tables(folder).returncode == 0
+    text = (folder / "README.md").read_text()
+    assert "219,706 parameters, W=60,000" in text
+    assert "| 1 | 1 | native | 80 | 25.5 | 0.9288 |" in text
+    assert text.index("The sweep on") < text.index("Whole training steps") < text.index("<!-- /")
 
 
 def test_a_changed_number_is_noticed(folder):

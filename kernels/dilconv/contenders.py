@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from dilconv import ops
 from dilconv.planner import plan
 
 # What each pass computes, in the order in which its runner returns it.
@@ -114,15 +115,11 @@ def _dilconv(algorithm: str) -> Callable[[Tensors], Contender]:
         left, right = layer.padding
 
         def conv(x, w):
-            return torch.ops.dilconv.forward(
-                x, w, None, None, left, right, layer.d, False, algorithm
-            )
+            return ops.forward(x, w, None, None, left, right, layer.d, False, algorithm)
 
         def gradient(dx, dw):
             needs = [dx, dw, False, False]
-            return torch.ops.dilconv.backward(
-                t.g, t.x, t.w, None, left, right, layer.d, needs, algorithm
-            )
+            return ops.backward(t.g, t.x, t.w, None, left, right, layer.d, needs, algorithm)
 
         passes = _passes(conv, gradient, t.x, t.w, t.g)
         possible = {name: run for name, run in passes.items() if takes(layer, name, algorithm)}

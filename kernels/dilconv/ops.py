@@ -182,11 +182,15 @@ def _key_bits(*names: str) -> int:
     return keys.raw_repr()
 
 
-# What a strided CPU tensor brings to the dispatcher, and a thread without modes or transforms.
-_PLAIN_TENSOR = _key_bits("CPU", "AutogradCPU", "AutocastCPU", "ADInplaceOrView")
-_PLAIN_THREAD = _key_bits("BackendSelect", "ADInplaceOrView")
-_keys_of_tensor, _keys_of_thread = torch._C._dispatch_keys, torch._C._dispatch_tls_local_include_set
-_profiling = torch._C._autograd._profiler_enabled
+try:
+    _keys_of_tensor = torch._C._dispatch_keys
+    _keys_of_thread = torch._C._dispatch_tls_local_include_set
+    _profiling = torch._C._autograd._profiler_enabled
+    # What a strided CPU tensor brings to the dispatcher, and a thread without modes or transforms.
+    _PLAIN_TENSOR = _key_bits("CPU", "AutogradCPU", "AutocastCPU", "ADInplaceOrView")
+    _PLAIN_THREAD = _key_bits("BackendSelect", "ADInplaceOrView")
+except AttributeError:  # a torch without these names: the dispatcher is always right
+    _keys_of_thread = None
 
 
 def _is_plain(tensors) -> bool:
@@ -194,7 +198,7 @@ def _is_plain(tensors) -> bool:
 
     Otherwise a transform, a mode, a tracer, a profiler, a subclass or a lazy negation needs it.
     """
-    if has_torch_function(tensors) or _profiling():
+    if _keys_of_thread is None or has_torch_function(tensors) or _profiling():
         return False
     if _keys_of_thread().raw_repr() & ~_PLAIN_THREAD:
         return False
