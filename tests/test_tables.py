@@ -26,9 +26,9 @@ S=3,1,15,15,3,8,60000,forward,auto,1,1.25,0.1,65.0,0.65,1.5,{TAIL}
 S=3,1,15,15,3,8,60000,forward,auto,2,0.75,0.1,65.0,0.65,1.75,{TAIL}
 """
 
-TRAINING = """contender,N,W,parameters,threads,median_ms,speedup_over_torch,loss,cpu,isa,torch,commit
-native,1,60000,219706,1,80.4,25.5,0.92876,Some CPU,avx2,2.13.0,abc1234
-torch,1,60000,219706,1,2050.6,1.0,0.92877,Some CPU,avx2,2.13.0,abc1234
+TRAINING = """contender,N,W,parameters,threads,median_ms,speedup_over_torch,loss,cpu,isa,torch
+native,1,60000,219706,1,80.4,25.5,0.92876,Some CPU,avx2,2.13.0
+torch,1,60000,219706,1,2050.6,1.0,0.92877,Some CPU,avx2,2.13.0
 """
 
 
