@@ -191,11 +191,10 @@ double spectral_cycles(const SpectralPlan& plan, int64_t items, int threads, int
   const double weight_bytes = 4.0 * static_cast<double>(plan.spectra + 2 * plan.dw_spectrum);
   const double beyond_l2 = spectra_bytes + weight_bytes - static_cast<double>(l2_bytes());
   unit += std::max(beyond_l2, 0.0) / 8;
-  // Points of a spectrum that are pages apart: more pages than the first translation buffer holds.
-  constexpr int64_t kPage = 4096, kPages = 64;
-  if (c.table.length > kPages)
-    for (const int64_t rows : {channels, c.K})
-      if (rows * point_bytes >= kPage) unit += 8 * length * static_cast<double>(rows);
+  // Points of a spectrum that are pages apart miss the translation buffer.
+  constexpr int64_t kPage = 4096;
+  for (const int64_t rows : {channels, c.K})
+    if (rows * point_bytes >= kPage) unit += 16 * length * static_cast<double>(rows);
   const double turns = static_cast<double>(divide_up(items, threads));
   double once = 0;  // spectra of the weights, and back
   if (plan.need_dx) once += inputs * outputs * length * 2.5 / threads;
