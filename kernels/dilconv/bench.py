@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import random
 import statistics
 import subprocess
 import time
@@ -110,7 +111,9 @@ def _warm_up(run: Runner) -> float:
 def time_interleaved(
     runners: dict[str, Runner], isa: str, effort: Effort, *, paired: bool = False
 ) -> tuple[dict[str, list[float]], list[float]]:
-    """Seconds of every runner, all in turn and each round in another order; the peaks between.
+    """Seconds of every runner, all in turn and each round in a shuffled order; the peaks between.
+
+    A fixed neighbour would leave the same runner the caches warm each time.
 
     paired : bool
         All take part in the same rounds, so that the n-th times of two runners are of one round.
@@ -119,14 +122,14 @@ def time_interleaved(
     if paired:
         strides = dict.fromkeys(runners, max(strides.values()))
     seconds: dict[str, list[float]] = {name: [] for name in runners}
-    peaks, order = [], list(runners)
+    peaks, order, shuffle = [], list(runners), random.Random(0)
     for turn in range(effort.rounds):
         due = [name for name in order if turn % strides[name] == 0]
         if turn % max(1, effort.rounds // PEAK_SAMPLES) == 0:
             peaks.append(measure_peak(isa))
         for name in due:
             seconds[name].append(_seconds(runners[name]))
-        order = [*order[1:], order[0]]
+        shuffle.shuffle(order)
     return seconds, peaks
 
 
