@@ -100,10 +100,10 @@ FAULTS = {
     "wrong sign in a product": (
         "spectral",
         "products.h",
-        "acc[k].im += w[2 * k + 1] * in.re",
-        "acc[k].im -= w[2 * k + 1] * in.re",
+        "mirror[c].re - mirror[c].im}",
+        "mirror[c].re + mirror[c].im}",
     ),
-    "wrong sign in dw": ("spectral", "products.h", "+= im * in.re", "-= im * in.re"),
+    "wrong sign in dw": ("spectral", "products.h", "im[i] - r;", "im[i] + r;"),
 }
 
 
