@@ -104,6 +104,11 @@ def test_dilconv_does_not_import_denoiseq():
     assert not offenders(lambda m: within(m, "dilconv"), lambda n: within(n, "denoiseq"))
 
 
+def test_the_planner_asks_the_library_alone():
+    upper = ("dilconv.ops", "dilconv.conv")
+    assert not offenders(lambda m: m == "dilconv.planner", lambda n: within(n, *upper))
+
+
 def test_loop_and_denoise_take_objects_never_configs():
     objects = {"denoiseq.learning.loop", "denoiseq.denoise"}
     forbidden = ("denoiseq.schema", "denoiseq.build", "denoiseq.cli", "denoiseq.commands")

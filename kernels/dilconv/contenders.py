@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from dilconv import ops
+from dilconv.geometry import resolve_padding
 from dilconv.planner import plan
 
 # What each pass computes, in the order in which its runner returns it.
@@ -42,8 +43,7 @@ class Layer:
 
     @property
     def padding(self) -> tuple[int, int]:
-        total = (self.S - 1) * self.d
-        return total // 2, total - total // 2
+        return resolve_padding("same", self.S, self.d)
 
     def flops(self, pass_name: str) -> int:
         """Operations of the pass as a direct sum does them."""

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dilconv import _native, ops
+from dilconv.geometry import output_width, resolve_padding
 
 _log = logging.getLogger(__name__)
 
@@ -21,21 +22,6 @@ _log = logging.getLogger(__name__)
 @cache
 def _say_once(message: str) -> None:
     _log.warning(message)
-
-
-def resolve_padding(padding, S: int, dilation: int) -> tuple[int, int]:
-    """(left, right); "same" puts the odd extra column on the right, as torch does."""
-    if isinstance(padding, str):
-        total = {"same": (S - 1) * dilation, "valid": 0}.get(padding)
-        if total is None:
-            raise ValueError(
-                f"padding must be an int, (left, right), 'same' or 'valid', got {padding!r}"
-            )
-        return total // 2, total - total // 2
-    left, right = (padding, padding) if isinstance(padding, int) else padding
-    if left < 0 or right < 0:
-        raise ValueError(f"padding must not be negative, got ({left}, {right})")
-    return left, right
 
 
 def _check(x, w, b, residual, padding: tuple[int, int], dilation: int) -> None:
@@ -49,7 +35,7 @@ def _check(x, w, b, residual, padding: tuple[int, int], dilation: int) -> None:
         raise ValueError(f"x has {C} channels but w expects {channels}")
     if K == 0 or C == 0 or S == 0:
         raise ValueError(f"w (K, C, S) must not be empty, got {tuple(w.shape)}")
-    Q = ops.output_width(W, S, *padding, dilation)
+    Q = output_width(W, S, *padding, dilation)
     if Q < 1:
         raise ValueError(
             f"the output would have {Q} columns: x of width {W} is shorter than the "

@@ -14,6 +14,7 @@ import torch
 from torch.overrides import has_torch_function
 
 from dilconv import _native
+from dilconv.geometry import output_width
 
 _library = torch.library.Library("dilconv", "DEF")
 _library.define(
@@ -25,11 +26,6 @@ _library.define(
     "backward(Tensor g, Tensor x, Tensor w, Tensor? y, int pad_left, int pad_right, int dilation, "
     "bool[] needs, str algorithm) -> (Tensor, Tensor, Tensor, Tensor)"
 )
-
-
-def output_width(W: int, S: int, pad_left: int, pad_right: int, dilation: int) -> int:
-    """Q, the number of output columns (may be < 1: no output)."""
-    return W + pad_left + pad_right - (S - 1) * dilation
 
 
 def _unit_width(t: torch.Tensor) -> torch.Tensor:
@@ -154,25 +150,20 @@ torch.library.register_autograd(
 )
 
 
-# Named for what torch prints: grad_fn=<Dilconv1dBackward>.
-class Dilconv1d(torch.autograd.Function):
-    @staticmethod
+def _function(name: str, kernel, context, gradients) -> type[torch.autograd.Function]:
+    """An operator's kernel and formulas without its dispatcher; torch prints `nameBackward`."""
+
     def forward(ctx, *inputs):
-        y = _forward_cpu(*inputs)
-        _forward_context(ctx, inputs, y)
-        return y
+        outputs = kernel(*inputs)
+        context(ctx, inputs, outputs)
+        return outputs
 
-    backward = staticmethod(_forward_gradients)
+    body = {"forward": staticmethod(forward), "backward": staticmethod(gradients)}
+    return type(name, (torch.autograd.Function,), body)
 
 
-class Dilconv1dGradients(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, *inputs):
-        gradients = _gradients_cpu(*inputs)
-        _backward_context(ctx, inputs, gradients)
-        return gradients
-
-    backward = staticmethod(_backward_gradients)
+_Forward = _function("Dilconv1d", _forward_cpu, _forward_context, _forward_gradients)
+_Backward = _function("Dilconv1dGradients", _gradients_cpu, _backward_context, _backward_gradients)
 
 
 def _key_bits(*names: str) -> int:
@@ -219,10 +210,10 @@ def _call(operator, function, kernel, arguments):
 
 def forward(*arguments):
     """`torch.ops.dilconv.forward`, by the shortest way that does the same."""
-    return _call(torch.ops.dilconv.forward.default, Dilconv1d, _forward_cpu, arguments)
+    return _call(torch.ops.dilconv.forward.default, _Forward, _forward_cpu, arguments)
 
 
 def backward(*arguments):
     """`torch.ops.dilconv.backward` likewise; what is not needed may come back as None."""
     operator = torch.ops.dilconv.backward.default
-    return _call(operator, Dilconv1dGradients, _gradients_cpu, arguments)
+    return _call(operator, _Backward, _gradients_cpu, arguments)

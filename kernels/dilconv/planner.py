@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from dilconv import _native
-from dilconv.conv import resolve_padding
+from dilconv.geometry import output_width, resolve_padding
 
 # The library's name of a pass, in words.
 _PASS_WORDS = {
@@ -96,9 +96,8 @@ def plan(
     if algorithm not in _native.ALGORITHMS:
         names = ", ".join(_native.ALGORITHMS)
         raise ValueError(f"algorithm must be one of {names}, got {algorithm!r}")
-    reach = (S - 1) * dilation
     left, right = resolve_padding(padding, S, dilation)
-    Q = W + left + right - reach
+    Q = output_width(W, S, left, right, dilation)
     if min(N, C, K, S, dilation, Q) < 1:
         raise ValueError(
             f"nothing to plan: N={N} C={C} K={K} W={W} S={S} dilation={dilation} leave {Q} outputs"
