@@ -142,9 +142,7 @@ Rows gradient(const WeightBlock& p, int64_t a, int64_t b, float* out) {
   const int64_t width = round_up(b - a, kLanes), row = p.blocking.q_block;
   if (!p.relu_of.data && width == b - a) return {p.g.data + a, p.g.stride};
   for (int64_t k = 0; k < p.K; ++k)
-    copy_padded(p.g.data + k * p.g.stride,
-                p.relu_of.data ? p.relu_of.data + k * p.relu_of.stride : nullptr, b, a, width,
-                out + k * row);
+    copy_padded(p.g.row(k), p.relu_of.row(k), b, a, width, out + k * row);
   return {out, row};
 }
 

@@ -257,13 +257,12 @@ DILCONV_INLINE Vec masked_vec(const float* row, const float* mask, float* out) {
 }
 
 // Runs of kRun columns are summed in four chains a lane, then added up: short chains, small error.
-void pass_gradient(const GradientPass& p, int64_t begin, int64_t end, float* sums) {
+void pass_gradient(const GradientPass& p, int64_t begin, int64_t end, double* sums) {
   constexpr int64_t kRun = 64 * kLanes;
   for (int64_t k = 0; k < p.K; ++k) {
-    const float* row = p.g.data + k * p.g.stride;
-    const float* mask = p.relu_of.data ? p.relu_of.data + k * p.relu_of.stride : nullptr;
+    const float *row = p.g.row(k), *mask = p.relu_of.row(k);
     float* out = p.masked ? p.masked + k * p.masked_stride : nullptr;
-    float total = 0;
+    double total = 0;
     int64_t q = begin;
     for (; q + kRun <= end; q += kRun) {
       Vec chain[4] = {};

@@ -17,7 +17,7 @@ namespace dilconv {
 namespace {
 
 struct Free {
-  void operator()(float* p) const { std::free(p); }
+  void operator()(void* p) const { std::free(p); }
 };
 using Floats = std::unique_ptr<float, Free>;
 
@@ -87,9 +87,9 @@ class Epilogue {
 
   // Before a run in so many parts; false without memory.
   bool open(int parts) {
-    parts_ = db_ || dr_ ? parts : 0;
-    sums_ = allocate(parts_ * p_.K);
-    if (sums_) std::fill_n(sums_.get(), parts_ * p_.K, 0.0f);
+    if (!db_ && !dr_) return true;
+    parts_ = parts;
+    sums_.reset(static_cast<double*>(std::calloc(parts * p_.K, sizeof(double))));
     return sums_ != nullptr;
   }
 
@@ -105,8 +105,9 @@ class Epilogue {
   // After it: adds the parts in order; a second run takes nothing.
   void close() {
     for (int64_t k = 0; db_ && k < p_.K; ++k) {
-      db_[k] = 0;
-      for (int part = 0; part < parts_; ++part) db_[k] += sums_.get()[part * p_.K + k];
+      double sum = 0;
+      for (int part = 0; part < parts_; ++part) sum += sums_.get()[part * p_.K + k];
+      db_[k] = static_cast<float>(sum);
     }
     db_ = dr_ = nullptr;
     parts_ = 0;
@@ -118,7 +119,7 @@ class Epilogue {
   const dilconv_operand g_, relu_of_;
   float *db_, *dr_;
   int parts_ = 0;
-  Floats sums_;
+  std::unique_ptr<double, Free> sums_;  // [part][k]
 };
 
 // ------------------------------------------------------------------------------------- direct

@@ -52,8 +52,7 @@ FftTable fft_table(int log2_length) {
   static Storage tables[kFftLongest + 1];
   Storage& s = tables[log2_length];
   std::call_once(s.made, make, log2_length, &s);
-  return {int64_t{1} << log2_length, static_cast<int64_t>(s.twiddles.size()), log2_length % 2 == 1,
-          s.twiddles.data(), s.slot.data()};
+  return {int64_t{1} << log2_length, log2_length % 2 == 1, s.twiddles.data(), s.slot.data()};
 }
 
 }  // namespace dilconv

@@ -9,8 +9,10 @@ namespace dilconv {
 
 // A (channels, width) slice of one batch item, unit stride along the width.
 struct Rows {
-  const float* data;
-  int64_t stride;  // channel to channel, in elements
+  const float* data;  // null where there is no such tensor
+  int64_t stride;     // channel to channel, in elements
+
+  const float* row(int64_t c) const { return data ? data + c * stride : nullptr; }
 };
 
 // Cuts a dimension into equal-as-possible parts of at most `most`.
@@ -83,7 +85,7 @@ struct DirectKernels {
   void (*forward)(const ConvBlock&, int64_t q_begin, int64_t q_end, float* workspace);
   void (*backward_weight)(const WeightBlock&, int64_t q_begin, int64_t q_end, float* workspace);
   // Columns [begin, end): sums[k] += sum of row k.
-  void (*pass_gradient)(const GradientPass&, int64_t begin, int64_t end, float* sums);
+  void (*pass_gradient)(const GradientPass&, int64_t begin, int64_t end, double* sums);
   double (*peak)(int64_t iterations);
 };
 
@@ -92,7 +94,7 @@ struct DirectKernels {
 // Twiddles of one FFT length and the order in which a spectrum is stored: frequencies 0, 1, -1, 2,
 // -2, ..., length/2, so that h and -h, which share the weights' spectrum, are neighbours.
 struct FftTable {
-  int64_t length, twiddle_count;
+  int64_t length;
   bool radix2;            // length = 2*4^n: a radix-2 pass comes first
   const float* twiddles;  // stage by stage, largest block first
   const int32_t* slot;    // where the point that comes out of the last pass p-th is stored

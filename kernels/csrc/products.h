@@ -235,18 +235,19 @@ void correlate_spectra(const SpectralConv& p, const Complex* g, const Complex* x
         b_sums[i * nb + k] = i ? from[k].re + from[k].im : from[k].re - from[k].im;
     }
     const Correlated c{points, blocks, transposed, b_h, odd(nb), b_sums, nb};
-    for (int64_t block = 0; block < blocks; block += 2, sums += 2 * nb) {
+    for (int64_t block = 0; block < blocks; block += 2) {
       const bool pair = block + 1 < blocks;
       const Split& tiles = pair ? pairs : singles;
       for (int64_t tile = 0; tile < tiles.parts; ++tile) {
         const int64_t b0 = tiles.begin(tile), size = tiles.begin(tile + 1) - b0;
+        Complex* first = sums + block * nb + b0;
         if (pair)
-          run_correlate<kFiltersMost, 2>(size, c, block, b0, sums + b0);
+          run_correlate<kFiltersMost, 2>(size, c, block, b0, first);
         else
-          run_correlate<2 * kFiltersMost, 1>(size, c, block, b0, sums + b0);
+          run_correlate<2 * kFiltersMost, 1>(size, c, block, b0, first);
       }
-      if (!pair) sums -= nb;
     }
+    sums += blocks * nb;
   }
 }
 

@@ -45,9 +45,8 @@ void pack_rows(const Taps& taps, const Blocking& b, Rows x, Rows relu_of, int64_
   const int64_t pieces = overlapped ? 1 : taps.S;
   const int64_t count = overlapped ? (taps.S - 1) * taps.d + width : width;
   for (int64_t c = c0; c < c1; ++c, out += b.row) {
-    const float* mask = relu_of.data ? relu_of.data + c * relu_of.stride : nullptr;
     for (int64_t piece = 0; piece < pieces; ++piece)
-      copy_padded(x.data + c * x.stride, mask, taps.W, q0 - taps.pad_left + piece * taps.d, count,
+      copy_padded(x.row(c), relu_of.row(c), taps.W, q0 - taps.pad_left + piece * taps.d, count,
                   out + piece * b.tap_stride);
   }
 }

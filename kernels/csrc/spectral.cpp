@@ -84,21 +84,17 @@ void weight_spectra(const SpectralConv& p, const WeightView& w, int64_t c0, int6
 
 // ---------------------------------------------------------------------------------- forward
 
-const float* row_of(const Rows& rows, int64_t c) {
-  return rows.data ? rows.data + c * rows.stride : nullptr;
-}
-
 // Where the tiles of channel c, part by part, and of filter k start.
 Lanes input_lanes(const SpectralConv& p, int64_t unit, int64_t part) {
   return unit_lanes(p, unit, part * p.tiling.part_taps * p.taps.d - p.taps.pad_left);
 }
 Ahead input_ahead(const SpectralConv& p, int64_t unit, int64_t c, int64_t part) {
   const int64_t start = input_lanes(p, unit, part).start;
-  return {row_of(p.x, c) + start, row_of(p.relu_of, c) + start};
+  return {p.x.row(c) + start, p.relu_of.row(c) + start};
 }
 Ahead output_ahead(const SpectralConv& p, int64_t unit, int64_t k) {
   const int64_t start = unit_lanes(p, unit, 0).start;
-  return {p.y + k * p.y_stride + start, row_of(p.residual, k) + start};
+  return {p.y + k * p.y_stride + start, p.residual.row(k) + start};
 }
 
 // Spectra of all channels and parts of a unit: X[point][channel]. `after`: touched next.
@@ -107,7 +103,7 @@ void transform_input(const SpectralConv& p, int64_t unit, const Ahead& after, Co
   const int64_t channels = part_channels(p), parts = p.tiling.parts;
   for (int64_t i = 0; i < channels; ++i) {
     const int64_t c = i / parts, part = i % parts, next = i + 1;
-    const MaskedRow row{row_of(p.x, c), row_of(p.relu_of, c), p.taps.W};
+    const MaskedRow row{p.x.row(c), p.relu_of.row(c), p.taps.W};
     const Ahead ahead = next < channels ? input_ahead(p, unit, next / parts, next % parts) : after;
     transform_tiles(p.table, input_lanes(p, unit, part), row, ahead, p.table.length, z,
                     {x + i, odd(channels)}, loaded);
@@ -118,8 +114,8 @@ void finish_output(const SpectralConv& p, int64_t unit, const Ahead& after, Comp
                    const Loaded& loaded) {
   const float least = p.relu ? 0 : -__builtin_inff();
   for (int64_t k = 0; k < p.K; ++k) {
-    const OutputRow row{p.y + k * p.y_stride, row_of(p.residual, k), p.outputs,
-                        p.bias ? p.bias[k] : 0, least};
+    const OutputRow row{p.y + k * p.y_stride, p.residual.row(k), p.outputs, p.bias ? p.bias[k] : 0,
+                        least};
     const Ahead ahead = k + 1 < p.K ? output_ahead(p, unit, k + 1) : after;
     restore_tiles(p.table, {y + k, odd(p.K)}, unit_lanes(p, unit, 0), row, ahead, p.tiling.hop, z,
                   loaded);
@@ -156,7 +152,7 @@ void backward(const SpectralBackward& p, int64_t unit, float* workspace) {
   const SpectralConv& conv = p.conv;
   const Workspace w = divide(conv, workspace);
   const Lanes lanes = unit_lanes(conv, unit, 0);
-  const auto x_ahead = [&](int64_t c) { return Ahead{row_of(p.x, c) + lanes.start, nullptr}; };
+  const auto x_ahead = [&](int64_t c) { return Ahead{p.x.row(c) + lanes.start, nullptr}; };
   const Ahead next_unit = input_ahead(conv, unit + 1, 0, 0);
   Loaded loaded;
   transform_input(conv, unit, p.need_dx ? output_ahead(conv, unit, 0) : x_ahead(0), w.z, w.in,
@@ -167,7 +163,7 @@ void backward(const SpectralBackward& p, int64_t unit, float* workspace) {
   }
   if (!p.need_dw) return;
   for (int64_t c = 0; c < conv.K; ++c) {
-    const MaskedRow row{row_of(p.x, c), nullptr, conv.outputs};
+    const MaskedRow row{p.x.row(c), nullptr, conv.outputs};
     Loaded unused;
     transform_tiles(conv.table, lanes, row, c + 1 < conv.K ? x_ahead(c + 1) : next_unit,
                     conv.tiling.hop, w.z, {w.out + c, odd(conv.K)}, &unused);

@@ -80,8 +80,7 @@ struct OutputRow {
 
   void element(int64_t at, float v) const {
     if (at >= width) return;
-    const float sum = residual ? v + bias + residual[at] : v + bias;
-    y[at] = least > sum ? least : sum;
+    y[at] = at_least(residual ? v + bias + residual[at] : v + bias, least);
   }
   void across_end(int64_t at, Vec v, int count) const {
     if (at >= width) return;
@@ -238,7 +237,7 @@ template <int kPhases>
 void load_pieces(const Lanes l, const MaskedRow row, int64_t count, Complex* z, Loaded* loaded) {
   const bool inside = l.start >= 0 && l.last(count) < row.width;
   const int64_t step = 2 * l.tile_step;
-  float lanes[2][kLanes];
+  float lanes[kLanes];
   for (int64_t t = 0; t < count; ++t) {
     Vec v[2];
     for (int part = 0; part < 2; ++part) {
@@ -248,8 +247,8 @@ void load_pieces(const Lanes l, const MaskedRow row, int64_t count, Complex* z, 
         if (row.mask) v[part] = relu_mask(v[part], join_pieces<kPhases>(row.mask + at, step));
       } else {
         for (int i = 0; i < kLanes; ++i)
-          lanes[part][i] = row.element(at + i / kPhases * step + i % kPhases);
-        v[part] = load(lanes[part]);
+          lanes[i] = row.element(at + i / kPhases * step + i % kPhases);
+        v[part] = load(lanes);
       }
     }
     put(z + t, {v[0], v[1]});

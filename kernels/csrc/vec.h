@@ -30,6 +30,7 @@ DILCONV_INLINE Vec at_least(Vec v, float least) {
   const Vec bound = splat(least);
   return bound > v ? bound : v;
 }
+DILCONV_INLINE float at_least(float v, float least) { return least > v ? least : v; }
 // g where the activation was passed, 0 where y <= 0.
 DILCONV_INLINE Vec relu_mask(Vec g, Vec y) { return y <= Vec{} ? Vec{} : g; }
 DILCONV_INLINE float relu_mask(float g, float y) { return y <= 0 ? 0 : g; }
