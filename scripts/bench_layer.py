@@ -21,6 +21,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from denoiseq.atomic import write_csv
 from dilconv import bench
 from dilconv.sweep import ATACWORKS, affordable, sweep_layers
 from tqdm import tqdm
@@ -144,17 +145,6 @@ def read_csv(path):
         return []
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def write_csv(path, rows):
-    """The whole file anew, beside the old one, which it then replaces."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(path)
 
 
 def point_of(row):

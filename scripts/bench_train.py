@@ -12,11 +12,11 @@ to AVX2; the CSV says so in `onednn_isa`.
 """
 
 import argparse
-import csv
 import os
 from pathlib import Path
 
 import torch
+from denoiseq.atomic import write_csv
 from denoiseq.learning import speed
 from dilconv import bench
 from dilconv.memory import keep_freed_memory
@@ -37,6 +37,8 @@ def parse_arguments():
     parser.add_argument("--steps", type=int, default=10, help="timed steps of dilconv a round")
     parser.add_argument("--csv", type=Path, help="write the rows here")
     arguments = parser.parse_args()
+    if min(arguments.N, arguments.W, *arguments.threads) < 1:
+        parser.error("-N, -W and --threads must be at least 1")
     if arguments.rounds < 2 or arguments.steps < 1:
         parser.error("--rounds must be at least 2 and --steps at least 1")
     return arguments
@@ -100,11 +102,7 @@ def main():
     keep_freed_memory()  # for all contenders alike
     rows = [row for threads in arguments.threads for row in measure(arguments, threads)]
     if arguments.csv:
-        arguments.csv.parent.mkdir(parents=True, exist_ok=True)
-        with arguments.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(arguments.csv, rows)
 
 
 if __name__ == "__main__":

@@ -29,15 +29,20 @@ PASS_WORDS = {
 NOTHING = "-"
 
 
+def read_file(path, column, script):
+    """The rows that `script` wrote, known by one of its columns."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or column not in rows[0]:
+        raise ValueError(f"{path} holds no rows of {script} (--csv)")
+    return rows
+
+
 def read_rows(paths):
     """Rows of the benchmark, numbers as numbers; a (layer, threads, pass) from one file only."""
     rows, owner = [], {}
     for path in paths:
-        with path.open(newline="") as file:
-            found = list(csv.DictReader(file))
-        if not found or "speedup_over_torch" not in found[0]:
-            raise ValueError(f"{path} holds no rows of scripts/bench_layer.py (--csv)")
-        for row in found:
+        for row in read_file(path, "fraction_of_peak", "scripts/bench_layer.py"):
             for key in (*LETTERS, "threads"):
                 row[key] = int(row[key])
             for key in ("median_ms", "fraction_of_peak", "speedup_over_torch", "peak_gflops"):
@@ -50,17 +55,11 @@ def read_rows(paths):
 
 def read_training(paths):
     """Rows of whole training steps."""
-    rows = []
-    for path in paths:
-        with path.open(newline="") as file:
-            rows += csv.DictReader(file)
-    return rows
+    return [row for path in paths for row in read_file(path, "loss", "scripts/bench_train.py")]
 
 
 def training_table(rows):
-    """A line for every run and contender; "" without rows."""
-    if not rows:
-        return ""
+    """One machine's training steps: a line for every run and contender."""
     body = [
         [
             *(row[key] for key in ("N", "threads", "contender")),
@@ -145,11 +144,16 @@ def sweep_cell(row):
     return f"{row['median_ms']:.3g} ({row['speedup_over_torch']:.2f})"
 
 
-def make_tables(rows):
-    """Both tables for every machine in the rows; "" without rows."""
-    parts = []
+def machines(rows):
+    """The rows machine by machine."""
     for machine in dict.fromkeys(map(machine_of, rows)):
-        here = [row for row in rows if machine_of(row) == machine]
+        yield [row for row in rows if machine_of(row) == machine]
+
+
+def make_tables(rows):
+    """Both tables of layers for every machine in the rows; "" without rows."""
+    parts = []
+    for here in machines(rows):
         layer = [row for row in here if is_atacworks(row)]
         if layer:
             parts.append(layer_table(layer))
@@ -188,7 +192,7 @@ def main():
         old = arguments.readme.read_text(encoding="utf-8")
         tables = [
             make_tables(read_rows(p for p in paths if p not in training)),
-            training_table(read_training(training)),
+            *(training_table(rows) for rows in machines(read_training(training))),
         ]
         new = replace_tables(old, "\n\n".join(filter(None, tables)))
     except ValueError as error:

@@ -84,10 +84,11 @@ def test_a_changed_number_is_noticed(folder):
     assert "41.25" in readme.read_text()
 
 
-def test_files_that_are_no_benchmark_are_refused(folder):
-    (folder / "bench" / "other.csv").write_text("a,b\n1,2\n")
+@pytest.mark.parametrize("name", ["other.csv", "training_other.csv"])
+def test_files_that_are_no_benchmark_are_refused(folder, name):
+    (folder / "bench" / name).write_text("a,b\n1,2\n")
     outcome = tables(folder)
-    assert outcome.returncode == 2 and "other.csv holds no rows" in outcome.stderr
+    assert outcome.returncode == 2 and f"{name} holds no rows" in outcome.stderr
     assert (folder / "README.md").read_text() == README
 
 

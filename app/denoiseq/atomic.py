@@ -4,10 +4,11 @@ Everything is written beside its final name, flushed to disk and renamed over it
 killed leaves at most a file `NAME.tmp-PID.SUFFIX`, never a broken NAME. Owns no file format.
 """
 
+import csv
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -94,3 +95,11 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, obj: object) -> None:
     """Write `obj` as indented JSON, atomically. NaN and infinity are refused (ValueError)."""
     write_text(path, json.dumps(obj, indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: str | Path, rows: Sequence[dict]) -> None:
+    """Write `rows`, at least one and all with the keys of the first, atomically."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
