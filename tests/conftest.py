@@ -22,6 +22,16 @@ class Outcome(NamedTuple):
 
 
 @pytest.fixture
+def set_threads():
+    """`set_threads(n)` sets torch's number of threads until the test ends."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def denoiseq(capfd):
     """`denoiseq("prepare", "bam=x")` runs the command in this process."""
     from denoiseq import cli

@@ -103,18 +103,14 @@ def oracle_of(shape, nonnegative):
 @pytest.mark.parametrize("algorithm", ["direct", "spectral"])
 @pytest.mark.parametrize("nonnegative", [False, True])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_values_and_gradients(isa, shape, nonnegative, algorithm, threads):
+def test_values_and_gradients(isa, shape, nonnegative, algorithm, threads, set_threads):
     inputs, results, sizes = oracle_of(shape, nonnegative)
     *leaves, g = (t.clone().requires_grad_(i < 4) for i, t in enumerate(inputs))
     x, w, b, residual = leaves
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        options = {"padding": shape[6], "dilation": shape[5], "algorithm": algorithm}
-        y = dilconv.conv1d(x, w, b, residual=residual, **options)
-        dx, dw, db, dr = torch.autograd.grad(y, leaves, g)
-    finally:
-        torch.set_num_threads(before)
+    set_threads(threads)
+    options = {"padding": shape[6], "dilation": shape[5], "algorithm": algorithm}
+    y = dilconv.conv1d(x, w, b, residual=residual, **options)
+    dx, dw, db, dr = torch.autograd.grad(y, leaves, g)
     limits = bounds(shape, algorithm, inputs, sizes, _native.isa_lanes(isa), threads)
     found = (y.detach(), dx, dw, db)
     for name, *numbers in zip(("y", "dx", "dw", "db"), found, results, limits, strict=True):
@@ -206,15 +202,13 @@ def test_error_at_most_twice_that_of_torch(isa, algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ["direct", "spectral"])
-def test_same_bits_whatever_the_number_of_threads(isa, algorithm):
+def test_same_bits_whatever_the_number_of_threads(isa, algorithm, set_threads):
     x, w, b, _, _ = make((3, 15, 15, 2000, 51, 8, (200, 200)))
     options = {"padding": "same", "dilation": 8, "algorithm": algorithm}
-    before = torch.get_num_threads()
     results = []
     for threads in (1, 2, 3):
-        torch.set_num_threads(threads)
+        set_threads(threads)
         results.append(dilconv.conv1d(x, w, b, **options))
-    torch.set_num_threads(before)
     assert all(torch.equal(results[0], other) for other in results[1:])
 
 

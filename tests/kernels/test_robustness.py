@@ -39,11 +39,8 @@ def by_name(layer):
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _one_thread(set_threads):
+    set_threads(1)
 
 
 @cache

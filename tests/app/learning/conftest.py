@@ -13,11 +13,8 @@ PEAK_EVERY, PEAK_BP = 1_500, 300
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _one_thread(set_threads):
+    set_threads(1)
 
 
 @pytest.fixture(scope="session")
