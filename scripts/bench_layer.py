@@ -10,6 +10,9 @@ A rate counts 2*N*C*K*S*W operations a pass (three passes for forward_backward);
 fraction of the machine's FMA peak measured in the same run, `x torch` the ratio to the fastest of
 torch's forms: input padded beforehand, padded inside the call, the phases of the dilation in the
 batch, conv2d in channels_last. JAX and onnxruntime take part where they are installed.
+Each contender's turn is two runs, in an order shuffled anew each round: `cold` right behind another
+contender, `ms` right behind itself. ONEDNN_MAX_CPU_ISA=AVX2 in the environment holds torch to AVX2;
+the CSV says so in `onednn_isa`.
 
 The sweep varies one letter at a time around the AtacWorks layer and adds named corners. Its file
 is whole after every point: an interrupted sweep keeps the points done, --resume goes on.
@@ -105,13 +108,12 @@ def print_rows(rows):
         f"d={first['d']} W={first['W']}, {first['threads']} thread(s), {first['isa']} on "
         f"{first['cpu']}"
     )
-    print(
-        f"{'pass':18}{'contender':14}{'ms':>10}{'IQR':>9}{'GFLOP/s':>10}{'peak':>8}{'x torch':>9}"
-    )
+    heads = ("pass", "contender", "ms", "IQR", "cold", "GFLOP/s", "peak", "x torch")
+    print("{:18}{:14}{:>10}{:>9}{:>10}{:>10}{:>8}{:>9}".format(*heads))
     for r in rows:
         print(
             f"{r['pass']:18}{r['contender']:14}{r['median_ms']:10.2f}{r['iqr_ms']:9.2f}"
-            f"{r['gflops']:10.1f}{r['fraction_of_peak']:8.3f}{r['speedup_over_torch']:9.2f}"
+            f"{r['cold_ms']:10.2f}{r['gflops']:10.1f}{r['fraction_of_peak']:8.3f}{r['speedup_over_torch']:9.2f}"
         )
 
 

@@ -12,7 +12,6 @@ to AVX2; the CSV says so in `onednn_isa`.
 """
 
 import argparse
-import os
 from pathlib import Path
 
 import torch
@@ -52,7 +51,7 @@ def measure(arguments, threads):
     losses = speed.check_losses(entered)
     times, shares = speed.summary(entered), speed.breakdown(entered[0], arguments.steps)
     shares = {part: round(share, 4) for part, share in shares.items()}
-    info = {"onednn_isa": os.environ.get("ONEDNN_MAX_CPU_ISA", ""), **bench.machine()}
+    info = bench.machine()
     rows = [
         {
             "contender": c.name,

@@ -69,11 +69,10 @@ def training_table(rows):
         ]
         for row in rows
     ]
-    cpu, isa, torch = machine_of(rows[0])
     parameters, width = (int(rows[0][key]) for key in ("parameters", "W"))
     text = (
         f"Whole training steps of the AtacWorks network ({parameters:,} parameters, W={width:,}, "
-        f"Adam; `scripts/bench_train.py`) on {cpu}, kernels for {isa}, torch {torch}: the same "
+        f"Adam; `scripts/bench_train.py`) on {words_of(machine_of(rows[0]))}: the same "
         "steps from the same weights on dilconv (native), on torch with the input padded "
         "beforehand, and on torch with `padding=` in the call, as users write it."
     )
@@ -82,7 +81,13 @@ def training_table(rows):
 
 
 def machine_of(row):
-    return row["cpu"], row["isa"], row["torch"]
+    return row["cpu"], row["isa"], row["torch"], row.get("onednn_isa", "")
+
+
+def words_of(machine):
+    cpu, isa, torch, onednn_isa = machine
+    held = f" with its oneDNN held to {onednn_isa}" if onednn_isa else ""
+    return f"{cpu}, kernels for {isa}, torch {torch}{held}"
 
 
 def is_atacworks(row):
@@ -95,9 +100,8 @@ def table(head, body):
 
 
 def caption(rows):
-    cpu, isa, torch = machine_of(rows[0])
     peak = statistics.median(row["peak_gflops"] / row["threads"] for row in rows)
-    return f"{cpu}, kernels for {isa}, torch {torch}; multiply-add peak {peak:.0f} GFLOP/s a core"
+    return f"{words_of(machine_of(rows[0]))}; multiply-add peak {peak:.0f} GFLOP/s a core"
 
 
 def layer_table(rows):

@@ -7,6 +7,7 @@ is measured in several rounds of the same run, so that figures are ratios, not a
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import random
 import statistics
@@ -14,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -22,11 +23,13 @@ import torch
 from dilconv import _native
 from dilconv.contenders import CONTENDERS, RESULTS, Contender, Layer, Runner, Tensors, chosen
 from dilconv.memory import keep_freed_memory
-from dilconv.verification import Oracle, narrowed
+from dilconv.verification import check_contenders
 
 PASSES = tuple(RESULTS)
 PEAK_SAMPLES = 7
 SLOW_SECONDS, SLOW_RATIO = 2.0, 20.0
+# What the caches hold at the start matters to shorter runs only.
+WARM_BELOW = 0.25
 
 _log = logging.getLogger(__name__)
 
@@ -65,12 +68,10 @@ def verify(layer: Layer, names: Iterable[str]) -> dict[str, set[str]]:
     RuntimeError
         Naming the contender and the result that is wrong.
     """
-    tensors = Tensors.of(narrowed(layer))
-    oracle, scale = Oracle.of(tensors), layer.W / tensors.layer.W
-    seconds = {name: oracle.check(name, CONTENDERS[name](tensors)) for name in names}
+    seconds = check_contenders(layer, names)
     worth: dict[str, set[str]] = {}
     for pass_name in PASSES:
-        took = {n: s[pass_name] * scale for n, s in seconds.items() if pass_name in s}
+        took = {n: s[pass_name] for n, s in seconds.items() if pass_name in s}
         torch_took = [s for n, s in took.items() if n.startswith("torch")]
         most = max(SLOW_SECONDS, SLOW_RATIO * min(torch_took, default=float("inf")))
         worth[pass_name] = {name for name, s in took.items() if s <= most}
@@ -96,45 +97,62 @@ def measure_peak(isa: str, seconds: float = 0.02) -> float:
     return best
 
 
+@dataclass
+class Times:
+    """Seconds of one runner's turns: right behind another runner, and right behind itself.
+
+    A run of WARM_BELOW seconds or more is not repeated and counts as both.
+    """
+
+    cold: list[float] = field(default_factory=list)
+    warm: list[float] = field(default_factory=list)
+
+    def take_turn(self, run: Runner) -> None:
+        first = _seconds(run)
+        self.cold.append(first)
+        self.warm.append(_seconds(run) if first < WARM_BELOW else first)
+
+
 def _seconds(run: Runner) -> float:
     begin = time.perf_counter()
     run()
     return time.perf_counter() - begin
 
 
-def _warm_up(run: Runner) -> float:
-    """Seconds of a run that is not the first one, unless the first is long enough to tell."""
+def _turn_seconds(run: Runner) -> float:
+    """About what a turn takes; the first run of all tells it only where it is long."""
     first = _seconds(run)
-    return first if first > 2 else _seconds(run)
+    one_run = first if first > 2 else _seconds(run)
+    return one_run if one_run >= WARM_BELOW else 2 * one_run
 
 
 def time_interleaved(
     runners: dict[str, Runner], isa: str, effort: Effort, *, paired: bool = False
-) -> tuple[dict[str, list[float]], list[float]]:
-    """Seconds of every runner, all in turn and each round in a shuffled order; the peaks between.
+) -> tuple[dict[str, Times], list[float]]:
+    """Times of every runner, all in turn and each round in a shuffled order; the peaks between.
 
-    A fixed neighbour would leave the same runner the caches warm each time.
+    A fixed neighbour would leave the same runner the caches as it likes them each time.
 
     paired : bool
         All take part in the same rounds, so that the n-th times of two runners are of one round.
     """
-    strides = {name: effort.stride(_warm_up(run)) for name, run in runners.items()}
+    strides = {name: effort.stride(_turn_seconds(run)) for name, run in runners.items()}
     if paired:
         strides = dict.fromkeys(runners, max(strides.values()))
-    seconds: dict[str, list[float]] = {name: [] for name in runners}
+    times = {name: Times() for name in runners}
     peaks, order, shuffle = [], list(runners), random.Random(0)
     for turn in range(effort.rounds):
         due = [name for name in order if turn % strides[name] == 0]
         if turn % max(1, effort.rounds // PEAK_SAMPLES) == 0:
             peaks.append(measure_peak(isa))
         for name in due:
-            seconds[name].append(_seconds(runners[name]))
+            times[name].take_turn(runners[name])
         shuffle.shuffle(order)
-    return seconds, peaks
+    return times, peaks
 
 
 def machine() -> dict[str, str]:
-    """What every row carries: CPU, ISA, torch, commit."""
+    """What every row carries: CPU, ISA, torch, what its oneDNN is held to if at all, commit."""
     cpu = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -150,6 +168,7 @@ def machine() -> dict[str, str]:
         "cpu": cpu,
         "isa": _native.active_isa(),
         "torch": torch.__version__,
+        "onednn_isa": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
         "commit": found.stdout.strip() or "unknown",
     }
 
@@ -199,15 +218,15 @@ def _runners(contenders: dict[str, Contender], pass_name: str, names) -> dict[st
 
 def _rows(layer, pass_name, runners, threads, effort) -> list[dict]:
     info = machine()
-    seconds, peaks = time_interleaved(runners, info["isa"], effort)
+    times, peaks = time_interleaved(runners, info["isa"], effort)
     peak = statistics.median(peaks) * threads
     fastest_torch = min(
-        (statistics.median(s) for name, s in seconds.items() if name.startswith("torch")),
+        (statistics.median(t.warm) for name, t in times.items() if name.startswith("torch")),
         default=float("nan"),
     )
     rows = []
-    for name, times in seconds.items():
-        low, median, high = statistics.quantiles(times, n=4)
+    for name, of_one in times.items():
+        low, median, high = statistics.quantiles(of_one.warm, n=4)
         rate = layer.flops(pass_name) / median / 1e9
         rows.append(
             {
@@ -218,6 +237,7 @@ def _rows(layer, pass_name, runners, threads, effort) -> list[dict]:
                 "threads": threads,
                 "median_ms": round(median * 1e3, 4),
                 "iqr_ms": round((high - low) * 1e3, 4),
+                "cold_ms": round(statistics.median(of_one.cold) * 1e3, 4),
                 "gflops": round(rate, 2),
                 "fraction_of_peak": round(rate / peak, 4),
                 "speedup_over_torch": round(fastest_torch / median, 3),
@@ -242,9 +262,9 @@ def bench_planner(
         for pass_name in PASSES:
             runners = _runners(made, pass_name, names)
             found, _ = time_interleaved(runners, isa, Effort(rounds, seconds), paired=True)
-            auto = found.pop("auto")
+            auto = found.pop("auto").warm
             ratios = {
-                name: statistics.median(a / b for a, b in zip(auto, times, strict=True))
+                name: statistics.median(a / b for a, b in zip(auto, times.warm, strict=True))
                 for name, times in found.items()
             }
             better = max(ratios, key=lambda name: ratios[name])

@@ -7,24 +7,55 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 
-from dilconv.contenders import Contender, Layer, Tensors
+from dilconv.contenders import CONTENDERS, Contender, Layer, Tensors
 from dilconv.planner import Plan, plan
 from dilconv.reference import conv1d_reference, float32_bound, spectral_bound
 
 # Most operations of one pass that the oracle repeats, six times, in float64.
 ORACLE_FLOPS = 5e9
+# What is tried first, and how long all passes of a contender may take beyond it.
+PROBE_FLOPS, PATIENCE = ORACLE_FLOPS / 50, 20.0
 
 
-def narrowed(layer: Layer) -> Layer:
-    """The layer itself, or as wide as ORACLE_FLOPS allow."""
-    share = min(1.0, ORACLE_FLOPS / layer.flops("forward"))
+def narrowed(layer: Layer, flops: float) -> Layer:
+    """The layer itself, or as wide as so many operations of a pass allow."""
+    share = min(1.0, flops / layer.flops("forward"))
     return replace(layer, W=max(1, int(share * layer.W)))
+
+
+def check_contenders(layer: Layer, names: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Check each contender on the layer, or on a narrower one where that is huge.
+
+    Each is tried on few columns first: some libraries fall back to scalar code, and one that would
+    take minutes there is not checked on more.
+
+    Returns
+    -------
+    dict
+        By contender and pass, about the seconds that a run on the whole layer takes.
+
+    Raises
+    ------
+    RuntimeError
+        Naming the contender and the result that is wrong.
+    """
+    widths = dict.fromkeys(narrowed(layer, flops) for flops in (PROBE_FLOPS, ORACLE_FLOPS))
+    oracles = [Oracle.of(Tensors.of(narrow)) for narrow in widths]
+    found: dict[str, dict[str, float]] = {}
+    for name in names:
+        for oracle in oracles:
+            ratio = layer.W / oracle.tensors.layer.W
+            if sum(found.get(name, {}).values()) > PATIENCE * ratio:
+                break
+            took = oracle.check(name, CONTENDERS[name](oracle.tensors))
+            found[name] = {pass_name: seconds * ratio for pass_name, seconds in took.items()}
+    return found
 
 
 @dataclass(frozen=True)

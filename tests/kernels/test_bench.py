@@ -1,5 +1,6 @@
 """The benchmark times only what is right: oracle, bounds and the contenders' layouts."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -58,10 +59,34 @@ def test_a_nan_is_refused():
 
 def test_a_huge_layer_is_checked_on_fewer_columns(monkeypatch):
     monkeypatch.setattr(verification, "ORACLE_FLOPS", 1e6)
-    narrow = verification.narrowed(LAYERS[0])
+    narrow = verification.narrowed(LAYERS[0], 1e6)
     assert narrow == replace(LAYERS[0], W=narrow.W) and 0.9e6 < narrow.flops("forward") <= 1e6
     rows = bench.bench_layer(LAYERS[0], ["torch-padded", "auto"], threads=1, rounds=2)
     assert {row["W"] for row in rows} == {700} and len(rows) == 8
+
+
+@pytest.mark.parametrize(("patience", "widths"), [(1e9, [14, 700]), (0.0, [14])])
+def test_what_is_slow_on_few_columns_is_not_checked_on_more(monkeypatch, patience, widths):
+    checked = []
+
+    def check(oracle, name, contender):
+        checked.append(oracle.tensors.layer.W)
+        return {"forward": 1.0}
+
+    monkeypatch.setattr(verification, "PROBE_FLOPS", LAYERS[0].flops("forward") / 50)
+    monkeypatch.setattr(verification, "PATIENCE", patience)
+    monkeypatch.setattr(Oracle, "check", check)
+    found = verification.check_contenders(LAYERS[0], ["direct"])
+    assert checked == widths
+    assert found == {"direct": {"forward": 700 / widths[-1]}}
+
+
+def test_a_turn_is_a_cold_and_a_warm_run():
+    times, pauses = bench.Times(), iter([0.03, 0.01, 0.3])
+    for _ in range(2):
+        times.take_turn(lambda: time.sleep(next(pauses)))
+    assert times.cold[0] > 0.03 > times.warm[0]
+    assert times.cold[1] == times.warm[1] > 0.3
 
 
 def test_what_a_contender_cannot_do_is_left_out():
