@@ -28,65 +28,72 @@ constexpr int columns_of(int filters) {
 }
 
 // Outputs that are summed from one place: whole vectors of g, zero beyond the last one.
+template <class Row>
 struct Run {
-  Rows g;
-  Source from;
+  Rows<Row> g;
+  Source<Row> from;
   int64_t width;
 };
 
 // A block: its inside and its ends, summed into the same registers.
+template <class Row>
 struct Runs {
-  Run run[3];
+  Run<Row> run[3];
   int count;
 };
 
 // The channels and taps of a tile's columns, and the row that it fetches.
+template <class T>
 struct Columns {
   int64_t c[12], s[12];
-  const float* ahead;
+  const T* ahead;
 };
 
-template <int KR, int JR>
-DILCONV_INLINE void add_products(const float* g, int64_t g_row, const float* const (&x)[JR],
-                                 int64_t width, const float* ahead,
+// Columns that one vector of a row holds.
+template <class Row>
+constexpr int64_t kWide = DILCONV_VECTOR_BYTES / sizeof(Row);
+
+template <int KR, int JR, class Row, class T>
+DILCONV_INLINE void add_products(const Row* g, int64_t g_row, const Row* const (&x)[JR],
+                                 int64_t width, const T* ahead,
                                  Vec (&acc)[(KR * JR + kLanes - 1) / kLanes][kLanes]) {
-  for (int64_t q = 0; q < width; q += kLanes) {
+  for (int64_t q = 0; q < width; q += kWide<Row>) {
     __builtin_prefetch(ahead + q, 0, 2);
     const auto product = [&](int k, int j, Vec grad, Vec in) __attribute__((always_inline)) {
-      acc[(k * JR + j) / kLanes][(k * JR + j) % kLanes] += grad * in;
+      Vec& sum = acc[(k * JR + j) / kLanes][(k * JR + j) % kLanes];
+      sum = multiply_add(grad, in, sum);
     };
     if constexpr (KR <= JR) {
       Vec grad[KR];
-      for (int k = 0; k < KR; ++k) grad[k] = load(g + k * g_row + q);
+      for (int k = 0; k < KR; ++k) grad[k] = load_bits(g + k * g_row + q);
       for (int j = 0; j < JR; ++j) {
-        const Vec in = load(x[j] + q);
+        const Vec in = load_bits(x[j] + q);
         for (int k = 0; k < KR; ++k) product(k, j, grad[k], in);
       }
     } else {
       Vec in[JR];
-      for (int j = 0; j < JR; ++j) in[j] = load(x[j] + q);
+      for (int j = 0; j < JR; ++j) in[j] = load_bits(x[j] + q);
       for (int k = 0; k < KR; ++k) {
-        const Vec grad = load(g + k * g_row + q);
+        const Vec grad = load_bits(g + k * g_row + q);
         for (int j = 0; j < JR; ++j) product(k, j, grad, in[j]);
       }
     }
   }
 }
 
-template <int KR, int JR>
-void weight_tile(const Runs& runs, int64_t k0, const Columns& columns, float* dw,
+template <int KR, int JR, class Row, class T>
+void weight_tile(const Runs<Row>& runs, int64_t k0, const Columns<T>& columns, float* dw,
                  int64_t dw_stride) {
   constexpr int kGroups = (KR * JR + kLanes - 1) / kLanes;
   Vec acc[kGroups][kLanes];  // the (k, j) sum at [(k * JR + j) / kLanes][(k * JR + j) % kLanes]
 #pragma GCC unroll 32
   for (int i = 0; i < kGroups * kLanes; ++i) acc[i / kLanes][i % kLanes] = Vec{};
   for (int i = 0; i < runs.count; ++i) {
-    const Run& run = runs.run[i];
-    const float* x[JR];
+    const Run<Row>& run = runs.run[i];
+    const Row* x[JR];
     for (int j = 0; j < JR; ++j)
       x[j] = run.from.x + columns.c[j] * run.from.row + columns.s[j] * run.from.tap;
-    add_products<KR, JR>(run.g.data + k0 * run.g.stride, run.g.stride, x, run.width, columns.ahead,
-                         acc);
+    add_products<KR, JR>(run.g.row(k0), run.g.stride, x, run.width, columns.ahead, acc);
   }
   float sums[kGroups * kLanes];
 #pragma GCC unroll 8
@@ -95,9 +102,9 @@ void weight_tile(const Runs& runs, int64_t k0, const Columns& columns, float* dw
     for (int j = 0; j < JR; ++j) dw[k * dw_stride + j] += sums[k * JR + j];
 }
 
-template <int KR, int JR>
-void run_weight_tile(int64_t filters, int64_t count, const Runs& runs, int64_t k0,
-                     const Columns& columns, float* dw, int64_t dw_stride) {
+template <int KR, int JR, class Row, class T>
+void run_weight_tile(int64_t filters, int64_t count, const Runs<Row>& runs, int64_t k0,
+                     const Columns<T>& columns, float* dw, int64_t dw_stride) {
   if constexpr (KR > 1)
     if (filters < KR)
       return run_weight_tile<KR - 1, columns_of(KR - 1)>(filters, count, runs, k0, columns, dw,
@@ -108,13 +115,16 @@ void run_weight_tile(int64_t filters, int64_t count, const Runs& runs, int64_t k
 }
 
 // Row `row` of what the block at q0 will read first: g's rows, then x's from channel c0.
-const float* row_of(const WeightBlock& p, int64_t c0, int64_t q0, int64_t row) {
+template <class T>
+const T* row_of(const WeightBlock<T>& p, int64_t c0, int64_t q0, int64_t row) {
   if (row < p.K) return p.g.data + row * p.g.stride + q0;
   return in_place(p.taps, p.x, c0 + row - p.K, q0).x + (p.taps.S - 1) * p.taps.d;
 }
 
 // All filters x the columns (channel, tap) of channels [c0, c1), for the block at q0.
-void weight_block(const WeightBlock& p, int64_t c0, int64_t c1, int64_t q0, const Runs& runs) {
+template <class T, class Row>
+void weight_block(const WeightBlock<T>& p, int64_t c0, int64_t c1, int64_t q0,
+                  const Runs<Row>& runs) {
   const int64_t dw_stride = p.C * p.taps.S, total = (c1 - c0) * p.taps.S;
   const Split tiles(p.K, kWeightFilters);
   for (int64_t tile = 0; tile < tiles.parts; ++tile) {
@@ -124,7 +134,7 @@ void weight_block(const WeightBlock& p, int64_t c0, int64_t c1, int64_t q0, cons
     int64_t c = 0, s = 0;
     for (int64_t group = 0; group < groups.parts; ++group) {
       const int64_t j0 = groups.begin(group), count = groups.begin(group + 1) - j0;
-      Columns columns;
+      Columns<T> columns;
       for (int64_t j = 0; j < count; ++j) {
         columns.c[j] = c, columns.s[j] = s;
         if (++s == p.taps.S) s = 0, ++c;
@@ -138,33 +148,38 @@ void weight_block(const WeightBlock& p, int64_t c0, int64_t c1, int64_t q0, cons
 }
 
 // Outputs [a, b) of g: in place if they are whole vectors without a mask, else copied to `out`.
-Rows gradient(const WeightBlock& p, int64_t a, int64_t b, float* out) {
-  const int64_t width = round_up(b - a, kLanes), row = p.blocking.q_block;
-  if (!p.relu_of.data && width == b - a) return {p.g.data + a, p.g.stride};
+template <class T, class Row>
+Rows<Row> gradient(const WeightBlock<T>& p, int64_t a, int64_t b, Row* out) {
+  const int64_t width = round_up(b - a, kWide<Row>), row = p.blocking.q_block;
+  if constexpr (kSame<T, Row>)
+    if (!p.relu_of.data && width == b - a) return {p.g.data + a, p.g.stride};
   for (int64_t k = 0; k < p.K; ++k)
     copy_padded(p.g.row(k), p.relu_of.row(k), b, a, width, out + k * row);
   return {out, row};
 }
 
-void backward_weight(const WeightBlock& p, int64_t q0, int64_t q1, float* workspace) {
+template <class T>
+void backward_weight(const WeightBlock<T>& p, int64_t q0, int64_t q1, float* floats) {
+  typedef typename PackedRow<T>::Type Row;
+  Row* workspace = reinterpret_cast<Row*>(floats);
   const Blocking& b = p.blocking;
   const Split channel_blocks(p.C, b.c_block);
   const int64_t halo = b.tap_stride == p.taps.d ? (p.taps.S - 1) * p.taps.d : 0;
-  Inside in = inside(p.taps, q0, q1, kLanes);
+  Inside in = kSame<T, Row> ? inside(p.taps, q0, q1, kWide<Row>) : Inside{q1, q1};
   if (in.end - in.begin <= halo) in = {q1, q1};  // both ends packed would take more than the whole
   const int64_t cuts[] = {q0, in.begin, in.end, q1};
-  Runs runs{};
+  Runs<Row> runs{};
   for (int64_t cb = 0; cb < channel_blocks.parts; ++cb) {
     const int64_t c0 = channel_blocks.begin(cb), c1 = channel_blocks.begin(cb + 1);
-    float* packed = workspace + p.K * b.q_block;
-    Run* run = runs.run;
+    Row* packed = workspace + p.K * b.q_block;
+    Run<Row>* run = runs.run;
     for (int i = 0; i < 3; ++i) {
       if (cuts[i] == cuts[i + 1]) continue;
       if (cb == 0) run->g = gradient(p, cuts[i], cuts[i + 1], workspace + (cuts[i] - q0));
-      run->width = round_up(cuts[i + 1] - cuts[i], kLanes);
-      run->from = in_place(p.taps, p.x, c0, cuts[i]);
+      run->width = round_up(cuts[i + 1] - cuts[i], kWide<Row>);
+      if constexpr (kSame<T, Row>) run->from = in_place(p.taps, p.x, c0, cuts[i]);
       if (i != 1) {
-        pack_rows(p.taps, b, p.x, Rows{}, c0, c1, cuts[i], run->width, packed);
+        pack_rows(p.taps, b, p.x, Rows<T>{}, c0, c1, cuts[i], run->width, packed);
         run->from = {packed, b.row, b.tap_stride};
         packed += run->width + halo;
       }

@@ -11,10 +11,35 @@ namespace dilconv {
 
 struct IsaKernels {
   const char* name;
-  const DirectKernels* direct;
-  const SpectralKernels* spectral;
+  const DirectKernels<float>* direct;
+  const DirectKernels<Bf16>* direct_bf16;
+  const SpectraKernels* spectra;
+  const SpectralKernels<float>* spectral;
+  const SpectralKernels<Bf16>* spectral_bf16;
+  const Peak* peak;
   bool (*supported)();
 };
+
+template <class T>
+const DirectKernels<T>& direct_of(const IsaKernels& isa);
+template <>
+inline const DirectKernels<float>& direct_of(const IsaKernels& isa) {
+  return *isa.direct;
+}
+template <>
+inline const DirectKernels<Bf16>& direct_of(const IsaKernels& isa) {
+  return *isa.direct_bf16;
+}
+template <class T>
+const SpectralKernels<T>& spectral_of(const IsaKernels& isa);
+template <>
+inline const SpectralKernels<float>& spectral_of(const IsaKernels& isa) {
+  return *isa.spectral;
+}
+template <>
+inline const SpectralKernels<Bf16>& spectral_of(const IsaKernels& isa) {
+  return *isa.spectral_bf16;
+}
 
 // Null, with the reason in *status, if the build lacks the ISA or the CPU cannot run it.
 const IsaKernels* isa_kernels(int32_t isa, int32_t* status);

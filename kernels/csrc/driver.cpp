@@ -29,7 +29,8 @@ Floats allocate(int64_t floats) {
 
 bool valid(const dilconv_problem* p) {
   return p && p->N >= 0 && p->C > 0 && p->K > 0 && p->W >= 0 && p->S > 0 && p->d > 0 && p->Q > 0 &&
-         p->pad_left >= 0 && p->threads > 0;
+         p->pad_left >= 0 && p->threads > 0 && p->dtype >= DILCONV_FLOAT32 &&
+         p->dtype <= DILCONV_BFLOAT16;
 }
 
 // The tensors of one call; backward-data sees g as x and dx as y.
@@ -38,20 +39,21 @@ struct Tensors {
   const float* w;
   const float* bias;
   bool relu;
-  float* y;
+  void* y;
 };
 
-Rows rows_of(const dilconv_operand& t, int64_t item) {
-  return t.data ? Rows{t.data + item * t.batch, t.channel} : Rows{};
+template <class T>
+Rows<T> rows_of(const dilconv_operand& t, int64_t item) {
+  return t.data ? Rows<T>{static_cast<const T*>(t.data) + item * t.batch, t.channel} : Rows<T>{};
 }
 
-// Fills in what changes from item to item.
-template <class Conv>
-void set_item(Conv* conv, const Tensors& t, int64_t n, int64_t y_stride) {
-  conv->x = rows_of(t.x, n);
-  conv->relu_of = rows_of(t.relu_of, n);
-  conv->residual = rows_of(t.residual, n);
-  conv->y = t.y ? t.y + n * conv->K * y_stride : nullptr;
+// Fills in what changes from item to item; Conv: ConvBlock<T> or SpectralConv<T>.
+template <class T, template <class> class Conv>
+void set_item(Conv<T>* conv, const Tensors& t, int64_t n, int64_t y_stride) {
+  conv->x = rows_of<T>(t.x, n);
+  conv->relu_of = rows_of<T>(t.relu_of, n);
+  conv->residual = rows_of<T>(t.residual, n);
+  conv->y = t.y ? static_cast<T*>(t.y) + n * conv->K * y_stride : nullptr;
   conv->y_stride = y_stride;
 }
 
@@ -66,7 +68,7 @@ int thread_number() {
 // Runs work(thread, part, first item, last item) for a fixed cut of the items into `parts`, which
 // threads take as they come free: a core that is busy elsewhere holds nobody up.
 template <class Work>
-void run_parts(int64_t items, int parts, int threads, const Work& work) {
+void run_parts(int64_t items, int parts, [[maybe_unused]] int threads, const Work& work) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
   for (int part = 0; part < parts; ++part)
     work(thread_number(), part, items * part / parts, items * (part + 1) / parts);
@@ -79,10 +81,11 @@ int free_parts(int64_t items, int threads) {
 
 // The bias's gradient db (K) and the residual's dr (N,K,Q), each unless null, made on the way: item
 // by item each share of the columns right before the kernel that reads them, while it is in cache.
+template <class T>
 class Epilogue {
  public:
   Epilogue(const IsaKernels& isa, const dilconv_problem& p, const dilconv_operand& g,
-           const dilconv_operand& relu_of, float* db, float* dr)
+           const dilconv_operand& relu_of, float* db, T* dr)
       : isa_(isa), p_(p), g_(g), relu_of_(relu_of), db_(db), dr_(dr) {}
 
   // Before a run in so many parts; false without memory.
@@ -96,10 +99,10 @@ class Epilogue {
   // Of `shares` of item n.
   void take(int part, int64_t n, int64_t share, int64_t shares) const {
     if (parts_ == 0) return;
-    float* dr = dr_ ? dr_ + n * p_.K * p_.Q : nullptr;
-    isa_.direct->pass_gradient({p_.K, rows_of(g_, n), rows_of(relu_of_, n), dr, p_.Q},
-                               p_.Q * share / shares, p_.Q * (share + 1) / shares,
-                               sums_.get() + part * p_.K);
+    T* dr = dr_ ? dr_ + n * p_.K * p_.Q : nullptr;
+    direct_of<T>(isa_).pass_gradient({p_.K, rows_of<T>(g_, n), rows_of<T>(relu_of_, n), dr, p_.Q},
+                                     p_.Q * share / shares, p_.Q * (share + 1) / shares,
+                                     sums_.get() + part * p_.K);
   }
 
   // After it: adds the parts in order; a second run takes nothing.
@@ -109,7 +112,7 @@ class Epilogue {
       for (int part = 0; part < parts_; ++part) sum += sums_.get()[part * p_.K + k];
       db_[k] = static_cast<float>(sum);
     }
-    db_ = dr_ = nullptr;
+    db_ = nullptr, dr_ = nullptr;
     parts_ = 0;
   }
 
@@ -117,47 +120,51 @@ class Epilogue {
   const IsaKernels& isa_;
   const dilconv_problem& p_;
   const dilconv_operand g_, relu_of_;
-  float *db_, *dr_;
+  float* db_;
+  T* dr_;
   int parts_ = 0;
   std::unique_ptr<double, Free> sums_;  // [part][k]
 };
 
 // ------------------------------------------------------------------------------------- direct
 
+template <class T>
 int32_t convolve_direct(const IsaKernels& isa, const dilconv_problem& p, Pass pass,
-                        const DirectPlan& plan, const Tensors& t, Epilogue* epilogue) {
+                        const DirectPlan& plan, const Tensors& t, Epilogue<T>* epilogue) {
   const Posed posed = pose(p, pass);
   const Floats workspace = allocate(plan.workspace());
   if (!workspace) return DILCONV_NO_MEMORY;
-  ConvBlock conv{};
+  const DirectKernels<T>& kernels = direct_of<T>(isa);
+  ConvBlock<T> conv{};
   conv.C = posed.C, conv.K = posed.K, conv.taps = posed.taps, conv.blocking = plan.blocking;
   conv.bias = t.bias, conv.relu = t.relu, conv.packed = workspace.get();
   WeightView weights = posed.weights;
   weights.data = t.w + posed.first_weight;
-  isa.direct->pack_weights(conv, weights, workspace.get());
+  kernels.pack_weights(conv, weights, workspace.get());
   const int parts = free_parts(plan.items(), plan.threads);
   if (!epilogue->open(parts)) return DILCONV_NO_MEMORY;
-  run_parts(
-      plan.items(), parts, plan.threads, [&](int thread, int part, int64_t first, int64_t last) {
-        float* own = workspace.get() + plan.shared + thread * plan.per_thread;
-        ConvBlock block = conv;
-        for (int64_t item = first; item < last; ++item) {
-          const int64_t n = item / plan.blocks, i = item % plan.blocks;
-          const int64_t q0 = i * plan.blocking.q_block;
-          epilogue->take(part, n, i, plan.blocks);
-          set_item(&block, t, n, plan.outputs);
-          isa.direct->forward(block, q0, std::min(q0 + plan.blocking.q_block, plan.outputs), own);
-        }
-      });
+  run_parts(plan.items(), parts, plan.threads,
+            [&](int thread, int part, int64_t first, int64_t last) {
+              float* own = workspace.get() + plan.shared + thread * plan.per_thread;
+              ConvBlock<T> block = conv;
+              for (int64_t item = first; item < last; ++item) {
+                const int64_t n = item / plan.blocks, i = item % plan.blocks;
+                const int64_t q0 = i * plan.blocking.q_block;
+                epilogue->take(part, n, i, plan.blocks);
+                set_item(&block, t, n, plan.outputs);
+                kernels.forward(block, q0, std::min(q0 + plan.blocking.q_block, plan.outputs), own);
+              }
+            });
   epilogue->close();
   return DILCONV_OK;
 }
 
 // Each part sums a fixed run of blocks into its own dw, and the parts are added in order: the bits
 // do not depend on which thread took which part.
+template <class T>
 int32_t weights_direct(const IsaKernels& isa, const dilconv_problem& p, const DirectPlan& plan,
-                       const dilconv_operand& g, const dilconv_operand& relu_of, const float* x,
-                       float* dw, Epilogue* epilogue) {
+                       const dilconv_operand& g, const dilconv_operand& relu_of, const T* x,
+                       float* dw, Epilogue<T>* epilogue) {
   const Floats workspace = allocate(plan.workspace());
   if (!workspace || !epilogue->open(plan.parts)) return DILCONV_NO_MEMORY;
   const int64_t count = p.K * p.C * p.S;
@@ -166,7 +173,7 @@ int32_t weights_direct(const IsaKernels& isa, const dilconv_problem& p, const Di
             [&](int thread, int part, int64_t first, int64_t last) {
               float* own = workspace.get() + part * plan.sums;
               std::memset(own, 0, static_cast<size_t>(count) * sizeof(float));
-              WeightBlock block{};
+              WeightBlock<T> block{};
               block.C = p.C, block.K = p.K, block.taps = {p.W, p.S, p.d, p.pad_left};
               block.blocking = plan.blocking, block.dw = own;
               for (int64_t item = first; item < last; ++item) {
@@ -174,11 +181,11 @@ int32_t weights_direct(const IsaKernels& isa, const dilconv_problem& p, const Di
                 const int64_t q0 = i * plan.blocking.q_block;
                 epilogue->take(part, n, i, plan.blocks);
                 block.x = {x + n * p.x_batch, p.x_channel};
-                block.g = rows_of(g, n);
-                block.relu_of = rows_of(relu_of, n);
-                isa.direct->backward_weight(block, q0,
-                                            std::min(q0 + plan.blocking.q_block, plan.outputs),
-                                            scratch + thread * plan.per_thread);
+                block.g = rows_of<T>(g, n);
+                block.relu_of = rows_of<T>(relu_of, n);
+                direct_of<T>(isa).backward_weight(
+                    block, q0, std::min(q0 + plan.blocking.q_block, plan.outputs),
+                    scratch + thread * plan.per_thread);
               }
             });
   for (int64_t i = 0; i < count; ++i) {
@@ -197,13 +204,14 @@ void transform_weights(const IsaKernels& isa, const SpectralPlan& plan, const We
   const int64_t channels = plan.conv.C;
   const int parts = free_parts(channels, plan.threads);
   run_parts(channels, parts, plan.threads, [&](int thread, int, int64_t first, int64_t last) {
-    isa.spectral->weight_spectra(plan.conv, weights, first, last, spectra,
-                                 scratch + thread * plan.scratch);
+    isa.spectra->weight_spectra(plan.conv, weights, first, last, spectra,
+                                scratch + thread * plan.scratch);
   });
 }
 
+template <class T>
 int32_t convolve_spectral(const IsaKernels& isa, const dilconv_problem& p, Pass pass,
-                          const SpectralPlan& plan, const Tensors& t, Epilogue* epilogue) {
+                          const SpectralPlan& plan, const Tensors& t, Epilogue<T>* epilogue) {
   const Posed posed = pose(p, pass);
   const Floats workspace = allocate(plan.workspace());
   if (!workspace) return DILCONV_NO_MEMORY;
@@ -216,12 +224,13 @@ int32_t convolve_spectral(const IsaKernels& isa, const dilconv_problem& p, Pass 
   if (!epilogue->open(parts)) return DILCONV_NO_MEMORY;
   run_parts(plan.items(), parts, plan.threads,
             [&](int thread, int part, int64_t first, int64_t last) {
-              SpectralConv conv = plan.conv;
+              SpectralConv<T> conv{};
+              static_cast<SpectralShape&>(conv) = plan.conv;
               conv.spectra = workspace.get(), conv.bias = t.bias, conv.relu = t.relu;
               for (int64_t item = first; item < last; ++item) {
                 epilogue->take(part, item / units, item % units, units);
                 set_item(&conv, t, item / units, conv.outputs);
-                isa.spectral->forward(conv, item % units, scratch + thread * plan.scratch);
+                spectral_of<T>(isa).forward(conv, item % units, scratch + thread * plan.scratch);
               }
             });
   epilogue->close();
@@ -229,8 +238,9 @@ int32_t convolve_spectral(const IsaKernels& isa, const dilconv_problem& p, Pass 
 }
 
 // dx (t.y) and dw from one transform of the gradient (t.x); parts are added in order.
+template <class T>
 int32_t backward_spectral(const IsaKernels& isa, const dilconv_problem& p, const SpectralPlan& plan,
-                          const Tensors& t, const float* x, float* dw, Epilogue* epilogue) {
+                          const Tensors& t, const T* x, float* dw, Epilogue<T>* epilogue) {
   const Posed posed = pose(p, kBackward);
   const int64_t units = plan.conv.tiling.units();
   const Floats workspace = allocate(plan.workspace());
@@ -242,8 +252,9 @@ int32_t backward_spectral(const IsaKernels& isa, const dilconv_problem& p, const
   if (plan.need_dx) transform_weights(isa, plan, weights, workspace.get(), scratch);
   run_parts(plan.items(), plan.parts, plan.threads,
             [&](int thread, int part, int64_t first, int64_t last) {
-              SpectralBackward work{};
-              work.conv = plan.conv, work.conv.spectra = workspace.get();
+              SpectralBackward<T> work{};
+              static_cast<SpectralShape&>(work.conv) = plan.conv;
+              work.conv.spectra = workspace.get();
               work.need_dx = plan.need_dx, work.need_dw = plan.need_dw;
               work.dw_spectrum = sums + part * plan.dw_spectrum;
               std::memset(work.dw_spectrum, 0,
@@ -253,12 +264,12 @@ int32_t backward_spectral(const IsaKernels& isa, const dilconv_problem& p, const
                 epilogue->take(part, n, item % units, units);
                 set_item(&work.conv, t, n, work.conv.outputs);
                 work.x = {x + n * p.x_batch, p.x_channel};
-                isa.spectral->backward(work, item % units, scratch + thread * plan.scratch);
+                spectral_of<T>(isa).backward(work, item % units, scratch + thread * plan.scratch);
               }
             });
   for (int part = 1; part < plan.parts; ++part)
     for (int64_t i = 0; i < plan.dw_spectrum; ++i) sums[i] += sums[part * plan.dw_spectrum + i];
-  isa.spectral->weight_gradient(plan.conv, sums, weights, dw + posed.first_weight, scratch);
+  isa.spectra->weight_gradient(plan.conv, sums, weights, dw + posed.first_weight, scratch);
   epilogue->close();
   return DILCONV_OK;
 }
@@ -266,7 +277,8 @@ int32_t backward_spectral(const IsaKernels& isa, const dilconv_problem& p, const
 // --------------------------------------------------------------------------------- whole calls
 
 // Without dx and dw, nothing else reads the gradient.
-int32_t epilogue_only(const dilconv_problem& p, Epilogue* epilogue) {
+template <class T>
+int32_t epilogue_only(const dilconv_problem& p, Epilogue<T>* epilogue) {
   constexpr int64_t kColumns = 4096;
   const int64_t shares = p.Q / kColumns + 1, items = p.N * shares;
   const int threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(p.threads, items)));
@@ -280,12 +292,13 @@ int32_t epilogue_only(const dilconv_problem& p, Epilogue* epilogue) {
   return DILCONV_OK;
 }
 
-dilconv_operand relu_operand(const dilconv_problem& p, const float* y) {
+dilconv_operand relu_operand(const dilconv_problem& p, const void* y) {
   return p.relu ? dilconv_operand{y, p.K * p.Q, p.Q} : dilconv_operand{};
 }
 
+template <class T>
 int32_t forward(const IsaKernels& isa, const dilconv_problem& p, const Tensors& t) {
-  Epilogue none(isa, p, {}, {}, nullptr, nullptr);  // forward has it in its kernels
+  Epilogue<T> none(isa, p, {}, {}, nullptr, nullptr);  // forward has it in its kernels
   const DirectPlan direct = plan_direct(isa, p, kForward);
   if (p.algorithm != DILCONV_DIRECT) {
     const SpectralPlan spectral = plan_spectral(isa, p, kForward);
@@ -295,8 +308,9 @@ int32_t forward(const IsaKernels& isa, const dilconv_problem& p, const Tensors& 
   return convolve_direct(isa, p, kForward, direct, t, &none);
 }
 
-int32_t backward(const IsaKernels& isa, const dilconv_problem& p, const Tensors& t, const float* x,
-                 float* dw, Epilogue* epilogue) {
+template <class T>
+int32_t both_gradients(const IsaKernels& isa, const dilconv_problem& p, const Tensors& t,
+                       const T* x, float* dw, Epilogue<T>* epilogue) {
   const Pass pass = !dw ? kBackwardData : !t.y ? kBackwardWeight : kBackward;
   const DirectPlan data = plan_direct(isa, p, kBackwardData);
   const DirectPlan weight = plan_direct(isa, p, kBackwardWeight);
@@ -311,6 +325,16 @@ int32_t backward(const IsaKernels& isa, const dilconv_problem& p, const Tensors&
   if (dw && status == DILCONV_OK)
     status = weights_direct(isa, p, weight, t.x, t.relu_of, x, dw, epilogue);
   return status;
+}
+
+template <class T>
+int32_t backward(const IsaKernels& isa, const dilconv_problem& p, const Tensors& t, const void* x,
+                 float* dw, float* db, void* dr) {
+  Epilogue<T> epilogue(isa, p, t.x, t.relu_of, db, static_cast<T*>(dr));
+  if (p.N > 0 && p.W > 0 && (t.y || dw))
+    return both_gradients(isa, p, t, static_cast<const T*>(x), dw, &epilogue);
+  if (dw) std::memset(dw, 0, static_cast<size_t>(p.K * p.C * p.S) * sizeof(float));
+  return epilogue_only(p, &epilogue);
 }
 
 int32_t open_call(int32_t isa, const dilconv_problem* problem, const IsaKernels** kernels) {
@@ -355,28 +379,26 @@ DILCONV_EXPORT int32_t dilconv_plan(int32_t isa, const dilconv_problem* problem,
   return DILCONV_OK;
 }
 
-DILCONV_EXPORT int32_t dilconv_forward(int32_t isa, const dilconv_problem* problem, const float* x,
+DILCONV_EXPORT int32_t dilconv_forward(int32_t isa, const dilconv_problem* problem, const void* x,
                                        const float* w, const float* bias, dilconv_operand residual,
-                                       float* y) {
+                                       void* y) {
   const IsaKernels* kernels;
   const int32_t status = open_call(isa, problem, &kernels);
   if (status != DILCONV_OK || problem->N == 0) return status;
   const dilconv_problem& p = *problem;
-  return forward(*kernels, p, {{x, p.x_batch, p.x_channel}, {}, residual, w, bias, p.relu != 0, y});
+  const Tensors t{{x, p.x_batch, p.x_channel}, {}, residual, w, bias, p.relu != 0, y};
+  return p.dtype == DILCONV_BFLOAT16 ? forward<Bf16>(*kernels, p, t)
+                                     : forward<float>(*kernels, p, t);
 }
 
 DILCONV_EXPORT int32_t dilconv_backward(int32_t isa, const dilconv_problem* problem,
-                                        dilconv_operand g, const float* y, const float* x,
-                                        const float* w, float* dx, float* dw, float* db,
-                                        float* dr) {
+                                        dilconv_operand g, const void* y, const void* x,
+                                        const float* w, void* dx, float* dw, float* db, void* dr) {
   const IsaKernels* kernels;
   const int32_t status = open_call(isa, problem, &kernels);
   if (status != DILCONV_OK) return status;
   const dilconv_problem& p = *problem;
-  const dilconv_operand relu_of = relu_operand(p, y);
-  Epilogue epilogue(*kernels, p, g, relu_of, db, dr);
-  if (p.N > 0 && p.W > 0 && (dx || dw))
-    return backward(*kernels, p, {g, relu_of, {}, w, nullptr, false, dx}, x, dw, &epilogue);
-  if (dw) std::memset(dw, 0, static_cast<size_t>(p.K * p.C * p.S) * sizeof(float));
-  return epilogue_only(p, &epilogue);
+  const Tensors t{g, relu_operand(p, y), {}, w, nullptr, false, dx};
+  return p.dtype == DILCONV_BFLOAT16 ? backward<Bf16>(*kernels, p, t, x, dw, db, dr)
+                                     : backward<float>(*kernels, p, t, x, dw, db, dr);
 }

@@ -7,12 +7,18 @@
 
 namespace dilconv {
 
-// A (channels, width) slice of one batch item, unit stride along the width.
-struct Rows {
-  const float* data;  // null where there is no such tensor
-  int64_t stride;     // channel to channel, in elements
+// The upper half of a float32: what tensors hold instead of float where memory counts more.
+struct Bf16 {
+  uint16_t bits;
+};
 
-  const float* row(int64_t c) const { return data ? data + c * stride : nullptr; }
+// A (channels, width) slice of one batch item of T = float or Bf16, unit stride along the width.
+template <class T>
+struct Rows {
+  const T* data;   // null where there is no such tensor
+  int64_t stride;  // channel to channel, in elements
+
+  const T* row(int64_t c) const { return data ? data + c * stride : nullptr; }
 };
 
 // Cuts a dimension into equal-as-possible parts of at most `most`.
@@ -28,7 +34,7 @@ struct Split {
 // is compacted to tap_stride = q_block, so that no gap between the taps is ever copied.
 struct Blocking {
   int64_t q_block;     // outputs per block, a multiple of every register tile's width
-  int64_t c_block;     // channels packed at a time
+  int64_t c_block;     // rows packed at a time: of channels, or as RowLayout has them
   int64_t tap_stride;  // floats from one tap to the next in a packed row
   int64_t row;         // floats from one channel's row to the next
 };
@@ -40,34 +46,37 @@ struct Taps {
 
 // One convolution as the forward kernel sees it: forward itself, or backward-data posed as one
 // (channels and filters swapped, taps flipped).
+template <class T>
 struct ConvBlock {
   int64_t C, K;
   Taps taps;
   Blocking blocking;
-  Rows x, relu_of;      // relu_of.data: zero x where it is <= 0 (the ReLU mask of backward)
+  Rows<T> x, relu_of;   // relu_of.data: zero x where it is <= 0 (the ReLU mask of backward)
   const float* packed;  // weights, see pack_weights
-  float* y;
+  T* y;
   int64_t y_stride;
   const float* bias;
-  Rows residual;
+  Rows<T> residual;
   bool relu;
 };
 
 // One (item, width block) of backward-weight; dw (K,C,S) is added to.
+template <class T>
 struct WeightBlock {
   int64_t C, K;
   Taps taps;
   Blocking blocking;
-  Rows x, g, relu_of;
+  Rows<T> x, g, relu_of;
   float* dw;
 };
 
 // The gradient of one item on its way through ReLU, bias and residual: g masked by relu_of, to be
 // summed row by row, and kept in `masked` unless that is null.
+template <class T>
 struct GradientPass {
   int64_t K;
-  Rows g, relu_of;
-  float* masked;
+  Rows<T> g, relu_of;
+  T* masked;
   int64_t masked_stride;
 };
 
@@ -75,18 +84,31 @@ struct GradientPass {
 struct WeightView {
   const float* data;
   int64_t k_stride, c_stride, s_stride;
+  bool to_bf16;  // rounded when they are read
 };
 
+// How a kernel lays out the rows that it multiplies: what the planner asks before it cuts blocks.
+struct RowLayout {
+  int64_t rows;    // of all channels, 4 bytes a column
+  int64_t unit;    // they come in so many
+  Taps taps;       // the steps in which a row is read
+  int64_t floats;  // that the packed weights of all filters take
+};
+
+template <class T>
 struct DirectKernels {
   int32_t lanes;
-  int64_t q_unit;  // every register tile's width divides it
-  // Into [channel block][filter tile][channel or tap][tap or channel][filter], K*C*S floats.
-  void (*pack_weights)(const ConvBlock&, const WeightView&, float* packed);
-  void (*forward)(const ConvBlock&, int64_t q_begin, int64_t q_end, float* workspace);
-  void (*backward_weight)(const WeightBlock&, int64_t q_begin, int64_t q_end, float* workspace);
+  bool pairs;              // multiplies bf16 as it is
+  int64_t q_unit;          // every register tile's width divides it
+  double forward_cycles;   // of one filter's step for a vector of outputs, and beside it ...
+  double pack_cycles;      // ... of a vector's way from the tensor into the rows
+  double backward_cycles;  // of backward-weight, as forward_cycles
+  RowLayout (*layout)(int64_t C, int64_t K, const Taps&);
+  void (*pack_weights)(const ConvBlock<T>&, const WeightView&, float* packed);
+  void (*forward)(const ConvBlock<T>&, int64_t q_begin, int64_t q_end, float* workspace);
+  void (*backward_weight)(const WeightBlock<T>&, int64_t q_begin, int64_t q_end, float* workspace);
   // Columns [begin, end): sums[k] += sum of row k.
-  void (*pass_gradient)(const GradientPass&, int64_t begin, int64_t end, double* sums);
-  double (*peak)(int64_t iterations);
+  void (*pass_gradient)(const GradientPass<T>&, int64_t begin, int64_t end, double* sums);
 };
 
 // ------------------------------------------------------------------------------------ spectral
@@ -117,56 +139,77 @@ struct Tiling {
   int64_t units() const { return phase_groups * tile_groups; }
 };
 
-// One convolution posed as for ConvBlock; spectra as weight_spectra leaves them.
-struct SpectralConv {
+// The sizes of one convolution posed as for ConvBlock, and its tiles.
+struct SpectralShape {
   int64_t C, K, outputs;
   Taps taps;
   Tiling tiling;
   FftTable table;
-  Rows x, relu_of;
+};
+
+// Spectra as weight_spectra leaves them.
+template <class T>
+struct SpectralConv : SpectralShape {
+  Rows<T> x, relu_of;
   const float* spectra;
-  float* y;
+  T* y;
   int64_t y_stride;
   const float* bias;
-  Rows residual;
+  Rows<T> residual;
   bool relu;
 };
 
 // Backward of one item: `conv` is backward-data posed as a convolution of g (C of it = filters);
 // x joins for the weight gradient, whose spectrum is summed up in dw_spectrum.
+template <class T>
 struct SpectralBackward {
-  SpectralConv conv;
+  SpectralConv<T> conv;
   bool need_dx, need_dw;
-  Rows x;              // (channels = conv.K, width = conv.outputs)
+  Rows<T> x;           // (channels = conv.K, width = conv.outputs)
   float* dw_spectrum;  // weight_spectrum_floats() floats
 };
 
-struct SpectralKernels {
-  int64_t (*spectra_floats)(const SpectralConv&);
-  int64_t (*dw_spectrum_floats)(const SpectralConv&);
-  int64_t (*workspace_floats)(const SpectralConv&);  // of forward and of backward, per thread
+// What the tensors' type does not change.
+struct SpectraKernels {
+  int64_t (*spectra_floats)(const SpectralShape&);
+  int64_t (*dw_spectrum_floats)(const SpectralShape&);
+  int64_t (*workspace_floats)(const SpectralShape&);  // of forward and of backward, per thread
   // Spectra of input channels [c0, c1), all filters.
-  void (*weight_spectra)(const SpectralConv&, const WeightView&, int64_t c0, int64_t c1,
+  void (*weight_spectra)(const SpectralShape&, const WeightView&, int64_t c0, int64_t c1,
                          float* spectra, float* workspace);
-  void (*forward)(const SpectralConv&, int64_t unit, float* workspace);
-  void (*backward)(const SpectralBackward&, int64_t unit, float* workspace);
   // dw(c, k, s) of conv, written through the view of the weights, from the summed spectrum.
-  void (*weight_gradient)(const SpectralConv&, const float* dw_spectrum, const WeightView&,
+  void (*weight_gradient)(const SpectralShape&, const float* dw_spectrum, const WeightView&,
                           float* dw, float* workspace);
 };
 
-namespace generic {
-extern const DirectKernels direct;
-extern const SpectralKernels spectral;
-}  // namespace generic
-namespace avx2 {
-extern const DirectKernels direct;
-extern const SpectralKernels spectral;
-}  // namespace avx2
-namespace avx512 {
-extern const DirectKernels direct;
-extern const SpectralKernels spectral;
-}  // namespace avx512
+template <class T>
+struct SpectralKernels {
+  void (*forward)(const SpectralConv<T>&, int64_t unit, float* workspace);
+  void (*backward)(const SpectralBackward<T>&, int64_t unit, float* workspace);
+};
+
+// Runs `iterations` rounds of independent multiply-adds; the operations done.
+typedef double (*Peak)(int64_t iterations);
+
+#define DILCONV_DECLARE(isa)                        \
+  namespace isa {                                   \
+  extern const DirectKernels<float> direct;         \
+  extern const DirectKernels<Bf16> direct_bf16;     \
+  extern const SpectraKernels spectra;              \
+  extern const SpectralKernels<float> spectral;     \
+  extern const SpectralKernels<Bf16> spectral_bf16; \
+  extern const Peak peak;                           \
+  }
+DILCONV_DECLARE(generic)
+DILCONV_DECLARE(avx2)
+DILCONV_DECLARE(avx512)
+#undef DILCONV_DECLARE
+namespace avx512bf16 {
+extern const DirectKernels<Bf16> direct_bf16;
+}
+namespace amx {
+extern const DirectKernels<Bf16> direct_bf16;
+}
 
 }  // namespace dilconv
 #endif  // DILCONV_KERNELS_H_

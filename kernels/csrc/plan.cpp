@@ -42,17 +42,21 @@ int64_t choose_q_block(int64_t outputs, int64_t batch, int64_t target, int64_t u
   return std::max(round_up(divide_up(outputs, std::max<int64_t>(blocks, 1)), unit), unit);
 }
 
-// Packed rows, as many channels at a time as `budget` bytes hold.
-Blocking choose_blocking(const Taps& taps, int64_t channels, int64_t q_block, int64_t budget) {
+// Packed rows, as many of them at a time as `budget` bytes hold.
+Blocking choose_blocking(const RowLayout& layout, int64_t q_block, int64_t budget) {
   Blocking b;
   b.q_block = q_block;
-  b.tap_stride = std::min(taps.d, q_block);
+  b.tap_stride = std::min(layout.taps.d, q_block);
   // An odd number of cache lines: rows spread over the cache sets.
-  b.row = round_up((taps.S - 1) * b.tap_stride + q_block, kLine);
+  b.row = round_up((layout.taps.S - 1) * b.tap_stride + q_block, kLine);
   if (b.row / kLine % 2 == 0) b.row += kLine;
-  const int64_t fit = budget / (b.row * static_cast<int64_t>(sizeof(float)));
-  b.c_block = std::min(channels, std::max<int64_t>(fit, 1));
+  b.c_block = budget / (b.row * static_cast<int64_t>(sizeof(float)));
   return b;
+}
+
+// A whole number of units, at least one, at most all.
+int64_t whole_rows(const RowLayout& layout, int64_t most) {
+  return std::max(std::min(most, layout.rows) / layout.unit, int64_t{1}) * layout.unit;
 }
 
 // Channels whose taps under one register tile, and their weights, stay in L1 from tile to tile; but
@@ -80,15 +84,29 @@ int summed_parts(int64_t items, int threads, int64_t sums) {
 }  // namespace
 
 Posed pose(const dilconv_problem& p, Pass pass) {
+  const bool bf16 = p.dtype == DILCONV_BFLOAT16;
   if (pass == kForward || pass == kBackwardWeight)
-    return {p.C, p.K, p.Q, {p.W, p.S, p.d, p.pad_left}, {nullptr, p.C * p.S, p.S, 1}, 0};
+    return {p.C, p.K, p.Q, {p.W, p.S, p.d, p.pad_left}, {nullptr, p.C * p.S, p.S, 1, bf16}, 0};
   const int64_t pad = (p.S - 1) * p.d - p.pad_left;
-  return {p.K, p.C, p.W, {p.Q, p.S, p.d, pad}, {nullptr, p.S, p.C * p.S, -1}, p.S - 1};
+  return {p.K, p.C, p.W, {p.Q, p.S, p.d, pad}, {nullptr, p.S, p.C * p.S, -1, bf16}, p.S - 1};
 }
 
-DirectPlan plan_direct(const IsaKernels& isa, const dilconv_problem& p, Pass pass) {
+namespace {
+
+// Floats a thread of the direct kernels' workspace.
+template <class T>
+int64_t scratch_floats(const DirectPlan& plan, int64_t K, bool weights) {
+  const Blocking& b = plan.blocking;
+  const int64_t rows = b.c_block * b.row, filters = round_up(K, kLine) * b.q_block;
+  if (weights) return filters + rows;
+  if (sizeof(T) == sizeof(float)) return round_up(rows, kLine);
+  return rows + b.row + filters + kLine * b.q_block;  // see output.h, pairs.h and amx.cpp
+}
+
+template <class T>
+DirectPlan plan_direct_of(const DirectKernels<T>& kernels, const dilconv_problem& p, Pass pass) {
   const Posed posed = pose(p, pass);
-  const int64_t unit = isa.direct->q_unit;
+  const int64_t unit = kernels.q_unit;
   const bool weights = pass == kBackwardWeight;
   DirectPlan plan{};
   plan.batch = p.N;
@@ -100,27 +118,40 @@ DirectPlan plan_direct(const IsaKernels& isa, const dilconv_problem& p, Pass pas
       choose_q_block(posed.outputs, p.N, target, unit, static_cast<int>(p.threads));
   plan.blocks = divide_up(posed.outputs, q_block);
   plan.threads = useful_threads(p.threads, plan.items());
-  plan.blocking = choose_blocking(posed.taps, posed.C, q_block, l2_bytes() / 2);
   const int64_t count = p.K * p.C * p.S;
+  const RowLayout layout = weights ? RowLayout{posed.C, 1, posed.taps, count}
+                                   : kernels.layout(posed.C, posed.K, posed.taps);
+  plan.blocking = choose_blocking(layout, q_block, l2_bytes() / 2);
+  int64_t most = plan.blocking.c_block;
+  if (!weights) most = std::min(most, channels_in_l1(layout.taps));
+  plan.blocking.c_block = whole_rows(layout, most);
+  plan.per_thread = scratch_floats<T>(plan, posed.K, weights);
   if (weights) {
     plan.sums = round_up(count, kLine);
     plan.parts = summed_parts(plan.items(), plan.threads, plan.sums);
-    plan.per_thread = p.K * q_block + plan.blocking.c_block * plan.blocking.row;
   } else {
-    plan.blocking.c_block = std::min(plan.blocking.c_block, channels_in_l1(posed.taps));
-    plan.shared = round_up(count, kLine);
-    plan.per_thread = round_up(plan.blocking.c_block * plan.blocking.row, kLine);
+    plan.shared = round_up(layout.floats, kLine);
   }
   // Per column: multiply-adds, then reading and storing; rows of many channels are packed first.
   const double columns = static_cast<double>(p.N) * static_cast<double>(posed.outputs);
-  const double vectors = columns / isa.direct->lanes;
+  const double vectors = columns / kernels.lanes;
   const double rows = static_cast<double>(posed.C + posed.K);
   const bool narrow = posed.K == 1 || (weights && posed.C == 1);  // one load a multiply-add
-  plan.cycles = vectors *
-                (static_cast<double>(count) * (weights ? 0.55 : 0.52) * (narrow ? 1.25 : 1) +
-                 rows * (plan.blocking.c_block <= 16 ? 1.0 : 5.0)) /
-                plan.threads;
+  const bool packed = sizeof(T) < sizeof(float) || plan.blocking.c_block > 16;
+  plan.cycles =
+      vectors *
+      (static_cast<double>(layout.floats) *
+           (weights ? kernels.backward_cycles : kernels.forward_cycles) * (narrow ? 1.25 : 1) +
+       rows * (packed ? kernels.pack_cycles : 1.0)) /
+      plan.threads;
   return plan;
+}
+
+}  // namespace
+
+DirectPlan plan_direct(const IsaKernels& isa, const dilconv_problem& p, Pass pass) {
+  return p.dtype == DILCONV_BFLOAT16 ? plan_direct_of(*isa.direct_bf16, p, pass)
+                                     : plan_direct_of(*isa.direct, p, pass);
 }
 
 namespace {
@@ -177,7 +208,7 @@ double weight_products(int64_t inputs, int64_t outputs, int64_t lanes) {
 // Cycles of `items` units on so many threads, and of what is done once.
 double spectral_cycles(const SpectralPlan& plan, int64_t items, int threads, int64_t lanes) {
   constexpr double kRow = 120;  // to start on another row
-  const SpectralConv& c = plan.conv;
+  const SpectralShape& c = plan.conv;
   const int64_t point_bytes = 2 * lanes * static_cast<int64_t>(sizeof(float));
   const double length = static_cast<double>(c.table.length);
   const double fft = kRow + length * (transform_cycles(c.table.length * point_bytes) +
@@ -225,11 +256,11 @@ SpectralPlan plan_spectral(const IsaKernels& isa, const dilconv_problem& p, Pass
       plan.need_dw = pass == kBackwardWeight || pass == kBackward;
       plan.batch = p.N;
       plan.threads = useful_threads(p.threads, plan.items());
-      plan.spectra = plan.need_dx ? round_up(isa.spectral->spectra_floats(plan.conv), kLine) : 0;
+      plan.spectra = plan.need_dx ? round_up(isa.spectra->spectra_floats(plan.conv), kLine) : 0;
       plan.dw_spectrum =
-          plan.need_dw ? round_up(isa.spectral->dw_spectrum_floats(plan.conv), kLine) : 0;
+          plan.need_dw ? round_up(isa.spectra->dw_spectrum_floats(plan.conv), kLine) : 0;
       plan.parts = plan.need_dw ? summed_parts(plan.items(), plan.threads, plan.dw_spectrum) : 0;
-      plan.scratch = round_up(isa.spectral->workspace_floats(plan.conv), kLine);
+      plan.scratch = round_up(isa.spectra->workspace_floats(plan.conv), kLine);
       constexpr int64_t kFloat = sizeof(float);
       if (plan.scratch * kFloat > kTilesBytes) continue;
       if ((plan.spectra + plan.parts * plan.dw_spectrum) * kFloat > kSpectraBytes) continue;

@@ -34,7 +34,7 @@ struct DirectPlan {
 };
 
 struct SpectralPlan {
-  SpectralConv conv;  // sizes, tiling and table; no tensors yet
+  SpectralShape conv;
   bool need_dx, need_dw;
   int64_t batch;
   int threads;

@@ -16,7 +16,7 @@ constexpr int kFiltersMost = kLanes == 16 ? 8 : 6;
 
 // Channels from one slot of a spectrum to the next: odd, to spread over the cache sets.
 int64_t odd(int64_t n) { return n | 1; }
-int64_t part_channels(const SpectralConv& p) { return p.C * p.tiling.parts; }
+int64_t part_channels(const SpectralShape& p) { return p.C * p.tiling.parts; }
 // Vectors that n channels fill when they are the lanes.
 int64_t operand_blocks(int64_t n) { return (n + kLanes - 1) / kLanes; }
 
@@ -84,10 +84,10 @@ void run_multiply(int64_t filters, int64_t count, const Complex* x, int64_t x_st
   if constexpr (KR > 1) run_multiply<KR - 1>(filters, count, x, x_stride, channels, w, y, y_stride);
 }
 
-void multiply_spectra(const SpectralConv& p, const Complex* x, Complex* y) {
+void multiply_spectra(const SpectralShape& p, const float* spectra, const Complex* x, Complex* y) {
   const int64_t channels = part_channels(p), x_stride = odd(channels), y_stride = odd(p.K);
   const Split tiles(p.K, kFiltersMost);
-  const float* w = p.spectra;
+  const float* w = spectra;
   for (int64_t h = 0; h < p.table.height(); ++h) {
     const int64_t slot = p.table.first(h);
     for (int64_t tile = 0; tile < tiles.parts; ++tile) {
@@ -109,7 +109,7 @@ void multiply_spectra(const SpectralConv& p, const Complex* x, Complex* y) {
 // A unit's sums start at zero and are added to those in memory: short chains round less.
 
 // Which operand is transposed: the one that fills its lanes better.
-bool transposes_x(const SpectralConv& p) {
+bool transposes_x(const SpectralShape& p) {
   const int64_t x = p.K, g = part_channels(p);
   return operand_blocks(x) * g <= operand_blocks(g) * x;
 }
@@ -201,21 +201,21 @@ void run_correlate(int64_t tile, const Correlated& c, int64_t block, int64_t b0,
   if constexpr (kTile > 1) run_correlate<kTile - 1, kBlocks>(tile, c, block, b0, sums);
 }
 
-int64_t dw_spectrum_floats(const SpectralConv& p) {
+int64_t dw_spectrum_floats(const SpectralShape& p) {
   const bool tx = transposes_x(p);
   const int64_t a = tx ? p.K : part_channels(p), b = tx ? part_channels(p) : p.K;
   return p.table.height() * operand_blocks(a) * b * 2 * kLanes;
 }
 
 // Room for both operands at h and -h as correlate_spectra keeps them.
-int64_t operand_floats(const SpectralConv& p) {
+int64_t operand_floats(const SpectralShape& p) {
   const int64_t x = p.K, g = part_channels(p);
   const int64_t blocks = operand_blocks(x > g ? x : g);
   return 2 * (blocks * static_cast<int64_t>(sizeof(Transposed) / sizeof(float)) +
               (x > g ? x : g) * kLanes);
 }
 
-void correlate_spectra(const SpectralConv& p, const Complex* g, const Complex* x, float* scratch,
+void correlate_spectra(const SpectralShape& p, const Complex* g, const Complex* x, float* scratch,
                        Complex* sums) {
   const bool tx = transposes_x(p);
   const int64_t na = tx ? p.K : part_channels(p), nb = tx ? part_channels(p) : p.K;

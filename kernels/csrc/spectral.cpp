@@ -21,7 +21,7 @@ namespace {
 
 // ---------------------------------------------------------------------------- weight spectra
 
-int64_t spectra_floats(const SpectralConv& p) {
+int64_t spectra_floats(const SpectralShape& p) {
   return 3 * p.table.height() * p.K * part_channels(p);
 }
 
@@ -30,7 +30,7 @@ int64_t spectra_floats(const SpectralConv& p) {
 struct SpectraIndex {
   int64_t first, step;
   SpectraIndex() = default;
-  SpectraIndex(const SpectralConv& p, const Split& tiles, int64_t k, int64_t c) {
+  SpectraIndex(const SpectralShape& p, const Split& tiles, int64_t k, int64_t c) {
     const int64_t big = tiles.larger * (tiles.small + 1), channels = part_channels(p);
     const int64_t size = k < big ? tiles.small + 1 : tiles.small;
     const int64_t k0 = k < big ? k / size * size : big + (k - big) / size * size;
@@ -41,15 +41,18 @@ struct SpectraIndex {
 
 // conj(FFT(w)) / length for filters [k0, k0 + 2*lanes) of one channel: the first `lanes` ride as
 // real, the others as imaginary parts, and are separated by the symmetry of a real spectrum.
-void filter_spectra(const SpectralConv& p, const WeightView& w, int64_t c, int64_t part, int64_t k0,
-                    Complex* z, Complex* spectrum, float* spectra) {
+void filter_spectra(const SpectralShape& p, const WeightView& w, int64_t c, int64_t part,
+                    int64_t k0, Complex* z, Complex* spectrum, float* spectra) {
   const int64_t length = p.table.length, s0 = part * p.tiling.part_taps;
   const int64_t taps = p.taps.S - s0 < p.tiling.part_taps ? p.taps.S - s0 : p.tiling.part_taps;
   const int64_t filters = p.K - k0 < 2 * kLanes ? p.K - k0 : 2 * kLanes;
   float lanes[2 * kLanes] = {};
   for (int64_t t = 0; t < taps; ++t) {
     const float* at = w.data + k0 * w.k_stride + c * w.c_stride + (s0 + t) * w.s_stride;
-    for (int64_t i = 0; i < filters; ++i) lanes[i] = at[i * w.k_stride];
+    for (int64_t i = 0; i < filters; ++i) {
+      const float weight = at[i * w.k_stride];
+      lanes[i] = w.to_bf16 ? rounded(weight) : weight;
+    }
     put(z + t, {load(lanes), load(lanes + kLanes)});
   }
   InPlace source{z};
@@ -73,7 +76,7 @@ void filter_spectra(const SpectralConv& p, const WeightView& w, int64_t c, int64
   }
 }
 
-void weight_spectra(const SpectralConv& p, const WeightView& w, int64_t c0, int64_t c1,
+void weight_spectra(const SpectralShape& p, const WeightView& w, int64_t c0, int64_t c1,
                     float* spectra, float* workspace) {
   Complex* z = reinterpret_cast<Complex*>(workspace);
   for (int64_t c = c0; c < c1; ++c)
@@ -85,38 +88,43 @@ void weight_spectra(const SpectralConv& p, const WeightView& w, int64_t c0, int6
 // ---------------------------------------------------------------------------------- forward
 
 // Where the tiles of channel c, part by part, and of filter k start.
-Lanes input_lanes(const SpectralConv& p, int64_t unit, int64_t part) {
+Lanes input_lanes(const SpectralShape& p, int64_t unit, int64_t part) {
   return unit_lanes(p, unit, part * p.tiling.part_taps * p.taps.d - p.taps.pad_left);
 }
-Ahead input_ahead(const SpectralConv& p, int64_t unit, int64_t c, int64_t part) {
+template <class T>
+Ahead<T> input_ahead(const SpectralConv<T>& p, int64_t unit, int64_t c, int64_t part) {
   const int64_t start = input_lanes(p, unit, part).start;
   return {p.x.row(c) + start, p.relu_of.row(c) + start};
 }
-Ahead output_ahead(const SpectralConv& p, int64_t unit, int64_t k) {
+template <class T>
+Ahead<T> output_ahead(const SpectralConv<T>& p, int64_t unit, int64_t k) {
   const int64_t start = unit_lanes(p, unit, 0).start;
   return {p.y + k * p.y_stride + start, p.residual.row(k) + start};
 }
 
 // Spectra of all channels and parts of a unit: X[point][channel]. `after`: touched next.
-void transform_input(const SpectralConv& p, int64_t unit, const Ahead& after, Complex* z,
+template <class T>
+void transform_input(const SpectralConv<T>& p, int64_t unit, const Ahead<T>& after, Complex* z,
                      Complex* x, Loaded* loaded) {
   const int64_t channels = part_channels(p), parts = p.tiling.parts;
   for (int64_t i = 0; i < channels; ++i) {
     const int64_t c = i / parts, part = i % parts, next = i + 1;
-    const MaskedRow row{p.x.row(c), p.relu_of.row(c), p.taps.W};
-    const Ahead ahead = next < channels ? input_ahead(p, unit, next / parts, next % parts) : after;
+    const MaskedRow<T> row{p.x.row(c), p.relu_of.row(c), p.taps.W};
+    const Ahead<T> ahead =
+        next < channels ? input_ahead(p, unit, next / parts, next % parts) : after;
     transform_tiles(p.table, input_lanes(p, unit, part), row, ahead, p.table.length, z,
                     {x + i, odd(channels)}, loaded);
   }
 }
 
-void finish_output(const SpectralConv& p, int64_t unit, const Ahead& after, Complex* y, Complex* z,
-                   const Loaded& loaded) {
+template <class T>
+void finish_output(const SpectralConv<T>& p, int64_t unit, const Ahead<T>& after, Complex* y,
+                   Complex* z, const Loaded& loaded) {
   const float least = p.relu ? 0 : -__builtin_inff();
   for (int64_t k = 0; k < p.K; ++k) {
-    const OutputRow row{p.y + k * p.y_stride, p.residual.row(k), p.outputs, p.bias ? p.bias[k] : 0,
-                        least};
-    const Ahead ahead = k + 1 < p.K ? output_ahead(p, unit, k + 1) : after;
+    const OutputRow<T> row{p.y + k * p.y_stride, p.residual.row(k), p.outputs,
+                           p.bias ? p.bias[k] : 0, least};
+    const Ahead<T> ahead = k + 1 < p.K ? output_ahead(p, unit, k + 1) : after;
     restore_tiles(p.table, {y + k, odd(p.K)}, unit_lanes(p, unit, 0), row, ahead, p.tiling.hop, z,
                   loaded);
   }
@@ -127,43 +135,45 @@ struct Workspace {
   float* operands;  // of correlate_spectra
 };
 
-Workspace divide(const SpectralConv& p, float* floats) {
+Workspace divide(const SpectralShape& p, float* floats) {
   Complex* z = reinterpret_cast<Complex*>(floats);
   Complex* in = z + p.table.length;
   Complex* out = in + p.table.length * odd(part_channels(p));
   return {z, in, out, reinterpret_cast<float*>(out + p.table.length * odd(p.K))};
 }
 
-int64_t workspace_floats(const SpectralConv& p) {
+int64_t workspace_floats(const SpectralShape& p) {
   return 2 * kLanes * p.table.length * (1 + odd(part_channels(p)) + odd(p.K)) + operand_floats(p);
 }
 
-void forward(const SpectralConv& p, int64_t unit, float* workspace) {
+template <class T>
+void forward(const SpectralConv<T>& p, int64_t unit, float* workspace) {
   const Workspace w = divide(p, workspace);
   Loaded loaded;
   transform_input(p, unit, output_ahead(p, unit, 0), w.z, w.in, &loaded);
-  multiply_spectra(p, w.in, w.out);
+  multiply_spectra(p, p.spectra, w.in, w.out);
   finish_output(p, unit, input_ahead(p, unit + 1, 0, 0), w.out, w.z, loaded);
 }
 
 // --------------------------------------------------------------------------------- backward
 
-void backward(const SpectralBackward& p, int64_t unit, float* workspace) {
-  const SpectralConv& conv = p.conv;
+template <class T>
+void backward(const SpectralBackward<T>& p, int64_t unit, float* workspace) {
+  const SpectralConv<T>& conv = p.conv;
   const Workspace w = divide(conv, workspace);
   const Lanes lanes = unit_lanes(conv, unit, 0);
-  const auto x_ahead = [&](int64_t c) { return Ahead{p.x.row(c) + lanes.start, nullptr}; };
-  const Ahead next_unit = input_ahead(conv, unit + 1, 0, 0);
+  const auto x_ahead = [&](int64_t c) { return Ahead<T>{p.x.row(c) + lanes.start, nullptr}; };
+  const Ahead<T> next_unit = input_ahead(conv, unit + 1, 0, 0);
   Loaded loaded;
   transform_input(conv, unit, p.need_dx ? output_ahead(conv, unit, 0) : x_ahead(0), w.z, w.in,
                   &loaded);
   if (p.need_dx) {
-    multiply_spectra(conv, w.in, w.out);
+    multiply_spectra(conv, conv.spectra, w.in, w.out);
     finish_output(conv, unit, p.need_dw ? x_ahead(0) : next_unit, w.out, w.z, loaded);
   }
   if (!p.need_dw) return;
   for (int64_t c = 0; c < conv.K; ++c) {
-    const MaskedRow row{p.x.row(c), nullptr, conv.outputs};
+    const MaskedRow<T> row{p.x.row(c), nullptr, conv.outputs};
     Loaded unused;
     transform_tiles(conv.table, lanes, row, c + 1 < conv.K ? x_ahead(c + 1) : next_unit,
                     conv.tiling.hop, w.z, {w.out + c, odd(conv.K)}, &unused);
@@ -172,7 +182,7 @@ void backward(const SpectralBackward& p, int64_t unit, float* workspace) {
 }
 
 // The two real sequences whose spectra are u and v, through one inverse: Z = U + iV.
-void gradient_pair(const SpectralConv& p, const Complex* u, const Complex* v, int64_t stride,
+void gradient_pair(const SpectralShape& p, const Complex* u, const Complex* v, int64_t stride,
                    float sign, Complex* z) {
   Complex* spectrum = z + p.table.length;
   for (int64_t h = 0; h < p.table.height(); ++h, u += stride, v += v ? stride : 0) {
@@ -189,7 +199,7 @@ void gradient_pair(const SpectralConv& p, const Complex* u, const Complex* v, in
   fft_inverse(p.table, spectrum, 1, z, p.tiling.part_taps, InPlace{z});
 }
 
-void weight_gradient(const SpectralConv& p, const float* dw_spectrum, const WeightView& view,
+void weight_gradient(const SpectralShape& p, const float* dw_spectrum, const WeightView& view,
                      float* dw, float* workspace) {
   const Complex* sums = reinterpret_cast<const Complex*>(dw_spectrum);
   Complex* z = reinterpret_cast<Complex*>(workspace);
@@ -217,9 +227,10 @@ void weight_gradient(const SpectralConv& p, const float* dw_spectrum, const Weig
 
 }  // namespace
 
-extern const SpectralKernels spectral{
-    spectra_floats, dw_spectrum_floats, workspace_floats, weight_spectra,
-    forward,        backward,           weight_gradient};
+extern const SpectraKernels spectra{spectra_floats, dw_spectrum_floats, workspace_floats,
+                                    weight_spectra, weight_gradient};
+extern const SpectralKernels<float> spectral{forward<float>, backward<float>};
+extern const SpectralKernels<Bf16> spectral_bf16{forward<Bf16>, backward<Bf16>};
 
 }  // namespace DILCONV_ISA
 }  // namespace dilconv

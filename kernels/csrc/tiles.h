@@ -24,7 +24,7 @@ struct Lanes {
   }
 };
 
-Lanes unit_lanes(const SpectralConv& p, int64_t unit, int64_t shift) {
+Lanes unit_lanes(const SpectralShape& p, int64_t unit, int64_t shift) {
   const Tiling& t = p.tiling;
   const int64_t tile_step = t.hop * p.taps.d, tiles = 2 * kLanes / t.phases;
   const int64_t start =
@@ -48,19 +48,20 @@ struct Keep {
 };
 
 // One row, zero outside [0, width) and where its mask is not positive.
+template <class T>
 struct MaskedRow {
-  const float *x, *mask;
+  const T *x, *mask;
   int64_t width;
 
   float element(int64_t at) const {
     if (at < 0 || at >= width) return 0;
-    return mask ? relu_mask(x[at], mask[at]) : x[at];
+    return mask ? relu_mask(get(x + at), get(mask + at)) : get(x + at);
   }
   Vec across_end(int64_t at) const {
     if (at + kLanes <= 0 || at >= width) return Vec{};
     float lanes[kLanes];
     for (int i = 0; i < kLanes; ++i) lanes[i] = element(at + i);
-    return load(lanes);
+    return DILCONV_ISA::load(lanes);
   }
   template <bool kMasked, bool kInside>
   DILCONV_INLINE Vec vector(const MaskedRow& r, int64_t at) {
@@ -71,16 +72,17 @@ struct MaskedRow {
 };
 
 // The row that becomes one filter's output: y = act(v + bias + residual) below `width`.
+template <class T>
 struct OutputRow {
-  float* y;
-  const float* residual;
+  T* y;
+  const T* residual;
   int64_t width;
   float bias;
   float least;  // of y: 0 with ReLU, else -Inf
 
   void element(int64_t at, float v) const {
     if (at >= width) return;
-    y[at] = at_least(residual ? v + bias + residual[at] : v + bias, least);
+    put(y + at, at_least(residual ? v + bias + get(residual + at) : v + bias, least));
   }
   void across_end(int64_t at, Vec v, int count) const {
     if (at >= width) return;
@@ -99,14 +101,16 @@ struct OutputRow {
 
 // The rows that are touched after the one at work, each where its tiles of the unit start: the
 // tensor itself, and its mask or residual. Prefetching them may lead past the end: it never faults.
+template <class T>
 struct Ahead {
-  const float *row, *beside;
+  const T *row, *beside;
 };
 
 // Into L2, for L1 is full of the tile at work. Where one cache line holds two vectors: the line of
 // one tile of the pair, by turns.
-DILCONV_INLINE void prefetch(const float* row, const Lanes& l, int64_t t) {
-  if constexpr (sizeof(Vec) < 64) {
+template <class T>
+DILCONV_INLINE void prefetch(const T* row, const Lanes& l, int64_t t) {
+  if constexpr (kLanes * sizeof(T) < 64) {
     __builtin_prefetch(row + l.offset(t, t & 1), 0, 2);
   } else {
     __builtin_prefetch(row + l.offset(t, 0), 0, 2);
@@ -114,66 +118,45 @@ DILCONV_INLINE void prefetch(const float* row, const Lanes& l, int64_t t) {
   }
 }
 
-template <bool kMasked, bool kInside>
+template <class T, bool kMasked, bool kInside>
 struct RowSource {
   Lanes l;
-  MaskedRow row;
-  Ahead ahead;
+  MaskedRow<T> row;
+  Ahead<T> ahead;
   Loaded seen;
 
   DILCONV_INLINE Complex load(RowSource& s, int64_t t) {
     const int64_t at = s.l.at(t, 0), partner = at + s.l.tile_step;
     prefetch(s.ahead.row, s.l, t);
     if (kMasked) prefetch(s.ahead.beside, s.l, t);
-    const Complex v{MaskedRow::vector<kMasked, kInside>(s.row, at),
-                    MaskedRow::vector<kMasked, kInside>(s.row, partner)};
+    const Complex v{s.row.template vector<kMasked, kInside>(s.row, at),
+                    s.row.template vector<kMasked, kInside>(s.row, partner)};
     s.seen.add(v);
     return v;
   }
 };
 
-template <bool kResidual, bool kInside>
+template <class T, bool kResidual, bool kInside>
 struct RowSink {
   Lanes l;
-  OutputRow row;
-  Ahead ahead;
+  OutputRow<T> row;
+  Ahead<T> ahead;
   Keep keep;
 
   DILCONV_INLINE void store(const RowSink& s, int64_t t, const Complex& v) {
     const int64_t at = s.l.at(t, 0), partner = at + s.l.tile_step;
     prefetch(s.ahead.row, s.l, t);
     if (kResidual) prefetch(s.ahead.beside, s.l, t);
-    OutputRow::vector<kResidual, kInside>(s.row, at, Keep::only(v.re, s.keep.re));
-    OutputRow::vector<kResidual, kInside>(s.row, partner, Keep::only(v.im, s.keep.im));
+    s.row.template vector<kResidual, kInside>(s.row, at, Keep::only(v.re, s.keep.re));
+    s.row.template vector<kResidual, kInside>(s.row, partner, Keep::only(v.im, s.keep.im));
   }
 };
 
 // ---------------------------------------------------------- all phases in the lanes: transposed
 
-// Units of kUnit lanes <-> vectors, by rounds of interleaving: 2x2 blocks of kHalf lanes change
-// places.
-template <int kHalf, int kUnit>
-DILCONV_INLINE void transpose(Vec (&v)[kLanes / kUnit]) {
-  constexpr int kStep = kHalf / kUnit;
-  IntVec low{}, high{};
-#pragma GCC unroll 16
-  for (int j = 0; j < kLanes; ++j) {
-    low[j] = j & kHalf ? kLanes + j - kHalf : j;
-    high[j] = j & kHalf ? kLanes + j : j + kHalf;
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < kLanes / kUnit; ++i)
-    if (!(i & kStep)) {
-      const Vec a = v[i], b = v[i + kStep];
-      v[i] = pick(a, b, low);
-      v[i + kStep] = pick(a, b, high);
-    }
-  if constexpr (kHalf > kUnit) transpose<kHalf / 2, kUnit>(v);
-}
-
 // Points [0, count) of the unit into z, in blocks: those behind the last one may be written too.
-template <int kPhases>
-void load_blocks(const Lanes l, const MaskedRow row, int64_t count, Complex* z, Loaded* loaded) {
+template <int kPhases, class T>
+void load_blocks(const Lanes l, const MaskedRow<T> row, int64_t count, Complex* z, Loaded* loaded) {
   constexpr int kBlock = kLanes / kPhases;
   Loaded seen = *loaded;
   for (int64_t t = 0; t < count; t += kBlock) {
@@ -181,10 +164,10 @@ void load_blocks(const Lanes l, const MaskedRow row, int64_t count, Complex* z, 
 #pragma GCC unroll 16
     for (int m = 0; m < kBlock; ++m) {
       const int64_t at = l.at(t, 0) + 2 * m * l.tile_step;
-      re[m] = row.mask ? MaskedRow::vector<true, false>(row, at)
-                       : MaskedRow::vector<false, false>(row, at);
-      im[m] = row.mask ? MaskedRow::vector<true, false>(row, at + l.tile_step)
-                       : MaskedRow::vector<false, false>(row, at + l.tile_step);
+      re[m] = row.mask ? row.template vector<true, false>(row, at)
+                       : row.template vector<false, false>(row, at);
+      im[m] = row.mask ? row.template vector<true, false>(row, at + l.tile_step)
+                       : row.template vector<false, false>(row, at + l.tile_step);
     }
     transpose<kLanes / 2, kPhases>(re);
     transpose<kLanes / 2, kPhases>(im);
@@ -197,8 +180,8 @@ void load_blocks(const Lanes l, const MaskedRow row, int64_t count, Complex* z, 
   *loaded = seen;
 }
 
-template <int kPhases>
-void store_blocks(const Lanes l, const OutputRow row, int64_t count, const Complex* z,
+template <int kPhases, class T>
+void store_blocks(const Lanes l, const OutputRow<T> row, int64_t count, const Complex* z,
                   const Keep keep) {
   constexpr int kBlock = kLanes / kPhases;
   for (int64_t t = 0; t < count; t += kBlock)
@@ -215,9 +198,9 @@ void store_blocks(const Lanes l, const OutputRow row, int64_t count, const Compl
         if (!whole)
           row.across_end(at, v[m], static_cast<int>(count - t) * kPhases);
         else if (row.residual)
-          OutputRow::vector<true, false>(row, at, v[m]);
+          row.template vector<true, false>(row, at, v[m]);
         else
-          OutputRow::vector<false, false>(row, at, v[m]);
+          row.template vector<false, false>(row, at, v[m]);
       }
     }
 }
@@ -225,16 +208,16 @@ void store_blocks(const Lanes l, const OutputRow row, int64_t count, const Compl
 // -------------------------------------------------------------------------- pieces of the phases
 
 // A vector of pieces of kPhases neighbouring floats, `step` apart.
-template <int kPhases>
-DILCONV_INLINE Vec join_pieces(const float* x, int64_t step) {
+template <int kPhases, class T>
+DILCONV_INLINE Vec join_pieces(const T* x, int64_t step) {
   Vec v{};
 #pragma GCC unroll 16
-  for (int i = 0; i < kLanes; ++i) v[i] = x[i / kPhases * step + i % kPhases];
+  for (int i = 0; i < kLanes; ++i) v[i] = get(x + i / kPhases * step + i % kPhases);
   return v;
 }
 
-template <int kPhases>
-void load_pieces(const Lanes l, const MaskedRow row, int64_t count, Complex* z, Loaded* loaded) {
+template <int kPhases, class T>
+void load_pieces(const Lanes l, const MaskedRow<T> row, int64_t count, Complex* z, Loaded* loaded) {
   const bool inside = l.start >= 0 && l.last(count) < row.width;
   const int64_t step = 2 * l.tile_step;
   float lanes[kLanes];
@@ -256,8 +239,8 @@ void load_pieces(const Lanes l, const MaskedRow row, int64_t count, Complex* z, 
   }
 }
 
-template <int kPhases>
-void store_pieces(const Lanes l, const OutputRow row, int64_t count, const Complex* z,
+template <int kPhases, class T>
+void store_pieces(const Lanes l, const OutputRow<T> row, int64_t count, const Complex* z,
                   const Keep keep) {
   const bool inside = l.last(count) < row.width;
   const int64_t step = 2 * l.tile_step;
@@ -270,7 +253,7 @@ void store_pieces(const Lanes l, const OutputRow row, int64_t count, const Compl
         if (row.residual) sum += join_pieces<kPhases>(row.residual + at, step);
         sum = at_least(sum, row.least);
 #pragma GCC unroll 16
-        for (int i = 0; i < kLanes; ++i) row.y[at + i / kPhases * step + i % kPhases] = sum[i];
+        for (int i = 0; i < kLanes; ++i) put(row.y + at + i / kPhases * step + i % kPhases, sum[i]);
       } else {
         for (int i = 0; i < kLanes; ++i) row.element(at + i / kPhases * step + i % kPhases, v[i]);
       }
@@ -279,16 +262,17 @@ void store_pieces(const Lanes l, const OutputRow row, int64_t count, const Compl
 
 // ------------------------------------------------------------------------------------- the choice
 
-template <int kPhases>
-void load_lanes(const Lanes& l, const MaskedRow& row, int64_t count, Complex* z, Loaded* loaded) {
+template <int kPhases, class T>
+void load_lanes(const Lanes& l, const MaskedRow<T>& row, int64_t count, Complex* z,
+                Loaded* loaded) {
   if (l.phases == kPhases)
     return l.d == kPhases ? load_blocks<kPhases>(l, row, count, z, loaded)
                           : load_pieces<kPhases>(l, row, count, z, loaded);
   if constexpr (kPhases > 1) load_lanes<kPhases / 2>(l, row, count, z, loaded);
 }
 
-template <int kPhases>
-void store_lanes(const Lanes& l, const OutputRow& row, int64_t count, const Complex* z,
+template <int kPhases, class T>
+void store_lanes(const Lanes& l, const OutputRow<T>& row, int64_t count, const Complex* z,
                  const Keep& keep) {
   if (l.phases == kPhases)
     return l.d == kPhases ? store_blocks<kPhases>(l, row, count, z, keep)
@@ -301,17 +285,19 @@ struct Spectrum {
   int64_t stride;
 };
 
-template <bool kMasked, bool kInside>
-void transform_row(const FftTable& table, const Lanes& l, const MaskedRow& row, const Ahead& ahead,
-                   int64_t count, Complex* z, const Spectrum& out, Loaded* loaded) {
-  RowSource<kMasked, kInside> source{l, row, ahead, *loaded};
+template <class T, bool kMasked, bool kInside>
+void transform_row(const FftTable& table, const Lanes& l, const MaskedRow<T>& row,
+                   const Ahead<T>& ahead, int64_t count, Complex* z, const Spectrum& out,
+                   Loaded* loaded) {
+  RowSource<T, kMasked, kInside> source{l, row, ahead, *loaded};
   fft_forward(table, &source, count, z, out.at, out.stride);
   *loaded = source.seen;
 }
 
 // Spectra of the row's tiles: of `count` points of every tile of the unit, then zeros.
-void transform_tiles(const FftTable& table, const Lanes& l, const MaskedRow& row,
-                     const Ahead& ahead, int64_t count, Complex* z, const Spectrum& out,
+template <class T>
+void transform_tiles(const FftTable& table, const Lanes& l, const MaskedRow<T>& row,
+                     const Ahead<T>& ahead, int64_t count, Complex* z, const Spectrum& out,
                      Loaded* loaded) {
   if (l.phases < kLanes) {
     load_lanes<kLanes / 2>(l, row, count, z, loaded);
@@ -319,23 +305,25 @@ void transform_tiles(const FftTable& table, const Lanes& l, const MaskedRow& row
     return fft_forward(table, &source, count, z, out.at, out.stride);
   }
   const bool inside = l.start >= 0 && l.last(count) < row.width;
-  const auto transform = row.mask
-                             ? (inside ? transform_row<true, true> : transform_row<true, false>)
-                             : (inside ? transform_row<false, true> : transform_row<false, false>);
+  const auto transform =
+      row.mask ? (inside ? transform_row<T, true, true> : transform_row<T, true, false>)
+               : (inside ? transform_row<T, false, true> : transform_row<T, false, false>);
   transform(table, l, row, ahead, count, z, out, loaded);
 }
 
-template <bool kResidual, bool kInside>
-void restore_row(const FftTable& table, const Spectrum& in, const Lanes& l, const OutputRow& row,
-                 const Ahead& ahead, int64_t count, Complex* z, const Keep& keep) {
-  const RowSink<kResidual, kInside> sink{l, row, ahead, keep};
+template <class T, bool kResidual, bool kInside>
+void restore_row(const FftTable& table, const Spectrum& in, const Lanes& l, const OutputRow<T>& row,
+                 const Ahead<T>& ahead, int64_t count, Complex* z, const Keep& keep) {
+  const RowSink<T, kResidual, kInside> sink{l, row, ahead, keep};
   fft_inverse(table, in.at, in.stride, z, count, sink);
 }
 
 // The first `count` points of every tile of the unit, from their spectra into the row, exact zeros
 // (and the epilogue) where nothing but zeros was loaded.
-void restore_tiles(const FftTable& table, const Spectrum& in, const Lanes& l, const OutputRow& row,
-                   const Ahead& ahead, int64_t count, Complex* z, const Loaded& loaded) {
+template <class T>
+void restore_tiles(const FftTable& table, const Spectrum& in, const Lanes& l,
+                   const OutputRow<T>& row, const Ahead<T>& ahead, int64_t count, Complex* z,
+                   const Loaded& loaded) {
   const Keep keep(loaded);
   if (l.phases < kLanes) {
     fft_inverse(table, in.at, in.stride, z, count, InPlace{z});
@@ -343,8 +331,8 @@ void restore_tiles(const FftTable& table, const Spectrum& in, const Lanes& l, co
   }
   const bool inside = l.last(count) < row.width;
   const auto restore = row.residual
-                           ? (inside ? restore_row<true, true> : restore_row<true, false>)
-                           : (inside ? restore_row<false, true> : restore_row<false, false>);
+                           ? (inside ? restore_row<T, true, true> : restore_row<T, true, false>)
+                           : (inside ? restore_row<T, false, true> : restore_row<T, false, false>);
   restore(table, in, l, row, ahead, count, z, keep);
 }
 

@@ -1,6 +1,7 @@
 """ctypes binding of libdilconv's plain C ABI: finds, loads and checks the library, and calls it.
 
-Tensors arrive checked (float32, CPU, unit stride along the width); shapes are settled in `ops`.
+Tensors arrive checked (CPU, unit stride along the width, weights and bias float32, the rest of one
+dtype of DTYPES); shapes are settled in `ops`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import torch  # first: the OpenMP runtime that torch ships is then the one that libdilconv uses
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 PASSES = ("forward", "backward_data", "backward_weight", "backward")
 ALGORITHMS = ("auto", "direct", "spectral")
+DTYPES = (torch.float32, torch.bfloat16)
 
 _int32, _int64, _pointer = ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p
 
@@ -30,6 +32,7 @@ class Problem(ctypes.Structure):
         ("threads", _int32),
         ("algorithm", _int32),
         ("fft_length", _int32),
+        ("dtype", _int32),
     )
 
 
@@ -58,7 +61,7 @@ def _declare(lib: ctypes.CDLL) -> None:
         "dilconv_isa_name": (ctypes.c_char_p, [_int32]),
         "dilconv_isa_supported": (_int32, [_int32]),
         "dilconv_isa_lanes": (_int32, [_int32]),
-        "dilconv_default_isa": (_int32, []),
+        "dilconv_default_isa": (_int32, [_int32]),
         "dilconv_forward": (
             _int32,
             [_int32, problem, _pointer, _pointer, _pointer, _Operand, _pointer],
@@ -126,8 +129,8 @@ def isa_lanes(name: str) -> int:
     return _library().dilconv_isa_lanes(built_isas().index(name))
 
 
-def active_isa() -> str:
-    """The ISA to run: the environment's DILCONV_ISA, else the widest that this CPU gains by.
+def active_isa(dtype: torch.dtype = torch.float32) -> str:
+    """The ISA to run on such tensors: the environment's DILCONV_ISA, else the one that gains most.
 
     The same CPU always gives the same answer, so results do not depend on a measurement.
 
@@ -136,17 +139,17 @@ def active_isa() -> str:
     ValueError
         If the build or this CPU lacks the ISA asked for.
     """
-    return built_isas()[_active_isa_number()]
+    return built_isas()[_active_isa_number(DTYPES.index(dtype))]
 
 
-def _active_isa_number() -> int:
-    return _isa_number(os.environ.get("DILCONV_ISA"))
+def _active_isa_number(dtype: int) -> int:
+    return _isa_number(os.environ.get("DILCONV_ISA"), dtype)
 
 
 @cache
-def _isa_number(wanted: str | None) -> int:
+def _isa_number(wanted: str | None, dtype: int) -> int:
     if not wanted:
-        return _library().dilconv_default_isa()
+        return _library().dilconv_default_isa(dtype)
     if wanted not in available_isas():
         raise ValueError(
             f"DILCONV_ISA={wanted} cannot run here: this build on this CPU has "
@@ -180,7 +183,7 @@ def forward(problem, x, w, b, residual, y) -> None:
     _refuse_forked_child()
     _check(
         _library().dilconv_forward(
-            _active_isa_number(),
+            _active_isa_number(problem.dtype),
             problem,
             x.data_ptr(),
             w.data_ptr(),
@@ -195,7 +198,8 @@ def backward(problem, g, y, x, w, dx, dw, db, dr) -> None:
     """dx (N,C,W), dw (K,C,S), db (K,), dr (N,K,Q), each unless None; y only where relu."""
     _refuse_forked_child()
     addresses = map(_address, (y, x, w, dx, dw, db, dr))
-    _check(_library().dilconv_backward(_active_isa_number(), problem, _operand(g), *addresses))
+    isa = _active_isa_number(problem.dtype)
+    _check(_library().dilconv_backward(isa, problem, _operand(g), *addresses))
 
 
 def plan(isa: str, problem: Problem, pass_name: str) -> PlanReport:

@@ -1,7 +1,8 @@
 """The public layer: `conv1d` (checked at the door), `Conv1d` (drop-in for `torch.nn.Conv1d`).
 
 What the kernels do not cover (stride, groups, other dtypes and devices) runs in torch with the same
-result, and the reason is logged once.
+result, and the reason is logged once. Under autocast to bfloat16, x and the residual are cast to it
+and y comes in it; weights and bias stay what they are, and so do their gradients.
 """
 
 from __future__ import annotations
@@ -49,13 +50,17 @@ def _check(x, w, b, residual, padding: tuple[int, int], dilation: int) -> None:
         )
 
 
-def _ineligible(*tensors) -> str | None:
+def _ineligible(x, w, b, residual) -> str | None:
     """Why the kernels cannot take these tensors, or None."""
+    tensors = [t for t in (x, w, b, residual) if t is not None]
     for t in tensors:
-        if t is not None and (not t.is_cpu or t.dtype != torch.float32):
-            return f"{t.dtype} on {t.device.type} is not a CPU float32 tensor"
+        if not t.is_cpu or t.dtype not in _native.DTYPES:
+            return f"{t.dtype} on {t.device.type} is neither float32 nor bfloat16 on the CPU"
     if torch.is_autocast_enabled("cpu"):
-        return "autocast is on"
+        dtype = torch.get_autocast_dtype("cpu")
+        return None if dtype == torch.bfloat16 else f"autocast to {dtype} is on"
+    if any(t.dtype not in (x.dtype, torch.float32) for t in tensors):
+        return f"{w.dtype} weights beside x in {x.dtype}"
     return None
 
 
@@ -81,22 +86,24 @@ def conv1d(
 
     Parameters
     ----------
-    x : Tensor (N, C, W) or (C, W)
+    x : Tensor (N, C, W) or (C, W), float32 or bfloat16
         Need not be contiguous.
-    w : Tensor (K, C, S)
-    b : Tensor (K,), optional
+    w : Tensor (K, C, S), of x's dtype or float32
+        Beside a bfloat16 x its values are rounded to bfloat16, its gradient is not.
+    b : Tensor (K,), of x's dtype or float32, optional
     padding : int, (left, right), "same" or "valid"
         Zero columns, never materialised. "same" keeps the width; an odd total puts the extra
         column on the right.
     dilation : int
         Distance between taps; 1 is a dense filter.
     activation : None or "relu"
-    residual : Tensor of the output's shape, optional
+    residual : Tensor of the output's shape and dtype, optional
     algorithm : "auto", "direct" or "spectral"
 
     Returns
     -------
-    Tensor (N, K, Q) or (K, Q), Q = W + left + right - (S-1)*dilation
+    Tensor (N, K, Q) or (K, Q) in x's dtype, Q = W + left + right - (S-1)*dilation
+        Sums are float32 and rounded once, behind the activation.
 
     Raises
     ------

@@ -1,7 +1,9 @@
 """The operators `torch.ops.dilconv.forward` and `.backward`: CPU kernels, fake kernels, autograd.
 
 Shapes: x (N,C,W), w (K,C,S), b (K,), residual, y and g (N,K,Q) with
-Q = W + pad_left + pad_right - (S-1)*dilation. Both operators are differentiable, so gradients of
+Q = W + pad_left + pad_right - (S-1)*dilation. x, residual, y and their gradients are float32 or
+bfloat16; w and b may be float32 beside either, as their gradients then are: autocast casts x alone,
+and a bfloat16 sum rounds once. Both operators are differentiable, so gradients of
 any order are convolutions again. Arguments are checked in `conv.conv1d`, not here.
 
 `forward` and `backward` are the same operators for callers in Python: plain tensors go past the
@@ -37,17 +39,21 @@ def _problem(x, w, pad_left, dilation, Q, relu, algorithm) -> _native.Problem:
     (N, C, W), (K, _, S) = x.shape, w.shape
     batch, channel, _ = x.stride()
     threads, number = torch.get_num_threads(), _native.ALGORITHMS.index(algorithm)
+    dtype = _native.DTYPES.index(x.dtype)
     return _native.Problem(
-        N, C, K, W, S, dilation, pad_left, Q, batch, channel, relu, threads, number
+        N, C, K, W, S, dilation, pad_left, Q, batch, channel, relu, threads, number, 0, dtype
     )
 
 
+def _float32(t: torch.Tensor | None) -> torch.Tensor | None:
+    return None if t is None else t.to(torch.float32).contiguous()
+
+
 def _forward_cpu(x, w, b, residual, pad_left, pad_right, dilation, relu, algorithm):
-    x, w = _unit_width(x), w.contiguous()
+    x, w, b = _unit_width(x), _float32(w), _float32(b)
     Q = output_width(x.shape[2], w.shape[2], pad_left, pad_right, dilation)
     y = x.new_empty((x.shape[0], w.shape[0], Q))
     problem = _problem(x, w, pad_left, dilation, Q, relu, algorithm)
-    b = None if b is None else b.contiguous()
     residual = None if residual is None else _unit_width(residual)
     _native.forward(problem, x, w, b, residual, y)
     return y
@@ -55,19 +61,24 @@ def _forward_cpu(x, w, b, residual, pad_left, pad_right, dilation, relu, algorit
 
 def _gradients_cpu(g, x, w, y, pad_left, pad_right, dilation, needs, algorithm):
     need_dx, need_dw, need_db, need_dr = needs
-    g, x, w = _unit_width(g), _unit_width(x), w.contiguous()
+    g, x, dtype = _unit_width(g), _unit_width(x), w.dtype
+    w = _float32(w)
     problem = _problem(x, w, pad_left, dilation, g.shape[2], y is not None, algorithm)
     empty = x.new_empty
     dx = empty(x.shape) if need_dx else None
-    dw = empty(w.shape) if need_dw else None
-    db = empty(w.shape[0]) if need_db else None
+    dw = w.new_empty(w.shape) if need_dw else None
+    db = w.new_empty(w.shape[0]) if need_db else None
     dr = empty(g.shape) if need_dr else None
     _native.backward(problem, g, y, x, w, dx, dw, db, dr)
+    if dtype != torch.float32:
+        dw, db = (None if t is None else t.to(dtype) for t in (dw, db))
     return dx, dw, db, dr
 
 
-def _backward_cpu(g, x, *arguments):
-    return tuple(x.new_empty(0) if t is None else t for t in _gradients_cpu(g, x, *arguments))
+def _backward_cpu(g, x, w, *arguments):
+    found = _gradients_cpu(g, x, w, *arguments)
+    kinds = (x, w, w, x)
+    return tuple(k.new_empty(0) if t is None else t for t, k in zip(found, kinds, strict=True))
 
 
 def _masked(g, y):
@@ -77,6 +88,22 @@ def _masked(g, y):
 
 _library.impl("forward", _forward_cpu, "CPU")
 _library.impl("backward", _backward_cpu, "CPU")
+
+
+def _autocast(x, w, b, residual, *rest):
+    """What autocast to bfloat16 makes of the arguments: weights stay as they are."""
+    if residual is not None:
+        residual = residual.to(torch.bfloat16)
+    return x.to(torch.bfloat16), w, b, residual, *rest
+
+
+def _forward_autocast(*arguments):
+    with torch._C._ExcludeDispatchKeyGuard(_AUTOCAST):
+        return torch.ops.dilconv.forward(*_autocast(*arguments))
+
+
+_AUTOCAST = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
+_library.impl("forward", _forward_autocast, "AutocastCPU")
 
 
 @torch.library.register_fake("dilconv::forward")
@@ -90,8 +117,8 @@ def _backward_fake(g, x, w, y, pad_left, pad_right, dilation, needs, algorithm):
     need_dx, need_dw, need_db, need_dr = needs
     return (
         x.new_empty(x.shape if need_dx else (0,)),
-        x.new_empty(w.shape if need_dw else (0,)),
-        x.new_empty((w.shape[0],) if need_db else (0,)),
+        w.new_empty(w.shape if need_dw else (0,)),
+        w.new_empty((w.shape[0],) if need_db else (0,)),
         x.new_empty(g.shape if need_dr else (0,)),
     )
 
@@ -210,6 +237,8 @@ def _call(operator, function, kernel, arguments):
 
 def forward(*arguments):
     """`torch.ops.dilconv.forward`, by the shortest way that does the same."""
+    if torch.is_autocast_enabled("cpu"):
+        arguments = _autocast(*arguments)
     return _call(torch.ops.dilconv.forward.default, _Forward, _forward_cpu, arguments)
 
 

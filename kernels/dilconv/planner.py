@@ -75,6 +75,7 @@ def plan(
     pass_name: str = "forward",
     algorithm: str = "auto",
     threads: int | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Plan:
     """Plan of one pass over x (N, C, W) with w (K, C, S).
 
@@ -85,27 +86,34 @@ def plan(
     algorithm : "auto", "direct" or "spectral"
     threads : int, optional
         `torch.get_num_threads()` where not given.
+    dtype : torch.float32 or torch.bfloat16
+        Of x and y.
 
     Raises
     ------
     ValueError
-        On an unknown pass or algorithm, or sizes that leave no output.
+        On an unknown pass, algorithm or dtype, or sizes that leave no output.
     """
     if pass_name not in _native.PASSES:
         raise ValueError(f"pass_name must be one of {', '.join(_native.PASSES)}, got {pass_name!r}")
     if algorithm not in _native.ALGORITHMS:
         names = ", ".join(_native.ALGORITHMS)
         raise ValueError(f"algorithm must be one of {names}, got {algorithm!r}")
+    if dtype not in _native.DTYPES:
+        raise ValueError(f"dtype must be torch.float32 or torch.bfloat16, got {dtype}")
     left, right = resolve_padding(padding, S, dilation)
     Q = output_width(W, S, left, right, dilation)
     if min(N, C, K, S, dilation, Q) < 1:
         raise ValueError(
             f"nothing to plan: N={N} C={C} K={K} W={W} S={S} dilation={dilation} leave {Q} outputs"
         )
-    isa = _native.active_isa()
+    isa = _native.active_isa(dtype)
     threads = threads or torch.get_num_threads()
     number = _native.ALGORITHMS.index(algorithm)
-    problem = _native.Problem(N, C, K, W, S, dilation, left, Q, C * W, W, 0, threads, number)
+    problem = _native.Problem(
+        *(N, C, K, W, S, dilation, left, Q, C * W, W),
+        **{"threads": threads, "algorithm": number, "dtype": _native.DTYPES.index(dtype)},
+    )
     report = _native.plan(isa, problem, pass_name)
     chosen = _native.ALGORITHMS[report.algorithm]
     spectral = chosen == "spectral"

@@ -3,8 +3,10 @@
 //   y[n,k,q] = act( b[k] + residual[n,k,q] + sum_{c,s} w[k,c,s] * x[n,c, q + s*d - pad_left] )
 //
 // x is zero outside [0, W): padding is virtual, no padded copy is needed. Q is the output width.
-// All tensors are float32 with unit stride along the width; strides are counted in elements.
-// Weights, bias and the outputs y, dx, dw, db are dense. Between calls the library keeps nothing
+// x, y, the residual and their gradients are of the problem's dtype, with unit stride along the
+// width; strides are counted in elements. Weights, bias and their gradients are always float32, as
+// all sums are; with bfloat16 the weights are rounded to it. Weights, bias and the outputs y, dx,
+// dw, db are dense. Between calls the library keeps nothing
 // but constant FFT tables; it never prints, exits or throws: every call returns a status code.
 #ifndef DILCONV_H_
 #define DILCONV_H_
@@ -15,7 +17,7 @@
 extern "C" {
 #endif
 
-#define DILCONV_ABI_VERSION 3
+#define DILCONV_ABI_VERSION 4
 
 enum dilconv_status {
   DILCONV_OK = 0,
@@ -24,6 +26,8 @@ enum dilconv_status {
   DILCONV_UNKNOWN_ISA = 3,     // no such instruction set in this build
   DILCONV_UNSUPPORTED_ISA = 4  // this CPU cannot run it
 };
+
+enum dilconv_dtype { DILCONV_FLOAT32 = 0, DILCONV_BFLOAT16 = 1 };
 
 enum dilconv_algorithm { DILCONV_AUTO = 0, DILCONV_DIRECT = 1, DILCONV_SPECTRAL = 2 };
 
@@ -35,10 +39,11 @@ typedef struct {
   int32_t threads;             // at most this many OpenMP threads
   int32_t algorithm;           // enum dilconv_algorithm
   int32_t fft_length;          // of spectral tiles: a power of two in [32, 4096]; 0: chosen
+  int32_t dtype;               // enum dilconv_dtype
 } dilconv_problem;
 
 typedef struct {
-  const float* data;       // null: absent
+  const void* data;        // null: absent
   int64_t batch, channel;  // strides
 } dilconv_operand;
 
@@ -48,21 +53,21 @@ const char* dilconv_status_text(int32_t status);
 // ISAs by index, slowest first: "generic", then whatever the build holds. Null past the last.
 const char* dilconv_isa_name(int32_t isa);
 int32_t dilconv_isa_supported(int32_t isa);  // 1 if this CPU (and its OS) can run it
-// The ISA to run unless asked otherwise: the widest that this CPU gains by.
-int32_t dilconv_default_isa(void);
+// The ISA to run on tensors of a dtype unless asked otherwise: the last that this CPU gains by.
+int32_t dilconv_default_isa(int32_t dtype);
 // Floats per vector of the ISA's kernels, 0 for an unknown one.
 int32_t dilconv_isa_lanes(int32_t isa);
 
 // y (N,K,Q) dense.
-int32_t dilconv_forward(int32_t isa, const dilconv_problem* problem, const float* x, const float* w,
-                        const float* bias, dilconv_operand residual, float* y);
+int32_t dilconv_forward(int32_t isa, const dilconv_problem* problem, const void* x, const float* w,
+                        const float* bias, dilconv_operand residual, void* y);
 
 // g (N,K,Q) strided; y (N,K,Q) dense, read only when problem->relu. dx (N,C,W), dw (K,C,S), db (K)
 // and dr (N,K,Q), the residual's gradient, dense; each may be null where it is not wanted. x is
 // read for dw, w for dx.
 int32_t dilconv_backward(int32_t isa, const dilconv_problem* problem, dilconv_operand g,
-                         const float* y, const float* x, const float* w, float* dx, float* dw,
-                         float* db, float* dr);
+                         const void* y, const void* x, const float* w, void* dx, float* dw,
+                         float* db, void* dr);
 
 // What the library would do for one call, without doing it.
 typedef struct {

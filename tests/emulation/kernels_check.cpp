@@ -1,9 +1,11 @@
 // Checks every kernel of one instruction set against float64 sums: forward, backward-data,
-// backward-weight and the gradients of bias and residual, by both algorithms, fused and not. One
-// static program without threads or files, so that an emulated CPU can run it.
+// backward-weight and the gradients of bias and residual, by both algorithms, fused and not, in
+// both types of tensors. One static program without threads or files, so that an emulated CPU can
+// run it.
 //
-//   kernels_check        the ISAs of this build: name, 1 if this CPU runs it, else 0
-//   kernels_check ISA    all checks; exit status 0: passed, 1: failed, 3: this CPU lacks the ISA
+//   kernels_check               the ISAs of this build: name, 1 if this CPU runs it, else 0
+//   kernels_check ISA TYPE      all checks of float32 or bfloat16 tensors; exit status 0: passed,
+//                               1: failed, 3: this CPU lacks the ISA
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -19,8 +21,31 @@ using Floats = std::vector<float>;
 
 constexpr int64_t kGap = 5, kTail = 64;  // NaN between rows and behind every tensor
 
-int32_t isa, failures;
+int32_t isa, failures, dtype;
 int64_t multiply_adds;
+
+// The upper half of a float32, to nearest.
+struct Half {
+  uint16_t bits;
+  Half(double v) {
+    const float single = static_cast<float>(v);
+    uint32_t whole;
+    std::memcpy(&whole, &single, sizeof whole);
+    if (!std::isnan(v)) whole += 0x7fff + (whole >> 16 & 1);
+    bits = static_cast<uint16_t>(whole >> 16);
+  }
+  operator double() const {
+    const uint32_t whole = uint32_t{bits} << 16;
+    float single;
+    std::memcpy(&single, &whole, sizeof whole);
+    return single;
+  }
+};
+
+double of_dtype(double v) {
+  if (dtype == DILCONV_BFLOAT16) return Half(v);
+  return static_cast<float>(v);
+}
 
 void expect(bool ok, const char* what) {
   if (!ok) printf("FAIL %s\n", what), ++failures;
@@ -35,29 +60,35 @@ Doubles random_numbers(int64_t count) {
       state = state * 6364136223846793005u + 1442695040888963407u;
       sum += static_cast<double>(state >> 40) * 0x1p-24;
     }
-    return static_cast<double>(static_cast<float>(sum));
+    return of_dtype(sum);
   });
 }
 
 // ---------------------------------------------------------------------------------- calling
 
 // Rows of `width`, `stride` apart, NaN between and behind them.
-Floats strided(const Doubles& v, int64_t width, int64_t stride) {
+template <class T>
+std::vector<T> strided(const Doubles& v, int64_t width, int64_t stride) {
   const int64_t rows = static_cast<int64_t>(v.size()) / width;
-  Floats out(rows * stride + kTail, NAN);
+  std::vector<T> out(rows * stride + kTail, T(NAN));
   for (int64_t r = 0; r < rows; ++r)
     std::copy_n(v.begin() + r * width, width, out.begin() + r * stride);
   return out;
 }
-Floats dense(const Doubles& v) {
-  return strided(v, static_cast<int64_t>(v.size()), static_cast<int64_t>(v.size()));
+template <class T>
+std::vector<T> dense(const Doubles& v) {
+  return strided<T>(v, static_cast<int64_t>(v.size()), static_cast<int64_t>(v.size()));
 }
 
-Floats empty_like(const Doubles& v) { return Floats(v.size() + kTail, NAN); }
+template <class T>
+std::vector<T> empty_like(const Doubles& v) {
+  return std::vector<T>(v.size() + kTail, T(NAN));
+}
 // What was written, after a check that nothing was written behind it.
-Doubles written(const Floats& out) {
+template <class T>
+Doubles written(const std::vector<T>& out) {
   const auto end = out.end() - kTail;
-  expect(std::all_of(end, out.end(), [](float v) { return std::isnan(v); }), "overrun");
+  expect(std::all_of(end, out.end(), [](double v) { return std::isnan(v); }), "overrun");
   return Doubles(out.begin(), end);
 }
 
@@ -70,23 +101,25 @@ struct Run {
 
 dilconv_problem problem_of(const Case& c, const Run& run) {
   const int64_t row = c.W + kGap;
-  return {c.N,   c.C,       c.K, c.W,       c.S,         c.d,           c.left,
-          c.Q(), c.C * row, row, run.fused, run.threads, run.algorithm, c.fft_length};
+  return {c.N,       c.C, c.K,       c.W,         c.S,           c.d,          c.left, c.Q(),
+          c.C * row, row, run.fused, run.threads, run.algorithm, c.fft_length, dtype};
 }
 
 // g as it is before the ReLU's mask.
-Results run_kernels(const Case& c, const Run& run, const Values& v, const Doubles& g) {
+template <class T>
+Results run_kernels_on(const Case& c, const Run& run, const Values& v, const Doubles& g) {
+  using Tensor = std::vector<T>;
   const dilconv_problem p = problem_of(c, run);
   const int64_t row = c.Q() + kGap;
-  const Floats x = strided(v.x, c.W, p.x_channel), grad = strided(g, c.Q(), row);
-  const Floats w = dense(v.w), b = dense(v.b), added = strided(v.residual, c.Q(), row);
-  const Floats mask = dense(run.mask);
-  Floats y = empty_like(g), dx = empty_like(v.x), dw = empty_like(v.w), db = empty_like(v.b),
-         dr = empty_like(g);
+  const Tensor x = strided<T>(v.x, c.W, p.x_channel), grad = strided<T>(g, c.Q(), row);
+  const Tensor added = strided<T>(v.residual, c.Q(), row), mask = dense<T>(run.mask);
+  const Floats w = dense<float>(v.w), b = dense<float>(v.b);
+  Tensor y = empty_like<T>(g), dx = empty_like<T>(v.x), dr = empty_like<T>(g);
+  Floats dw = empty_like<float>(v.w), db = empty_like<float>(v.b);
   const dilconv_operand residual{run.fused ? added.data() : nullptr, c.K * row, row};
   int32_t status = dilconv_forward(isa, &p, x.data(), w.data(), run.fused ? b.data() : nullptr,
                                    residual, y.data());
-  const auto backward = [&](float* to_dx, float* to_dw, float* to_db, float* to_dr) {
+  const auto backward = [&](T* to_dx, float* to_dw, float* to_db, T* to_dr) {
     status |= dilconv_backward(isa, &p, {grad.data(), c.K * row, row}, mask.data(), x.data(),
                                w.data(), to_dx, to_dw, to_db, to_dr);
   };
@@ -99,6 +132,11 @@ Results run_kernels(const Case& c, const Run& run, const Values& v, const Double
   }
   expect(status == DILCONV_OK, "a call was refused");
   return {written(y), written(dx), written(dw), written(db), written(dr)};
+}
+
+Results run_kernels(const Case& c, const Run& run, const Values& v, const Doubles& g) {
+  return dtype == DILCONV_BFLOAT16 ? run_kernels_on<Half>(c, run, v, g)
+                                   : run_kernels_on<float>(c, run, v, g);
 }
 
 // The plan of one pass (numbered as in dilconv.h), which must be what was asked for.
@@ -127,11 +165,14 @@ Chains chains_of(const Case& c, const Run& run) {
 // ---------------------------------------------------------------------------------- checking
 
 // Prints the largest error in parts of its bound; more than 1 fails.
-void compare(const char* name, const Doubles& found, const Doubles& exact, const Doubles& bound) {
+// rounding: of a result to its tensor's type, relative.
+void compare(const char* name, const Doubles& found, const Doubles& exact, const Doubles& bound,
+             double rounding) {
   double worst = 0;
   for (size_t i = 0; i < exact.size(); ++i) {
     const double error = std::fabs(found[i] - exact[i]);
-    if (error != 0) worst = std::max(worst, std::isnan(error) ? INFINITY : error / bound[i]);
+    const double most = bound[i] + rounding * (std::fabs(exact[i]) + bound[i]);
+    if (error != 0) worst = std::max(worst, std::isnan(error) ? INFINITY : error / most);
   }
   printf("  %s %.2f", name, worst);
   if (worst > 1) printf(" FAIL"), ++failures;
@@ -155,11 +196,12 @@ void check_run(const Question& q, const Run& run) {
                               : run_kernels(q.c, run, q.v, q.unmasked_g);
     printf("  %s, %s:", run.algorithm == DILCONV_DIRECT ? "direct" : "spectral",
            nonnegative ? "nonnegative" : "normal");
-    compare("y", found.y, each(exact.y, activated), limits.y);
-    compare("dx", found.dx, exact.dx, limits.dx);
-    compare("dw", found.dw, exact.dw, limits.dw);
-    compare("db", found.db, exact.db, limits.db);
-    compare("dr", found.dr, exact.dr, limits.dr);
+    const double to_dtype = dtype == DILCONV_BFLOAT16 ? 0x1p-8 : 0;
+    compare("y", found.y, each(exact.y, activated), limits.y, to_dtype);
+    compare("dx", found.dx, exact.dx, limits.dx, to_dtype);
+    compare("dw", found.dw, exact.dw, limits.dw, 0);
+    compare("db", found.db, exact.db, limits.db, 0);
+    compare("dr", found.dr, exact.dr, limits.dr, 0);
     printf("\n");
     multiply_adds += 3 * q.c.N * q.c.K * q.c.C * q.c.S * q.c.Q();
   }
@@ -177,6 +219,7 @@ void check_case(const Case& c) {
   const Doubles y = run.mask, g = v.g;
   for (size_t i = 0; fused && i < g.size(); ++i)
     if (y[i] <= 0) run.mask[i] = v.g[i] = 0;
+  run.mask = each(run.mask, [](double y) { return y > 0 ? 1.0 : 0.0; });
   const Values positive = magnitude(v);
   const Question question{c, v, g, exact_results(c, v, y),
                           exact_results(c, positive, exact_forward(c, positive))};
@@ -253,7 +296,7 @@ int list_isas() {
 
 // A CPU that lacks the ISA must have its calls refused.
 int check_refusal() {
-  const dilconv_problem p{1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 0, 1, DILCONV_AUTO, 0};
+  const dilconv_problem p{1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 0, 1, DILCONV_AUTO, 0, dtype};
   const float one = 1;
   float y = 0;
   expect(dilconv_forward(isa, &p, &one, &one, nullptr, {}, &y) == DILCONV_UNSUPPORTED_ISA && y == 0,
@@ -266,7 +309,8 @@ int check_refusal() {
 
 int main(int count, char** arguments) {
   setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // what was printed before a fault is seen
-  if (count != 2) return list_isas();
+  if (count != 3) return list_isas();
+  dtype = strcmp(arguments[2], "bfloat16") == 0 ? DILCONV_BFLOAT16 : DILCONV_FLOAT32;
   while (dilconv_isa_name(isa) && strcmp(dilconv_isa_name(isa), arguments[1])) ++isa;
   if (!dilconv_isa_name(isa)) return printf("no ISA %s in this build\n", arguments[1]), 2;
   if (!dilconv_isa_supported(isa)) return check_refusal();
@@ -275,7 +319,7 @@ int main(int count, char** arguments) {
   check_phases();
   check_nan();
   check_zeros();
-  printf("%s: %d failures, %.0f million multiply-adds\n", arguments[1], failures,
+  printf("%s %s: %d failures, %.0f million multiply-adds\n", arguments[1], arguments[2], failures,
          static_cast<double>(multiply_adds) * 1e-6);
   return failures != 0;
 }
