@@ -57,15 +57,16 @@ struct MaskedRow {
     if (at < 0 || at >= width) return 0;
     return mask ? relu_mask(get(x + at), get(mask + at)) : get(x + at);
   }
-  Vec across_end(int64_t at) const {
-    if (at + kLanes <= 0 || at >= width) return Vec{};
+  // Rare and long: out of line; by value, for a row whose address is known is read again and again.
+  __attribute__((noinline)) static Vec across_end(const MaskedRow r, int64_t at) {
+    if (at + kLanes <= 0 || at >= r.width) return Vec{};
     float lanes[kLanes];
-    for (int i = 0; i < kLanes; ++i) lanes[i] = element(at + i);
+    for (int i = 0; i < kLanes; ++i) lanes[i] = r.element(at + i);
     return DILCONV_ISA::load(lanes);
   }
   template <bool kMasked, bool kInside>
   DILCONV_INLINE Vec vector(const MaskedRow& r, int64_t at) {
-    if (!kInside && (at < 0 || at + kLanes > r.width)) return r.across_end(at);
+    if (!kInside && (at < 0 || at + kLanes > r.width)) return across_end(r, at);
     return kMasked ? relu_mask(DILCONV_ISA::load(r.x + at), DILCONV_ISA::load(r.mask + at))
                    : DILCONV_ISA::load(r.x + at);
   }
@@ -84,13 +85,13 @@ struct OutputRow {
     if (at >= width) return;
     put(y + at, at_least(residual ? v + bias + get(residual + at) : v + bias, least));
   }
-  void across_end(int64_t at, Vec v, int count) const {
-    if (at >= width) return;
-    for (int i = 0; i < count; ++i) element(at + i, v[i]);
+  __attribute__((noinline)) static void across_end(const OutputRow o, int64_t at, Vec v, int count) {
+    if (at >= o.width) return;
+    for (int i = 0; i < count; ++i) o.element(at + i, v[i]);
   }
   template <bool kResidual, bool kInside>
   DILCONV_INLINE void vector(const OutputRow& o, int64_t at, Vec v) {
-    if (!kInside && at + kLanes > o.width) return o.across_end(at, v, kLanes);
+    if (!kInside && at + kLanes > o.width) return across_end(o, at, v, kLanes);
     v += o.bias;
     if (kResidual) v += DILCONV_ISA::load(o.residual + at);
     DILCONV_ISA::store(o.y + at, at_least(v, o.least));
@@ -196,7 +197,7 @@ void store_blocks(const Lanes l, const OutputRow<T> row, int64_t count, const Co
       for (int m = 0; m < kBlock; ++m) {
         const int64_t at = l.at(t, part) + 2 * m * l.tile_step;
         if (!whole)
-          row.across_end(at, v[m], static_cast<int>(count - t) * kPhases);
+          OutputRow<T>::across_end(row, at, v[m], static_cast<int>(count - t) * kPhases);
         else if (row.residual)
           row.template vector<true, false>(row, at, v[m]);
         else

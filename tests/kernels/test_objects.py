@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-KERNEL_TARGET = re.compile(r"(direct|spectral)_(\w+)\.dir")
+KERNEL_TARGET = re.compile(r"(direct|spectral|amx)_(\w+)\.dir")
 WEAK = re.compile(r"^\S* *([WVuwv]) (\S+)$", re.MULTILINE)
 # Every instruction of AVX and later starts with v (verr and verw aside), or is on mask registers.
 AVX = re.compile(r"\tv(?!er[rw]\b)\w+|%[yz]mm\d+|%k[0-7]\b")
@@ -44,16 +44,24 @@ def test_every_object_was_found(objects):
     names = {isa: {path.name for path in paths} for isa, paths in objects.items()}
     baseline = {"dispatch.cpp.o", "driver.cpp.o", "fft_tables.cpp.o", "plan.cpp.o"}
     assert baseline <= names.pop("baseline")
+    assert names.pop("avx512bf16") == {"direct.cpp.o"}
+    assert names.pop("amx") == {"amx.cpp.o"}
     assert {"generic", "avx2", "avx512"} <= names.keys()
     assert all(each == {"direct.cpp.o", "spectral.cpp.o"} for each in names.values())
 
 
-@pytest.mark.parametrize("isa", ["generic", "avx2", "avx512"])
+@pytest.mark.parametrize("isa", ["generic", "avx2", "avx512", "avx512bf16", "amx"])
 def test_kernel_objects_have_no_weak_symbols(objects, isa):
-    assert {path.name: weak_symbols(path) for path in objects[isa]} == {
-        "direct.cpp.o": [],
-        "spectral.cpp.o": [],
-    }
+    assert not {path.name: weak for path in objects[isa] if (weak := weak_symbols(path))}
+
+
+@pytest.mark.parametrize(
+    ("isa", "instruction"), [("avx512bf16", "vdpbf16ps"), ("amx", "tdpbf16ps")]
+)
+def test_bf16_instructions_are_where_they_belong(objects, isa, instruction):
+    pattern = re.compile(rf"\b{instruction}\b")
+    holders = {each for each, paths in objects.items() for p in paths if instructions(p, pattern)}
+    assert isa in holders <= {"avx512bf16", "amx"}
 
 
 @pytest.mark.parametrize("isa", ["baseline", "generic"])
