@@ -24,6 +24,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from denoiseq.atomic import write_csv
 from dilconv import bench
 from dilconv.sweep import ATACWORKS, affordable, sweep_layers
@@ -63,6 +64,9 @@ def parse_arguments():
     parser.add_argument(
         "--contenders", nargs="+", default=list(bench.CONTENDERS), choices=list(bench.CONTENDERS)
     )
+    parser.add_argument(
+        "--dtype", default="float32", choices=("float32", "bfloat16"), help="of x, y and gradients"
+    )
     parser.add_argument("--csv", type=Path, help="write the rows here")
     parser.add_argument("--resume", action="store_true", help="keep the points that --csv has")
     arguments = parser.parse_args()
@@ -73,6 +77,8 @@ def parse_arguments():
         parser.error(f"--rounds must be at least 2, got {arguments.rounds}")
     if arguments.points and not many:
         parser.error("--points selects from --sweep or --planner")
+    if arguments.planner and arguments.dtype != "float32":
+        parser.error("--planner measures float32")
     if arguments.resume and not arguments.csv:
         parser.error("--resume needs --csv, the file to go on with")
     return arguments
@@ -105,8 +111,8 @@ def print_rows(rows):
     first = rows[0]
     print(
         f"{first['layer']}: N={first['N']} C={first['C']} K={first['K']} S={first['S']} "
-        f"d={first['d']} W={first['W']}, {first['threads']} thread(s), {first['isa']} on "
-        f"{first['cpu']}"
+        f"d={first['d']} W={first['W']} {first['dtype']}, {first['threads']} thread(s), "
+        f"{first['isa']} on {first['cpu']}"
     )
     heads = ("pass", "contender", "ms", "IQR", "cold", "GFLOP/s", "peak", "x torch")
     print("{:18}{:14}{:>10}{:>9}{:>10}{:>10}{:>8}{:>9}".format(*heads))
@@ -151,7 +157,7 @@ def read_csv(path):
 
 def point_of(row):
     """What tells measured points apart, as text: rows come from a file or from a measurement."""
-    return tuple(str(row[key]) for key in ("layer", "N", *LETTERS, "threads"))
+    return tuple(str(row[key]) for key in ("layer", "N", *LETTERS, "threads", "dtype"))
 
 
 def measure(arguments, layers, rows):
@@ -160,13 +166,15 @@ def measure(arguments, layers, rows):
     show = print_point if arguments.sweep else print_rows
     points = [(layer, threads) for threads in arguments.threads for layer in layers]
     for layer, threads in tqdm(points, unit="point", disable=None if len(points) > 1 else True):
-        if point_of({**vars(layer), "layer": layer.name, "threads": threads}) in done:
+        here = {"layer": layer.name, "threads": threads, "dtype": arguments.dtype}
+        if point_of({**vars(layer), **here}) in done:
             continue
         options = {"threads": threads, "rounds": arguments.rounds, "seconds": arguments.seconds}
         if arguments.planner:
             found = bench.bench_planner(layer, **options)
         else:
-            found = bench.bench_layer(layer, arguments.contenders, **options)
+            dtype = getattr(torch, arguments.dtype)
+            found = bench.bench_layer(layer, arguments.contenders, dtype=dtype, **options)
             show(found)
         rows += found
         if arguments.csv:

@@ -3,15 +3,18 @@
 
     python scripts/bench_train.py                      # one segment of 60,000 bp, one thread
     python scripts/bench_train.py --threads 1 2 -N 1 --csv train.csv
+    python scripts/bench_train.py -N 8 --memory        # peak memory of a step, float32 and bfloat16
 
 A step is forward, loss, backward and Adam. The same network with the same weights takes the same
 steps on dilconv ("native"), on torch with the input padded beforehand ("torch-padded") and on torch
-with padding inside the call ("torch"); their losses must agree to four digits at every step.
-Ratios are to the fastest of torch's forms. ONEDNN_MAX_CPU_ISA=AVX2 in the environment holds torch
-to AVX2; the CSV says so in `onednn_isa`.
+with padding inside the call ("torch"); their losses must agree to four digits at every step, to two
+with activations in bfloat16 ("native-bf16"). Ratios are to the fastest of torch's forms.
+ONEDNN_MAX_CPU_ISA=AVX2 in the environment holds torch to AVX2; the CSV says so in `onednn_isa`.
 """
 
 import argparse
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -34,6 +37,9 @@ def parse_arguments():
         "--rounds", type=int, default=3, help="timed steps of torch's forms, at least 2"
     )
     parser.add_argument("--steps", type=int, default=10, help="timed steps of dilconv a round")
+    parser.add_argument(
+        "--memory", action="store_true", help="what a step adds to the peak memory, not its time"
+    )
     parser.add_argument("--csv", type=Path, help="write the rows here")
     arguments = parser.parse_args()
     if min(arguments.N, arguments.W, *arguments.threads) < 1:
@@ -51,7 +57,6 @@ def measure(arguments, threads):
     losses = speed.check_losses(entered)
     times, shares = speed.summary(entered), speed.breakdown(entered[0], arguments.steps)
     shares = {part: round(share, 4) for part, share in shares.items()}
-    info = bench.machine()
     rows = [
         {
             "contender": c.name,
@@ -62,7 +67,7 @@ def measure(arguments, threads):
             **times[c.name],
             "loss": c.losses[len(losses) - 1],
             **{f"share_{p}": s if c.name == "native" else "" for p, s in shares.items()},
-            **info,
+            **bench.machine(torch.bfloat16 if c.name == "native-bf16" else torch.float32),
         }
         for c in entered
     ]
@@ -96,8 +101,24 @@ def print_shares(shares, milliseconds):
     print(f"everything but convolutions: {others:.1%}, {verdict} {OTHERS_MOST:.0%}\n")
 
 
+def measure_memory(arguments):
+    """Prints the peak memory of a step of dilconv's, each in a process of its own."""
+    torch.set_num_threads(arguments.threads[0])
+    found = {}
+    for name in ("native", "native-bf16"):
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            found[name] = pool.submit(speed.step_memory, name, arguments.N, arguments.W).result()
+        print(
+            f"{name:14} a step adds {found[name] / 2**20:8.0f} MiB to the peak, "
+            f"{found[name] / found['native']:.2f} of native's"
+        )
+
+
 def main():
     arguments = parse_arguments()
+    if arguments.memory:
+        measure_memory(arguments)
+        return
     keep_freed_memory()  # for all contenders alike
     rows = [row for threads in arguments.threads for row in measure(arguments, threads)]
     if arguments.csv:

@@ -27,6 +27,7 @@ PASS_WORDS = {
     "forward_backward": "forward + backward",
 }
 NOTHING = "-"
+LATER = {"onednn_isa": "", "dtype": "float32"}  # columns that early files lack
 
 
 def read_file(path, column, script):
@@ -81,13 +82,16 @@ def training_table(rows):
 
 
 def machine_of(row):
-    return row["cpu"], row["isa"], row["torch"], row.get("onednn_isa", "")
+    return (
+        *(row[key] for key in ("cpu", "isa", "torch")),
+        *(row.get(*later) for later in LATER.items()),
+    )
 
 
 def words_of(machine):
-    cpu, isa, torch, onednn_isa = machine
+    cpu, isa, torch, onednn_isa, dtype = machine
     held = f" with its oneDNN held to {onednn_isa}" if onednn_isa else ""
-    return f"{cpu}, kernels for {isa}, torch {torch}{held}"
+    return f"{cpu}, {dtype}, kernels for {isa}, torch {torch}{held}"
 
 
 def is_atacworks(row):

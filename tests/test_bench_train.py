@@ -22,8 +22,8 @@ def entered():
 
 
 def test_contenders_are_one_network(entered):
-    native, padded, inside = (c.model for c in entered)
-    for model in (padded, inside):
+    native, half, padded, inside = (c.model for c in entered)
+    for model in (half, padded, inside):
         for name, value in model.state_dict().items():
             assert torch.equal(value, native.state_dict()[name])
     first = [m.res_blocks[0].conv_act1 for m in (padded, inside)]
@@ -32,21 +32,21 @@ def test_contenders_are_one_network(entered):
 
 def test_losses_agree_and_fall(entered):
     speed.take_turns(entered, rounds=3, native_steps=2)
-    assert [len(c.losses) for c in entered] == [7, 4, 4]
-    assert [len(c.seconds) for c in entered] == [6, 3, 3]
+    assert [len(c.losses) for c in entered] == [7, 7, 4, 4]
+    assert [len(c.seconds) for c in entered] == [6, 6, 3, 3]
     steps = speed.check_losses(entered)
     assert len(steps) == 4 and steps[-1][0] < steps[0][0]
 
 
 def test_other_losses_are_refused(entered):
     with torch.no_grad():
-        entered[2].model.res_blocks[0].conv_act1.conv_layer.weight[0, 0, 0] += 0.5
+        entered[3].model.res_blocks[0].conv_act1.conv_layer.weight[0, 0, 0] += 0.5
     speed.take_turns(entered, rounds=2, native_steps=1)
     with pytest.raises(RuntimeError, match=r"losses of step 1 disagree: native .*, torch "):
         speed.check_losses(entered)
 
 
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("which", [0, 2])
 def test_the_breakdown_is_whole(entered, which):
     shares = speed.breakdown(entered[which], steps=2)
     assert tuple(shares) == speed.PARTS
@@ -72,12 +72,16 @@ def test_the_script_writes_a_row_a_contender(tmp_path):
     assert [row["contender"] for row in rows] == list(speed.CONTENDERS)
     columns = {"N", "W", "parameters", "threads", "steps", "median_ms", "iqr_ms", "loss"}
     columns |= {"speedup_over_torch", "onednn_isa", "cpu", "isa", "torch", "commit", "cpus_used"}
+    columns.add("dtype")
     assert set(rows[0]) == columns | {"contender"} | {f"share_{part}" for part in speed.PARTS}
     assert {row["onednn_isa"] for row in rows} == {"AVX2"}
-    assert [row["steps"] for row in rows] == ["4", "2", "2"]
-    values = [float(row["loss"]) for row in rows]
-    assert values == pytest.approx([values[0]] * 3, rel=speed.LOSS_TOLERANCE)
+    assert [row["steps"] for row in rows] == ["4", "4", "2", "2"]
+    values = {row["contender"]: float(row["loss"]) for row in rows}
+    half = values.pop("native-bf16")
+    assert half == pytest.approx(values["native"], rel=speed.BF16_TOLERANCE)
+    assert list(values.values()) == pytest.approx([values["native"]] * 3, rel=speed.LOSS_TOLERANCE)
+    assert [row["dtype"] for row in rows] == ["float32", "bfloat16", "float32", "float32"]
     shares = [float(rows[0][f"share_{part}"]) for part in speed.PARTS]
     assert sum(shares) == pytest.approx(1, abs=1e-3)
-    best = max(float(row["speedup_over_torch"]) for row in rows[1:])
+    best = max(float(row["speedup_over_torch"]) for row in rows[2:])
     assert best == 1

@@ -74,7 +74,9 @@ def test_padding_holds_the_receptive_field(experiment):
     pytest.importorskip("torch")
     build = pytest.importorskip("denoiseq.build")
     config = parsed("train", f"+experiment={experiment}", "conv=torch")
-    assert config.data.pad_bp >= build.model(config.model, config.conv).context_bp()
+    assert (
+        config.data.pad_bp >= build.model(config.model, config.conv, config.precision).context_bp()
+    )
 
 
 @pytest.mark.parametrize("algorithm", ["auto", "direct", "spectral"])
@@ -82,7 +84,7 @@ def test_the_algorithm_reaches_every_layer(algorithm):
     dilconv = pytest.importorskip("dilconv")
     build = pytest.importorskip("denoiseq.build")
     config = parsed("train", f"conv.algorithm={algorithm}", *FOLDS)
-    network = build.model(config.model, config.conv)
+    network = build.model(config.model, config.conv, config.precision)
     layers = [m for m in network.modules() if isinstance(m, dilconv.Conv1d)]
     assert len(layers) == 25 and {layer.algorithm for layer in layers} == {algorithm}
 

@@ -103,6 +103,32 @@ def test_both_convolutions_give_the_same_metrics(denoiseq, workplace, tmp_path):
         assert one["denoised"][name] == pytest.approx(other["denoised"][name], rel=2e-3)
 
 
+def test_bf16_trains_to_a_checkpoint_that_any_precision_takes(denoiseq, at, genome, tmp_path):
+    pytest.importorskip("dilconv")
+    run = tmp_path / "run"
+    options = ["precision=bf16", "stages=[train]", f"out={run}", *at(tmp_path)]
+    assert denoiseq("train", "+experiment=smoke", *options).code == 0
+    assert load(run / "metrics.json")["precision"] == "bf16"
+    best = run / "checkpoints/best.pt"
+    checkpoint = torch.load(best, weights_only=True)
+    assert {value.dtype for value in checkpoint["state_dict"].values()} == {torch.float32}
+    found = {}
+    for precision in ("fp32", "bf16"):
+        out = tmp_path / precision
+        again = [f"checkpoint={best}", f"precision={precision}", f"out={out}"]
+        assert denoiseq("evaluate", *again, "loci=0").code == 0
+        found[precision] = load(out / "metrics.json")
+        assert found[precision]["precision"] == precision
+    for name in ("mse", "pearson", "auprc"):
+        values = [metrics["denoised"][name] for metrics in found.values()]
+        assert values[0] != values[1]  # rounded otherwise
+        assert values[0] == pytest.approx(values[1], rel=0.02)
+    out = tmp_path / "prediction"
+    again = [f"checkpoint={best}", f"bam={genome['bam']}", f"out={out}", "depth=trained"]
+    assert denoiseq("predict", *again, "precision=bf16").code == 0
+    assert load(out / "summary.json")["software"]["precision"] == "bf16"
+
+
 def test_predict_leaves_tracks_peaks_and_a_report(workplace):
     folder = workplace / "run/predict"
     names = {path.name for path in folder.iterdir()}

@@ -108,18 +108,26 @@ def store(data: schema.Data) -> CutStore:
     return opened
 
 
-def model(options: schema.Model, conv: schema.Conv, seed: int = 0) -> DenoisingResNet:
+def model(
+    options: schema.Model, conv: schema.Conv, precision: schema.Precision, seed: int = 0
+) -> DenoisingResNet:
     """The network, with fresh weights that depend on `seed` alone."""
     torch.manual_seed(seed)
     shape = {name: value for name, value in vars(options).items() if name != "name"}
-    return DenoisingResNet(**shape, conv=conv.backend, algorithm=conv.algorithm)
+    backend = {"conv": conv.backend, "algorithm": conv.algorithm, "precision": precision.name}
+    return DenoisingResNet(**shape, **backend)
 
 
 def trained_model(
-    payload: dict[str, Any], config: schema.Train, conv: schema.Conv
+    payload: dict[str, Any],
+    config: schema.Train,
+    options: schema.Evaluate | schema.Predict,
 ) -> DenoisingResNet:
-    """The network of a checkpoint, its weights loaded, in evaluation mode."""
-    network = model(config.model, conv)
+    """The network of a checkpoint, its weights loaded, in evaluation mode.
+
+    Convolution and precision are those of `options`, whatever the training's were.
+    """
+    network = model(config.model, options.conv, options.precision)
     try:
         network.load_state_dict(payload["state_dict"])
     except RuntimeError as error:

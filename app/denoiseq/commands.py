@@ -46,17 +46,18 @@ def train(options: schema.Train) -> None:
     threads = build.use_threads(options.trainer)
     opened = build.store(options.data)
     splits = build.splits(options.data, opened, options.seed)
-    network = build.model(options.model, options.conv, options.seed)
+    network = build.model(options.model, options.conv, options.precision, options.seed)
     weights = build.loss_weights(options.loss)
     write_text(folder / "config.yaml", schema.to_yaml(options))
     log.info(
-        "training %s parameters on %d windows (%s), validating on %d (%s), conv=%s, %d threads",
+        "training %s parameters on %d windows (%s), validating on %d (%s), conv=%s, %s, %d threads",
         f"{sum(p.numel() for p in network.parameters()):,}",
         len(splits.train),
         ", ".join(splits.train.chroms),
         len(splits.validation),
         ", ".join(splits.validation.chroms),
-        options.conv.backend,
+        network.conv,
+        network.precision,
         threads,
     )
     run = Run(
@@ -109,7 +110,7 @@ def evaluate(options: schema.Evaluate) -> None:
     opened = build.store(data_config)
     same_preprocessing(payload["preprocessing"], opened)
     data = build.held_out(data_config, opened, config.seed, options.split)
-    network = build.trained_model(payload, config, options.conv)
+    network = build.trained_model(payload, config, options)
     tuned = Tuned.from_checkpoint(payload)
     if tuned is None:
         raise ValueError(
@@ -148,7 +149,7 @@ def predict(options: schema.Predict) -> None:
     build.use_threads(options.trainer)
     with inputs.opened_store(options, payload, config) as opened:
         thinning, depth = inputs.thinning(options, payload, opened)
-        network = build.trained_model(payload, config, options.conv)
+        network = build.trained_model(payload, config, options)
         settings = build.predict_settings(options, payload, config)
         log.info("predicting %s on %d chromosomes", name, len(opened.chroms))
         outputs = prediction.Outputs(out, name)
@@ -165,7 +166,7 @@ def predict(options: schema.Predict) -> None:
         "settings": asdict(settings),
         "input": source,
         "model": provenance.model_facts(str(options.checkpoint), payload),
-        "software": provenance.software_facts(options.conv.backend),
+        "software": provenance.software_facts(network.conv, network.precision),
     }
     figure = report.draw_loci(loci, f"{name}: peaks from strong to weak") if loci else None
     strongest = sorted(peaks, key=lambda peak: -peak.signal)[:15]

@@ -70,12 +70,14 @@ def dilconv_state() -> dict[str, Any]:
     """Instruction sets of the compiled kernels here and the one in use, or why they do not load."""
     try:
         import dilconv
+        import torch
     except (ImportError, OSError, RuntimeError) as error:
         return {"loaded": False, "reason": " ".join(str(error).split())}
     return {
         "loaded": True,
         "isas": list(dilconv.available_isas()),
         "active": dilconv.active_isa(),
+        "active_bf16": dilconv.active_isa(torch.bfloat16),
     }
 
 

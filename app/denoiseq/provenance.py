@@ -40,8 +40,9 @@ def input_facts(opened: CutStore) -> dict[str, Any]:
     }
 
 
-def software_facts(conv: str) -> dict[str, Any]:
+def software_facts(conv: str, precision: str) -> dict[str, Any]:
     """What the summary of a prediction says about the program and the machine's part."""
-    isa = dilconv_state().get("active") if conv == "dilconv" else None
+    active = "active" if precision == "fp32" else f"active_{precision}"
+    isa = dilconv_state().get(active) if conv == "dilconv" else None
     facts = {"versions": versions(), "algorithm": conv, "isa": isa}
-    return {**facts, "precision": "fp32", "device": "cpu"}
+    return {**facts, "precision": precision, "device": "cpu"}

@@ -146,12 +146,12 @@ class Conv:
 
 @dataclass
 class Precision:
-    """Arithmetic of the convolutions; sums, heads, losses and metrics are float32 in any case."""
+    """fp32, or bf16: activations in bfloat16; weights, sums, heads, losses and metrics float32."""
 
     name: str = "fp32"
 
     def __post_init__(self) -> None:
-        _one_of("precision.name", self.name, ("fp32",))
+        _one_of("precision.name", self.name, ("fp32", "bf16"))
 
 
 @dataclass

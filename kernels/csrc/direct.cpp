@@ -271,7 +271,7 @@ constexpr DirectKernels<T> kernels(double forward_cycles, double pack_cycles,
 
 // Cycles as measured on Zen 4 (plan.cpp weighs them against the spectral kernels').
 #ifdef DILCONV_PAIRS
-extern const DirectKernels<Bf16> direct_bf16 = kernels<Bf16>(0.52, 5, 0.55);
+extern const DirectKernels<Bf16> direct_bf16 = kernels<Bf16>(1.06, 5, 0.6);
 #else
 extern const DirectKernels<float> direct = kernels<float>(0.52, 5, 0.55);
 extern const DirectKernels<Bf16> direct_bf16 = kernels<Bf16>(0.52, 5, 0.55);

@@ -53,7 +53,7 @@ class Effort:
         return -(-self.rounds // turns)
 
 
-def verify(layer: Layer, names: Iterable[str]) -> dict[str, set[str]]:
+def verify(layer: Layer, names: Iterable[str], dtype: torch.dtype) -> dict[str, set[str]]:
     """Check every contender on the layer, or on a narrower one where that is huge.
 
     Returns
@@ -68,7 +68,7 @@ def verify(layer: Layer, names: Iterable[str]) -> dict[str, set[str]]:
     RuntimeError
         Naming the contender and the result that is wrong.
     """
-    seconds = check_contenders(layer, names)
+    seconds = check_contenders(layer, names, dtype)
     worth: dict[str, set[str]] = {}
     for pass_name in PASSES:
         took = {n: s[pass_name] for n, s in seconds.items() if pass_name in s}
@@ -151,7 +151,7 @@ def time_interleaved(
     return times, peaks
 
 
-def machine() -> dict[str, str]:
+def machine(dtype: torch.dtype = torch.float32) -> dict[str, str]:
     """What every row carries: CPU, ISA, torch, what its oneDNN is held to if at all, commit."""
     cpu = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
@@ -166,7 +166,8 @@ def machine() -> dict[str, str]:
     )
     return {
         "cpu": cpu,
-        "isa": _native.active_isa(),
+        "isa": _native.active_isa(dtype),
+        "dtype": str(dtype).removeprefix("torch."),
         "torch": torch.__version__,
         "onednn_isa": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
         "commit": found.stdout.strip() or "unknown",
@@ -191,6 +192,7 @@ def bench_layer(
     rounds: int,
     seconds: float = float("inf"),
     check: bool = True,
+    dtype: torch.dtype = torch.float32,
 ) -> list[dict]:
     """Rows (one a contender and pass) of one layer, verified before it is timed.
 
@@ -200,13 +202,17 @@ def bench_layer(
     """
     keep_freed_memory()
     with _torch_threads(threads):
-        worth = verify(layer, contenders) if check else {key: set(contenders) for key in PASSES}
-        tensors = Tensors.of(layer)
+        everybody = {key: set(contenders) for key in PASSES}
+        worth = verify(layer, contenders, dtype) if check else everybody
+        tensors = Tensors.of(layer, dtype)
         made = {name: CONTENDERS[name](tensors) for name in contenders}
         rows = []
         for pass_name in PASSES:
             runners = _runners(made, pass_name, worth[pass_name])
-            rows += _rows(layer, pass_name, runners, threads, Effort(rounds, seconds))
+            found, peaks = time_interleaved(runners, _native.active_isa(), Effort(rounds, seconds))
+            rows += _rows(
+                layer, pass_name, found, statistics.median(peaks) * threads, machine(dtype)
+            )
     return rows
 
 
@@ -216,10 +222,8 @@ def _runners(contenders: dict[str, Contender], pass_name: str, names) -> dict[st
     return {name: contender.passes[pass_name] for name, contender in can.items()}
 
 
-def _rows(layer, pass_name, runners, threads, effort) -> list[dict]:
-    info = machine()
-    times, peaks = time_interleaved(runners, info["isa"], effort)
-    peak = statistics.median(peaks) * threads
+def _rows(layer, pass_name, times: dict[str, Times], peak: float, info: dict) -> list[dict]:
+    """peak : FMA peak of all threads, float32 whatever the dtype."""
     fastest_torch = min(
         (statistics.median(t.warm) for name, t in times.items() if name.startswith("torch")),
         default=float("nan"),
@@ -234,7 +238,7 @@ def _rows(layer, pass_name, runners, threads, effort) -> list[dict]:
                 **{letter: getattr(layer, letter) for letter in "NCKSdW"},
                 "pass": pass_name,
                 "contender": name,
-                "threads": threads,
+                "threads": torch.get_num_threads(),
                 "median_ms": round(median * 1e3, 4),
                 "iqr_ms": round((high - low) * 1e3, 4),
                 "cold_ms": round(statistics.median(of_one.cold) * 1e3, 4),
@@ -275,7 +279,7 @@ def bench_planner(
                     **{letter: getattr(layer, letter) for letter in "NCKSdW"},
                     "pass": pass_name,
                     "threads": threads,
-                    "chosen": "+".join(chosen(layer, call) for call in calls),
+                    "chosen": "+".join(chosen(layer, call, torch.float32) for call in calls),
                     "better": better,
                     "ratio": round(ratios[better], 4),
                     "auto_ms": round(statistics.median(auto) * 1e3, 4),

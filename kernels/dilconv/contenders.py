@@ -62,11 +62,11 @@ class Tensors:
     g: torch.Tensor  # (N, K, W)
 
     @classmethod
-    def of(cls, layer: Layer, seed: int = 0) -> Tensors:
+    def of(cls, layer: Layer, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensors:
         generator = torch.Generator().manual_seed(seed)
-        x = torch.randn(layer.N, layer.C, layer.W, generator=generator)
-        w = torch.randn(layer.K, layer.C, layer.S, generator=generator)
-        g = torch.randn(layer.N, layer.K, layer.W, generator=generator)
+        x = torch.randn(layer.N, layer.C, layer.W, generator=generator).to(dtype)
+        w = torch.randn(layer.K, layer.C, layer.S, generator=generator).to(dtype)
+        g = torch.randn(layer.N, layer.K, layer.W, generator=generator).to(dtype)
         return cls(layer, x, F.pad(x, layer.padding), w, g)
 
 
@@ -111,33 +111,37 @@ def _passes(conv: Callable, gradient: Callable, x, w, g) -> dict[str, Runner]:
 
 def _dilconv(algorithm: str) -> Callable[[Tensors], Contender]:
     def make(t: Tensors) -> Contender:
-        layer = t.layer
+        layer, dtype = t.layer, t.x.dtype
         left, right = layer.padding
+        w = t.w.float()  # as autocast has it
 
         def conv(x, w):
             return ops.forward(x, w, None, None, left, right, layer.d, False, algorithm)
 
         def gradient(dx, dw):
             needs = [dx, dw, False, False]
-            return ops.backward(t.g, t.x, t.w, None, left, right, layer.d, needs, algorithm)
+            return ops.backward(t.g, t.x, w, None, left, right, layer.d, needs, algorithm)
 
-        passes = _passes(conv, gradient, t.x, t.w, t.g)
-        possible = {name: run for name, run in passes.items() if takes(layer, name, algorithm)}
+        passes = _passes(conv, gradient, t.x, w, t.g)
+        possible = {n: run for n, run in passes.items() if takes(layer, n, algorithm, dtype)}
         return Contender(possible, algorithm=algorithm)
 
     return make
 
 
-def takes(layer: Layer, pass_name: str, algorithm: str) -> bool:
+def takes(layer: Layer, pass_name: str, algorithm: str, dtype: torch.dtype) -> bool:
     """Whether dilconv's algorithm, asked for, does the whole pass (spectral tiles may not fit)."""
     calls = ("forward", "backward") if pass_name == "forward_backward" else (pass_name,)
-    return algorithm == "auto" or all(chosen(layer, c, algorithm) == algorithm for c in calls)
+    return algorithm == "auto" or all(
+        chosen(layer, call, dtype, algorithm) == algorithm for call in calls
+    )
 
 
-def chosen(layer: Layer, call: str, algorithm: str = "auto") -> str:
+def chosen(layer: Layer, call: str, dtype: torch.dtype, algorithm: str = "auto") -> str:
     """The algorithm that a call of dilconv runs, on as many threads as torch has."""
     sizes = (layer.N, layer.C, layer.K, layer.W, layer.S, layer.d)
-    return plan(*sizes, padding=layer.padding, pass_name=call, algorithm=algorithm).algorithm
+    how = {"padding": layer.padding, "pass_name": call, "algorithm": algorithm, "dtype": dtype}
+    return plan(*sizes, **how).algorithm
 
 
 def _torch(conv: Callable, x, w, g, *, padding: int, dilation: list[int], restore) -> Contender:
@@ -234,6 +238,8 @@ def _jax_client(threads: int) -> None:
 
 def _jax(t: Tensors) -> Contender:
     """XLA's convolution and its vjp, each pass one compiled function, padded in the call."""
+    if t.x.dtype != torch.float32:
+        return Contender({})
     _jax_client(torch.get_num_threads())
     import jax
 
@@ -266,6 +272,8 @@ def _jax(t: Tensors) -> Contender:
 
 def _onnxruntime(t: Tensors) -> Contender:
     """A model of one Conv node whose weights it may repack; forward only, padded beforehand."""
+    if t.x.dtype != torch.float32:
+        return Contender({})
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 

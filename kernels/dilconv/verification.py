@@ -29,7 +29,9 @@ def narrowed(layer: Layer, flops: float) -> Layer:
     return replace(layer, W=max(1, int(share * layer.W)))
 
 
-def check_contenders(layer: Layer, names: Iterable[str]) -> dict[str, dict[str, float]]:
+def check_contenders(
+    layer: Layer, names: Iterable[str], dtype: torch.dtype = torch.float32
+) -> dict[str, dict[str, float]]:
     """Check each contender on the layer, or on a narrower one where that is huge.
 
     Each is tried on few columns first: some libraries fall back to scalar code, and one that would
@@ -46,7 +48,7 @@ def check_contenders(layer: Layer, names: Iterable[str]) -> dict[str, dict[str, 
         Naming the contender and the result that is wrong.
     """
     widths = dict.fromkeys(narrowed(layer, flops) for flops in (PROBE_FLOPS, ORACLE_FLOPS))
-    oracles = [Oracle.of(Tensors.of(narrow)) for narrow in widths]
+    oracles = [Oracle.of(Tensors.of(narrow, dtype)) for narrow in widths]
     found: dict[str, dict[str, float]] = {}
     for name in names:
         for oracle in oracles:
@@ -68,7 +70,7 @@ class Oracle:
 
     @classmethod
     def of(cls, t: Tensors) -> Oracle:
-        x, w, g = t.x, t.w, t.g
+        x, w, g = t.x.double(), t.w.double(), t.g.double()
         sizes = _reference(x.abs(), w.abs(), g.abs(), t.layer)
         return cls(t, _reference(x, w, g, t.layer), sizes)
 
@@ -93,7 +95,7 @@ class Oracle:
                         f"for {self.tensors.layer}, not {tuple(exact.shape)}"
                     )
                 bound = self.bound(result, pass_name, contender.algorithm)
-                excess = ((value.double() - exact).abs() - bound).max()
+                excess = ((value.double() - exact).abs() - bound - _rounding(value, exact)).max()
                 if not excess <= 0:  # NaN too
                     raise RuntimeError(
                         f"{name} computes a wrong {result} in {pass_name} for "
@@ -111,7 +113,7 @@ class Oracle:
         direct = float32_bound(self.sizes[result], chains[result])
         if algorithm not in ("spectral", "auto"):
             return direct
-        how = _spectral_plan(layer, result, pass_name)
+        how = _spectral_plan(layer, result, pass_name, self.tensors.x.dtype)
         if how.algorithm != "spectral":
             return direct
         spectral = self._spectral_bound(result, how)
@@ -134,6 +136,11 @@ class Oracle:
         return spectral_bound(pair, w_norm, length, channels * how.parts)
 
 
+def _rounding(value: torch.Tensor, exact: torch.Tensor) -> torch.Tensor | float:
+    """What rounding a result to its own dtype may add, and to w's before it was multiplied."""
+    return exact.abs() * torch.finfo(torch.bfloat16).eps if value.dtype == torch.bfloat16 else 0.0
+
+
 def pair_norm(x: torch.Tensor, d: int, length: int) -> torch.Tensor:
     """Largest norm over channels of any 2*length consecutive members of a phase; (N, 1, 1)."""
     phases = F.pad(x.double().square().sum(1), (0, -x.shape[2] % d)).unflatten(1, (-1, d))
@@ -143,11 +150,12 @@ def pair_norm(x: torch.Tensor, d: int, length: int) -> torch.Tensor:
     return (sums[:, span:] - sums[:, :-span]).amax((1, 2)).sqrt()[:, None, None]
 
 
-def _spectral_plan(layer: Layer, result: str, pass_name: str) -> Plan:
+def _spectral_plan(layer: Layer, result: str, pass_name: str, dtype: torch.dtype) -> Plan:
     if pass_name == "forward_backward":
         pass_name = "forward" if result == "y" else "backward"
     sizes = (layer.N, layer.C, layer.K, layer.W, layer.S, layer.d)
-    return plan(*sizes, padding=layer.padding, pass_name=pass_name, algorithm="spectral")
+    how = {"padding": layer.padding, "pass_name": pass_name, "dtype": dtype}
+    return plan(*sizes, **how, algorithm="spectral")
 
 
 def _reference(x, w, g, layer: Layer) -> dict[str, torch.Tensor]:

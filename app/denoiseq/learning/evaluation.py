@@ -122,7 +122,7 @@ def evaluate(
         "seconds": seconds,
         "segments_per_second": len(data) / seconds,
         "device": str(_device(model)),
-        "precision": "fp32",
+        "precision": getattr(model, "precision", "fp32"),
         "algorithm": getattr(model, "conv", "torch"),
     }
     return _json_ready(metrics), tuned

@@ -4,6 +4,7 @@ Pure architecture: no losses, no thresholds, no data. Published sizes follow Ata
 (Lal et al., Nat. Commun. 12:1507, 2021).
 """
 
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from denoiseq.learning.layers import ResBlock, SameConv1d
 
 TRANSFORMS = ("none", "log1p", "sqrt")
+PRECISIONS = ("fp32", "bf16")
 # expm1 of anything larger is no coverage: exp(16) is 8.9 million cuts over one base.
 LOG1P_LIMIT = 16.0
 # Anscombe's: sqrt(count + 3/8) has nearly the same variance whatever the expected count.
@@ -47,6 +49,9 @@ class DenoisingResNet(nn.Module):
     conv : {"dilconv", "torch"}
     algorithm : {"auto", "direct", "spectral"}
         Of dilconv; nothing to torch.
+    precision : {"fp32", "bf16"}
+        bf16 is autocast inside `forward`: activations are bfloat16; weights, their gradients, sums,
+        heads and predictions stay float32, so state dicts do not depend on it.
     input_transform : {"none", "log1p", "sqrt"}
         log1p and sqrt compress the input first; the regression head then lives on that scale,
         which the peak trunk reads, and `Prediction.coverage` is brought back by expm1 or square.
@@ -68,13 +73,17 @@ class DenoisingResNet(nn.Module):
         conv: str = "dilconv",
         input_transform: str = "none",
         algorithm: str = "auto",
+        precision: str = "fp32",
     ):
         super().__init__()
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision={precision!r} is unknown: {' or '.join(PRECISIONS)}.")
         if input_transform not in TRANSFORMS:
             raise ValueError(
                 f"input_transform={input_transform!r} is unknown: one of {', '.join(TRANSFORMS)}."
             )
         self.conv = conv
+        self.precision = precision
         self.input_transform = input_transform
         backend: dict[str, Any] = {"conv": conv, "algorithm": algorithm}
         common = {"batch_norm": batch_norm, "activation": activation, **backend}
@@ -91,17 +100,27 @@ class DenoisingResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Prediction:
         """x (N, 1, L) coverage -> Prediction of (N, L) tracks."""
-        h = self._compressed(x)
-        for block in self.res_blocks:
-            h = block(h)
-        with torch.autocast(x.device.type, enabled=False):
-            track = self.regressor(_wide(h))  # (N, 1, L)
-        h = track
-        for block in self.res_blocks_class:
-            h = block(h)
-        with torch.autocast(x.device.type, enabled=False):
-            logits = self.classifier(_wide(h))  # (N, 1, L)
+        track = self._head(self.regressor, self._trunk(self.res_blocks, self._compressed(x)))
+        logits = self._head(self.classifier, self._trunk(self.res_blocks_class, track))
         return Prediction(self._expanded(track).squeeze(1), logits.squeeze(1))
+
+    def _trunk(self, blocks: nn.ModuleList, h: Tensor) -> Tensor:
+        """h (N, C, L) through the residual blocks, in the network's precision."""
+        with self._autocast(h):
+            for block in blocks:
+                h = block(h)
+        return h
+
+    def _autocast(self, h: Tensor):
+        if self.precision == "fp32":  # what the caller has set holds
+            return nullcontext()
+        return torch.autocast(h.device.type, torch.bfloat16)
+
+    @staticmethod
+    def _head(layer: SameConv1d, h: Tensor) -> Tensor:
+        """h (N, C, L) -> (N, 1, L), in float32 whatever the autocast."""
+        with torch.autocast(h.device.type, enabled=False):
+            return layer(_wide(h))
 
     def _compressed(self, x: Tensor) -> Tensor:
         """The input coverage on the scale that the network lives on."""

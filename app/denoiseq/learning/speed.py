@@ -4,6 +4,7 @@ The contenders take turns in one process, each with its own weights and optimize
 batch; their losses must agree before any time is believed.
 """
 
+import resource
 import statistics
 import time
 from collections.abc import Sequence
@@ -19,10 +20,11 @@ from denoiseq.learning.losses import LossWeights, atacworks_loss
 from denoiseq.learning.models import DenoisingResNet
 from denoiseq.learning.step import optimizer_step
 
-# dilconv; torch with the input padded by F.pad beforehand; torch with `padding=` inside the call.
-CONTENDERS = ("native", "torch-padded", "torch")
+# dilconv, also in bfloat16; torch with the input padded by F.pad beforehand, and with `padding=`
+# inside the call.
+CONTENDERS = ("native", "native-bf16", "torch-padded", "torch")
 SEED, LEARNING_RATE = 0, 2e-4
-LOSS_TOLERANCE = 1e-4
+LOSS_TOLERANCE, BF16_TOLERANCE = 1e-4, 1e-2
 PAD_SHARE = 12  # one part in so many of a window's columns is context, on each side
 
 # What a part of a step is, by the outermost range of the profiler that it lies in.
@@ -81,13 +83,17 @@ def _loss(prediction, batch):
         return atacworks_loss(prediction, batch, LossWeights())
 
 
-def contenders(N: int, W: int, **shape: Any) -> list[Contender]:
+def contenders(
+    N: int, W: int, *, only: Sequence[str] = CONTENDERS, **shape: Any
+) -> list[Contender]:
     """One of each name with the same weights; `shape` goes to `DenoisingResNet`."""
     torch.manual_seed(SEED)
     batch = made_batch(N, W)
     made: list[Contender] = []
-    for name in CONTENDERS:
-        model = DenoisingResNet(**shape, conv="dilconv" if name == "native" else "torch")
+    for name in only:
+        conv = "torch" if name.startswith("torch") else "dilconv"
+        precision = "bf16" if name.endswith("bf16") else "fp32"
+        model = DenoisingResNet(**shape, conv=conv, precision=precision)
         if made:
             model.load_state_dict(made[0].model.state_dict())
         if name == "torch":
@@ -115,7 +121,7 @@ def take_turns(entered: Sequence[Contender], rounds: int, native_steps: int) -> 
     order = list(entered)
     for _ in range(rounds):
         for contender in order:
-            steps = native_steps if contender.name == "native" else 1
+            steps = 1 if contender.name.startswith("torch") else native_steps
             contender.seconds += [contender.step() for _ in range(steps)]
         order = [*order[1:], order[0]]
 
@@ -126,14 +132,31 @@ def check_losses(entered: Sequence[Contender]) -> list[list[float]]:
     Raises
     ------
     RuntimeError
-        If they differ by more than one part in 10,000.
+        If one differs from the first's by more than one part in 10,000; in bfloat16, in 100.
     """
     steps = [list(values) for values in zip(*(c.losses for c in entered), strict=False)]
     for number, values in enumerate(steps, 1):
-        if not max(values) - min(values) <= LOSS_TOLERANCE * abs(max(values)):  # NaN too
-            found = ", ".join(f"{c.name} {v:.7g}" for c, v in zip(entered, values, strict=True))
-            raise RuntimeError(f"the losses of step {number} disagree: {found}")
+        for contender, value in zip(entered, values, strict=True):
+            bf16 = contender.model.precision == "bf16"
+            limit = BF16_TOLERANCE if bf16 else LOSS_TOLERANCE
+            if not abs(value - values[0]) <= limit * abs(values[0]):  # NaN too
+                found = ", ".join(f"{c.name} {v:.7g}" for c, v in zip(entered, values, strict=True))
+                raise RuntimeError(f"the losses of step {number} disagree: {found}")
     return steps
+
+
+def step_memory(name: str, N: int, W: int, **shape: Any) -> int:
+    """Bytes that one step of a contender adds to this process's peak, in a process of its own.
+
+    What is there before (weights, the batch, libraries) does not count; what a step of a tiny batch
+    loads for all of them does not either.
+    """
+    (contender,) = contenders(N, W, only=(name,), **shape)
+    (tiny,) = contenders(1, 1_000, only=(name,), **shape)
+    tiny.step()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    contender.step()
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 def breakdown(contender: Contender, steps: int) -> dict[str, float]:

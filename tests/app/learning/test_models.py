@@ -55,6 +55,47 @@ def test_heads_are_float32_under_autocast(make_model):
     assert (pred.coverage >= 0).all()
 
 
+@pytest.mark.parametrize("conv", ["torch", "dilconv"])
+@pytest.mark.parametrize("more", [{}, {"batch_norm": True}, {"activation": "prelu"}])
+def test_bf16_is_fp32_with_rounded_activations(make_model, conv, more):
+    if conv == "dilconv":
+        pytest.importorskip("dilconv")
+    x = torch.rand(2, 1, 501)
+    full, half = make_model(conv=conv, **more), make_model(conv=conv, precision="bf16", **more)
+    assert list(half.state_dict()) == list(full.state_dict())
+    with torch.no_grad():  # the batch's statistics of a network in training, too
+        for theirs, ours in zip(full(x), half(x), strict=True):
+            assert ours.dtype == torch.float32
+            assert not torch.equal(ours, theirs)
+            assert (ours - theirs).norm() < 0.05 * theirs.norm()
+    sum(t.square().mean() for t in half(x)).backward()
+    for parameter in half.parameters():
+        assert parameter.grad.dtype == torch.float32
+
+
+def test_activations_in_bf16_are_half_as_large(make_model):
+    pytest.importorskip("dilconv")
+    sizes = {}
+    for precision in ("fp32", "bf16"):
+        model, saved = make_model(conv="dilconv", precision=precision), {}
+
+        def pack(t, saved=saved):
+            saved[t.data_ptr()] = t.nbytes
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            prediction = model(torch.rand(1, 1, 20_000))  # holds on to what was saved
+        sizes[precision] = sum(saved.values())
+        del prediction
+    # Both heads read float32, and leave it.
+    assert 0.5 < sizes["bf16"] / sizes["fp32"] < 0.8
+
+
+def test_unknown_precision_is_a_sentence(make_model):
+    with pytest.raises(ValueError, match="precision='fp16' is unknown: fp32 or bf16"):
+        make_model(precision="fp16")
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_regression_is_alive_at_birth(make_model, seed):
     pred = make_model(seed)(torch.rand(1, 1, 500) * 5)
