@@ -275,6 +275,24 @@ void check_nan() {
   expect(ok, "NaN and the ReLU");
 }
 
+// Inf reaches the outputs that read it and no other: nothing multiplies it by a zero that fills up
+// a pair of channels or a tile of taps.
+void check_infinity() {
+  for (const int64_t C : {1, 3, 15, 17}) {
+    const Case c{1, C, 3, 200, 7, 2, 6, 6, 0};
+    Values v{random_numbers(C * c.W), random_numbers(c.K * C * c.S), Doubles(c.K),
+             Doubles(c.K * c.W), Doubles(c.K * c.W)};
+    v.x[(C - 1) * c.W + 100] = INFINITY;
+    const Results r = run_kernels(c, {DILCONV_DIRECT, 1, false, v.residual}, v, v.g);
+    bool ok = true;
+    for (int64_t i = 0; i < c.K * c.W; ++i) {
+      const int64_t apart = std::abs(i % c.W - 100);
+      ok &= std::isfinite(r.y[i]) != (apart <= 6 && apart % 2 == 0);
+    }
+    expect(ok, "Inf");
+  }
+}
+
 // Spectral tiles whose input is all zero give exact zeros beside tiles that are not.
 void check_zeros() {
   for (const int64_t d : {1, 3, 16}) {
@@ -318,6 +336,7 @@ int main(int count, char** arguments) {
   check_tiles();
   check_phases();
   check_nan();
+  check_infinity();
   check_zeros();
   printf("%s %s: %d failures, %.0f million multiply-adds\n", arguments[1], arguments[2], failures,
          static_cast<double>(multiply_adds) * 1e-6);

@@ -148,6 +148,9 @@ FAULTS = {
         *("amx", "bfloat16", "amx", "amx.cpp"),
         *("if (steps.full < steps.total)\n          add_steps", "if (false)\n          add_steps"),
     ),
+    "data where the filter has no tap": Fault(
+        *("amx", "bfloat16", "amx", "pairs.h", " || tap + moved >= p.taps) {", ") {")
+    ),
     "the sums of a tile forgotten": Fault(
         *("amx", "bfloat16", "amx", "amx.cpp", "_tile_dpbf16ps(3, 4, 7);", ";")
     ),
