@@ -5,7 +5,9 @@
 
 #ifdef DILCONV_HAVE_X86
 #include <cpuid.h>
+#ifdef __linux__
 #include <sys/syscall.h>
+#endif
 #include <unistd.h>
 #endif
 
@@ -19,10 +21,27 @@ bool runs_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
-bool runs_avx512bf16() { return runs_avx512() && __builtin_cpu_supports("avx512bf16"); }
 bool runs_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
-// Tiles need the CPU, an operating system that saves them, and its permission, asked for once.
+// AMD family 19h (Zen 4) runs AVX-512 on 256-bit units: no more multiply-adds a cycle than AVX2,
+// and twice the working set. Asked once: a virtual machine answers slowly.
+bool halves_avx512() {
+  static const bool halves = [] {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    if (!__builtin_cpu_is("amd") || !__get_cpuid(1, &eax, &ebx, &ecx, &edx)) return false;
+    const unsigned family = (eax >> 8 & 0xf) + (eax >> 20 & 0xff);
+    return family == 0x19;
+  }();
+  return halves;
+}
+#else
+bool halves_avx512() { return false; }
+#endif
+
+#ifdef DILCONV_HAVE_BF16
+bool runs_avx512bf16() { return runs_avx512() && __builtin_cpu_supports("avx512bf16"); }
+
+// Tiles need the CPU, an operating system that saves them, and its permission.
 bool permits_amx() {
 #ifdef __linux__
   constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, its state component
@@ -32,25 +51,16 @@ bool permits_amx() {
 #endif
 }
 bool runs_amx() {
-  constexpr unsigned kTile = 1u << 24, kTileBf16 = 1u << 22, kSaved = 3u << 17;
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0, saved = 0, high = 0;
-  if (!runs_avx512bf16() || !__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return false;
-  if ((edx & (kTile | kTileBf16)) != (kTile | kTileBf16)) return false;
-  __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
-  static const bool permitted = (saved & kSaved) == kSaved && permits_amx();
-  return permitted;
+  static const bool runs = [] {
+    constexpr unsigned kTile = 1u << 24, kTileBf16 = 1u << 22, kSaved = 3u << 17;
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0, saved = 0, high = 0;
+    if (!runs_avx512bf16() || !__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return false;
+    if ((edx & (kTile | kTileBf16)) != (kTile | kTileBf16)) return false;
+    __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+    return (saved & kSaved) == kSaved && permits_amx();
+  }();
+  return runs;
 }
-
-// AMD family 19h (Zen 4) runs AVX-512 on 256-bit units: no more multiply-adds a cycle than AVX2,
-// and twice the working set.
-bool halves_avx512() {
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  if (!__builtin_cpu_is("amd") || !__get_cpuid(1, &eax, &ebx, &ecx, &edx)) return false;
-  const unsigned family = (eax >> 8 & 0xf) + (eax >> 20 & 0xff);
-  return family == 0x19;
-}
-#else
-bool halves_avx512() { return false; }
 #endif
 
 // All kernels of an instruction set, but the direct ones of bf16 of another.
@@ -63,13 +73,15 @@ const IsaKernels kIsas[] = {
 #ifdef DILCONV_HAVE_X86
     {"avx2", DILCONV_KERNELS(avx2, avx2), runs_avx2},
     {"avx512", DILCONV_KERNELS(avx512, avx512), runs_avx512},
+#endif
+#ifdef DILCONV_HAVE_BF16
     {"avx512bf16", DILCONV_KERNELS(avx512, avx512bf16), runs_avx512bf16},
     {"amx", DILCONV_KERNELS(avx512, amx), runs_amx},
 #endif
 };
 constexpr int32_t kIsaCount = sizeof(kIsas) / sizeof(kIsas[0]);
 
-#ifdef DILCONV_HAVE_X86
+#ifdef DILCONV_HAVE_BF16
 // Where AVX-512 is halved, what it adds for bf16 goes with the kernels of AVX2.
 const IsaKernels kHalvedBf16{"avx512bf16", DILCONV_KERNELS(avx2, avx512bf16), runs_avx512bf16};
 #endif
@@ -77,7 +89,7 @@ const IsaKernels kHalvedBf16{"avx512bf16", DILCONV_KERNELS(avx2, avx512bf16), ru
 
 const IsaKernels* find(int32_t isa) {
   if (isa < 0 || isa >= kIsaCount) return nullptr;
-#ifdef DILCONV_HAVE_X86
+#ifdef DILCONV_HAVE_BF16
   if (kIsas[isa].supported == runs_avx512bf16 && halves_avx512()) return &kHalvedBf16;
 #endif
   return &kIsas[isa];
