@@ -70,7 +70,6 @@ def result(arguments, precision, seed):
         "epochs": len(history),
         "last_train_loss": float(history[-1]["train_loss"]),
         "best_validation_loss": min(float(row["validation_loss"]) for row in history),
-        "training_seconds": round(sum(float(row["seconds"]) for row in history), 1),
     }
 
 
@@ -81,9 +80,9 @@ def read_history(folder):
 
 def table(rows):
     """Markdown: a line a seed and precision, then the means and their differences."""
-    names = {**METRICS, "best_validation_loss": "validation loss", "training_seconds": "seconds"}
+    names = {**METRICS, "best_validation_loss": "best validation loss"}
     lines = [["precision", "seed", *names.values()], ["---"] * (2 + len(names))]
-    lines += [[r["precision"], r["seed"], *(shown(r[name]) for name in names)] for r in rows]
+    lines += [[r["precision"], r["seed"], *(f"{r[name]:.4f}" for name in names)] for r in rows]
     means = {
         precision: {
             name: statistics.mean(r[name] for r in rows if r["precision"] == precision)
@@ -91,14 +90,10 @@ def table(rows):
         }
         for precision in PRECISIONS
     }
-    lines += [[p, "mean", *(shown(m[name]) for name in names)] for p, m in means.items()]
+    lines += [[p, "mean", *(f"{m[name]:.4f}" for name in names)] for p, m in means.items()]
     difference = {name: means["bf16"][name] - means["fp32"][name] for name in names}
     lines.append(["bf16 - fp32", "", *(f"{d:+.4f}" for d in difference.values())])
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def shown(value):
-    return f"{value:.4f}" if value < 10 else f"{value:.0f}"
 
 
 def draw_losses(arguments, path):
