@@ -68,6 +68,9 @@ int64_t channels_in_l1(const Taps& taps) {
   return std::max({fit, divide_up(kSteps, taps.S), int64_t{1}});
 }
 
+// Cycles to call the threads and to wait for the last of them.
+double region_cycles(int threads) { return threads > 1 ? 15e3 : 0; }
+
 int useful_threads(int64_t threads, int64_t items) {
   return static_cast<int>(std::max<int64_t>(1, std::min(threads, items)));
 }
@@ -138,12 +141,10 @@ DirectPlan plan_direct_of(const DirectKernels<T>& kernels, const dilconv_problem
   const double rows = static_cast<double>(posed.C + posed.K);
   const bool narrow = posed.K == 1 || (weights && posed.C == 1);  // one load a multiply-add
   const bool packed = sizeof(T) < sizeof(float) || plan.blocking.c_block > 16;
-  plan.cycles =
-      vectors *
-      (static_cast<double>(layout.floats) *
-           (weights ? kernels.backward_cycles : kernels.forward_cycles) * (narrow ? 1.25 : 1) +
-       rows * (packed ? kernels.pack_cycles : 1.0)) /
-      plan.threads;
+  const double step = weights ? kernels.backward_cycles : kernels.forward_cycles;
+  const double work = static_cast<double>(layout.floats) * step * (narrow ? 1.25 : 1) +
+                      rows * (packed ? kernels.pack_cycles : 1.0);
+  plan.cycles = vectors * work / plan.threads + region_cycles(plan.threads);
   return plan;
 }
 
@@ -230,7 +231,7 @@ double spectral_cycles(const SpectralPlan& plan, int64_t items, int threads, int
   double once = 0;  // spectra of the weights, and back
   if (plan.need_dx) once += inputs * outputs * length * 2.5 / threads;
   if (plan.need_dw) once += inputs * outputs * length * 1.2;
-  return turns * unit + once;
+  return turns * unit + once + (plan.need_dx ? 2 : 1) * region_cycles(threads);
 }
 
 }  // namespace
