@@ -53,8 +53,8 @@ Output<T> output_of(const ConvBlock<T>& p, Sums sums, int64_t k0, int64_t q0) {
 
 // Columns [0, columns) of one row: the ragged end. Out of line, by value: see write_row.
 template <class T>
-__attribute__((noinline)) void write_columns(const Output<T> out, const float* found, float* sums, const T* residual,
-                   int64_t columns, T* y) {
+__attribute__((noinline)) void write_columns(const Output<T> out, const float* found, float* sums,
+                                             const T* residual, int64_t columns, T* y) {
   for (int64_t i = 0; i < columns; ++i) {
     float sum = found[i];
     if (out.sums.add) sum += sums[i];

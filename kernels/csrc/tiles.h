@@ -85,7 +85,8 @@ struct OutputRow {
     if (at >= width) return;
     put(y + at, at_least(residual ? v + bias + get(residual + at) : v + bias, least));
   }
-  __attribute__((noinline)) static void across_end(const OutputRow o, int64_t at, Vec v, int count) {
+  __attribute__((noinline)) static void across_end(const OutputRow o, int64_t at, Vec v,
+                                                   int count) {
     if (at >= o.width) return;
     for (int i = 0; i < count; ++i) o.element(at + i, v[i]);
   }
