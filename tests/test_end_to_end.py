@@ -158,7 +158,7 @@ def test_predict_leaves_tracks_peaks_and_a_report(workplace):
 def test_tracks_are_those_of_one_run_over_the_whole_chromosome(workplace):
     folder = workplace / "run/predict"
     payload, config = build.checkpoint(str(workplace / "run/checkpoints/best.pt"))
-    network = build.trained_model(payload, config, config.conv)
+    network = build.trained_model(payload, config, config)
     store, draw = CutStore(workplace / "cuts.h5"), Thinning(0.1, seed=0)
     for chrom, size in CHROMS.items():
         noisy = window_coverage(store, chrom, 0, size, config.data.half_window_bp, draw)
