@@ -218,13 +218,9 @@ def train_options(config: schema.Train) -> TrainOptions:
     """How to train."""
     optim, trainer = config.optim, config.trainer
     return TrainOptions(
-        epochs=optim.epochs,
-        batch_size=optim.batch_size,
-        lr=optim.lr,
-        schedule=optim.schedule,
-        warmup_epochs=optim.warmup_epochs,
-        gradient_clip=optim.gradient_clip,
-        monitor=optim.monitor,
+        optimizer=optim.name,
+        **{name: value for name, value in vars(optim).items() if name != "name"},
+        checkpoint_minutes=trainer.checkpoint_minutes,
         workers=trainer.workers,
         seed=config.seed,
         progress=trainer.progress,

@@ -153,7 +153,10 @@ def close_logging() -> None:
 def _fail(error: BaseException, command: str) -> int:
     if os.environ.get("DENOISEQ_DEBUG") == "1":
         raise error
-    print(f"error: {sentence(error, command)}", file=sys.stderr)
+    rank = int(os.environ.get("RANK", 0))  # of a training that torchrun started
+    if rank == 0 or not isinstance(error, ConnectionError):  # of a lost process, one voice tells
+        who = f"process {rank}: " if rank else ""
+        print(f"error: {who}{sentence(error, command)}", file=sys.stderr)
     return 2
 
 

@@ -7,21 +7,28 @@ and what is said to the user.
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from denoiseq import build, examples, inputs, prediction, provenance, report, schema
 from denoiseq.atomic import atomic_path, check_writable, write_json, write_text
 from denoiseq.compatibility import same_preprocessing
+from denoiseq.genomics.store import CutStore
+from denoiseq.learning.dataset import WindowDataset
+from denoiseq.learning.describe import convolutions
 from denoiseq.learning.evaluation import Tuned
 from denoiseq.learning.evaluation import evaluate as measure
 from denoiseq.learning.interrupt import Interrupted
 from denoiseq.learning.loop import train as fit
 from denoiseq.learning.losses import atacworks_loss
 from denoiseq.learning.options import Run
+from denoiseq.learning.ranks import Ranks, joined
 
 log = logging.getLogger(__name__)
+PICTURED_LOCI = 3
 
 
 def prepare(options: schema.Prepare) -> None:
@@ -40,32 +47,41 @@ def prepare(options: schema.Prepare) -> None:
 
 def train(options: schema.Train) -> None:
     """Train, measure the validation split, and go on to further stages if the config says so."""
+    with joined(options.trainer.device) as ranks:
+        trainer = replace(options.trainer, progress=options.trainer.progress and ranks.main)
+        # The folder's name holds a time, which differs from process to process.
+        options = replace(options, out=ranks.tell(options.out), trainer=trainer)
+        if not ranks.main:
+            logging.getLogger("denoiseq").setLevel(logging.ERROR)
+        _train(options, ranks)
+    if ranks.main:
+        _further_stages(options, Path(options.out) / "checkpoints" / "best.pt")
+
+
+def _train(options: schema.Train, ranks: Ranks) -> None:
     folder = Path(options.out)
-    check_writable(folder / "metrics.json")
-    _log_to(folder / "train.log")
+    if ranks.main:
+        check_writable(folder / "metrics.json")
+        _log_to(folder / "train.log")
+        build.store(options.data)  # the others find it made
+    ranks.wait()
     threads = build.use_threads(options.trainer)
     opened = build.store(options.data)
     splits = build.splits(options.data, opened, options.seed)
     network = build.model(options.model, options.conv, options.precision, options.seed)
+    network = network.to(ranks.device)
     weights = build.loss_weights(options.loss)
-    write_text(folder / "config.yaml", schema.to_yaml(options))
-    log.info(
-        "training %s parameters on %d windows (%s), validating on %d (%s), conv=%s, %s, %d threads",
-        f"{sum(p.numel() for p in network.parameters()):,}",
-        len(splits.train),
-        ", ".join(splits.train.chroms),
-        len(splits.validation),
-        ", ".join(splits.validation.chroms),
-        network.conv,
-        network.precision,
-        threads,
-    )
     run = Run(
         folder=folder,
         metadata=build.metadata(options, opened),
         resume=None if options.resume is None else Path(options.resume),
         evaluation=build.evaluate_options(options, options.trainer),
+        ranks=ranks,
+        picture=lambda model, tuned, scale: _picture(model, splits.validation, run, tuned, scale),
     )
+    if ranks.main:
+        write_text(folder / "config.yaml", schema.to_yaml(options))
+        _log_start(options, opened, splits, network, ranks, threads)
     try:
         result = fit(
             network,
@@ -77,10 +93,70 @@ def train(options: schema.Train) -> None:
         )
     except Interrupted as stop:
         raise KeyboardInterrupt(str(stop)) from stop
-    write_json(folder / "metrics.json", {**result.metrics, "split": "validation"})
-    log.info("validation:\n%s", report.metrics_table(result.metrics))
-    log.info("checkpoint: %s", run.checkpoint("best"))
-    _further_stages(options, run.checkpoint("best"))
+    if ranks.main:
+        write_json(folder / "metrics.json", {**result.metrics, "split": "validation"})
+        log.info("validation:\n%s", report.metrics_table(result.metrics))
+        log.info("checkpoint: %s", run.checkpoint("best"))
+
+
+def _log_start(
+    options: schema.Train,
+    opened: CutStore,
+    splits: build.Splits,
+    network: nn.Module,
+    ranks: Ranks,
+    threads: int,
+) -> None:
+    """What is about to be trained, on what, and how."""
+    data, validation = splits.train, splits.validation
+    log.info(
+        "store %s: %s fragments, %.0f cut sites per Mb, %.0f in the input",
+        opened.path,
+        f"{opened.n_fragments:,}",
+        opened.cuts_per_mb,
+        data.input_cuts_per_mb,
+    )
+    log.info(
+        "training on %d windows of %s bp (%s), validating on %d (%s)",
+        len(data),
+        f"{data.options.length_bp:,}",
+        ", ".join(data.chroms),
+        len(validation),
+        ", ".join(validation.chroms),
+    )
+    processes = f"{ranks.world} processes of " if ranks.world > 1 else ""
+    software = provenance.software_facts(network.conv, network.precision)
+    log.info(
+        "%s: %s parameters, %s on %s, %s%d threads, conv=%s%s, torch %s",
+        options.model.name,
+        f"{sum(p.numel() for p in network.parameters()):,}",
+        network.precision,
+        ranks.device,
+        processes,
+        threads,
+        network.conv,
+        f" ({software['isa']})" if software["isa"] else "",
+        software["versions"]["torch"],
+    )
+    share = -(-options.optim.batch_size // ranks.world)
+    at_once = min(share, options.optim.micro_batch or share)
+    x = data[0]["x"][None].to(ranks.device)
+    for line in convolutions(network, x, at_once):
+        log.info("  %s", line)
+
+
+def _picture(
+    model: nn.Module, data: WindowDataset, run: Run, tuned: Tuned, scale: float
+) -> bytes | None:
+    """Example loci of the validation split as a PNG; None where there is no peak to show."""
+    metrics = {
+        "tuned": asdict(tuned),
+        "scale": {"noisy": None, "gaussian": None, "denoised": scale},
+    }
+    was_training = model.training
+    loci = examples.of_evaluation(model.eval(), data, metrics, run.evaluation, PICTURED_LOCI)
+    model.train(was_training)
+    return report.draw_loci(loci) if loci else None
 
 
 def _further_stages(options: schema.Train, best: Path) -> None:

@@ -172,44 +172,74 @@ class Loss:
 
 @dataclass
 class Optim:
-    """Adam. `monitor` names the validation metric whose best epoch is kept as best.pt."""
+    """How the weights move.
+
+    A step takes `batch_size` windows over all processes; `micro_batch` bounds how many go through
+    the network at a time (0: all), which changes memory and time, not the result. `monitor` names
+    the validation metric whose best epoch is kept as best.pt; after `patience` epochs without a
+    better one training ends (0: never). Rates per step, `warmup_epochs` and the `plateau_…` in
+    epochs.
+    """
 
     name: str = "adam"
     lr: float = 2e-4
+    weight_decay: float = 0.01
     schedule: str = "constant"
     warmup_epochs: float = 0.0
+    plateau_epochs: int = 3
+    plateau_factor: float = 0.3
     gradient_clip: float = 0.0
+    ema_decay: float = 0.0
     batch_size: int = 8
+    micro_batch: int = 0
     epochs: int = 25
+    patience: int = 0
     monitor: str = "auprc"
 
     def __post_init__(self) -> None:
-        _one_of("optim.name", self.name, ("adam",))
-        _one_of("optim.schedule", self.schedule, ("constant", "cosine"))
+        _one_of("optim.name", self.name, ("adam", "adamw"))
+        _one_of("optim.schedule", self.schedule, ("constant", "cosine", "plateau"))
         _check(self.lr > 0, f"optim.lr is {self.lr}, expected more than 0")
-        for name in ("warmup_epochs", "gradient_clip"):
+        for name in ("weight_decay", "warmup_epochs", "gradient_clip", "patience", "micro_batch"):
             value = getattr(self, name)
             _check(value >= 0, f"optim.{name} is {value}, expected 0 or more")
-        for name in ("batch_size", "epochs"):
+        for name in ("batch_size", "epochs", "plateau_epochs"):
             value = getattr(self, name)
             _check(value >= 1, f"optim.{name} is {value}, expected 1 or more")
+        _check(
+            0 < self.plateau_factor < 1,
+            f"optim.plateau_factor is {self.plateau_factor}, expected between 0 and 1",
+        )
+        _check(
+            0 <= self.ema_decay < 1,
+            f"optim.ema_decay is {self.ema_decay}, expected 0 (none) or more and less than 1",
+        )
 
 
 @dataclass
 class Trainer:
-    """How the machine is used. `threads: null` leaves the choice to torch."""
+    """How the machine is used. `threads: null` leaves the choice to torch.
 
+    `device: auto` takes a GPU a process where there is one. `checkpoint_minutes` is the longest
+    time that a killed training loses (0: a step).
+    """
+
+    device: str = "auto"
     threads: int | None = None
     workers: int = 0
+    checkpoint_minutes: float = 10.0
     tensorboard: bool = True
     progress: bool = True
 
     def __post_init__(self) -> None:
+        _one_of("trainer.device", self.device, ("auto", "cpu", "cuda"))
         _check(
             self.threads is None or self.threads >= 1,
             f"trainer.threads is {self.threads}, expected null or 1 and more",
         )
-        _check(self.workers >= 0, f"trainer.workers is {self.workers}, expected 0 or more")
+        for name in ("workers", "checkpoint_minutes"):
+            value = getattr(self, name)
+            _check(value >= 0, f"trainer.{name} is {value}, expected 0 or more")
 
 
 @dataclass

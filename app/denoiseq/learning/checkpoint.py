@@ -13,13 +13,14 @@ import torch
 from denoiseq.atomic import atomic_path
 
 FORMAT = "denoiseq-checkpoint"
-VERSION = 1
+VERSION = 2
 
 
 def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
     """Write `payload` (tensors and plain containers) under its final name in one step.
 
-    `format` and `version` are added. Keys: state_dict, optimizer, epoch, step, best, history,
+    `format` and `version` are added. Keys: state_dict (to predict with), training_state (weights
+    where those are an average's, optimizer, random), epoch, step, best, history,
     config, preprocessing, fingerprint, trained_cuts_per_mb, peak_threshold, gaussian_sigma_bp,
     thresholds, scale, versions, seed; loop.py writes them, build.py and predict read them.
     """

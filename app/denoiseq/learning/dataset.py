@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from denoiseq.genomics.coverage import coverage
 from denoiseq.genomics.intervals import Tile, mask, tile_chromosome
 from denoiseq.genomics.store import CutStore, Thinning
+from denoiseq.learning.ranks import ALONE, Ranks
 
 log = logging.getLogger(__name__)
 TARGETS = ("all", "complement")
@@ -148,6 +149,9 @@ class WindowDataset(Dataset):
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Tensor]:
         """One window by index in the current epoch, or by (epoch, index).
 
+        A negative index gives the window ~index with an empty mask: it takes part in a batch and
+        counts nothing.
+
         Returns
         -------
         dict
@@ -158,6 +162,7 @@ class WindowDataset(Dataset):
         epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
         if self.training and epoch != self.epoch:
             self.set_epoch(epoch)
+        idle, index = index < 0, max(index, ~index)
         tile = self.tiles[index]
         noisy, clean = self._tracks(tile)
         inside = mask(self.peaks, tile.chrom, tile.start, tile.end)
@@ -166,7 +171,8 @@ class WindowDataset(Dataset):
             truth = mask(self.truth, tile.chrom, tile.start, tile.end)
         counted = np.zeros(tile.end - tile.start, dtype=bool)
         core = slice(tile.core_start - tile.start, tile.core_end - tile.start)
-        counted[core] = ~self._blacklisted(tile)[core]
+        if not idle:
+            counted[core] = ~self._blacklisted(tile)[core]
         return {
             "x": torch.from_numpy(noisy)[None],  # (1, L)
             "coverage": torch.from_numpy(clean),
@@ -189,7 +195,9 @@ class WindowDataset(Dataset):
 class TileBatches(Sampler[list[tuple[int, int]]]):
     """Batches of (epoch, index) keys: every window once, windows of one length together.
 
-    Set `epoch`, and `skip` to leave out the first batches of it, before iterating.
+    Set `epoch`, and `skip` to leave out the first batches of it, before iterating. `batches` and
+    the length are of all ranks together; iterating gives this rank's share of each batch, or one
+    window that counts nothing where a batch has none for it.
 
     Parameters
     ----------
@@ -197,10 +205,13 @@ class TileBatches(Sampler[list[tuple[int, int]]]):
     batch_size : int
     seed : int or None
         Shuffles by (seed, epoch); None keeps genome order.
+    ranks : Ranks
     """
 
-    def __init__(self, data: WindowDataset, batch_size: int, seed: int | None):
-        self.data, self.batch_size, self.seed = data, batch_size, seed
+    def __init__(
+        self, data: WindowDataset, batch_size: int, seed: int | None, ranks: Ranks = ALONE
+    ):
+        self.data, self.batch_size, self.seed, self.ranks = data, batch_size, seed, ranks
         self.skip = 0
 
     def start(self, epoch: int, skip: int = 0) -> None:
@@ -224,7 +235,10 @@ class TileBatches(Sampler[list[tuple[int, int]]]):
         return len(self.batches()) - self.skip
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return iter(self.batches()[self.skip :])
+        ranks = self.ranks
+        for keys in self.batches()[self.skip :]:
+            epoch, first = keys[0]
+            yield keys[ranks.rank :: ranks.world] or [(epoch, ~first)]
 
 
 def window_loader(batches: TileBatches, workers: int) -> DataLoader:
@@ -240,6 +254,7 @@ def window_loader(batches: TileBatches, workers: int) -> DataLoader:
         multiprocessing_context="forkserver" if workers else None,
         persistent_workers=workers > 0,
         worker_init_fn=_ignore_interrupt,
+        generator=torch.Generator(),  # of its own: iterating draws a seed for the workers
     )
 
 

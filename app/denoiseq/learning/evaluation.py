@@ -22,6 +22,7 @@ from denoiseq.genomics.peaks import PeakCaller
 from denoiseq.learning.dataset import TileBatches, WindowDataset, window_loader
 from denoiseq.learning.metrics import TrackMetrics, peak_agreement
 from denoiseq.learning.models import Prediction
+from denoiseq.learning.ranks import ALONE, Ranks
 
 log = logging.getLogger(__name__)
 TRACKS = ("noisy", "gaussian", "denoised")
@@ -129,9 +130,15 @@ def evaluate(
 
 
 def validate(
-    model: nn.Module, data: WindowDataset, loss: Loss | None, options: EvaluateOptions
+    model: nn.Module,
+    data: WindowDataset,
+    loss: Loss | None,
+    options: EvaluateOptions,
+    ranks: Ranks = ALONE,
 ) -> tuple[dict[str, float], TrackMetrics]:
     """One pass of the denoised track alone, with the loss if given: what an epoch needs to know.
+
+    Ranks share the windows; each gets the whole result.
 
     Returns
     -------
@@ -142,13 +149,14 @@ def validate(
     """
     scores, bases = TrackMetrics(), 0
     sums: dict[str, float] = {}
-    for batch, pred in _predictions(model, data, options, "validate"):
-        n = int(batch["mask"].sum())
+    for batch, pred in _predictions(model, data, options, "validate", ranks):
+        n = int(ranks.total(batch["mask"].sum()))
         bases += n
         for name, value in named_losses(*loss(pred, batch)).items() if loss else ():
             sums[name] = sums.get(name, 0.0) + n * value
         for core in _cores(data, batch, pred, None):
             scores.update(*core.tracks["denoised"], core.coverage, core.truth, core.mask)
+    scores.join(ranks.total_array)
     return {name: s / max(bases, 1) for name, s in sums.items()} | scores.result(), scores
 
 
@@ -157,7 +165,7 @@ def named_losses(total: Tensor, parts: dict[str, Tensor]) -> dict[str, float]:
     return {"loss": float(total)} | {f"loss_{name}": float(v) for name, v in parts.items()}
 
 
-def tune_baselines(data: WindowDataset, options: EvaluateOptions) -> Tuned:
+def tune_baselines(data: WindowDataset, options: EvaluateOptions, ranks: Ranks = ALONE) -> Tuned:
     """Choose the Gaussian's bandwidth, and the thresholds of noisy and gaussian, on `data`.
 
     The bandwidth has the best AUPRC of the grid, or the least MSE where no base is a true peak.
@@ -172,13 +180,16 @@ def tune_baselines(data: WindowDataset, options: EvaluateOptions) -> Tuned:
     if len(grid) < len(options.sigma_grid_bp):
         log.warning("Gaussian bandwidths above %g bp left out: data.pad_bp is small.", max(grid))
     noisy, smooth = TrackMetrics(), {sigma: TrackMetrics() for sigma in grid}
-    for batch in window_loader(TileBatches(data, options.batch_size, None), options.workers):
+    batches = TileBatches(data, options.batch_size, None, ranks)
+    for batch in window_loader(batches, options.workers):
         for sigma, scores in smooth.items():
             for core in _cores(data, batch, None, sigma):
                 truth = core.coverage, core.truth, core.mask
                 scores.update(*core.tracks["gaussian"], *truth)
                 if sigma == grid[0]:
                     noisy.update(*core.tracks["noisy"], *truth)
+    for scores in (noisy, *smooth.values()):
+        scores.join(ranks.total_array)
     if noisy.positives.any():
         sigma = max(grid, key=lambda s: smooth[s].result()["auprc"])
     else:
@@ -233,10 +244,15 @@ class _Runs:
 
 
 def _predictions(
-    model: nn.Module, data: WindowDataset, options: EvaluateOptions, what: str
+    model: nn.Module,
+    data: WindowDataset,
+    options: EvaluateOptions,
+    what: str,
+    ranks: Ranks = ALONE,
 ) -> Iterator[tuple[dict[str, Tensor], Prediction]]:
     """Batches in genome order with the model's answer, without gradient, on the model's device."""
-    loader = window_loader(TileBatches(data, options.batch_size, None), options.workers)
+    batches = TileBatches(data, options.batch_size, None, ranks)
+    loader = window_loader(batches, options.workers)
     device, was_training = _device(model), model.training
     model.eval()
     try:

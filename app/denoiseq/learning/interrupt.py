@@ -21,10 +21,14 @@ class Stop:
     ----------
     last : Path
         The checkpoint to resume from, named in the message if it exists by then.
+    patient : bool
+        Ignore further signals too, until the step is done: torchrun passes Ctrl-C on to processes
+        that the terminal has told already.
     """
 
-    def __init__(self, last: Path):
+    def __init__(self, last: Path, patient: bool = False):
         self.last = last
+        self.patient = patient
         self.requested = False
         self.deferring = False
         self.previous: dict[int, Any] = {}
@@ -54,7 +58,8 @@ class Stop:
         return Interrupted("Training was interrupted before its first checkpoint.")
 
     def _handle(self, _signal: int, _frame: object) -> None:
-        self._restore()
+        if not (self.patient and self.deferring):
+            self._restore()
         self.requested = True
         if not self.deferring:
             raise self.interruption()

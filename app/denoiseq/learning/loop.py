@@ -1,4 +1,4 @@
-"""Training: epochs of Adam, validation after each, checkpoints that resume to the same bits.
+"""Training: epochs of steps, validation after each, checkpoints that resume to the same bits.
 
 Takes objects, never configs. Leaves checkpoints/{last,best}.pt, history.csv and TensorBoard events
 in the run's folder.
@@ -7,7 +7,8 @@ in the run's folder.
 import logging
 import math
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from denoiseq.learning.evaluation import (
 )
 from denoiseq.learning.interrupt import Interrupted, Stop
 from denoiseq.learning.models import Prediction
-from denoiseq.learning.options import Run, TrainOptions, learning_rate, usable_monitor
+from denoiseq.learning.optimizer import Average, learning_rate, make_optimizer
+from denoiseq.learning.options import Run, TrainOptions, usable_monitor
 from denoiseq.learning.progress import Progress, Records, check_resumable
+from denoiseq.learning.ranks import LostRank
 from denoiseq.learning.step import optimizer_step
 
 log = logging.getLogger(__name__)
@@ -36,7 +39,9 @@ __all__ = ["Interrupted", "Run", "TrainOptions", "TrainResult", "train"]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """history: a dict an epoch; best: {"monitor", "value", "epoch"}; metrics: of the best epoch."""
+    """history: a dict an epoch; best: {"monitor", "value", "epoch"}; metrics: of the best epoch,
+    empty on all ranks but the first.
+    """
 
     history: list[dict[str, Any]]
     best: dict[str, Any]
@@ -58,6 +63,7 @@ def train(
     model : on its device, made under a seed of the caller's
     train_data, validation_data : WindowDataset
     loss : callable (Prediction, batch) -> (total, parts)
+        Of the whole batch: with several ranks its sums go through `run.ranks.total`.
     options : TrainOptions
     run : Run
 
@@ -72,19 +78,22 @@ def train(
         After Ctrl-C or SIGTERM, with last.pt saved at the current step.
     ValueError
         If a loss or gradient is not finite, naming the window, or if `run.resume` does not fit.
+    LostRank
+        If another process died; last.pt is saved at the last step that all have done.
     """
-    with Stop(run.checkpoint("last")) as stop:
+    ranks = run.ranks
+    with Stop(run.checkpoint("last"), patient=ranks.world > 1) as stop:
         training = _Training(model, train_data, validation_data, (loss, options, run))
         with training.records:
-            while training.done.epoch < options.epochs:
-                training.epoch(stop)
-        best = load_checkpoint(run.checkpoint("best"))
+            training.go_on(stop)
+        best = ranks.tell(load_checkpoint(run.checkpoint("best")) if ranks.main else None)
         model.load_state_dict(best["state_dict"])
-        tuned = Tuned.from_checkpoint(best)
-        metrics, _ = evaluate(model, validation_data, run.evaluation, tuned)
-    return TrainResult(
-        training.done.history, training.done.best or {}, {"split": "validation", **metrics}
-    )
+        metrics: dict[str, Any] = {}
+        if ranks.main:
+            tuned = Tuned.from_checkpoint(best)
+            metrics, _ = evaluate(model, validation_data, run.evaluation, tuned)
+            metrics = {"split": "validation", **metrics}
+    return TrainResult(training.done.history, training.done.best or {}, metrics)
 
 
 class _Training:
@@ -98,28 +107,55 @@ class _Training:
         settings: tuple[Loss, TrainOptions, Run],
     ):
         self.model, self.data, self.validation_data = model, train_data, validation_data
-        self.loss, self.options, self.run = settings
+        self.loss, options, self.run = settings
+        self.ranks = self.run.ranks
         self.device = next(model.parameters()).device
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=self.options.lr)
-        self.batches = TileBatches(train_data, self.options.batch_size, self.options.seed)
-        self.loader = window_loader(self.batches, self.options.workers)
+        self.optimizer = make_optimizer(model, options)
+        self.batches = TileBatches(train_data, options.batch_size, options.seed, self.ranks)
+        self.loader = window_loader(self.batches, options.workers)
+        self.average = Average(model, options.ema_decay) if options.ema_decay else None
         self.done = Progress()
         if self.run.resume is not None:
-            self._resume(Path(self.run.resume))
-        self.baselines = self.done.tuned or tune_baselines(validation_data, self.run.evaluation)
+            self._resume(Path(self.run.resume), options)
+        self.baselines = self.done.tuned or tune_baselines(
+            validation_data, self.run.evaluation, self.ranks
+        )
         self.done.tuned = self.baselines
-        self.monitor = usable_monitor(self.options.monitor, self.baselines)
-        self.records = Records(self.run, self.options, self.done)
+        monitor = usable_monitor(options.monitor, self.baselines)
+        self.options = replace(options, monitor=monitor)
+        self.records = Records(self.run, self.options, self.done, self.ranks.main)
+        self.saved_at = -math.inf
+
+    @property
+    def validated(self) -> nn.Module:
+        """The weights that count: the average, where one is kept."""
+        return self.model if self.average is None else self.average.model
+
+    def go_on(self, stop: Stop) -> None:
+        """From where the training stands to its last epoch."""
+        done, options = self.done, self.options
+        try:
+            self._save("last")
+            while done.epoch < options.epochs and done.patient(options.patience):
+                self.epoch(stop)
+        except LostRank as error:
+            self._save("last")
+            raise LostRank(
+                f"Training stopped at step {done.step}, {error}: "
+                f"go on with resume={self.run.checkpoint('last')}."
+            ) from error
+        if done.epoch < options.epochs:
+            log.info("no better %s for %d epochs: done", options.monitor, options.patience)
 
     def epoch(self, stop: Stop) -> None:
         """The rest of the current epoch, validation, checkpoints and records."""
         done, began = self.done, time.perf_counter()
         self.batches.start(done.epoch, done.batch)
-        n_batches = len(self.batches.batches())
+        sizes = [len(keys) for keys in self.batches.batches()]
         with (
             stop.deferred(),
             tqdm(
-                total=n_batches,
+                total=len(sizes),
                 initial=done.batch,
                 desc=f"epoch {done.epoch + 1}/{self.options.epochs}",
                 unit="batch",
@@ -129,44 +165,73 @@ class _Training:
         ):
             self.model.train()
             windows = 0
-            for batch in self.loader:
-                value = self._step(batch, n_batches)
-                windows += len(batch["x"])
+            for batch in self._loaded():
+                n = sizes[done.batch]
+                value = self._step(batch, n, len(sizes))
+                windows += n
                 rate = windows / (time.perf_counter() - began)
                 bar.set_postfix_str(f"loss {value:.4f}, {rate:.2f} segments/s", refresh=False)
                 bar.update()
-                if stop.requested:
+                if self.ranks.any(stop.requested):
                     self._save("last")
                     raise stop.interruption()
+                if time.monotonic() - self.saved_at >= 60 * self.options.checkpoint_minutes:
+                    self._save("last")
         self._save("last")
         seconds = time.perf_counter() - began
         self._close_epoch(seconds, windows / seconds)
 
-    def _step(self, batch: dict[str, Tensor], n_batches: int) -> float:
-        """One optimizer step; returns the loss."""
+    def _loaded(self) -> Iterator[dict[str, Tensor]]:
+        """This rank's share of the batches; a loader's process that fails is one sentence."""
+        try:
+            yield from self.loader
+        except (OSError, RuntimeError, ValueError) as error:
+            if isinstance(error, LostRank) or not self.options.workers:
+                raise
+            self._save("last")
+            reason = str(error).strip().splitlines()[-1]
+            raise OSError(
+                f"Training stopped at step {self.done.step}, a process that loads windows failed "
+                f"({reason}): go on with resume={self.run.checkpoint('last')}."
+            ) from error
+
+    def _step(self, batch: dict[str, Tensor], windows: int, n_batches: int) -> float:
+        """One optimizer step on a batch of so many windows over all ranks; returns the loss."""
         done, options = self.done, self.options
-        rate = learning_rate(options, done.epoch + done.batch / n_batches)
+        monitored = [row[f"validation_{options.monitor}"] for row in done.history]
+        rate = learning_rate(options, done.epoch + done.batch / n_batches, monitored)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
-        step = optimizer_step(self.model, self.optimizer, self.loss, batch, options.gradient_clip)
+        step = optimizer_step(
+            self.model,
+            self.optimizer,
+            self.loss,
+            batch,
+            gradient_clip=options.gradient_clip,
+            micro_batch=options.micro_batch,
+            ranks=self.ranks,
+        )
         value = step.losses["loss"]
         if not step.finite:
             raise ValueError(self._not_finite(batch, step.prediction, value))
-        done.add(step.losses, len(batch["x"]))
-        self.records.step(value)
+        done.add(step.losses, windows)
+        if self.average is not None:
+            self.average.follow(self.model, done.step)
+        self.records.step(value, rate)
         return value
 
     def _not_finite(self, batch: dict[str, Tensor], pred: Prediction, value: float) -> str:
         """The sentence that names the window; before the step, so weights are still sound."""
-        finite = [batch["x"].flatten(1), pred.coverage, pred.peak_logits, batch["coverage"]]
-        broken = ~torch.stack([t.isfinite().all(1) for t in finite]).all(0)  # (N,)
+        tracks = (batch["x"].flatten(1), batch["coverage"], *pred)
+        finite = [t.isfinite().all(1) for t in tracks if t is not None]  # each (N,)
+        broken = ~torch.stack(finite).all(0)
         row = int(broken.int().argmax())
         tile = self.data.tiles[int(batch["index"][row])]
         what = f"the loss is {value}" if not math.isfinite(value) else "a gradient is not finite"
-        where = f"window {tile.chrom}:{tile.start}-{tile.end}"
-        if not broken.any():
-            where = f"the batch that begins with {where}"
+        window = f"window {tile.chrom}:{tile.start}-{tile.end}"
+        found = self.ranks.first(window if broken.any() else None)
+        where = found or f"the batch that begins with {self.ranks.tell(window)}"
         return (
             f"Training stopped, {what} at epoch {self.done.epoch + 1}, "
             f"step {self.done.step + 1} in {where}: lower optim.lr or look at the data there."
@@ -174,31 +239,48 @@ class _Training:
 
     def _close_epoch(self, seconds: float, rate: float) -> None:
         """Validate, then write everything that an epoch leaves."""
-        done = self.done
+        done, monitor = self.done, self.options.monitor
         row: dict[str, Any] = {
             "epoch": done.epoch + 1,
             "step": done.step,
             "lr": self.optimizer.param_groups[0]["lr"],
             **{f"train_{name}": mean for name, mean in done.means().items()},
         }
-        result, scores = validate(self.model, self.validation_data, self.loss, self.run.evaluation)
+        result, scores = validate(
+            self.validated, self.validation_data, self.loss, self.run.evaluation, self.ranks
+        )
         row |= {f"validation_{name}": value for name, value in result.items()}
+        if monitor not in result:
+            raise ValueError(
+                f"optim.monitor={monitor} is not measured by this training, "
+                f"choose one of {', '.join(result)}."
+            )
         done.tuned = self.baselines.with_denoised(scores)
         done.scale = scores.scale
-        better = done.improves(self.monitor, result[self.monitor])
+        better = done.improves(monitor, result[monitor])
         done.close_epoch(row | {"seconds": seconds, "segments_per_second": rate})
         for name in ("best", "last") if better else ("last",):
             self._save(name)
-        self.records.epoch(self.monitor)
+        self.records.epoch(monitor)
+        if self.run.picture is not None:
+            draw = self.run.picture
+            self.records.image(lambda: draw(self.validated, done.tuned, scores.scale))
 
     def _save(self, name: str) -> None:
         """Write last.pt or best.pt, complete: what predict, evaluate and resume need."""
+        self.saved_at = time.monotonic()
+        if not self.ranks.main:
+            return
         store = self.data.store
         payload = {
             **self.run.metadata,
             **self.done.payload(),
-            "state_dict": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "state_dict": self.validated.state_dict(),
+            "training_state": {
+                "weights": None if self.average is None else self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "random": torch.get_rng_state(),
+            },
             "preprocessing": store.preprocessing,
             "fingerprint": store.fingerprint,
             "trained_cuts_per_mb": self.data.input_cuts_per_mb,
@@ -208,18 +290,23 @@ class _Training:
         }
         save_checkpoint(self.run.checkpoint(name), payload)
 
-    def _resume(self, path: Path) -> None:
+    def _resume(self, path: Path, options: TrainOptions) -> None:
         """Take over weights, optimizer and progress; refuse what would not go on as it was."""
-        payload = load_checkpoint(path)
-        check_resumable(path, payload, self.options, self.data)
+        payload = self.ranks.tell(load_checkpoint(path) if self.ranks.main else None)
+        check_resumable(path, payload, options, self.data)
+        state = payload["training_state"]
         try:
-            self.model.load_state_dict(payload["state_dict"])
-            self.optimizer.load_state_dict(payload["optimizer"])
+            if self.average is not None:
+                self.average.model.load_state_dict(payload["state_dict"])
+            self.model.load_state_dict(state["weights"] or payload["state_dict"])
+            self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError) as error:
             raise ValueError(
                 f"{path} holds the weights of another model: resume with the model it was made by."
             ) from error
+        torch.set_rng_state(state["random"])
         self.done = Progress.from_payload(payload)
-        if not self.run.adopt_best(path):
+        if self.ranks.main and not self.run.adopt_best(path) and self.done.best:
             log.warning("no best.pt beside %s: the best epoch is sought anew.", path)
             self.done.best = None
+        self.done.best = self.ranks.tell(self.done.best)

@@ -4,6 +4,8 @@ Everything is kept as int64 or float64 sums over bins, so results do not depend 
 was cut into updates, and the sums of several processes may be added. Pure numpy, per base.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 # Score bins: the float32 number itself, cut to MANTISSA bits and to magnitudes 2^-12 .. 2^20, so
@@ -101,6 +103,11 @@ class TrackMetrics:
         bins = score_bins(s)
         np.add.at(self.positives, bins[inside], 1)
         np.add.at(self.negatives, bins[~inside], 1)
+
+    def join(self, total: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Replace each sum by `total` of it: the sum over the processes that shared the bases."""
+        for name, sums in vars(self).items():
+            setattr(self, name, total(sums))
 
     def _add_track(self, p: np.ndarray, y: np.ndarray) -> None:
         bins_p = score_bins(np.maximum(p, 0)) - HALF

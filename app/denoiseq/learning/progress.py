@@ -4,23 +4,23 @@ Progress is the part of a checkpoint that is neither weights nor settings. Recor
 from it on resume, so they never run ahead of the checkpoint.
 """
 
-import csv
 import io
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from denoiseq.atomic import write_text
+from denoiseq.atomic import write_csv
 from denoiseq.learning.dataset import WindowDataset
 from denoiseq.learning.evaluation import Tuned
-from denoiseq.learning.options import SMALLER_IS_BETTER, Run, TrainOptions
+from denoiseq.learning.options import Run, TrainOptions, smaller_is_better
 
 log = logging.getLogger(__name__)
 COUNTERS = ("epoch", "batch", "step", "sums", "best", "history", "scale")
 # Settings that a resumed training must share, or its batches would not be the ones left to do.
-PINNED = ("seed", "batch_size")
+PINNED = ("seed", "batch_size", "optimizer", "ema_decay")
 
 
 @dataclass
@@ -68,11 +68,15 @@ class Progress:
     def improves(self, monitor: str, value: float) -> bool:
         """Whether this epoch is the best so far; if so, note it."""
         best = self.best["value"] if self.best else math.nan
-        better = value < best if monitor in SMALLER_IS_BETTER else value > best
+        better = value < best if smaller_is_better(monitor) else value > best
         if better or math.isnan(best):
             self.best = {"monitor": monitor, "value": value, "epoch": self.epoch + 1}
             return True
         return False
+
+    def patient(self, patience: int) -> bool:
+        """Whether the best epoch is less than `patience` epochs ago; 0 waits for ever."""
+        return not (patience and self.best and self.epoch - self.best["epoch"] >= patience)
 
     def close_epoch(self, row: dict[str, Any]) -> None:
         """End the current epoch with its row of history."""
@@ -86,7 +90,7 @@ def check_resumable(
     """Raise ValueError where a training cannot go on from a checkpoint as it was."""
     was = payload.get("train_options", {})
     for name in PINNED:
-        if was.get(name) != getattr(options, name):
+        if was.get(name, getattr(options, name)) != getattr(options, name):
             raise ValueError(
                 f"{path} was trained with {name}={was.get(name)}, not {getattr(options, name)}: "
                 "resume with the same settings."
@@ -104,15 +108,18 @@ def check_resumable(
 
 
 class Records:
-    """history.csv, TensorBoard scalars and one log line an epoch; a context manager."""
+    """history.csv, TensorBoard scalars and images, one log line an epoch; a context manager.
 
-    def __init__(self, run: Run, options: TrainOptions, done: Progress):
-        self.done, self.epochs = done, options.epochs
+    Off the main rank it keeps nothing.
+    """
+
+    def __init__(self, run: Run, options: TrainOptions, done: Progress, writes: bool = True):
+        self.done, self.epochs, self.writes = done, options.epochs, writes
         self.path = Path(run.folder) / "history.csv"
         self.writer = None
         if done.history:
             self._write_history()
-        if options.tensorboard:
+        if options.tensorboard and writes:
             # Imported here: it takes a second, and trainings without it need not pay.
             from torch.utils.tensorboard import SummaryWriter
 
@@ -127,10 +134,20 @@ class Records:
         if self.writer is not None:
             self.writer.close()
 
-    def step(self, loss: float) -> None:
-        """Note the loss of the step just done."""
+    def step(self, loss: float, rate: float) -> None:
+        """Note the loss and the learning rate of the step just done."""
         if self.writer is not None:
             self.writer.add_scalar("step/loss", loss, self.done.step)
+            self.writer.add_scalar("step/lr", rate, self.done.step)
+
+    def image(self, draw: Callable[[], bytes | None]) -> None:
+        """Show the PNG that `draw` gives, if there is a TensorBoard to show it."""
+        png = draw() if self.writer is not None else None
+        if png is not None:
+            from matplotlib.image import imread
+
+            pixels = imread(io.BytesIO(png), format="png")
+            self.writer.add_image("tracks", pixels, self.done.step, dataformats="HWC")
 
     def epoch(self, monitor: str) -> None:
         """Note the epoch just closed."""
@@ -156,8 +173,5 @@ class Records:
             self.writer.flush()
 
     def _write_history(self) -> None:
-        text = io.StringIO()
-        table = csv.DictWriter(text, list(self.done.history[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(self.done.history)
-        write_text(self.path, text.getvalue())
+        if self.writes:
+            write_csv(self.path, self.done.history)

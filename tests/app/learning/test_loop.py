@@ -3,6 +3,7 @@
 import csv
 import logging
 import math
+import multiprocessing
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ from denoiseq.learning.dataset import WindowDataset, WindowOptions
 from denoiseq.learning.evaluation import EvaluateOptions, Tuned, evaluate
 from denoiseq.learning.loop import Interrupted, Run, TrainOptions, train
 from denoiseq.learning.losses import LossWeights, atacworks_loss
-from denoiseq.learning.options import learning_rate
+from denoiseq.learning.optimizer import Average, learning_rate, make_optimizer
 
 LOSS = partial(atacworks_loss, weights=LossWeights())
 WINDOWS = WindowOptions(interval_bp=1_000, pad_bp=200, half_window_bp=75, thin_fraction=0.3)
@@ -98,6 +99,57 @@ def test_interrupted_and_resumed_is_uninterrupted(fit, at):
     assert same_end(whole, resumed)
     rows = (resumed[2] / "history.csv").read_text().splitlines()
     assert len(rows) == 4
+
+
+EVERYTHING = {
+    "optimizer": "adamw",
+    "schedule": "plateau",
+    "plateau_epochs": 1,
+    "warmup_epochs": 0.5,
+    "gradient_clip": 1.0,
+    "ema_decay": 0.9,
+    "micro_batch": 3,
+}
+
+
+@pytest.mark.parametrize("at", [4, 24])
+def test_every_option_resumes_to_the_same_bits(fit, at):
+    whole = fit("whole", **EVERYTHING)
+    with pytest.raises(Interrupted):
+        fit("cut", loss=Killer(at), **EVERYTHING)
+    last = whole[2].parent / "cut" / "checkpoints" / "last.pt"
+    torch.manual_seed(77)  # another process would not be where this one is
+    assert same_end(whole, fit("cut", resume=last, **EVERYTHING))
+
+
+def test_a_killed_training_goes_on_from_its_last_checkpoint(fit):
+    """As kill -9 leaves it: no handler runs, the checkpoint is the one of some step before."""
+    whole = fit("whole")
+
+    class Killed(BaseException):
+        pass
+
+    calls = []
+
+    def loss(pred, batch):
+        calls.append(pred.coverage.requires_grad)
+        if sum(calls) == 14:
+            raise Killed
+        return LOSS(pred, batch)
+
+    with pytest.raises(Killed):
+        fit("cut", loss=loss, checkpoint_minutes=0)
+    last = whole[2].parent / "cut" / "checkpoints" / "last.pt"
+    assert load_checkpoint(last)["step"] == 13
+    assert same_end(whole, fit("cut", resume=last))
+
+
+def test_killed_before_its_first_step_it_starts_again(fit):
+    whole = fit("whole")
+    with pytest.raises(ZeroDivisionError):
+        fit("cut", loss=lambda pred, batch: 1 / 0)
+    last = whole[2].parent / "cut" / "checkpoints" / "last.pt"
+    assert same_end(whole, fit("cut", resume=last))
 
 
 def test_sigterm_and_a_stop_in_validation_resume_too(fit):
@@ -272,6 +324,85 @@ def test_the_rate_of_a_step_follows_the_schedule(fit):
         last = epoch + 1 - 1 / (steps[epoch + 1] - steps[epoch])
         options = TrainOptions(**(SHORT | {"schedule": "cosine"}))
         assert row["lr"] == pytest.approx(learning_rate(options, last), rel=1e-12)
+
+
+def test_plateau_lowers_the_rate():
+    options = TrainOptions(
+        lr=1.0, schedule="plateau", plateau_epochs=2, plateau_factor=0.1, monitor="loss"
+    )
+    losses = [3.0, 2.0, 2.5, math.nan, 2.4, 2.3, 1.0, 1.5]
+    rates = [learning_rate(options, n, losses[:n]) for n in range(len(losses) + 1)]
+    assert rates == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01, 0.01])
+
+
+def test_patience_ends_the_training(fit):
+    result, _, folder = fit(epochs=30, patience=2, lr=3e-2, monitor="loss")
+    best, last = result.best["epoch"], len(result.history)
+    assert best + 2 == last < 30
+    resumed = fit("run", epochs=30, patience=2, lr=3e-2, monitor="loss",
+                  resume=folder / "checkpoints" / "last.pt")  # fmt: skip
+    assert len(resumed[0].history) == last
+
+
+def test_the_average_is_what_is_kept(fit):
+    plain, averaged = fit("plain"), fit("averaged", ema_decay=0.9)
+    last = [load_checkpoint(run[2] / "checkpoints" / "last.pt") for run in (plain, averaged)]
+    assert last[0]["training_state"]["weights"] is None
+    assert equal(last[1]["training_state"]["weights"], last[0]["state_dict"])
+    assert not equal(last[1]["state_dict"], last[0]["state_dict"])
+    assert plain[0].history[-1]["train_loss"] == averaged[0].history[-1]["train_loss"]
+    assert plain[0].history[-1]["validation_loss"] != averaged[0].history[-1]["validation_loss"]
+
+
+def test_average_of_a_line():
+    model = torch.nn.Linear(1, 1)
+    average = Average(model, 0.5)
+    steps = [3.0, 5.0, 9.0]
+    expected = model.weight.item()
+    for step, value in enumerate(steps, 1):
+        torch.nn.init.constant_(model.weight, value)
+        average.follow(model, step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value
+        assert average.model.weight.item() == pytest.approx(expected)
+
+
+def test_micro_batches_change_nothing_but_rounding(fit):
+    whole, parts = fit("whole", lr=1e-3), fit("parts", lr=1e-3, micro_batch=3)
+    for a, b in zip(whole[0].history, parts[0].history, strict=True):
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-5)
+        assert a["validation_auprc"] == pytest.approx(b["validation_auprc"], rel=1e-4)
+
+
+def test_adamw_decays_weights_and_nothing_else(make_model):
+    model = make_model(batch_norm=True, activation="prelu")
+    groups = make_optimizer(model, TrainOptions(optimizer="adamw", weight_decay=0.1)).param_groups
+    decayed = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    for name, p in model.named_parameters():
+        assert decayed[id(p)] == (0.1 if name.endswith("conv_layer.weight") else 0), name
+
+
+def test_a_monitor_that_is_not_measured_is_a_sentence(fit):
+    with pytest.raises(ValueError, match="monitor=loss_poisson is not measured"):
+        fit(monitor="loss_poisson")
+
+
+def test_a_killed_loader_is_one_sentence_and_loses_nothing(fit):
+    whole = fit("whole")
+    calls = []
+
+    def loss(pred, batch):
+        calls.append(1)
+        if len(calls) == 3:
+            for child in multiprocessing.active_children():
+                child.kill()
+        return LOSS(pred, batch)
+
+    with pytest.raises(OSError, match=r"a process that loads windows failed .*go on with resume="):
+        fit("cut", loss=loss, workers=1, epochs=30)
+    last = whole[2].parent / "cut" / "checkpoints" / "last.pt"
+    assert load_checkpoint(last)["step"] >= 3
+    assert same_end(whole, fit("cut", resume=last))
 
 
 @pytest.mark.parametrize("wrong", [{"schedule": "linear"}, {"monitor": "f1"}])

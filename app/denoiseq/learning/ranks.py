@@ -1,0 +1,172 @@
+"""The processes of one training, and the sums that they share; a single process is a set of one.
+
+`torchrun` starts the processes ("ranks"). Each holds the whole model and takes its share of every
+batch; sums over the batch and gradients are added over all ranks, so a training is the same,
+rounding apart, whatever their number. Knows nothing of models, data or files.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+# How long ranks wait for one that prepares data or evaluates. One that died is noticed at once.
+PATIENCE = timedelta(days=1)
+DEVICES = ("auto", "cpu", "cuda")
+CPU = torch.device("cpu")
+
+
+class LostRank(ConnectionError):
+    """Another process of the training died or cannot be reached any more."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among the `world` processes of a training, and the device it computes on."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = CPU
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes files and talks to the user."""
+        return self.rank == 0
+
+    def total(self, sums: Tensor) -> Tensor:
+        """Sum of `sums` over all ranks, equal on each.
+
+        The gradient of this rank's `sums` is that of the total, so a loss that is made of totals
+        has, on each rank, the gradient of its own share: `add_gradients` makes it whole.
+        """
+        return sums if self.world == 1 else _Total.apply(sums)
+
+    def total_array(self, array: np.ndarray) -> np.ndarray:
+        """The same for an array."""
+        if self.world == 1:
+            return array
+        tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        return _all_reduced(tensor).cpu().numpy()
+
+    def add_gradients(self, model: nn.Module) -> None:
+        """Replace the gradients of all parameters by their sum over ranks, in one message."""
+        if self.world == 1:
+            return
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        for p in parameters:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+        flat = _all_reduced(torch.cat([p.grad.flatten() for p in parameters]))
+        for p, whole in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            p.grad.copy_(whole.view_as(p))
+
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` holds on some rank."""
+        return flag if self.world == 1 else bool(self.total_array(np.array([int(flag)]))[0])
+
+    def tell(self, value: Any = None) -> Any:
+        """Rank 0's value, on every rank; the others' is ignored."""
+        if self.world == 1:
+            return value
+        box = [value]
+        with _noticing_loss():
+            dist.broadcast_object_list(box, device=self.device)
+        return box[0]
+
+    def first(self, value: Any) -> Any:
+        """The value of the first rank where it is not None; None where none is."""
+        if self.world == 1:
+            return value
+        values: list[Any] = [None] * self.world
+        with _noticing_loss():
+            dist.all_gather_object(values, value)
+        return next((v for v in values if v is not None), None)
+
+    def wait(self) -> None:
+        """Go on when every rank has come here."""
+        self.any(False)
+
+
+ALONE = Ranks()
+
+
+@contextmanager
+def joined(device: str = "auto") -> Iterator[Ranks]:
+    """Join the processes that `torchrun` started; alone, if it did not.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda"}
+        "auto" takes a GPU a process where there are any.
+
+    Raises
+    ------
+    ValueError
+        If cuda is asked for and there is none for this process.
+    """
+    world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
+    chosen = _device(device, local)
+    if world == 1:
+        yield Ranks(device=chosen)
+        return
+    with _noticing_loss():
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        yield Ranks(dist.get_rank(), world, chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+def launched_rank() -> int:
+    """The number that `torchrun` gave this process; 0 if it did not start it."""
+    return int(os.environ.get("RANK", 0))
+
+
+def _device(name: str, local: int) -> torch.device:
+    if name not in DEVICES:
+        raise ValueError(f"device={name!r} is unknown: choose one of {', '.join(DEVICES)}.")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "cpu" or (name == "auto" and local >= found):
+        return CPU
+    if local >= found:
+        raise ValueError(
+            f"trainer.device=cuda: {found} GPUs were found, process {local} of this host has none; "
+            "set trainer.device=cpu, or start fewer processes."
+        )
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)
+
+
+class _Total(torch.autograd.Function):
+    @staticmethod
+    def forward(_ctx, sums: Tensor) -> Tensor:
+        return _all_reduced(sums.clone())
+
+    @staticmethod
+    def backward(_ctx, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+def _all_reduced(tensor: Tensor) -> Tensor:
+    """`tensor` itself, which now holds the sum over ranks."""
+    with _noticing_loss():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+@contextmanager
+def _noticing_loss() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # torch's own errors of collectives are of this type
+        reason = str(error).splitlines()[0]
+        raise LostRank(f"another process of the training died or is out of reach ({reason})") from (
+            error
+        )
