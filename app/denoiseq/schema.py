@@ -156,18 +156,28 @@ class Precision:
 
 @dataclass
 class Loss:
-    """Weights of mse, 1 - Pearson, cross-entropy, mse of log1p coverage, Poisson deviance."""
+    """Weights of mse, 1 - Pearson, cross-entropy, mse of log1p coverage, Poisson deviance.
+
+    `bce_positive_weight` is what a base inside a peak weighs in the cross-entropy against one
+    outside: a number, or "balanced".
+    """
 
     mse: float = 0.0005
     pearson: float = 1.0
     bce: float = 1.0
     log1p_mse: float = 0.0
     poisson: float = 0.0
+    bce_positive_weight: float | str = 1.0
 
     def __post_init__(self) -> None:
         for name in ("mse", "pearson", "bce", "log1p_mse", "poisson"):
             value = getattr(self, name)
             _check(value >= 0, f"loss.{name} is {value}, expected 0 or more")
+        weight = self.bce_positive_weight
+        _check(
+            weight == "balanced" if isinstance(weight, str) else weight > 0,
+            f"loss.bce_positive_weight is {weight!r}, expected more than 0, or balanced",
+        )
 
 
 @dataclass

@@ -26,10 +26,12 @@ class Prediction(NamedTuple):
 
     coverage (N, L) : denoised coverage, >= 0, in the units of the input track.
     peak_logits (N, L) : log-odds that a base lies in a peak.
+
+    None stands for a head that the model's task does without.
     """
 
-    coverage: Tensor
-    peak_logits: Tensor
+    coverage: Tensor | None
+    peak_logits: Tensor | None
 
 
 class DenoisingResNet(nn.Module):

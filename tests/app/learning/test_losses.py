@@ -1,3 +1,7 @@
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from threading import Barrier
+
 import numpy as np
 import pytest
 import torch
@@ -102,3 +106,96 @@ def test_half_precision_input_is_summed_in_float32():
     exact = np.corrcoef(p.double().flatten(), y.double().flatten())[0, 1]
     assert r.dtype == torch.float32
     assert r.item() == pytest.approx(exact, abs=1e-4)
+
+
+@pytest.mark.parametrize("positive_weight", [3.0, "balanced"])
+def test_positive_weight_is_a_weighted_mean(case, positive_weight):
+    pred, batch = case
+    m, inside = batch["mask"].numpy(), batch["peaks"].numpy()[batch["mask"].numpy()] == 1
+    z = pred.peak_logits.numpy().astype(np.float64)[m]
+    each = np.where(inside, np.log1p(np.exp(-z)), np.log1p(np.exp(z)))
+    weight = (~inside).sum() / inside.sum() if positive_weight == "balanced" else positive_weight
+    expected = np.average(each, weights=np.where(inside, weight, 1))
+    weights = LossWeights(bce_positive_weight=positive_weight)
+    _, parts = atacworks_loss(pred, batch, weights)
+    assert parts["bce"].item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("peaks", [0.0, 1.0])
+def test_balanced_takes_batches_of_one_class(case, peaks):
+    pred, batch = case
+    batch = batch | {"peaks": torch.full_like(batch["peaks"], peaks)}
+    _, plain = atacworks_loss(pred, batch, LossWeights())
+    _, parts = atacworks_loss(pred, batch, LossWeights(bce_positive_weight="balanced"))
+    assert parts["bce"].item() == pytest.approx(plain["bce"].item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("absent", ["coverage", "peak_logits"])
+def test_an_absent_head_has_no_terms(case, absent):
+    pred, batch = case
+    weights = LossWeights(0.3, 2.0, 0.5, log1p_mse=0.2, poisson=0.1)
+    _, both = atacworks_loss(pred, batch, weights)
+    total, parts = atacworks_loss(pred._replace(**{absent: None}), batch, weights)
+    peak_terms = {"bce"}
+    assert set(parts) == (peak_terms if absent == "coverage" else set(both) - peak_terms)
+    assert all(parts[name] == both[name] for name in parts)
+    terms = parts | ({"pearson": 1 - parts["pearson"]} if "pearson" in parts else {})
+    expected = sum(getattr(weights, name) * value.item() for name, value in terms.items())
+    assert total.item() == pytest.approx(expected, rel=1e-6)
+
+
+def in_processes(parts, weights):
+    """The loss of each part of a batch, every part in a thread that shares its sums."""
+    shared, barrier = [None] * len(parts), Barrier(len(parts))
+
+    def one(rank, part):
+        def total(sums):
+            shared[rank] = sums
+            barrier.wait(10)
+            added = sum(shared)
+            barrier.wait(10)
+            return added
+
+        return atacworks_loss(*part, weights, total)
+
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return list(pool.map(one, range(len(parts)), parts))
+
+
+@pytest.mark.parametrize("rows", [(0, 2, 3), (0, 3, 3), (0, 0, 3)])
+@pytest.mark.parametrize("task", ["both", "regression", "classification"])
+def test_parts_of_a_batch_share_one_loss_and_its_gradients(case, rows, task):
+    pred, batch = case
+    if task != "both":
+        absent = {"regression": "peak_logits", "classification": "coverage"}[task]
+        pred = pred._replace(**{absent: None})
+    weights = LossWeights(0.3, 2.0, 0.5, 0.2, 0.1, bce_positive_weight="balanced")
+
+    def leaves(a, b):
+        return Prediction(*(None if t is None else t[a:b].clone().requires_grad_() for t in pred))
+
+    whole = leaves(*rows[::2])
+    expected, terms = atacworks_loss(whole, batch, weights)
+    expected.backward()
+    cuts = list(pairwise(rows))
+    halves = [leaves(a, b) for a, b in cuts]
+    cut = [{name: value[a:b] for name, value in batch.items()} for a, b in cuts]
+    found = in_processes(list(zip(halves, cut, strict=True)), weights)
+    found[0][0].backward()
+    for loss, parts in found:
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+        assert {k: v.item() for k, v in parts.items()} == pytest.approx(
+            {k: v.item() for k, v in terms.items()}, rel=1e-6
+        )
+    for head, gradient in zip(zip(*halves, strict=True), whole, strict=True):
+        if gradient is not None:
+            joined = torch.cat([half.grad for half in head])
+            torch.testing.assert_close(joined, gradient.grad, rtol=1e-5, atol=1e-8)
+
+
+def test_a_batch_without_rows_is_0_and_finite(case):
+    pred, batch = case
+    empty = Prediction(*(t[:0].clone().requires_grad_() for t in pred))
+    total, _ = atacworks_loss(empty, {k: v[:0] for k, v in batch.items()}, LossWeights())
+    total.backward()
+    assert torch.isfinite(total) and empty.coverage.grad.shape == (0, 50)
