@@ -87,7 +87,7 @@ def _train(options: schema.Train, ranks: Ranks) -> None:
             network,
             splits.train,
             splits.validation,
-            lambda pred, batch: atacworks_loss(pred, batch, weights),
+            lambda pred, batch: atacworks_loss(pred, batch, weights, ranks.total),
             build.train_options(options),
             run,
         )

@@ -41,10 +41,10 @@ class Ranks:
         return self.rank == 0
 
     def total(self, sums: Tensor) -> Tensor:
-        """Sum of `sums` over all ranks, equal on each.
+        """Sum of `sums` over all ranks, equal on each; differentiable.
 
-        The gradient of this rank's `sums` is that of the total, so a loss that is made of totals
-        has, on each rank, the gradient of its own share: `add_gradients` makes it whole.
+        Where each rank computes the same loss from totals, `mean_gradients` behind its backward
+        gives the gradient of that loss.
         """
         return sums if self.world == 1 else _Total.apply(sums)
 
@@ -55,15 +55,15 @@ class Ranks:
         tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
         return _all_reduced(tensor).cpu().numpy()
 
-    def add_gradients(self, model: nn.Module) -> None:
-        """Replace the gradients of all parameters by their sum over ranks, in one message."""
+    def mean_gradients(self, model: nn.Module) -> None:
+        """Replace the gradients of all parameters by their mean over ranks, in one message."""
         if self.world == 1:
             return
         parameters = [p for p in model.parameters() if p.requires_grad]
         for p in parameters:
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
-        flat = _all_reduced(torch.cat([p.grad.flatten() for p in parameters]))
+        flat = _all_reduced(torch.cat([p.grad.flatten() for p in parameters])) / self.world
         for p, whole in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
             p.grad.copy_(whole.view_as(p))
 
@@ -151,7 +151,7 @@ class _Total(torch.autograd.Function):
 
     @staticmethod
     def backward(_ctx, gradient: Tensor) -> Tensor:
-        return gradient
+        return _all_reduced(gradient.clone())
 
 
 def _all_reduced(tensor: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ def optimizer_step(
         total.backward()
         if len(inputs) > 1:
             _backward_by_parts(model, inputs, prediction)
-        ranks.add_gradients(model)
+        ranks.mean_gradients(model)
         limit = gradient_clip or math.inf
         finite = math.isfinite(nn.utils.clip_grad_norm_(model.parameters(), limit).item())
     if finite:
