@@ -154,7 +154,7 @@ def _fail(error: BaseException, command: str) -> int:
     if os.environ.get("DENOISEQ_DEBUG") == "1":
         raise error
     rank = int(os.environ.get("RANK", 0))  # of a training that torchrun started
-    if rank == 0 or not isinstance(error, ConnectionError):  # of a lost process, one voice tells
+    if rank < 2 or not isinstance(error, ConnectionError):  # not all tell of one that is lost
         who = f"process {rank}: " if rank else ""
         print(f"error: {who}{sentence(error, command)}", file=sys.stderr)
     return 2

@@ -22,8 +22,9 @@ class Stop:
     last : Path
         The checkpoint to resume from, named in the message if it exists by then.
     patient : bool
-        Ignore further signals too, until the step is done: torchrun passes Ctrl-C on to processes
-        that the terminal has told already.
+        Ignore further signals, until the step is done and where an error ends the training: the
+        launcher of several processes passes Ctrl-C on to those that the terminal has told
+        already, and ends the others when one dies, while they have yet to save and to speak.
     """
 
     def __init__(self, last: Path, patient: bool = False):
@@ -39,17 +40,19 @@ class Stop:
             self.previous = {s: signal.signal(s, self._handle) for s in SIGNALS}
         return self
 
-    def __exit__(self, *_exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_exception: object) -> None:
+        if self.patient and kind is not None and self.previous:
+            self.previous = dict.fromkeys(SIGNALS, signal.SIG_IGN)
         self._restore()
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
         """Inside, a signal only sets `requested`: the caller ends its step, saves and raises."""
-        self.deferring = True
+        was, self.deferring = self.deferring, True
         try:
             yield
         finally:
-            self.deferring = False
+            self.deferring = was
 
     def interruption(self) -> Interrupted:
         """The exception to raise."""
@@ -58,7 +61,7 @@ class Stop:
         return Interrupted("Training was interrupted before its first checkpoint.")
 
     def _handle(self, _signal: int, _frame: object) -> None:
-        if not (self.patient and self.deferring):
+        if not self.patient:
             self._restore()
         self.requested = True
         if not self.deferring:

@@ -139,7 +139,8 @@ class _Training:
             while done.epoch < options.epochs and done.patient(options.patience):
                 self.epoch(stop)
         except LostRank as error:
-            self._save("last")
+            with stop.deferred():
+                self._save("last")
             raise LostRank(
                 f"Training stopped at step {done.step}, {error}: "
                 f"go on with resume={self.run.checkpoint('last')}."

@@ -118,10 +118,11 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
         return
     with _noticing_loss():
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
-    try:
-        yield Ranks(dist.get_rank(), world, chosen)
-    finally:
-        dist.destroy_process_group()
+    ranks = Ranks(dist.get_rank(), world, chosen)
+    yield ranks
+    # Behind an error neither: it could wait for processes that are gone.
+    ranks.wait()
+    dist.destroy_process_group()
 
 
 def launched_rank() -> int:
@@ -166,7 +167,4 @@ def _noticing_loss() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # torch's own errors of collectives are of this type
-        reason = str(error).splitlines()[0]
-        raise LostRank(f"another process of the training died or is out of reach ({reason})") from (
-            error
-        )
+        raise LostRank("another process of the training died or is out of reach") from error
