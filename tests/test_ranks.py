@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,16 +28,20 @@ def free_port() -> int:
 
 @pytest.fixture
 def launch(workplace, at):
-    """`launch(n, *options)` starts a training of the smoke experiment on n processes."""
+    """`launch(n, *options)` starts a training of the smoke experiment on n processes.
+
+    `host` stands in front of the command: where it is run; `launcher`: options of torchrun.
+    """
     started = []
 
-    def run(n: int, *options: str) -> subprocess.Popen:
-        launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={n}",
-                    f"--master-port={free_port()}"]  # fmt: skip
-        command = [*(launcher if n > 1 else [sys.executable]), "app/train.py", "+experiment=smoke",
-                   *at(workplace), "stages=[train]", "trainer.tensorboard=false",
-                   "trainer.device=cpu", *map(str, options)]  # fmt: skip
-        env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    def run(n: int, *options: str, host=(), launcher=(), interface="lo") -> subprocess.Popen:
+        torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={n}",
+                    *(launcher or [f"--master-port={free_port()}"])]  # fmt: skip
+        command = [*host, *(torchrun if n > 1 or launcher else [sys.executable]), "app/train.py",
+                   "+experiment=smoke", *at(workplace), "stages=[train]",
+                   "trainer.tensorboard=false", "trainer.device=cpu",
+                   *map(str, options)]  # fmt: skip
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": interface}
         process = subprocess.Popen(
             command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -119,3 +124,48 @@ def test_what_ends_one_process_ends_the_training_and_loses_nothing(launch, tmp_p
     for name, weight in one["state_dict"].items():
         assert torch.equal(weight, other["state_dict"][name]), name
     assert not list(cut.rglob("*.tmp-*"))
+
+
+@pytest.fixture
+def hosts():
+    """Two network namespaces joined by a cable: name -> (command prefix, address, interface)."""
+    names = [f"denoiseq{os.getpid()}{letter}" for letter in "ab"]
+    found = {
+        name: (["ip", "netns", "exec", name], f"10.77.0.{i}", f"dq{os.getpid() % 100000}{i}")
+        for i, name in enumerate(names, 1)
+    }
+    cables = [cable for _, _, cable in found.values()]
+    commands = [f"ip netns add {name}" for name in names]
+    commands.append(f"ip link add {cables[0]} type veth peer name {cables[1]}")
+    for name, (_, address, cable) in found.items():
+        commands += [
+            f"ip link set {cable} netns {name}",
+            f"ip -n {name} addr add {address}/24 dev {cable}",
+            f"ip -n {name} link set {cable} up",
+            f"ip -n {name} link set lo up",
+        ]
+    try:
+        for command in commands:
+            done = shutil.which("ip") and subprocess.run(command.split(), capture_output=True)
+            if not done or done.returncode:
+                pytest.skip("network namespaces need the program ip and the rights of root")
+        yield list(found.values())
+    finally:
+        for name in names:
+            if shutil.which("ip"):
+                subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+def test_two_hosts_train_the_same(launch, hosts, tmp_path):
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    processes = [launch(1, f"out={alone}")]
+    meeting = [f"--master-addr={hosts[0][1]}", f"--master-port={free_port()}", "--nnodes=2"]
+    for number, (n, (prefix, _, interface)) in enumerate(zip((2, 1), hosts, strict=True)):
+        processes.append(launch(
+            n, f"out={shared}", host=prefix, interface=interface,
+            launcher=[*meeting, f"--node-rank={number}"],
+        ))  # fmt: skip
+    for process in processes:
+        finished(process)
+    for one, other in zip(history(alone), history(shared), strict=True):
+        assert one == pytest.approx(other, rel=2e-4)
