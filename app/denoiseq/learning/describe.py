@@ -5,6 +5,8 @@ from collections import Counter
 import torch
 from torch import Tensor, nn
 
+from denoiseq.learning.layers import algorithms
+
 
 def convolutions(model: nn.Module, x: Tensor, batch_size: int) -> list[str]:
     """A line for each shape of convolution, as "19 x 15->15, S=51, d=8, W=60000: spectral, …".
@@ -33,30 +35,7 @@ def convolutions(model: nn.Module, x: Tensor, batch_size: int) -> list[str]:
         for handle in handles:
             handle.remove()
     return [
-        f"{count} x {C}->{K}, S={S}, d={d}, W={W}: {_runs_as(batch_size, x.device, *shape)}"
+        f"{count} x {C}->{K}, S={S}, d={d}, W={W}: {algorithms((batch_size, *shape), x.device)}"
         for shape, count in found.items()
         for C, K, S, d, W, *_ in [shape]
     ]
-
-
-def _runs_as(
-    N: int,
-    device: torch.device,
-    C: int,
-    K: int,
-    S: int,
-    d: int,
-    W: int,
-    dtype: torch.dtype,
-    algorithm: str | None,
-) -> str:
-    """The algorithm of forward and of backward, as dilconv plans them."""
-    if algorithm is None or device.type != "cpu":
-        return "torch"
-    import dilconv
-
-    planned = [
-        dilconv.plan(N, C, K, W, S, d, pass_name=name, algorithm=algorithm, dtype=dtype).algorithm
-        for name in ("forward", "backward")
-    ]
-    return f"{planned[0]} forward, {planned[1]} backward" if len(set(planned)) > 1 else planned[0]

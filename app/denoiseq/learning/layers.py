@@ -140,3 +140,19 @@ class ResBlock(nn.Module):
         """x (N, C, L) -> (N, K, L)."""
         skip = x if self.conv_input is None else self.conv_input(x)
         return self.conv_act3(self.conv_act2(self.conv_act1(x)), residual=skip)
+
+
+def algorithms(shape: tuple, device: torch.device) -> str:
+    """How a convolution runs, forward and backward, as dilconv plans it.
+
+    shape : (N, C, K, S, d, W, dtype, algorithm asked for; None: it is torch's)
+    """
+    N, C, K, S, d, W, dtype, algorithm = shape
+    if algorithm is None or device.type != "cpu":
+        return "torch"
+    import dilconv
+
+    common = {"algorithm": algorithm, "dtype": dtype}
+    forward = dilconv.plan(N, C, K, W, S, d, pass_name="forward", **common).algorithm
+    backward = dilconv.plan(N, C, K, W, S, d, pass_name="backward", **common).algorithm
+    return forward if forward == backward else f"{forward} forward, {backward} backward"

@@ -5,12 +5,14 @@ batch; sums over the batch and gradients are added over all ranks, so a training
 rounding apart, whatever their number. Knows nothing of models, data or files.
 """
 
+import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -111,7 +113,7 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
     ValueError
         If cuda is asked for and there is none for this process.
     """
-    world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
+    world, local = launched_world(), int(os.environ.get("LOCAL_RANK", 0))
     chosen = _device(device, local)
     if world == 1:
         yield Ranks(device=chosen)
@@ -125,9 +127,21 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
     dist.destroy_process_group()
 
 
-def launched_rank() -> int:
-    """The number that `torchrun` gave this process; 0 if it did not start it."""
-    return int(os.environ.get("RANK", 0))
+def launched_world() -> int:
+    """How many processes `torchrun` started; 1 if it did not."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def leave(code: int) -> NoReturn:
+    """End a process of several here and now, its output written.
+
+    On the ordinary way out torch's threads abort the process now and then, in their destructors,
+    and the launcher takes a training that is complete for one that failed.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _device(name: str, local: int) -> torch.device:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from denoiseq.learning.losses import LossWeights, atacworks_loss
 from denoiseq.learning.models import DenoisingResNet
-from denoiseq.learning.ranks import ALONE, Ranks, joined
+from denoiseq.learning.ranks import ALONE, Ranks, joined, leave
 from denoiseq.learning.step import optimizer_step
 
 WINDOWS = 7
@@ -100,3 +100,4 @@ if __name__ == "__main__":
         seen = ranks.first(f"rank {ranks.rank}" if ranks.rank else None)
         assert ranks.any(ranks.rank == 1) and not ranks.any(False)
         torch.save((told, seen), folder / f"{ranks.rank}.told")
+    leave(0)
