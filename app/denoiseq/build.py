@@ -28,6 +28,7 @@ from denoiseq.learning.evaluation import EvaluateOptions
 from denoiseq.learning.losses import LossWeights
 from denoiseq.learning.models import MODELS, Network
 from denoiseq.learning.options import TrainOptions
+from denoiseq.learning.pretrained import adopt, load_weights
 from denoiseq.prediction import PredictSettings
 from denoiseq.provenance import file_facts, versions
 
@@ -121,6 +122,21 @@ def model(
     shape = {name: value for name, value in vars(options).items() if name not in named}
     backend = {"conv": conv.backend, "algorithm": conv.algorithm, "precision": precision.name}
     return MODELS[options.name](**shape, **backend, in_channels=in_channels)
+
+
+def start_from(network: Network, options: schema.Model) -> None:
+    """Load the weights that `model.pretrained` names, if it does; the config stays what it is."""
+    if options.pretrained is None:
+        return
+    path = Path(options.pretrained)
+    weights, settings = load_weights(path)
+    for name, value in vars(options).items():
+        if name != "pretrained" and settings.get(name, value) != value:
+            raise ValueError(
+                f"{path} was trained with model.{name}={settings[name]}, this config asks for "
+                f"{value}: give equal settings"
+            )
+    adopt(network, weights, str(path))
 
 
 def trained_model(

@@ -249,7 +249,8 @@ class Optim:
     A step takes `batch_size` windows over all processes; `micro_batch` bounds how many go through
     the network at a time (0: all), which changes memory and time, not the result. `monitor` names
     the validation metric whose best epoch is kept as best.pt; after `patience` epochs without a
-    better one training ends (0: never). Rates per step, `warmup_epochs` and the `plateau_…` in
+    better one training ends (0: never). No `epochs` measure and keep the weights of
+    `model.pretrained` as they are. Rates per step, `warmup_epochs` and the `plateau_…` in
     epochs.
     """
 
@@ -272,10 +273,17 @@ class Optim:
         _one_of("optim.name", self.name, ("adam", "adamw"))
         _one_of("optim.schedule", self.schedule, ("constant", "cosine", "plateau"))
         _check(self.lr > 0, f"optim.lr is {self.lr}, expected more than 0")
-        for name in ("weight_decay", "warmup_epochs", "gradient_clip", "patience", "micro_batch"):
+        for name in (
+            "weight_decay",
+            "warmup_epochs",
+            "gradient_clip",
+            "patience",
+            "micro_batch",
+            "epochs",
+        ):
             value = getattr(self, name)
             _check(value >= 0, f"optim.{name} is {value}, expected 0 or more")
-        for name in ("batch_size", "epochs", "plateau_epochs"):
+        for name in ("batch_size", "plateau_epochs"):
             value = getattr(self, name)
             _check(value >= 1, f"optim.{name} is {value}, expected 1 or more")
         _check(
@@ -336,6 +344,10 @@ class Train:
             _one_of("stages", stage, STAGES)
         _check(self.stages[:1] == ["train"], "stages must begin with train")
         self._check_task()
+        _check(
+            self.optim.epochs > 0 or self.model.pretrained is not None,
+            "optim.epochs is 0, which keeps given weights: give model.pretrained=, or epochs",
+        )
 
     def _check_task(self) -> None:
         task, monitor = self.model.task, self.optim.monitor
