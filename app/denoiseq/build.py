@@ -26,8 +26,9 @@ from denoiseq.learning.checkpoint import load_checkpoint
 from denoiseq.learning.dataset import WindowDataset, WindowOptions
 from denoiseq.learning.evaluation import EvaluateOptions
 from denoiseq.learning.losses import LossWeights
-from denoiseq.learning.models import DenoisingResNet
+from denoiseq.learning.models import MODELS, Network
 from denoiseq.learning.options import TrainOptions
+from denoiseq.learning.pretrained import adopt, load_weights
 from denoiseq.prediction import PredictSettings
 from denoiseq.provenance import file_facts, versions
 
@@ -109,20 +110,40 @@ def store(data: schema.Data) -> CutStore:
 
 
 def model(
-    options: schema.Model, conv: schema.Conv, precision: schema.Precision, seed: int = 0
-) -> DenoisingResNet:
+    options: schema.Model,
+    conv: schema.Conv,
+    precision: schema.Precision,
+    seed: int = 0,
+    in_channels: int = 1,
+) -> Network:
     """The network, with fresh weights that depend on `seed` alone."""
     torch.manual_seed(seed)
-    shape = {name: value for name, value in vars(options).items() if name != "name"}
+    named = ("name", "pretrained")
+    shape = {name: value for name, value in vars(options).items() if name not in named}
     backend = {"conv": conv.backend, "algorithm": conv.algorithm, "precision": precision.name}
-    return DenoisingResNet(**shape, **backend)
+    return MODELS[options.name](**shape, **backend, in_channels=in_channels)
+
+
+def start_from(network: Network, options: schema.Model) -> None:
+    """Load the weights that `model.pretrained` names, if it does; the config stays what it is."""
+    if options.pretrained is None:
+        return
+    path = Path(options.pretrained)
+    weights, settings = load_weights(path)
+    for name, value in vars(options).items():
+        if name != "pretrained" and settings.get(name, value) != value:
+            raise ValueError(
+                f"{path} was trained with model.{name}={settings[name]}, this config asks for "
+                f"{value}: give equal settings"
+            )
+    adopt(network, weights, str(path))
 
 
 def trained_model(
     payload: dict[str, Any],
     config: schema.Train,
     options: schema.Evaluate | schema.Predict,
-) -> DenoisingResNet:
+) -> Network:
     """The network of a checkpoint, its weights loaded, in evaluation mode.
 
     Convolution and precision are those of `options`, whatever the training's were.
@@ -257,6 +278,8 @@ def predict_settings(
         threshold = payload["peak_threshold"]
     if threshold is None or math.isnan(threshold):
         raise ValueError("the checkpoint has no peak threshold: give peak_threshold=0.5, say")
+    if config.model.task != "regression" and threshold >= 1:
+        raise ValueError(f"peak_threshold is {threshold}, expected a probability below 1")
     length, gap = options.peak_min_length_bp, options.peak_max_gap_bp
     return PredictSettings(
         half_window_bp=config.data.half_window_bp,

@@ -69,6 +69,8 @@ def _train(options: schema.Train, ranks: Ranks) -> None:
     opened = build.store(options.data)
     splits = build.splits(options.data, opened, options.seed)
     network = build.model(options.model, options.conv, options.precision, options.seed)
+    if options.resume is None:
+        build.start_from(network, options.model)
     network = network.to(ranks.device)
     weights = build.loss_weights(options.loss)
     run = Run(

@@ -7,13 +7,14 @@ grow with the chromosome.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from denoiseq.genomics.intervals import Tile, tile_chromosome
-from denoiseq.learning.models import DenoisingResNet
+from denoiseq.learning.models import Network
 
 Fetch = Callable[[int, int], np.ndarray]
 
@@ -27,14 +28,14 @@ class DenoiseOptions:
 
 
 def denoise_chromosome(
-    model: DenoisingResNet, fetch: Fetch, chrom: str, size: int, options: DenoiseOptions
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    model: Network, fetch: Fetch, chrom: str, size: int, options: DenoiseOptions
+) -> Iterator[tuple[int, np.ndarray | None, np.ndarray | None]]:
     """Denoise a chromosome from its first base to its last.
 
     Parameters
     ----------
-    model : DenoisingResNet
-        Or alike, with `context_bp()`; put into eval mode.
+    model : Network
+        Or alike, with `context_bp()` and `tile_step_bp`; put into eval mode.
     fetch : callable
         (start, end) -> float32 (end - start,), the noisy coverage of the chromosome.
     chrom, size : name (for messages) and length in bp
@@ -46,7 +47,7 @@ def denoise_chromosome(
         Where the piece begins; pieces follow each other without gap or overlap.
     coverage : float32 (n,), >= 0
     probability : float32 (n,)
-        That a base lies in a peak.
+        That a base lies in a peak. Either is None where the model has no head for it.
 
     Raises
     ------
@@ -54,14 +55,14 @@ def denoise_chromosome(
         If the model's answer is not finite.
     """
     model.eval()
-    tiles = tile_chromosome(chrom, size, options.core_bp, model.context_bp())
-    for first in range(0, len(tiles), options.batch_size):
-        group = tiles[first : first + options.batch_size]
-        coverage, probability = _predict(model, fetch, group)
+    step_bp = model.tile_step_bp
+    tiles = tile_chromosome(chrom, size, options.core_bp, model.context_bp(), step_bp=step_bp)
+    for group in _groups(tiles, options.batch_size):
+        tracks = _predict(model, fetch, group)
         for row, tile in enumerate(group):
             core = slice(tile.core_start - tile.start, tile.core_end - tile.start)
-            pieces = coverage[row, core], probability[row, core]
-            if not np.isfinite(pieces).all():
+            pieces = [None if track is None else track[row, core] for track in tracks]
+            if not all(np.isfinite(piece).all() for piece in pieces if piece is not None):
                 raise ValueError(
                     f"The model's answer at {chrom}:{tile.core_start}-{tile.core_end} is not "
                     "finite: the checkpoint is broken, or the input is far from what it learned."
@@ -69,14 +70,22 @@ def denoise_chromosome(
             yield tile.core_start, *pieces
 
 
+def _groups(tiles: list[Tile], batch_size: int) -> Iterator[list[Tile]]:
+    """Batches of tiles of one length, in order; those at a chromosome's end may be longer."""
+    for _, run in groupby(tiles, key=lambda tile: tile.end - tile.start):
+        same = list(run)
+        yield from (same[k : k + batch_size] for k in range(0, len(same), batch_size))
+
+
 def _predict(
-    model: DenoisingResNet, fetch: Fetch, tiles: list[Tile]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage and probability of whole tiles, float32 (N, L) each."""
+    model: Network, fetch: Fetch, tiles: list[Tile]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Coverage and probability of whole tiles, float32 (N, L) each; None without a head for it."""
     device = next(model.parameters()).device
     noisy = np.stack([fetch(tile.start, tile.end) for tile in tiles])  # (N, L)
     with torch.inference_mode():
         x: Tensor = torch.from_numpy(noisy.astype(np.float32, copy=False)).to(device)
         pred = model(x[:, None])  # (N, 1, L)
-        probability = torch.sigmoid(pred.peak_logits)
-    return pred.coverage.cpu().numpy(), probability.cpu().numpy()
+        probability = None if pred.peak_logits is None else torch.sigmoid(pred.peak_logits)
+    coverage = None if pred.coverage is None else pred.coverage.cpu().numpy()
+    return coverage, None if probability is None else probability.cpu().numpy()

@@ -17,7 +17,7 @@ from denoiseq.genomics.store import CutStore, Thinning
 from denoiseq.genomics.tracks import read_bigwig
 from denoiseq.learning.dataset import WindowDataset
 from denoiseq.learning.evaluation import EvaluateOptions
-from denoiseq.learning.models import DenoisingResNet
+from denoiseq.learning.models import Network
 from denoiseq.prediction import GenomePrediction, PredictSettings
 from denoiseq.report import Locus
 
@@ -40,7 +40,7 @@ def spread_over_ranking(
 
 
 def of_evaluation(
-    model: DenoisingResNet,
+    model: Network,
     data: WindowDataset,
     metrics: dict[str, Any],
     options: EvaluateOptions,
@@ -48,6 +48,7 @@ def of_evaluation(
 ) -> list[Locus]:
     """Noisy, Gaussian and denoised tracks beside the clean one, scaled as the metrics scale them.
 
+    A model without regression shows its peak probability for the denoised track.
     The draw of fragments is the one that the metrics were computed on.
     """
     store, h = data.store, data.options.half_window_bp
@@ -62,7 +63,7 @@ def of_evaluation(
 
 
 def _evaluation_locus(
-    model: DenoisingResNet,
+    model: Network,
     data: WindowDataset,
     metrics: dict[str, Any],
     options: EvaluateOptions,
@@ -70,23 +71,21 @@ def _evaluation_locus(
 ) -> Locus:
     chrom, start, end = window
     settings, store = data.options, data.store
-    context = model.context_bp()
-    low, high = max(start - context, 0), min(end + context, store.chroms[chrom])
+    context, step = model.context_bp(), model.tile_step_bp
+    low, high = max(start - context, 0) // step * step, min(end + context, store.chroms[chrom])
     core = slice(start - low, end - low)
     draw = Thinning(settings.thin_fraction, settings.seed)
     rest = Thinning(settings.thin_fraction, settings.seed, complement=True)
     noisy = window_coverage(store, chrom, low, high, settings.half_window_bp, draw)
     clean_draw = rest if settings.target == "complement" else None
     clean = window_coverage(store, chrom, start, end, settings.half_window_bp, clean_draw)
-    with torch.inference_mode():
-        pred = model(torch.from_numpy(noisy)[None, None])  # (1, 1, L)
-    probability = torch.sigmoid(pred.peak_logits)[0].numpy()[core]
+    answer = {name: track[core] for name, track in _answer(model, noisy).items()}
     tuned, scale = metrics["tuned"], metrics["scale"]
     smooth = gaussian_smooth(noisy, tuned["gaussian_sigma_bp"])
     tracks = {"noisy": noisy[core], "gaussian": smooth[core]}
-    scores = {"gaussian": smooth[core], "denoised": probability}
-    tracks["denoised"] = pred.coverage[0].numpy()[core]
-    scaled = {name: (scale[name] or 1.0) * track for name, track in tracks.items()}
+    scores = {"gaussian": smooth[core], "denoised": [*answer.values()][-1]}
+    tracks |= dict([*answer.items()][:1])
+    scaled = {name: (scale.get(name) or 1.0) * track for name, track in tracks.items()}
     called = {
         name: start
         + runs_above(score, tuned["thresholds"][name], options.min_length_bp, options.max_gap_bp)
@@ -94,6 +93,16 @@ def _evaluation_locus(
     }
     truth = _overlapping(data.truth, chrom, start, end)
     return Locus(chrom, start, end, {**scaled, "clean": clean}, {**called, "clean": truth})
+
+
+def _answer(model: Network, noisy: np.ndarray) -> dict[str, np.ndarray]:
+    """The tracks that the model has, (L,) each: "denoised", then "peak probability"."""
+    with torch.inference_mode():
+        pred = model(torch.from_numpy(noisy)[None, None])  # (1, 1, L)
+    tracks = {"denoised": pred.coverage, "peak probability": pred.peak_logits}
+    if pred.peak_logits is not None:
+        tracks["peak probability"] = torch.sigmoid(pred.peak_logits)
+    return {name: track[0].numpy() for name, track in tracks.items() if track is not None}
 
 
 def _overlapping(peaks: Merged, chrom: str, start: int, end: int) -> np.ndarray:
@@ -108,15 +117,14 @@ def of_prediction(
     result: GenomePrediction,
     n: int = 4,
 ) -> list[Locus]:
-    """The input as the model saw it, the two tracks as they were written, and the called peaks."""
+    """The input as the model saw it, the tracks as they were written, and the called peaks."""
     ranked = [(p.signal, p.chrom, (p.start + p.end) // 2) for p in result.peaks]
     loci = []
     for chrom, start, end in spread_over_ranking(ranked, store.chroms, n):
         h = settings.half_window_bp
-        tracks = {
-            "input": window_coverage(store, chrom, start, end, h, thinning),
-            "denoised": read_bigwig(result.outputs.coverage, chrom, start, end),
-            "peak probability": read_bigwig(result.outputs.probability, chrom, start, end),
+        tracks = {"input": window_coverage(store, chrom, start, end, h, thinning)}
+        tracks |= {
+            name: read_bigwig(path, chrom, start, end) for name, path in result.tracks.items()
         }
         peaks = _rows(result.peaks, chrom, start, end)
         loci.append(Locus(chrom, start, end, tracks, {"denoised": peaks}))

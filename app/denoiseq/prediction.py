@@ -1,4 +1,4 @@
-"""One genome through a trained network: two bigWigs and a narrowPeak, written as it streams.
+"""One genome through a trained network: a bigWig a head and a narrowPeak, written as it streams.
 
 Takes objects, never configs. Nothing here grows with a chromosome but its list of peaks.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 from tqdm import tqdm
 
 from denoiseq.denoise import DenoiseOptions, denoise_chromosome
@@ -20,11 +20,18 @@ from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import Peak, PeakCaller, write_narrowpeak
 from denoiseq.genomics.store import CutStore, Thinning
 from denoiseq.genomics.tracks import BigWigWriter
+from denoiseq.learning.models import Network
+
+# What the bigWigs keep: a tenth of a cut site, a thousandth of a probability.
+DECIMALS = {"denoised": 1, "peak probability": 3}
 
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """How a genome is predicted; lengths in bp, `peak_threshold` a probability."""
+    """How a genome is predicted; lengths in bp.
+
+    `peak_threshold` is a probability, or a coverage where the model has no peak head.
+    """
 
     half_window_bp: int
     peak_threshold: float
@@ -37,7 +44,7 @@ class PredictSettings:
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files that a prediction leaves in `folder`."""
+    """The files that a prediction leaves in `folder`, as far as the model has heads for them."""
 
     folder: Path
     name: str
@@ -57,29 +64,38 @@ class Outputs:
 
 @dataclass(frozen=True)
 class GenomePrediction:
-    """What was found: all peaks in the order of the genome, and the time that it took."""
+    """What was found: all peaks in the order of the genome, and the time that it took.
 
-    outputs: Outputs
+    tracks : what a reader calls a track -> its bigWig, of the tracks that were written
+    """
+
+    tracks: dict[str, Path]
     peaks: list[Peak]
     seconds: float
 
 
 def predict_genome(
-    model: nn.Module,
+    model: Network,
     store: CutStore,
     thinning: Thinning | None,
     settings: PredictSettings,
     outputs: Outputs,
 ) -> GenomePrediction:
-    """Predict every chromosome of `store`; both tracks and the peaks appear when all is done.
+    """Predict every chromosome of `store`; its tracks and peaks appear when all is done.
 
-    Inside the blacklist both tracks are 0 and no peak is called.
+    Inside the blacklist tracks are 0 and no peak is called. Peaks are called from the
+    probability; where the model has none from the coverage, and a peak's score is then its height
+    beside the highest's.
     """
     began = time.perf_counter()
     peaks: list[Peak] = []
+    tracks = {}
+    if model.task != "classification":
+        tracks["denoised"] = outputs.coverage
+    if model.task != "regression":
+        tracks["peak probability"] = outputs.probability
     with (
-        BigWigWriter(outputs.coverage, store.chroms, decimals=1) as coverage_file,
-        BigWigWriter(outputs.probability, store.chroms, decimals=3) as probability_file,
+        ExitStack() as stack,
         tqdm(
             total=sum(store.chroms.values()),
             unit="bp",
@@ -88,6 +104,10 @@ def predict_genome(
             disable=None if settings.progress else True,
         ) as bar,
     ):
+        files = [
+            stack.enter_context(BigWigWriter(path, store.chroms, decimals=DECIMALS[name]))
+            for name, path in tracks.items()
+        ]
         for chrom in store.chroms:
             caller = PeakCaller(
                 chrom,
@@ -95,30 +115,42 @@ def predict_genome(
                 settings.peak_min_length_bp,
                 settings.peak_max_gap_bp,
             )
-            for start, coverage, probability in _stream(model, store, thinning, settings, chrom):
-                coverage_file.add(chrom, start, coverage)
-                probability_file.add(chrom, start, probability)
-                caller.add(start, probability, coverage)
-                bar.update(len(coverage))
+            for start, values in _stream(model, store, thinning, settings, chrom):
+                for file, track in zip(files, values, strict=True):
+                    file.add(chrom, start, track)
+                caller.add(start, score=values[-1], signal=values[0])
+                bar.update(len(values[0]))
             peaks += caller.finish()
+    if model.task == "regression":
+        peaks = _scored_by_height(peaks)
     write_narrowpeak(outputs.peaks, peaks)
-    return GenomePrediction(outputs, peaks, time.perf_counter() - began)
+    return GenomePrediction(tracks, peaks, time.perf_counter() - began)
+
+
+def _scored_by_height(peaks: list[Peak]) -> list[Peak]:
+    """The peaks with scores of up to 1000, in proportion to their signal."""
+    highest = max((peak.signal for peak in peaks), default=1.0)
+    return [replace(peak, score=1000 * peak.signal / highest) for peak in peaks]
 
 
 def _stream(
-    model: nn.Module,
+    model: Network,
     store: CutStore,
     thinning: Thinning | None,
     settings: PredictSettings,
     chrom: str,
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """(start, coverage (n,), probability (n,)) along a chromosome, 0 inside the blacklist."""
+) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """(start, tracks) along a chromosome, 0 inside the blacklist.
+
+    tracks : coverage (n,), probability (n,), or the only one that the model has
+    """
 
     def fetch(start: int, end: int) -> np.ndarray:
         return window_coverage(store, chrom, start, end, settings.half_window_bp, thinning)
 
     options = DenoiseOptions(settings.tile_bp, settings.batch_size)
     size = store.chroms[chrom]
-    for start, coverage, probability in denoise_chromosome(model, fetch, chrom, size, options):
-        hidden = mask(store.blacklist, chrom, start, start + len(coverage))
-        yield start, np.where(hidden, 0, coverage), np.where(hidden, 0, probability)
+    for start, *tracks in denoise_chromosome(model, fetch, chrom, size, options):
+        given = [track for track in tracks if track is not None]
+        hidden = mask(store.blacklist, chrom, start, start + len(given[0]))
+        yield start, [np.where(hidden, 0, track) for track in given]

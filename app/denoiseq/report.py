@@ -95,7 +95,7 @@ def draw_loci(loci: Sequence[Locus], title: str = "") -> bytes:
     )
     for column, locus in zip(axes.T, loci, strict=True):
         shared = [t for name, t in locus.tracks.items() if name not in OWN_SCALE]
-        top = max(1e-9, *(float(np.max(track, initial=0)) for track in shared))
+        top = max([1e-9, *(float(np.max(track, initial=0)) for track in shared)])
         for axis, (name, track) in zip(column, locus.tracks.items(), strict=False):
             x = np.arange(locus.start, locus.end) / 1000
             axis.fill_between(x, track, color=COLOURS.get(name, GREY), linewidth=0, step="mid")

@@ -24,6 +24,10 @@ SHIFTS = ("+4/-4", "+4/-5", "none", "10x", "atacworks")
 STAGES = ("train", "evaluate", "predict")
 MITOCHONDRIAL = ("chrM", "chrMT", "MT", "M", "Mito", "chrMito")
 SPLITS = ("validation", "test")
+TASKS = ("both", "regression", "classification")
+# What only a denoised track, or only a peak head, gives: terms of the loss, metrics to monitor.
+TRACK_LOSSES = ("mse", "pearson", "log1p_mse", "poisson")
+TRACK_METRICS = ("mse", "pearson", "log1p_pearson", "spearman")
 Schema = TypeVar("Schema")
 
 
@@ -98,7 +102,25 @@ class Data:
 
 @dataclass
 class Model:
-    """DenoisingResNet; the defaults are AtacWorks' 219,706 parameters."""
+    """What all networks have; the class of `name` adds its own sizes.
+
+    `task` says which heads there are, `pretrained` is a checkpoint of ours or of AtacWorks whose
+    weights a training starts from.
+    """
+
+    name: str = MISSING
+    task: str = "both"
+    input_transform: str = "none"
+    pretrained: str | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("model.task", self.task, TASKS)
+        _one_of("model.input_transform", self.input_transform, ("none", "log1p", "sqrt"))
+
+
+@dataclass
+class DenoisingResNet(Model):
+    """The defaults are AtacWorks' 219,706 parameters. Taps and dilations in bp."""
 
     name: str = "denoising_resnet"
     channels: int = 15
@@ -110,18 +132,58 @@ class Model:
     peak_dilation: int = 8
     batch_norm: bool = False
     activation: str = "relu"
-    input_transform: str = "none"
 
     def __post_init__(self) -> None:
-        _one_of("model.name", self.name, ("denoising_resnet",))
+        super().__post_init__()
         _one_of("model.activation", self.activation, ("relu", "prelu"))
-        _one_of("model.input_transform", self.input_transform, ("none", "log1p", "sqrt"))
-        for name in ("channels", "kernel_size", "dilation", "peak_kernel_size", "peak_dilation"):
+        trunks = ("kernel_size", "dilation", "blocks")
+        for name in ("channels", *trunks, *(f"peak_{name}" for name in trunks)):
             value = getattr(self, name)
             _check(value >= 1, f"model.{name} is {value}, expected 1 or more")
-        for name in ("blocks", "peak_blocks"):
+
+
+@dataclass
+class UNet(Model):
+    """Channels and taps of each level, the bottleneck last; a level halves the width."""
+
+    name: str = "unet"
+    channels: list[int] = field(default_factory=lambda: [16, 32, 64, 128, 256])
+    kernel_sizes: list[int] = field(default_factory=lambda: [5, 5, 25, 25, 250])
+    up_kernel_size: int = 5
+    batch_norm: bool = False
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of("model.activation", self.activation, ("relu", "prelu"))
+        _check(
+            len(self.channels) == len(self.kernel_sizes) >= 2,
+            f"model.channels is {self.channels} and model.kernel_sizes {self.kernel_sizes}, "
+            "expected a number a level each, 2 levels or more",
+        )
+        for name in ("channels", "kernel_sizes", "up_kernel_size"):
             value = getattr(self, name)
-            _check(value >= 1, f"model.{name} is {value}, expected 1 or more")
+            least = value if name == "up_kernel_size" else min(value)
+            _check(least >= 1, f"model.{name} is {value}, expected 1 or more")
+
+
+@dataclass
+class Linear(Model):
+    """Linear and logistic regression; `field` is the taps of a convolution in bp."""
+
+    name: str = "linear"
+    field: int = 8401
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self.field >= 1, f"model.field is {self.field}, expected 1 or more")
+
+
+MODELS: dict[str, type[Model]] = {
+    "denoising_resnet": DenoisingResNet,
+    "unet": UNet,
+    "linear": Linear,
+}
 
 
 @dataclass
@@ -187,7 +249,8 @@ class Optim:
     A step takes `batch_size` windows over all processes; `micro_batch` bounds how many go through
     the network at a time (0: all), which changes memory and time, not the result. `monitor` names
     the validation metric whose best epoch is kept as best.pt; after `patience` epochs without a
-    better one training ends (0: never). Rates per step, `warmup_epochs` and the `plateau_…` in
+    better one training ends (0: never). No `epochs` measure and keep the weights of
+    `model.pretrained` as they are. Rates per step, `warmup_epochs` and the `plateau_…` in
     epochs.
     """
 
@@ -210,10 +273,17 @@ class Optim:
         _one_of("optim.name", self.name, ("adam", "adamw"))
         _one_of("optim.schedule", self.schedule, ("constant", "cosine", "plateau"))
         _check(self.lr > 0, f"optim.lr is {self.lr}, expected more than 0")
-        for name in ("weight_decay", "warmup_epochs", "gradient_clip", "patience", "micro_batch"):
+        for name in (
+            "weight_decay",
+            "warmup_epochs",
+            "gradient_clip",
+            "patience",
+            "micro_batch",
+            "epochs",
+        ):
             value = getattr(self, name)
             _check(value >= 0, f"optim.{name} is {value}, expected 0 or more")
-        for name in ("batch_size", "epochs", "plateau_epochs"):
+        for name in ("batch_size", "plateau_epochs"):
             value = getattr(self, name)
             _check(value >= 1, f"optim.{name} is {value}, expected 1 or more")
         _check(
@@ -262,7 +332,7 @@ class Train:
     resume: str | None = None
     stages: list[str] = field(default_factory=lambda: ["train"])
     data: Data = field(default_factory=Data)
-    model: Model = field(default_factory=Model)
+    model: Model = field(default_factory=DenoisingResNet)
     conv: Conv = field(default_factory=Conv)
     precision: Precision = field(default_factory=Precision)
     loss: Loss = field(default_factory=Loss)
@@ -273,6 +343,25 @@ class Train:
         for stage in self.stages:
             _one_of("stages", stage, STAGES)
         _check(self.stages[:1] == ["train"], "stages must begin with train")
+        self._check_task()
+        _check(
+            self.optim.epochs > 0 or self.model.pretrained is not None,
+            "optim.epochs is 0, which keeps given weights: give model.pretrained=, or epochs",
+        )
+
+    def _check_task(self) -> None:
+        task, monitor = self.model.task, self.optim.monitor
+        terms = {"both": (*TRACK_LOSSES, "bce"), "regression": TRACK_LOSSES}.get(task, ("bce",))
+        _check(
+            any(getattr(self.loss, name) > 0 for name in terms),
+            f"no term of the loss has a weight for model.task={task}: raise one of "
+            f"{', '.join(f'loss.{name}' for name in terms)}",
+        )
+        _check(
+            task != "classification" or monitor not in TRACK_METRICS,
+            f"optim.monitor={monitor} needs a denoised track, which model.task=classification "
+            "has not: choose auprc, auroc, best_f1 or loss",
+        )
 
 
 @dataclass
@@ -336,8 +425,9 @@ class Predict:
             f'depth is {self.depth!r}, expected null, "trained" or a number of cut sites per Mb',
         )
         _check(
-            self.peak_threshold is None or 0 < self.peak_threshold < 1,
-            f"peak_threshold is {self.peak_threshold}, expected a probability between 0 and 1",
+            self.peak_threshold is None or self.peak_threshold > 0,
+            f"peak_threshold is {self.peak_threshold}, expected a probability between 0 and 1, or "
+            "a coverage above 0 for a model without peaks",
         )
         for name in ("tile_bp", "batch_size"):
             value = getattr(self, name)
@@ -353,26 +443,33 @@ COMMANDS: dict[str, type] = {
 
 
 def keys(schema: type, prefix: str = "") -> list[str]:
-    """Every dotted key that `schema` accepts, groups included."""
-    hints = get_type_hints(schema)
+    """Every dotted key that `schema` accepts, groups and all models' settings included."""
     names = []
-    for item in fields(schema):
-        names.append(prefix + item.name)
-        if is_dataclass(hints[item.name]):
-            names += keys(hints[item.name], f"{prefix}{item.name}.")
-    return names
+    for kind in (schema, *schema.__subclasses__()):
+        hints = get_type_hints(kind)
+        for item in fields(kind):
+            names.append(prefix + item.name)
+            if is_dataclass(hints[item.name]):
+                names += keys(hints[item.name], f"{prefix}{item.name}.")
+    return list(dict.fromkeys(names))
 
 
 def unknown_key(key: str, schema: type) -> str:
     """The sentence for a key that `schema` does not have, with the nearest one that it has."""
-    near = difflib.get_close_matches(key, keys(schema), n=1, cutoff=0.5)
+    known = keys(schema)
+    if key in known:
+        return f"'{key}' is a setting of another model: choose the model with model=NAME"
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"unknown config key '{key}'" + (f": did you mean '{near[0]}'?" if near else "")
 
 
 def parse(schema: type[Schema], values: DictConfig | dict[str, Any]) -> Schema:
     """Check `values` against `schema` and return its dataclass; a ValueError is one sentence."""
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), values)
+        base = OmegaConf.structured(schema)
+        if schema is Train:
+            base.model = OmegaConf.structured(_model_class(OmegaConf.create(values)))
+        merged = OmegaConf.merge(base, values)
         return cast(Schema, OmegaConf.to_object(merged))
     except ConfigKeyError as error:
         raise ValueError(unknown_key(error.full_key or str(error.key), schema)) from error
@@ -388,6 +485,13 @@ def parse(schema: type[Schema], values: DictConfig | dict[str, Any]) -> Schema:
         raise ValueError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     except OmegaConfBaseException as error:
         raise ValueError(" ".join(str(error).split())) from error
+
+
+def _model_class(values: Any) -> type[Model]:
+    """The class of `model.name` in the values of a training, which decides its other keys."""
+    name = OmegaConf.select(values, "model.name") or DenoisingResNet.name
+    _one_of("model.name", name, tuple(MODELS))
+    return MODELS[name]
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Ground floor: knows no BAM, no store and no model. All coordinates are 0-based, 
 """
 
 import gzip
+import math
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -154,7 +155,7 @@ def covered_bp(merged: Merged, chrom: str, size: int) -> int:
 
 
 def tile_chromosome(
-    chrom: str, size: int, core_bp: int, pad_bp: int, offset: int = 0
+    chrom: str, size: int, core_bp: int, pad_bp: int, offset: int = 0, step_bp: int = 1
 ) -> list[Tile]:
     """Cut a chromosome into tiles whose cores cover every base exactly once.
 
@@ -164,26 +165,33 @@ def tile_chromosome(
     core_bp, pad_bp : length of a core, and the context to read on each side of it.
     offset : in [0, core_bp); above 0 the first core is [0, offset), so that training can move
         the cuts between cores about.
+    step_bp : every tile begins on a multiple of it, as models that pool need; core_bp and pad_bp
+        are rounded up to multiples of it.
 
     Returns
     -------
     Tiles in order. Each is its core +- pad_bp, shifted where needed to lie inside the chromosome,
-    so all have the length core_bp + 2 * pad_bp and none reaches beyond an end. A chromosome that
-    is no longer than that is one tile, all core.
+    so all have the length core_bp + 2 * pad_bp and none reaches beyond an end; those shifted by
+    the chromosome's end are up to step_bp - 1 longer. A chromosome that is no longer than a tile
+    is one tile, all core.
     """
     if size < 1 or core_bp < 1 or pad_bp < 0 or not 0 <= offset < core_bp:
         raise ValueError(
             f"cannot tile {chrom} of {size} bp by core_bp={core_bp}, pad_bp={pad_bp}, "
             f"offset={offset}: need size and core_bp >= 1, pad_bp >= 0, 0 <= offset < core_bp."
         )
+    core_bp, pad_bp = (math.ceil(bp / step_bp) * step_bp for bp in (core_bp, pad_bp))
     length = core_bp + 2 * pad_bp
     if size <= length:
         return [Tile(chrom, 0, size, 0, size)]
     edges = [0, *range(offset or core_bp, size, core_bp), size]
     tiles = []
     for core_start, core_end in pairwise(edges):
-        start = min(max(core_start - pad_bp, 0), size - length)
-        tiles.append(Tile(chrom, start, start + length, core_start, core_end))
+        start = max(core_start - pad_bp, 0) // step_bp * step_bp
+        end = start + length
+        if end > size:
+            start, end = (size - length) // step_bp * step_bp, size
+        tiles.append(Tile(chrom, start, end, core_start, core_end))
     return tiles
 
 

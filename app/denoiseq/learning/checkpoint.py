@@ -38,17 +38,26 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     FileNotFoundError, ValueError
         One sentence: the file is missing, is not a checkpoint, or is of another version.
     """
+    return checked(read_file(path, "a denoiseq checkpoint"), path)
+
+
+def read_file(path: Path, what: str) -> Any:
+    """What torch saved in a file, on the CPU; `what` it should be is for the error's sentence."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"Checkpoint {path} does not exist: give the path of a training's best.pt or last.pt."
         )
     try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError:
         raise
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is not a denoiseq checkpoint, or is damaged.") from error
+        raise ValueError(f"{path} is not {what}, or is damaged.") from error
+
+
+def checked(payload: Any, path: Path) -> dict[str, Any]:
+    """The payload of one of our checkpoints, of this version, or ValueError."""
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise ValueError(f"{path} is not a denoiseq checkpoint: train.py writes them as best.pt.")
     if payload.get("version") != VERSION:

@@ -49,8 +49,8 @@ class EvaluateOptions:
 class Tuned:
     """What was chosen on validation: the baseline's bandwidth and each score's peak threshold.
 
-    Thresholds are coverages for noisy and gaussian, a probability for denoised; a score equal to
-    its threshold is inside a peak.
+    Thresholds are coverages for noisy and gaussian, and for denoised where the model has no peak
+    head, else a probability; a score equal to its threshold is inside a peak.
     """
 
     gaussian_sigma_bp: float
@@ -59,10 +59,12 @@ class Tuned:
     def with_denoised(self, scores: TrackMetrics) -> "Tuned":
         """Add the denoised score's best threshold, rounded as the model's probabilities are.
 
-        0.5 where there was no true peak to choose it on.
+        Where there was no true peak to choose it on: a probability of 0.5, a coverage of nan.
         """
-        logit = torch.tensor(scores.best_threshold(), dtype=torch.float32)
-        threshold = 0.5 if logit.isnan() else float(torch.sigmoid(logit))
+        threshold = scores.best_threshold()
+        if scores.logits:
+            logit = torch.tensor(threshold, dtype=torch.float32)
+            threshold = 0.5 if logit.isnan() else float(torch.sigmoid(logit))
         return Tuned(self.gaussian_sigma_bp, {**self.thresholds, "denoised": threshold})
 
     @classmethod
@@ -75,14 +77,17 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Core:
-    """The counted part of one window: arrays (n,) from `start` on, and (track, score) by name."""
+    """The counted part of one window: arrays (n,) from `start` on, and (track, score) by name.
+
+    A model without regression has no denoised track, one without peaks has it as the score.
+    """
 
     chrom: str
     start: int
     coverage: np.ndarray
     truth: np.ndarray
     mask: np.ndarray
-    tracks: dict[str, tuple[np.ndarray, np.ndarray]]
+    tracks: dict[str, tuple[np.ndarray | None, np.ndarray]]
 
 
 def evaluate(
@@ -92,7 +97,7 @@ def evaluate(
 
     Parameters
     ----------
-    model : DenoisingResNet or alike
+    model : Network or alike
     data : WindowDataset with training=False
     options : EvaluateOptions
     tuned : Tuned, optional
@@ -103,7 +108,8 @@ def evaluate(
     metrics : dict
         noisy, gaussian, denoised (each the names of `TrackMetrics.result` and `peaks`), scale,
         tuned, seconds, segments_per_second, device, precision, algorithm. JSON-ready: what is
-        undefined, as with no peak on these chromosomes, is None.
+        undefined, as with no peak on these chromosomes or no head for it, is None. A model
+        without a peak head scores peaks by its track.
     tuned : Tuned
     """
     _check_context(model, data)
@@ -147,7 +153,7 @@ def validate(
         `TrackMetrics.result`.
     scores : TrackMetrics
     """
-    scores, bases = TrackMetrics(), 0
+    scores, bases = _denoised_metrics(model), 0
     sums: dict[str, float] = {}
     for batch, pred in _predictions(model, data, options, "validate", ranks):
         n = int(ranks.total(batch["mask"].sum()))
@@ -203,7 +209,8 @@ def _measure(
     model: nn.Module, data: WindowDataset, options: EvaluateOptions, tuned: Tuned
 ) -> tuple[dict[str, TrackMetrics], dict[str, dict[str, float]]]:
     """One pass over `data`: the metrics of each track and the agreement of its peaks."""
-    scores = {name: TrackMetrics() for name in TRACKS}
+    scores = {name: TrackMetrics() for name in ("noisy", "gaussian")}
+    scores["denoised"] = _denoised_metrics(model)
     rule = options.min_length_bp, options.max_gap_bp
     callers = {name: _Runs(tuned.thresholds[name], *rule) for name in TRACKS}
     truth = _Runs(0.5, 1, 0)
@@ -213,13 +220,18 @@ def _measure(
                 scores[name].update(track, score, core.coverage, core.truth, core.mask)
             for name, caller in callers.items():
                 score = core.tracks[name][1]
-                if name == "denoised":
+                if scores[name].logits:
                     score = torch.sigmoid(torch.from_numpy(score)).numpy()
                 caller.add(core, score)
             truth.add(core, core.truth.astype(np.float32))
     true_peaks = truth.finish()
     peaks = {name: peak_agreement(c.finish(), true_peaks) for name, c in callers.items()}
     return scores, peaks
+
+
+def _denoised_metrics(model: nn.Module) -> TrackMetrics:
+    """Empty metrics for what the model answers: its score are logits if it has a peak head."""
+    return TrackMetrics(logits=getattr(model, "task", "both") != "regression")
 
 
 class _Runs:
@@ -272,7 +284,8 @@ def _cores(
     """The cores of a batch: denoised tracks if there is a prediction, baselines if a sigma."""
     arrays = {name: value.cpu().numpy() for name, value in batch.items()}
     if pred is not None:
-        denoised = pred.coverage.cpu().numpy(), pred.peak_logits.cpu().numpy()
+        coverage, logits = (None if t is None else t.cpu().numpy() for t in pred)
+        score = coverage if logits is None else logits
     for row, index in enumerate(arrays["index"]):
         tile = data.tiles[index]
         core = slice(tile.core_start - tile.start, tile.core_end - tile.start)
@@ -283,7 +296,8 @@ def _cores(
             tracks["noisy"] = noisy[core], noisy[core]
             tracks["gaussian"] = smooth, smooth
         if pred is not None:
-            tracks["denoised"] = denoised[0][row, core], denoised[1][row, core]
+            track = None if coverage is None else coverage[row, core]
+            tracks["denoised"] = track, score[row, core]
         truth = {name: arrays[name][row, core] for name in ("coverage", "truth", "mask")}
         yield Core(tile.chrom, tile.core_start, tracks=tracks, **truth)
 
@@ -305,6 +319,15 @@ def _check_context(model: nn.Module, data: WindowDataset) -> None:
             data.options.pad_bp,
             needed,
             needed,
+        )
+    step = getattr(model, "tile_step_bp", 1)
+    if data.options.pad_bp % step or data.options.interval_bp % step:
+        log.warning(
+            "data.pad_bp=%d or data.interval_bp=%d is no multiple of %d bp, the width that the "
+            "model pools: metrics will differ a little from those of a whole-chromosome prediction",
+            data.options.pad_bp,
+            data.options.interval_bp,
+            step,
         )
 
 

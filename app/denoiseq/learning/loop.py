@@ -136,6 +136,8 @@ class _Training:
         done, options = self.done, self.options
         try:
             self._save("last")
+            if not options.epochs:  # the weights as they were given, measured and kept
+                self._close_epoch(0.0, 0.0)
             while done.epoch < options.epochs and done.patient(options.patience):
                 self.epoch(stop)
         except LostRank as error:

@@ -59,9 +59,15 @@ class TrackMetrics:
     mse and pearson are exact to float64 sums. The others are computed on bins: the score's and
     log1p's are 2^-11 of the value wide, Spearman's 2^-6 (track) and 2^-5 (truth), equal integers
     below 64 being ties only with themselves. Memory: 21 MB, whatever the length of the genome.
+
+    Parameters
+    ----------
+    logits : bool
+        Note that the score is the log-odds of a peak, not a coverage.
     """
 
-    def __init__(self):
+    def __init__(self, logits: bool = False):
+        self.logits = logits
         self.sums = np.zeros(6)  # n, p, y, pp, yy, py
         self.log_sums = np.zeros(2)  # log1p(y), its square
         self.by_track = np.zeros((3, HALF + 1))  # per bin of p: n, p, log1p(y)
@@ -71,7 +77,7 @@ class TrackMetrics:
 
     def update(
         self,
-        pred_track: np.ndarray,
+        pred_track: np.ndarray | None,
         score: np.ndarray,
         truth_track: np.ndarray,
         truth_peaks: np.ndarray,
@@ -82,6 +88,7 @@ class TrackMetrics:
         Parameters
         ----------
         pred_track, truth_track : float32, >= 0, coverage
+            None as prediction: there is none, and its metrics stay nan.
         score : float32, higher is more peak-like (any monotone scale; logits for a network)
         truth_peaks : bool
         mask : bool
@@ -92,14 +99,15 @@ class TrackMetrics:
         ValueError
             If a counted prediction is not finite.
         """
-        p, s = pred_track[mask], score[mask]
+        p, s = None if pred_track is None else pred_track[mask], score[mask]
         y, inside = truth_track[mask], truth_peaks[mask].astype(bool)
-        if not (np.isfinite(p).all() and np.isfinite(s).all()):
+        if not all(np.isfinite(values).all() for values in (p, s) if values is not None):
             raise ValueError(
                 "The prediction holds values that are not finite: the weights are broken, "
                 "go back to an earlier checkpoint or lower the learning rate."
             )
-        self._add_track(p, y)
+        if p is not None:
+            self._add_track(p, y)
         bins = score_bins(s)
         np.add.at(self.positives, bins[inside], 1)
         np.add.at(self.negatives, bins[~inside], 1)
@@ -107,7 +115,8 @@ class TrackMetrics:
     def join(self, total: Callable[[np.ndarray], np.ndarray]) -> None:
         """Replace each sum by `total` of it: the sum over the processes that shared the bases."""
         for name, sums in vars(self).items():
-            setattr(self, name, total(sums))
+            if isinstance(sums, np.ndarray):
+                setattr(self, name, total(sums))
 
     def _add_track(self, p: np.ndarray, y: np.ndarray) -> None:
         bins_p = score_bins(np.maximum(p, 0)) - HALF
@@ -125,7 +134,7 @@ class TrackMetrics:
     @property
     def bases(self) -> int:
         """How many bases were counted."""
-        return int(self.sums[0])
+        return int(self.positives.sum() + self.negatives.sum())
 
     @property
     def scale(self) -> float:

@@ -4,61 +4,38 @@ Pure architecture: no losses, no thresholds, no data. Published sizes follow Ata
 (Lal et al., Nat. Commun. 12:1507, 2021).
 """
 
-from contextlib import nullcontext
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denoiseq.learning.layers import ResBlock, SameConv1d
+from denoiseq.learning.network import Network, Prediction
 
-TRANSFORMS = ("none", "log1p", "sqrt")
-PRECISIONS = ("fp32", "bf16")
-# expm1 of anything larger is no coverage: exp(16) is 8.9 million cuts over one base.
-LOG1P_LIMIT = 16.0
-# Anscombe's: sqrt(count + 3/8) has nearly the same variance whatever the expected count.
-SQRT_OFFSET = 0.375
+__all__ = ["MODELS", "DenoisingResNet", "Linear", "Network", "Prediction", "UNet"]
 
 
-class Prediction(NamedTuple):
-    """What every model returns, float32 whatever the autocast.
-
-    coverage (N, L) : denoised coverage, >= 0, in the units of the input track.
-    peak_logits (N, L) : log-odds that a base lies in a peak.
-
-    None stands for a head that the model's task does without.
-    """
-
-    coverage: Tensor | None
-    peak_logits: Tensor | None
-
-
-class DenoisingResNet(nn.Module):
+class DenoisingResNet(Network):
     """The AtacWorks residual network: a regression trunk, then a peak trunk on its output.
 
     219,706 parameters at the defaults. With one input channel the first block of each trunk has a
-    1x1 skip convolution.
+    1x1 skip convolution. With task="regression" it ends at the track (161,445 parameters). With
+    task="classification" there is no track that a peak trunk could read: the peak head stands on
+    the first trunk's features (161,446), and the peak trunk's sizes mean nothing.
 
     Parameters
     ----------
     channels, kernel_size, dilation, blocks : int
         Regression trunk; its convolutions carry no bias.
     peak_blocks, peak_kernel_size, peak_dilation : int
-        Peak trunk, `channels` wide, with bias.
+        Peak trunk, `channels` wide, with bias. It reads the track on the scale of the input.
     batch_norm : bool
     activation : {"relu", "prelu"}
-    conv : {"dilconv", "torch"}
-    algorithm : {"auto", "direct", "spectral"}
-        Of dilconv; nothing to torch.
-    precision : {"fp32", "bf16"}
-        bf16 is autocast inside `forward`: activations are bfloat16; weights, their gradients, sums,
-        heads and predictions stay float32, so state dicts do not depend on it.
-    input_transform : {"none", "log1p", "sqrt"}
-        log1p and sqrt compress the input first; the regression head then lives on that scale,
-        which the peak trunk reads, and `Prediction.coverage` is brought back by expm1 or square.
-        sqrt is sqrt(x + 3/8): noise is level on it, and k times the coverage stays a factor, so
-        spikes neither rule the gradients, as with none, nor blow up on the way back.
+    **shared
+        Of `Network`: task, in_channels, conv, algorithm, precision, input_transform.
     """
 
     def __init__(
@@ -72,90 +49,171 @@ class DenoisingResNet(nn.Module):
         peak_dilation: int = 8,
         batch_norm: bool = False,
         activation: str = "relu",
-        conv: str = "dilconv",
-        input_transform: str = "none",
-        algorithm: str = "auto",
-        precision: str = "fp32",
+        **shared: Any,
     ):
-        super().__init__()
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision={precision!r} is unknown: {' or '.join(PRECISIONS)}.")
-        if input_transform not in TRANSFORMS:
-            raise ValueError(
-                f"input_transform={input_transform!r} is unknown: one of {', '.join(TRANSFORMS)}."
-            )
-        self.conv = conv
-        self.precision = precision
-        self.input_transform = input_transform
-        backend: dict[str, Any] = {"conv": conv, "algorithm": algorithm}
-        common = {"batch_norm": batch_norm, "activation": activation, **backend}
-        trunk = {**common, "dilation": dilation, "bias": False}
-        self.res_blocks = _trunk(blocks, channels, kernel_size, trunk)
-        self.regressor = SameConv1d(channels, 1, 1, bias=False, activation="relu", **backend)
-        trunk = {**common, "dilation": peak_dilation, "bias": True}
-        self.res_blocks_class = _trunk(peak_blocks, channels, peak_kernel_size, trunk)
-        self.classifier = SameConv1d(channels, 1, 1, bias=True, activation=None, **backend)
-        # The trunk ends in ReLU: weights of one sign keep the regression's own ReLU from being
-        # born dead, which would silence every gradient, as the peak trunk reads its output.
-        with torch.no_grad():
-            self.regressor.conv_layer.get_parameter("weight").abs_()
+        super().__init__(**shared)
+        common = {"batch_norm": batch_norm, "activation": activation, **self.backend}
+        layer = {**common, "dilation": dilation, "bias": False}
+        self.res_blocks = _trunk([self.in_channels, *[channels] * blocks], kernel_size, layer)
+        if self.task != "classification":
+            self.regressor = self._regression_head(channels)
+        if self.task == "both":
+            layer = {**common, "dilation": peak_dilation, "bias": True}
+            self.res_blocks_class = _trunk([1, *[channels] * peak_blocks], peak_kernel_size, layer)
+        if self.task != "regression":
+            self.classifier = self._peak_head(channels)
 
-    def forward(self, x: Tensor) -> Prediction:
-        """x (N, 1, L) coverage -> Prediction of (N, L) tracks."""
-        track = self._head(self.regressor, self._trunk(self.res_blocks, self._compressed(x)))
-        logits = self._head(self.classifier, self._trunk(self.res_blocks_class, track))
-        return Prediction(self._expanded(track).squeeze(1), logits.squeeze(1))
+    def _tracks(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        h = self._features(self.res_blocks, x)
+        if self.task == "classification":
+            return None, self._head(self.classifier, h)
+        track = self._head(self.regressor, h)
+        if self.task == "regression":
+            return track, None
+        return track, self._head(self.classifier, self._features(self.res_blocks_class, track))
 
-    def _trunk(self, blocks: nn.ModuleList, h: Tensor) -> Tensor:
+    def _features(self, blocks: nn.ModuleList, h: Tensor) -> Tensor:
         """h (N, C, L) through the residual blocks, in the network's precision."""
         with self._autocast(h):
             for block in blocks:
                 h = block(h)
         return h
 
-    def _autocast(self, h: Tensor):
-        if self.precision == "fp32":  # what the caller has set holds
-            return nullcontext()
-        return torch.autocast(h.device.type, torch.bfloat16)
-
-    @staticmethod
-    def _head(layer: SameConv1d, h: Tensor) -> Tensor:
-        """h (N, C, L) -> (N, 1, L), in float32 whatever the autocast."""
-        with torch.autocast(h.device.type, enabled=False):
-            return layer(_wide(h))
-
-    def _compressed(self, x: Tensor) -> Tensor:
-        """The input coverage on the scale that the network lives on."""
-        if self.input_transform == "log1p":
-            return torch.log1p(x)
-        return (x + SQRT_OFFSET).sqrt() if self.input_transform == "sqrt" else x
-
-    def _expanded(self, track: Tensor) -> Tensor:
-        """The regression output, >= 0, as coverage."""
-        if self.input_transform == "log1p":
-            return torch.expm1(track.clamp(max=LOG1P_LIMIT))
-        return track.square() if self.input_transform == "sqrt" else track
-
-    def receptive_field_bp(self) -> int:
-        """Input bases that one base of the peak head depends on (8,401 at the defaults)."""
-        return 1 + sum(sum(layer.padding) for layer in self._convolutions())
-
-    def context_bp(self) -> int:
-        """Bases needed on each side of a base for the answer that the whole chromosome gives."""
-        return sum(max(layer.padding) for layer in self._convolutions())
-
-    def _convolutions(self) -> list[SameConv1d]:
-        """The longest chain of convolutions from input to peak logits (skips are shorter)."""
-        blocks = [*self.res_blocks, *self.res_blocks_class]
+    def _path(self) -> list[nn.Module]:
+        """Skips are shorter."""
+        blocks = [*self.res_blocks, *(self.res_blocks_class if self.task == "both" else ())]
         return [conv for b in blocks for conv in (b.conv_act1, b.conv_act2, b.conv_act3)]
 
 
-def _wide(h: Tensor) -> Tensor:
-    """At least float32, whatever the autocast made of it."""
-    return h.float() if h.dtype in (torch.bfloat16, torch.float16) else h
+class UNet(Network):
+    """AtacWorks' U-Net: convolutions between halvings of the width, then back up beside them.
+
+    One convolution a level on the way down, the last at the bottleneck; on the way up the track is
+    doubled in width (nearest), joined with the features of that level, and convolved. Both heads
+    are 1x1 convolutions of the last features. 8,777,809 parameters at the defaults (8,777,792 with
+    task="regression", 8,777,793 with "classification"), receptive field 4,364 bp.
+
+    Any width works: the input is widened by zeros on the right to a multiple of `tile_step_bp`, and
+    the answer cut to the input's. Pooled positions count from the window's first base.
+
+    Parameters
+    ----------
+    channels, kernel_sizes : sequence of int, equally long, at least 2
+        Of each level; the last is the bottleneck's.
+    up_kernel_size : int
+    batch_norm : bool
+    activation : {"relu", "prelu"}
+    **shared
+        Of `Network`: task, in_channels, conv, algorithm, precision, input_transform.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int] = (16, 32, 64, 128, 256),
+        kernel_sizes: Sequence[int] = (5, 5, 25, 25, 250),
+        up_kernel_size: int = 5,
+        batch_norm: bool = False,
+        activation: str = "relu",
+        **shared: Any,
+    ):
+        super().__init__(**shared)
+        if len(channels) != len(kernel_sizes) or len(channels) < 2:
+            raise ValueError(
+                f"channels={list(channels)} and kernel_sizes={list(kernel_sizes)} must be equally "
+                "long, 2 or more: a number a level, the bottleneck's last."
+            )
+        layer = {"batch_norm": batch_norm, "activation": activation, **self.backend}
+        widths = pairwise([self.in_channels, *channels])
+        self.down = nn.ModuleList(
+            SameConv1d(c, k, size, **layer)
+            for (c, k), size in zip(widths, kernel_sizes, strict=True)
+        )
+        self.up = nn.ModuleList(
+            SameConv1d(deep + level, level, up_kernel_size, **layer)
+            for level, deep in reversed(list(pairwise(channels)))
+        )
+        self.pool, self.upsample = nn.MaxPool1d(2), nn.Upsample(scale_factor=2)
+        self.tile_step_bp = 2 ** (len(channels) - 1)
+        if self.task != "classification":
+            self.regressor = self._regression_head(channels[0])
+        if self.task != "regression":
+            self.classifier = self._peak_head(channels[0])
+
+    def _tracks(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        L = x.shape[-1]
+        h = self._features(F.pad(x, (0, -L % self.tile_step_bp)))[..., :L]
+        track = None if self.task == "classification" else self._head(self.regressor, h)
+        return track, None if self.task == "regression" else self._head(self.classifier, h)
+
+    def _features(self, h: Tensor) -> Tensor:
+        """h (N, in_channels, L) -> (N, channels[0], L), L a multiple of tile_step_bp."""
+        beside = []
+        with self._autocast(h):
+            for layer in self.down[:-1]:
+                h = layer(h)
+                beside.append(h)
+                h = self.pool(h)  # (N, C, L/2)
+            h = self.down[-1](h)
+            for layer in self.up:
+                h = layer(torch.cat([self.upsample(h), beside.pop()], dim=1))
+        return h
+
+    def _path(self) -> list[nn.Module]:
+        """Down to the bottleneck and back; the joins on the way are shorter."""
+        down = [step for layer in self.down[:-1] for step in (layer, self.pool)]
+        up = [step for layer in self.up for step in (self.upsample, layer)]
+        return [*down, self.down[-1], *up]
 
 
-def _trunk(blocks: int, channels: int, kernel_size: int, layer: dict) -> nn.ModuleList:
-    """`blocks` residual blocks, the first from 1 channel."""
-    widths = [1, *[channels] * blocks]
+class Linear(Network):
+    """Linear regression of coverage and logistic regression of peaks: one convolution each.
+
+    With task="both" the peaks read the track, as in the residual network. A track below 0 is cut
+    off there. Its two layers are heads, which are float32 in any precision. At the defaults 8,402
+    parameters for one task, 16,804 for both.
+
+    Parameters
+    ----------
+    field : int
+        Taps of a convolution, bp; even ones reach one base further to the right.
+    **shared
+        Of `Network`: task, in_channels, conv, algorithm, precision, input_transform.
+    """
+
+    def __init__(self, field: int = 8401, **shared: Any):
+        super().__init__(**shared)
+        if self.task != "classification":
+            layer = {"activation": "relu", **self.backend}
+            self.regressor = SameConv1d(self.in_channels, 1, field, **layer)
+            self._start_as_moving_average(field)
+        if self.task != "regression":
+            read = 1 if self.task == "both" else self.in_channels
+            self.classifier = SameConv1d(read, 1, field, activation=None, **self.backend)
+
+    def _start_as_moving_average(self, field: int) -> None:
+        """So the ReLU is born alive; the problem is convex, so the start decides nothing else."""
+        with torch.no_grad():
+            for parameter in self.regressor.parameters():
+                parameter.zero_()
+            self.regressor.conv_layer.get_parameter("weight")[:, 0] = 1 / field
+
+    def _tracks(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        if self.task == "classification":
+            return None, self._head(self.classifier, x)
+        track = self._head(self.regressor, x)
+        return track, None if self.task == "regression" else self._head(self.classifier, track)
+
+    def _path(self) -> list[nn.Module]:
+        return list(self.children())
+
+
+MODELS: dict[str, type[Network]] = {
+    "denoising_resnet": DenoisingResNet,
+    "unet": UNet,
+    "linear": Linear,
+}
+
+
+def _trunk(widths: list[int], kernel_size: int, layer: dict) -> nn.ModuleList:
+    """Residual blocks between successive `widths`."""
     return nn.ModuleList(ResBlock(c, k, kernel_size, **layer) for c, k in pairwise(widths))

@@ -154,6 +154,8 @@ class Records:
         row = self.done.history[-1]
         self._write_history()
         best = self.done.best and self.done.best["epoch"] == row["epoch"]
+        if not self.epochs:  # none trained
+            return
         log.info(
             "epoch %d/%d: loss %.4f, validation loss %.4f, %s %.4f%s, %.2f segments/s",
             row["epoch"],

@@ -130,6 +130,20 @@ def test_cores_partition_the_chromosome_in_tiles_of_one_length(size, core_bp, pa
         assert tile.core_end > tile.core_start
 
 
+@given(st.integers(1, 300), st.integers(1, 50), st.integers(0, 20), st.sampled_from([2, 8, 16]))
+def test_tiles_begin_on_multiples_of_a_step(size, core_bp, pad_bp, step_bp):
+    tiles = tile_chromosome("c", size, core_bp, pad_bp, step_bp=step_bp)
+    cores = [base for tile in tiles for base in range(tile.core_start, tile.core_end)]
+    assert cores == list(range(size))
+    lengths = [tile.end - tile.start for tile in tiles]
+    assert max(lengths) - min(lengths) < step_bp
+    for tile in tiles:
+        assert tile.start % step_bp == 0
+        assert 0 <= tile.start <= max(tile.core_start - pad_bp, 0)
+        assert min(tile.core_end + pad_bp, size) <= tile.end <= size
+        assert tile.end == size or (tile.end - tile.start) % step_bp == 0
+
+
 def test_offset_moves_the_cuts_and_bad_tilings_are_refused():
     edges = [t.core_start for t in tile_chromosome("c", 100, 20, 5, offset=7)]
     assert edges == [0, 7, 27, 47, 67, 87]

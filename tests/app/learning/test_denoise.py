@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import torch
 from denoiseq.denoise import DenoiseOptions, denoise_chromosome
+from denoiseq.genomics.intervals import tile_chromosome
+from denoiseq.learning.models import UNet
 
 
 class Track:
@@ -39,6 +41,47 @@ def test_tiles_equal_the_whole_chromosome(make_model, size, kernel_size):
         # The same sums in the same order but for the tile's place in vectors: a few roundings.
         np.testing.assert_allclose(values, expected, rtol=2e-5, atol=2e-5)
     assert all((end - start) <= 200 + 2 * model.context_bp() for start, end in track.asked)
+
+
+@pytest.fixture(scope="module")
+def unet():
+    torch.manual_seed(0)
+    return UNet([4, 6, 8, 8], [5, 3, 7, 6], 4, input_transform="sqrt", conv="torch")
+
+
+# Tiles are 200 + 2 * context wide, both rounded up to multiples of 8; at the end up to 7 longer.
+@pytest.mark.parametrize("size", [1, 7, 8, 295, *range(496, 505), 1_001, 3_000])
+@pytest.mark.parametrize("core_bp", [200, 203])
+def test_tiles_of_a_network_that_pools_equal_the_whole_chromosome(unet, size, core_bp):
+    track = Track(size)
+    pieces = list(denoise_chromosome(unet, track, "chr1", size, DenoiseOptions(core_bp, 3)))
+    got = [np.concatenate([p[i] for p in pieces]) for i in (1, 2)]
+    for values, expected in zip(got, whole(unet, track), strict=True):
+        np.testing.assert_allclose(values, expected, rtol=2e-5, atol=2e-5)
+    assert all(start % 8 == 0 for start, _ in track.asked)
+
+
+def test_a_shifted_tile_of_a_network_that_pools_would_show(unet, monkeypatch):
+    track = Track(2_001)
+    expected = whole(unet, track)[0]
+
+    def by_any_base(*where, step_bp):
+        assert step_bp == 8
+        return tile_chromosome(*where[:3], 201)
+
+    monkeypatch.setattr("denoiseq.denoise.tile_chromosome", by_any_base)
+    pieces = denoise_chromosome(unet, track, "chr1", 2_001, DenoiseOptions(200, 3))
+    got = np.concatenate([coverage for _, coverage, _ in pieces])
+    assert not np.allclose(got, expected, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_a_head_that_is_not_there_is_none(make_model, task):
+    track = Track(500)
+    pieces = list(denoise_chromosome(make_model(task=task), track, "c", 500, DenoiseOptions(200)))
+    for _, coverage, probability in pieces:
+        assert (coverage is None) == (task == "classification")
+        assert (probability is None) == (task == "regression")
 
 
 def test_a_base_less_of_context_would_show(make_model, monkeypatch):

@@ -1,8 +1,8 @@
-"""Size, names, field and numbers of the residual network; dilconv against torch."""
+"""Size, names, field and numbers of the networks; dilconv against torch."""
 
 import pytest
 import torch
-from denoiseq.learning.models import DenoisingResNet
+from denoiseq.learning.models import MODELS, DenoisingResNet, Linear, UNet
 
 EPS = 2.0**-24  # half the spacing of float32 at 1: the rounding of one addition
 
@@ -23,6 +23,144 @@ def published_names() -> set[str]:
             for part in parts
         }
     return names
+
+
+TASKS = ("both", "regression", "classification")
+# Small ones of each architecture; levels of the U-Net with odd, even and long filters.
+SMALL = {
+    "denoising_resnet": {"channels": 3, "kernel_size": 5, "blocks": 1}
+    | {"peak_blocks": 1, "peak_kernel_size": 4},
+    "unet": {"channels": [3, 4, 5], "kernel_sizes": [5, 3, 6], "up_kernel_size": 4},
+    "linear": {"field": 21},
+}
+
+
+@pytest.fixture(params=MODELS)
+def make_any(request):
+    """Makes a small network of each architecture, the same weights for the same seed."""
+
+    def make(seed: int = 0, **more):
+        torch.manual_seed(seed)
+        return MODELS[request.param](**{"conv": "torch", **SMALL[request.param], **more})
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters"),
+    [
+        (DenoisingResNet, (219_706, 161_445, 161_446)),
+        (UNet, (8_777_809, 8_777_792, 8_777_793)),
+        (Linear, (16_804, 8_402, 8_402)),
+    ],
+)
+def test_parameters_are_those_of_the_docstring(kind, parameters):
+    for task, expected in zip(TASKS, parameters, strict=True):
+        model = kind(task=task, conv="torch")
+        assert sum(p.numel() for p in model.parameters()) == expected
+        assert f"{expected:,}" in kind.__doc__
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 250])
+def test_a_task_has_its_heads_on_any_width(make_any, task, length):
+    model = make_any(task=task)
+    pred = model(torch.rand(2, 1, length) * 5)
+    assert (pred.coverage is None) == (task == "classification")
+    assert (pred.peak_logits is None) == (task == "regression")
+    for track in filter(lambda t: t is not None, pred):
+        assert track.shape == (2, length) and track.dtype == torch.float32
+        track.sum().backward(retain_graph=True)
+    if pred.coverage is not None:
+        assert (pred.coverage >= 0).all() and pred.coverage.max() > 0
+    assert all(p.grad is not None for p in model.parameters())  # nothing is made and not used
+
+
+def test_a_batch_without_windows_passes(make_any):
+    model = make_any()
+    pred = model(torch.zeros(0, 1, 40))
+    (pred.coverage.sum() + pred.peak_logits.sum()).backward()
+    assert pred.coverage.shape == (0, 40)
+    assert all((p.grad == 0).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_field_of_every_network_is_what_gradients_reach(make_any, task):
+    model = make_any(task=task)
+    with torch.no_grad():
+        for parameter in model.parameters():  # all positive: no ReLU can hide a path
+            parameter.abs_().add_(0.01)
+    fields, contexts, middle = [], [], 400
+    for base in range(middle, middle + model.tile_step_bp):
+        # The pooling takes one base of a pair on a rising track, the other on a falling one.
+        reached = torch.zeros(2 * middle, dtype=torch.bool)
+        for slope in (1.0, -1.0):
+            x = torch.linspace(2 - slope, 2 + slope, 2 * middle)[None, None].requires_grad_()
+            answer = model(x)
+            (answer.peak_logits if task != "regression" else answer.coverage)[0, base].backward()
+            reached |= x.grad[0, 0] != 0
+        at = reached.nonzero()[:, 0]
+        fields.append(int(at[-1] - at[0] + 1))
+        contexts.append(max(base - int(at[0]), int(at[-1]) - base))
+    assert max(fields) == model.receptive_field_bp()
+    assert max(contexts) == model.context_bp()
+
+
+@pytest.mark.parametrize("transform", ["log1p", "sqrt"])
+def test_only_the_coverage_is_transformed(make_any, transform):
+    x = torch.rand(2, 5, 64) * 20
+    plain, other = make_any(in_channels=5), make_any(in_channels=5, input_transform=transform)
+    inner = x.clone()
+    inner[:, 0] = x[:, 0].log1p() if transform == "log1p" else (x[:, 0] + 0.375).sqrt()
+    track = plain(inner).coverage
+    expected = track.expm1() if transform == "log1p" else track.square()
+    torch.testing.assert_close(other(x).coverage, expected)
+    torch.testing.assert_close(other(x).peak_logits, plain(inner).peak_logits)
+    shuffled = x[:, [0, 2, 1, 3, 4]]  # bases are read, each for itself
+    for now, before in zip(other(shuffled)[:1], other(x)[:1], strict=True):
+        assert torch.equal(now, before) == isinstance(other, Linear)
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "spectral"])
+def test_dilconv_and_torch_agree_in_every_network(make_any, algorithm):
+    pytest.importorskip("dilconv")
+    theirs, ours = make_any(), make_any(conv="dilconv", algorithm=algorithm)
+    x = torch.rand(2, 1, 333) * 20
+    found = []
+    for model in (theirs, ours):
+        pred = model(x)
+        (pred.coverage.square().mean() + pred.peak_logits.square().mean()).backward()
+        found.append([*pred, *(p.grad for p in model.parameters())])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(a.detach().abs().max()))
+
+
+def test_bf16_of_every_network_is_near_fp32(make_any):
+    x = torch.rand(2, 1, 200) * 5
+    full, half = make_any(), make_any(precision="bf16")
+    assert list(full.state_dict()) == list(half.state_dict())
+    for a, b in zip(full(x), half(x), strict=True):
+        assert b.dtype == torch.float32
+        assert (a - b).norm() < 0.05 * a.norm()
+
+
+def test_batch_norm_and_prelu_are_the_unets_too():
+    model = UNet(**SMALL["unet"], batch_norm=True, activation="prelu", conv="torch")
+    names = set(model.state_dict())
+    assert {"down.0.norm_layer.weight", "up.1.act_layer.weight"} <= names
+    assert model(torch.rand(2, 1, 37)).coverage.shape == (2, 37)
+
+
+def test_the_unet_wants_a_filter_a_level():
+    with pytest.raises(ValueError, match="equally long, 2 or more"):
+        UNet(channels=[4, 8], kernel_sizes=[5], conv="torch")
+
+
+def test_a_linear_model_starts_as_the_moving_average():
+    model = Linear(field=5, task="regression", in_channels=2, conv="torch")
+    x = torch.rand(1, 2, 50)
+    expected = torch.nn.functional.avg_pool1d(x[:, :1], 5, 1, 2)[:, 0]
+    torch.testing.assert_close(model(x).coverage, expected)
 
 
 def test_published_size_names_and_field():
