@@ -51,11 +51,13 @@ class DenoisingResNet(nn.Module):
     conv : {"dilconv", "torch"}
     algorithm : {"auto", "direct", "spectral"}
         Of dilconv; nothing to torch.
+    in_channels : int
+        1, or 5 with the sequence: the coverage, then A, C, G and T.
     precision : {"fp32", "bf16"}
         bf16 is autocast inside `forward`: activations are bfloat16; weights, their gradients, sums,
         heads and predictions stay float32, so state dicts do not depend on it.
     input_transform : {"none", "log1p", "sqrt"}
-        log1p and sqrt compress the input first; the regression head then lives on that scale,
+        log1p and sqrt compress the input coverage first; the regression head then lives on that scale,
         which the peak trunk reads, and `Prediction.coverage` is brought back by expm1 or square.
         sqrt is sqrt(x + 3/8): noise is level on it, and k times the coverage stays a factor, so
         spikes neither rule the gradients, as with none, nor blow up on the way back.
@@ -76,6 +78,7 @@ class DenoisingResNet(nn.Module):
         input_transform: str = "none",
         algorithm: str = "auto",
         precision: str = "fp32",
+        in_channels: int = 1,
     ):
         super().__init__()
         if precision not in PRECISIONS:
@@ -90,7 +93,7 @@ class DenoisingResNet(nn.Module):
         backend: dict[str, Any] = {"conv": conv, "algorithm": algorithm}
         common = {"batch_norm": batch_norm, "activation": activation, **backend}
         trunk = {**common, "dilation": dilation, "bias": False}
-        self.res_blocks = _trunk(blocks, channels, kernel_size, trunk)
+        self.res_blocks = _trunk(blocks, channels, kernel_size, trunk, in_channels)
         self.regressor = SameConv1d(channels, 1, 1, bias=False, activation="relu", **backend)
         trunk = {**common, "dilation": peak_dilation, "bias": True}
         self.res_blocks_class = _trunk(peak_blocks, channels, peak_kernel_size, trunk)
@@ -101,7 +104,7 @@ class DenoisingResNet(nn.Module):
             self.regressor.conv_layer.get_parameter("weight").abs_()
 
     def forward(self, x: Tensor) -> Prediction:
-        """x (N, 1, L) coverage -> Prediction of (N, L) tracks."""
+        """x (N, in_channels, L), coverage first -> Prediction of (N, L) tracks."""
         track = self._head(self.regressor, self._trunk(self.res_blocks, self._compressed(x)))
         logits = self._head(self.classifier, self._trunk(self.res_blocks_class, track))
         return Prediction(self._expanded(track).squeeze(1), logits.squeeze(1))
@@ -125,10 +128,13 @@ class DenoisingResNet(nn.Module):
             return layer(_wide(h))
 
     def _compressed(self, x: Tensor) -> Tensor:
-        """The input coverage on the scale that the network lives on."""
-        if self.input_transform == "log1p":
-            return torch.log1p(x)
-        return (x + SQRT_OFFSET).sqrt() if self.input_transform == "sqrt" else x
+        """The input with its coverage on the scale that the network lives on."""
+        if self.input_transform == "none":
+            return x
+        coverage, rest = x[:, :1], x[:, 1:]
+        log1p = self.input_transform == "log1p"
+        coverage = torch.log1p(coverage) if log1p else (coverage + SQRT_OFFSET).sqrt()
+        return torch.cat([coverage, rest], dim=1) if rest.shape[1] else coverage
 
     def _expanded(self, track: Tensor) -> Tensor:
         """The regression output, >= 0, as coverage."""
@@ -155,7 +161,9 @@ def _wide(h: Tensor) -> Tensor:
     return h.float() if h.dtype in (torch.bfloat16, torch.float16) else h
 
 
-def _trunk(blocks: int, channels: int, kernel_size: int, layer: dict) -> nn.ModuleList:
-    """`blocks` residual blocks, the first from 1 channel."""
-    widths = [1, *[channels] * blocks]
+def _trunk(
+    blocks: int, channels: int, kernel_size: int, layer: dict, in_channels: int = 1
+) -> nn.ModuleList:
+    """`blocks` residual blocks, the first from `in_channels`."""
+    widths = [in_channels, *[channels] * blocks]
     return nn.ModuleList(ResBlock(c, k, kernel_size, **layer) for c, k in pairwise(widths))
