@@ -36,7 +36,8 @@ def denoise_chromosome(
     model : DenoisingResNet
         Or alike, with `context_bp()`; put into eval mode.
     fetch : callable
-        (start, end) -> float32 (end - start,), the noisy coverage of the chromosome.
+        (start, end) -> float32 (C, end - start), what the model reads: the noisy coverage of the
+        chromosome and, with C=5, its bases.
     chrom, size : name (for messages) and length in bp
     options : DenoiseOptions
 
@@ -74,9 +75,9 @@ def _predict(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Coverage and probability of whole tiles, float32 (N, L) each."""
     device = next(model.parameters()).device
-    noisy = np.stack([fetch(tile.start, tile.end) for tile in tiles])  # (N, L)
+    read = np.stack([fetch(tile.start, tile.end) for tile in tiles])  # (N, C, L)
     with torch.inference_mode():
-        x: Tensor = torch.from_numpy(noisy.astype(np.float32, copy=False)).to(device)
-        pred = model(x[:, None])  # (N, 1, L)
+        x: Tensor = torch.from_numpy(read.astype(np.float32, copy=False)).to(device)
+        pred = model(x)
         probability = torch.sigmoid(pred.peak_logits)
     return pred.coverage.cpu().numpy(), probability.cpu().numpy()

@@ -3,12 +3,10 @@
 Pure numpy; coverage is made on the fly for any window and never stored.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from denoiseq.genomics.store import CutStore, Thinning
+from denoiseq.genomics.samples import Samples
+from denoiseq.genomics.store import CutStore, Thinning
 
 
 def coverage(cuts: np.ndarray, start: int, end: int, half_window_bp: int) -> np.ndarray:
@@ -34,18 +32,20 @@ def coverage(cuts: np.ndarray, start: int, end: int, half_window_bp: int) -> np.
 
 
 def window_coverage(
-    store: "CutStore",
+    store: CutStore | Samples,
     chrom: str,
     start: int,
     end: int,
     half_window_bp: int,
-    thinning: "Thinning | None" = None,
+    thinning: Thinning | None = None,
 ) -> np.ndarray:
     """Coverage of [start, end) from a store, of all fragments or of those a thinning keeps.
 
     Cuts up to half_window_bp outside the window are fetched too, so a base has the same value
     whatever window it is asked through. Returns float32 (end - start,).
     """
+    if isinstance(store, Samples):
+        store, chrom = store.home(chrom)
     positions, fragments = store.cuts(chrom, start - half_window_bp, end + half_window_bp)
     if thinning is not None:
         positions = positions[thinning.keep(fragments)]

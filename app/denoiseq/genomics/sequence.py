@@ -87,6 +87,19 @@ class Genome:
         return self.__dict__ | {"_file": None}
 
 
+def input_channels(
+    coverage: np.ndarray, genome: Genome | None, chrom: str, start: int
+) -> np.ndarray:
+    """What a network reads of a window that begins at `start`: float32 (1, W), or (5, W).
+
+    The coverage (W,), and below it, where there is a genome, the bases as A, C, G, T.
+    """
+    if genome is None:
+        return coverage[None]  # (1, W)
+    bases = genome.one_hot(chrom, start, start + len(coverage))
+    return np.concatenate([coverage[None], bases])  # (5, W)
+
+
 def _open(fasta: Path) -> pysam.FastaFile:
     """Open a FASTA with its index, which is read at once and built where there is none."""
     if not fasta.is_file():

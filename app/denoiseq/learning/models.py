@@ -57,8 +57,9 @@ class DenoisingResNet(nn.Module):
         bf16 is autocast inside `forward`: activations are bfloat16; weights, their gradients, sums,
         heads and predictions stay float32, so state dicts do not depend on it.
     input_transform : {"none", "log1p", "sqrt"}
-        log1p and sqrt compress the input coverage first; the regression head then lives on that scale,
-        which the peak trunk reads, and `Prediction.coverage` is brought back by expm1 or square.
+        log1p and sqrt compress the input coverage first; the regression head then lives on that
+        scale, which the peak trunk reads, and `Prediction.coverage` is brought back by expm1 or
+        square.
         sqrt is sqrt(x + 3/8): noise is level on it, and k times the coverage stays a factor, so
         spikes neither rule the gradients, as with none, nor blow up on the way back.
     """

@@ -5,7 +5,7 @@ from denoiseq.denoise import DenoiseOptions, denoise_chromosome
 
 
 class Track:
-    """A chromosome's coverage that notes what was asked for."""
+    """A chromosome's coverage, (1, size), that notes what was asked for."""
 
     def __init__(self, size: int):
         rng = np.random.default_rng(size)
@@ -15,7 +15,7 @@ class Track:
     def __call__(self, start: int, end: int) -> np.ndarray:
         assert 0 <= start < end <= len(self.values)
         self.asked.append((start, end))
-        return self.values[start:end]
+        return self.values[None, start:end]
 
 
 def whole(model, track):
