@@ -10,6 +10,7 @@ bytes a run, opened at once and sliced by a binary search.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 import h5py
@@ -92,6 +93,24 @@ class CoverageStore:
         """Bases of a chromosome outside the blacklist."""
         return self._head.unmasked_bp(chrom)
 
+    @cached_property
+    def mean_coverage(self) -> float:
+        """Over the bases outside the blacklist of the chromosomes that have runs."""
+        total, bases = 0.0, 0
+        for chrom, (first, last) in self._head.slices.items():
+            if last > first:
+                starts, values = (mapped[first:last] for mapped in self._mapped())
+                lengths = np.diff(starts, append=np.uint32(self.chroms[chrom]))
+                total += float(np.dot(values.astype(np.float64), lengths))
+                bases += self.unmasked_bp(chrom)
+        return total / bases if bases else 0.0
+
+    def _mapped(self) -> list[np.ndarray]:
+        if self._maps is None:
+            kinds = zip(self._places, ("<u4", "<f4"), strict=True)
+            self._maps = [self._head.map(place, dtype) for place, dtype in kinds]
+        return self._maps
+
     def coverage(self, chrom: str, start: int, end: int) -> np.ndarray:
         """Coverage of [start, end), which may lie outside the chromosome: 0 there.
 
@@ -102,10 +121,7 @@ class CoverageStore:
         low, high = max(start, 0), min(end, self.chroms[chrom])
         if first == last or low >= high:
             return track
-        if self._maps is None:
-            kinds = zip(self._places, ("<u4", "<f4"), strict=True)
-            self._maps = [self._head.map(place, dtype) for place, dtype in kinds]
-        starts, values = (mapped[first:last] for mapped in self._maps)
+        starts, values = (mapped[first:last] for mapped in self._mapped())
         bounds = np.array([low, high - 1], dtype=np.uint32)
         one, other = np.searchsorted(starts, bounds, side="right")
         edges = np.concatenate([[low], starts[one:other], [high]]).astype(np.int64)

@@ -6,7 +6,7 @@ meet more chromosomes and need not know that there are several samples.
 
 from collections.abc import Sequence
 
-from denoiseq.genomics.store import CutStore, fingerprint
+from denoiseq.genomics.store import Store, fingerprint
 
 
 class Samples:
@@ -24,14 +24,13 @@ class Samples:
     blacklist : dict like that of a store, under these names
     path, preprocessing : of the first store
     fingerprint : str, over those of all
-    cuts_per_mb : float, mean over samples
 
     Raises
     ------
     ValueError : two samples are of different genomes.
     """
 
-    def __init__(self, stores: Sequence[CutStore]) -> None:
+    def __init__(self, stores: Sequence[Store]) -> None:
         self.stores = list(stores)
         first = self.stores[0]
         for other in self.stores[1:]:
@@ -51,9 +50,8 @@ class Samples:
         }
         self.path, self.preprocessing = first.path, first.preprocessing
         self.fingerprint = fingerprint({"samples": [store.fingerprint for store in self.stores]})
-        self.cuts_per_mb = sum(store.cuts_per_mb for store in self.stores) / len(self.stores)
 
-    def home(self, chrom: str) -> tuple[CutStore, str]:
+    def home(self, chrom: str) -> tuple[Store, str]:
         """The store that holds a chromosome, and the chromosome's name there."""
         return self._homes[chrom]
 
@@ -63,11 +61,11 @@ class Samples:
         return store.unmasked_bp(plain)
 
 
-def samples_of(store: CutStore | Samples) -> list[CutStore]:
+def samples_of(store: Store | Samples) -> list[Store]:
     """The stores of the samples in `store`, which may be one sample itself."""
     return store.stores if isinstance(store, Samples) else [store]
 
 
-def plain_names(store: CutStore | Samples) -> dict[str, str]:
+def plain_names(store: Store | Samples) -> dict[str, str]:
     """Every chromosome of `store` -> its name in the genome."""
     return store.plain if isinstance(store, Samples) else {chrom: chrom for chrom in store.chroms}

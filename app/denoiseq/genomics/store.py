@@ -29,6 +29,7 @@ from denoiseq.genomics.storefile import (
 __all__ = [
     "CoverageStore",
     "CutStore",
+    "Store",
     "Thinning",
     "blacklist_sha256",
     "fingerprint",
@@ -201,6 +202,9 @@ class CutStore:
         return self.__dict__ | {"_maps": None}
 
 
-def open_store(path: str | Path) -> CutStore | CoverageStore:
+Store = CutStore | CoverageStore
+
+
+def open_store(path: str | Path) -> Store:
     """The store at `path`, of whichever kind it is; raises as the two classes do."""
     return CoverageStore(path) if kind_of(path) == "coverage" else CutStore(path)

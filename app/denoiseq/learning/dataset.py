@@ -9,6 +9,7 @@ import logging
 import signal
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -17,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from denoiseq.genomics.coverage import window_coverage
+from denoiseq.genomics.coverage import depths, window_coverage
 from denoiseq.genomics.intervals import Tile, mask, tile_chromosome
 from denoiseq.genomics.samples import Samples, samples_of
 from denoiseq.genomics.sequence import Genome, input_channels
-from denoiseq.genomics.store import CutStore, Thinning, fingerprint
+from denoiseq.genomics.store import CoverageStore, Store, Thinning, fingerprint
 from denoiseq.learning.ranks import ALONE, Ranks
 from denoiseq.learning.windows import WindowOptions, reversed_complement
 
@@ -38,7 +39,7 @@ class WindowDataset(Dataset):
 
     Parameters
     ----------
-    store : CutStore or Samples
+    store : CutStore, CoverageStore or Samples
         Clean coverage, and the fragments that noisy input is drawn from.
     chroms : list of str
     options : WindowOptions
@@ -60,14 +61,14 @@ class WindowDataset(Dataset):
 
     def __init__(
         self,
-        store: CutStore | Samples,
+        store: Store | Samples,
         chroms: list[str],
         options: WindowOptions,
         peaks: dict[str, np.ndarray],
         *,
         training: bool,
         truth: dict[str, np.ndarray] | None = None,
-        noisy: CutStore | Samples | None = None,
+        noisy: Store | Samples | None = None,
         genome: Genome | None = None,
     ):
         self.store, self.options, self.training = store, options, training
@@ -76,6 +77,7 @@ class WindowDataset(Dataset):
         self.chroms = list(chroms)
         self.peaks = peaks
         self.truth = peaks if truth is None else truth
+        self._check_thinning()
         self._number = {chrom: number for number, chrom in enumerate(store.chroms)}
         if training:
             self.chroms = self._long_enough()
@@ -90,6 +92,16 @@ class WindowDataset(Dataset):
                 f"The labels hold no peaks on the training chromosomes ({', '.join(chroms)}): "
                 "check the chromosome names of the BED, or lower the label threshold."
             )
+
+    def _check_thinning(self) -> None:
+        if self.options.thin_fractions[0] == self.options.thin_fraction == 1:
+            return
+        for store in samples_of(self.noisy):
+            if isinstance(store, CoverageStore):
+                raise ValueError(
+                    f"{store.path} holds coverage, not fragments, and cannot be thinned: give a "
+                    "noisy sample of its own (data.noisy_store) and no data.thin_fraction."
+                )
 
     def _long_enough(self) -> list[str]:
         short = [c for c in self.chroms if self.store.chroms[c] < self.options.length_bp]
@@ -125,14 +137,17 @@ class WindowDataset(Dataset):
     @property
     def input_cuts_per_mb(self) -> float:
         """Depth of the noisy input at thin_fraction: cut sites per million unmasked bases."""
-        return self.noisy.cuts_per_mb * self.options.thin_fraction
+        return float(np.mean(self._depths)) * self.options.thin_fraction
 
     @property
     def input_cuts_per_mb_range(self) -> tuple[float, float]:
         """The least and the largest depth of the training's noisy input, over all samples."""
-        depths = [store.cuts_per_mb for store in samples_of(self.noisy)]
         low, high = self.options.thin_fractions
-        return min(depths) * low, max(depths) * high
+        return min(self._depths) * low, max(self._depths) * high
+
+    @cached_property
+    def _depths(self) -> list[float]:
+        return depths(self.noisy, self.options.half_window_bp)
 
     @property
     def fingerprint(self) -> str:
