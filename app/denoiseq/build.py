@@ -16,22 +16,33 @@ from typing import Any
 import torch
 
 from denoiseq import schema
-from denoiseq.compatibility import same_filters
+from denoiseq.compatibility import fitting_genome, go_together, same_filters, same_windows
 from denoiseq.genomics import fragments, synthetic
 from denoiseq.genomics.intervals import Merged, merge, read_bed, split_chromosomes
 from denoiseq.genomics.peaks import poisson_peaks
-from denoiseq.genomics.sequence import chrom_sizes
-from denoiseq.genomics.store import CutStore
+from denoiseq.genomics.samples import Samples, plain_names, samples_of
+from denoiseq.genomics.sequence import Genome, chrom_sizes
+from denoiseq.genomics.store import Store, open_store
 from denoiseq.learning.checkpoint import load_checkpoint
-from denoiseq.learning.dataset import WindowDataset, WindowOptions
+from denoiseq.learning.dataset import WindowDataset
 from denoiseq.learning.evaluation import EvaluateOptions
 from denoiseq.learning.losses import LossWeights
 from denoiseq.learning.models import DenoisingResNet
 from denoiseq.learning.options import TrainOptions
+from denoiseq.learning.windows import WindowOptions
 from denoiseq.prediction import PredictSettings
 from denoiseq.provenance import file_facts, versions
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What windows are made of. `noisy` is `clean` itself where the input is a thinning of it."""
+
+    clean: Store | Samples
+    noisy: Store | Samples
+    genome: Genome | None
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,7 @@ def prepared(prepare: schema.Prepare, sizes: dict[str, int] | None = None) -> di
     )
 
 
-def store(data: schema.Data) -> CutStore:
+def store(data: schema.Data) -> Store:
     """Open the store of `data`, making it first (and the synthetic genome) where it is absent."""
     path, prepare = Path(data.store), data.prepare
     if not path.is_file() and prepare.bam is not None:
@@ -100,7 +111,7 @@ def store(data: schema.Data) -> CutStore:
             synthetic.make_synthetic(Path(prepare.bam).parent)
         log.info("preparing %s from %s", path, prepare.bam)
         prepared(prepare)
-    opened = CutStore(path)
+    opened = open_store(path)
     if prepare.bam is not None:
         same_filters(
             opened.preprocessing, vars(prepare), f"{path} was prepared", "this config asks"
@@ -108,14 +119,50 @@ def store(data: schema.Data) -> CutStore:
     return opened
 
 
+def sources(data: schema.Data) -> Sources:
+    """Open all that windows are made of, and see that it goes together."""
+    clean = [store(data), *map(open_store, data.more_stores)]
+    noisy = clean
+    if data.noisy_store is not None:
+        noisy = [open_store(path) for path in (data.noisy_store, *data.more_noisy_stores)]
+    for one, other in zip(clean, noisy, strict=True):
+        if one is not other:
+            go_together(one, other)
+        same_windows(one, data.half_window_bp)
+        same_windows(other, data.half_window_bp)
+    for other in noisy[1:]:
+        names = f"{other.path} was prepared", f"{noisy[0].path}"
+        same_filters(other.preprocessing, noisy[0].preprocessing, *names)
+    together = clean[0] if len(clean) == 1 else Samples(clean)
+    inputs = together if noisy is clean else noisy[0] if len(noisy) == 1 else Samples(noisy)
+    return Sources(together, inputs, genome(data, together))
+
+
+def genome(data: schema.Data, opened: Store | Samples) -> Genome | None:
+    """The bases that windows of `opened` carry, if `data` asks for them."""
+    if not data.sequence:
+        return None
+    fasta = required(data.fasta, "data.fasta", "genome.fa (for data.sequence=true)")
+    return fitting_genome(fasta, plain_names(opened), opened)
+
+
+def in_channels(data: schema.Data) -> int:
+    """Rows of the network's input: the coverage, and the four bases if `data` asks for them."""
+    return 5 if data.sequence else 1
+
+
 def model(
-    options: schema.Model, conv: schema.Conv, precision: schema.Precision, seed: int = 0
+    options: schema.Model,
+    conv: schema.Conv,
+    precision: schema.Precision,
+    seed: int = 0,
+    in_channels: int = 1,
 ) -> DenoisingResNet:
     """The network, with fresh weights that depend on `seed` alone."""
     torch.manual_seed(seed)
     shape = {name: value for name, value in vars(options).items() if name != "name"}
     backend = {"conv": conv.backend, "algorithm": conv.algorithm, "precision": precision.name}
-    return DenoisingResNet(**shape, **backend)
+    return DenoisingResNet(**shape, **backend, in_channels=in_channels)
 
 
 def trained_model(
@@ -127,7 +174,8 @@ def trained_model(
 
     Convolution and precision are those of `options`, whatever the training's were.
     """
-    network = model(config.model, options.conv, options.precision)
+    channels = in_channels(config.data)
+    network = model(config.model, options.conv, options.precision, in_channels=channels)
     try:
         network.load_state_dict(payload["state_dict"])
     except RuntimeError as error:
@@ -141,18 +189,19 @@ def checkpoint(path: str | None) -> tuple[dict[str, Any], schema.Train]:
     return payload, schema.parse(schema.Train, payload["config"])
 
 
-def bed(path: str, opened: CutStore, what: str) -> Merged:
+def bed(path: str, opened: Store | Samples, what: str) -> Merged:
     """The merged intervals of a BED file, of which at least one must be on the store's genome."""
-    merged = merge(read_bed(path))
-    if not any(chrom in opened.chroms for chrom in merged):
+    merged, names = merge(read_bed(path)), plain_names(opened)
+    found = {name: merged[chrom] for name, chrom in names.items() if chrom in merged}
+    if not found:
         raise ValueError(
             f"{path} ({what}) has no peaks on the chromosomes of {opened.path}: "
-            f"{', '.join(list(opened.chroms)[:5])}"
+            f"{', '.join(list(names.values())[:5])}"
         )
-    return {chrom: rows for chrom, rows in merged.items() if chrom in opened.chroms}
+    return found
 
 
-def labels(data: schema.Data, opened: CutStore) -> Merged:
+def labels(data: schema.Data, opened: Store | Samples) -> Merged:
     """The peaks to learn: Poisson calls of the clean track, or a file."""
     if data.labels != "poisson":
         return bed(data.labels, opened, "data.labels")
@@ -165,37 +214,51 @@ def labels(data: schema.Data, opened: CutStore) -> Merged:
     )
 
 
+def _folds(data: schema.Data, opened: Store | Samples) -> dict[str, list[str]]:
+    """The chromosomes of train, validation and test, each fold's of every sample."""
+    names = plain_names(opened)
+    genome = dict.fromkeys(names.values())
+    folds = split_chromosomes(genome, data.validation, data.test, data.exclude)
+    parts = zip(("train", "validation", "test"), folds, strict=True)
+    return {part: [n for n, chrom in names.items() if chrom in fold] for part, fold in parts}
+
+
 def _datasets(
-    data: schema.Data, opened: CutStore, seed: int
+    data: schema.Data, given: Sources, seed: int
 ) -> tuple[dict[str, list[str]], dict[str, Any]]:
-    names = ("train", "validation", "test")
-    folds = split_chromosomes(opened.chroms, data.validation, data.test, data.exclude)
     options = WindowOptions(
         interval_bp=data.interval_bp,
         pad_bp=data.pad_bp,
         half_window_bp=data.half_window_bp,
-        thin_fraction=data.thin_fraction,
+        thin_fraction=data.thin_fraction or 1.0,
         target=data.target,
         seed=seed,
+        thin_range=None if data.thin_range is None else (data.thin_range[0], data.thin_range[1]),
+        reverse_complement=data.reverse_complement,
     )
-    peaks = labels(data, opened)
-    truth = None if data.truth is None else bed(data.truth, opened, "data.truth")
-    common = {"store": opened, "options": options, "peaks": peaks, "truth": truth}
-    return dict(zip(names, folds, strict=True)), common
+    common = {
+        "store": given.clean,
+        "options": options,
+        "peaks": labels(data, given.clean),
+        "truth": None if data.truth is None else bed(data.truth, given.clean, "data.truth"),
+        "noisy": given.noisy,
+        "genome": given.genome,
+    }
+    return _folds(data, given.clean), common
 
 
-def splits(data: schema.Data, opened: CutStore, seed: int) -> Splits:
+def splits(data: schema.Data, given: Sources, seed: int) -> Splits:
     """Windows to train on and to validate on. The test chromosomes are not read."""
-    folds, common = _datasets(data, opened, seed)
+    folds, common = _datasets(data, given, seed)
     return Splits(
         WindowDataset(chroms=folds["train"], training=True, **common),
         WindowDataset(chroms=folds["validation"], training=False, **common),
     )
 
 
-def held_out(data: schema.Data, opened: CutStore, seed: int, split: str) -> WindowDataset:
+def held_out(data: schema.Data, given: Sources, seed: int, split: str) -> WindowDataset:
     """The windows of `validation` or `test`."""
-    folds, common = _datasets(data, opened, seed)
+    folds, common = _datasets(data, given, seed)
     if not folds[split]:
         raise ValueError(f"data.{split} names no chromosome: there is nothing to evaluate")
     return WindowDataset(chroms=folds[split], training=False, **common)
@@ -203,9 +266,19 @@ def held_out(data: schema.Data, opened: CutStore, seed: int, split: str) -> Wind
 
 def overridden(data: schema.Data, changes: schema.DataOverrides) -> schema.Data:
     """The data of the training with the changes that an evaluation asks for."""
-    given = {name: value for name, value in vars(changes).items() if value is not None}
+    given: dict[str, Any] = {n: value for n, value in vars(changes).items() if value is not None}
+    given["thin_range"] = None  # of training windows alone
+    if "store" in given or "noisy_store" in given:
+        given |= {"more_stores": [], "more_noisy_stores": []}
     if "store" in given:
         given["prepare"] = schema.Prepare()
+        if data.noisy_store is not None and "noisy_store" not in given:
+            raise ValueError(
+                "the model was trained on noisy and clean samples of their own: "
+                "give data.noisy_store= with data.store="
+            )
+    if "noisy_store" in given:
+        given.setdefault("thin_fraction", None)  # of another input: as the schema has it
     return replace(data, **given)
 
 
@@ -239,13 +312,20 @@ def evaluate_options(config: schema.Train, trainer: schema.Trainer) -> EvaluateO
     )
 
 
-def metadata(config: schema.Train, opened: CutStore) -> dict[str, Any]:
+def metadata(config: schema.Train, given: Sources) -> dict[str, Any]:
     """What a checkpoint carries besides the training's own state."""
+    clean = [_store_facts(opened) for opened in samples_of(given.clean)]
+    noisy = [_store_facts(opened) for opened in samples_of(given.noisy)]
     return {
         "config": schema.plain(config),
         "versions": versions(),
-        "store": {"name": opened.path.name, "provenance": opened.provenance},
+        "store": clean[0],
+        "stores": {"clean": clean, "noisy": noisy if given.noisy is not given.clean else []},
     }
+
+
+def _store_facts(opened: Store) -> dict[str, Any]:
+    return {"name": opened.path.name, "provenance": opened.provenance}
 
 
 def predict_settings(
