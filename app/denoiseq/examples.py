@@ -69,17 +69,14 @@ def _evaluation_locus(
     window: tuple[str, int, int],
 ) -> Locus:
     chrom, start, end = window
-    settings, store = data.options, data.store
+    store = data.store
     context = model.context_bp()
     low, high = max(start - context, 0), min(end + context, store.chroms[chrom])
     core = slice(start - low, end - low)
-    draw = Thinning(settings.thin_fraction, settings.seed)
-    rest = Thinning(settings.thin_fraction, settings.seed, complement=True)
-    noisy = window_coverage(store, chrom, low, high, settings.half_window_bp, draw)
-    clean_draw = rest if settings.target == "complement" else None
-    clean = window_coverage(store, chrom, start, end, settings.half_window_bp, clean_draw)
+    x, clean = data.tracks(chrom, low, high)
+    noisy, clean = x[0], clean[core]
     with torch.inference_mode():
-        pred = model(torch.from_numpy(noisy)[None, None])  # (1, 1, L)
+        pred = model(torch.from_numpy(x)[None])  # (1, C, L)
     probability = torch.sigmoid(pred.peak_logits)[0].numpy()[core]
     tuned, scale = metrics["tuned"], metrics["scale"]
     smooth = gaussian_smooth(noisy, tuned["gaussian_sigma_bp"])

@@ -18,8 +18,23 @@ from denoiseq.denoise import DenoiseOptions, denoise_chromosome
 from denoiseq.genomics.coverage import window_coverage
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import Peak, PeakCaller, write_narrowpeak
-from denoiseq.genomics.store import CutStore, Thinning
+from denoiseq.genomics.sequence import Genome, input_channels
+from denoiseq.genomics.store import Store, Thinning
 from denoiseq.genomics.tracks import BigWigWriter
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is predicted from: a store, a draw of its fragments (None: all), the model's bases."""
+
+    store: Store
+    thinning: Thinning | None = None
+    genome: Genome | None = None
+
+    def read(self, chrom: str, start: int, end: int, half_window_bp: int) -> np.ndarray:
+        """The network's input of a window: float32 (1, end - start), or (5, ...) with bases."""
+        where = (self.store, chrom, start, end, half_window_bp)
+        return input_channels(window_coverage(*where, self.thinning), self.genome, chrom, start)
 
 
 @dataclass(frozen=True)
@@ -65,16 +80,13 @@ class GenomePrediction:
 
 
 def predict_genome(
-    model: nn.Module,
-    store: CutStore,
-    thinning: Thinning | None,
-    settings: PredictSettings,
-    outputs: Outputs,
+    model: nn.Module, source: Source, settings: PredictSettings, outputs: Outputs
 ) -> GenomePrediction:
-    """Predict every chromosome of `store`; both tracks and the peaks appear when all is done.
+    """Predict every chromosome of a store; both tracks and the peaks appear when all is done.
 
     Inside the blacklist both tracks are 0 and no peak is called.
     """
+    store = source.store
     began = time.perf_counter()
     peaks: list[Peak] = []
     with (
@@ -95,7 +107,7 @@ def predict_genome(
                 settings.peak_min_length_bp,
                 settings.peak_max_gap_bp,
             )
-            for start, coverage, probability in _stream(model, store, thinning, settings, chrom):
+            for start, coverage, probability in _stream(model, source, settings, chrom):
                 coverage_file.add(chrom, start, coverage)
                 probability_file.add(chrom, start, probability)
                 caller.add(start, probability, coverage)
@@ -106,19 +118,15 @@ def predict_genome(
 
 
 def _stream(
-    model: nn.Module,
-    store: CutStore,
-    thinning: Thinning | None,
-    settings: PredictSettings,
-    chrom: str,
+    model: nn.Module, source: Source, settings: PredictSettings, chrom: str
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(start, coverage (n,), probability (n,)) along a chromosome, 0 inside the blacklist."""
 
     def fetch(start: int, end: int) -> np.ndarray:
-        return window_coverage(store, chrom, start, end, settings.half_window_bp, thinning)
+        return source.read(chrom, start, end, settings.half_window_bp)
 
     options = DenoiseOptions(settings.tile_bp, settings.batch_size)
-    size = store.chroms[chrom]
+    size = source.store.chroms[chrom]
     for start, coverage, probability in denoise_chromosome(model, fetch, chrom, size, options):
-        hidden = mask(store.blacklist, chrom, start, start + len(coverage))
+        hidden = mask(source.store.blacklist, chrom, start, start + len(coverage))
         yield start, np.where(hidden, 0, coverage), np.where(hidden, 0, probability)
