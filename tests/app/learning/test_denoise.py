@@ -5,22 +5,22 @@ from denoiseq.denoise import DenoiseOptions, denoise_chromosome
 
 
 class Track:
-    """A chromosome's coverage, (1, size), that notes what was asked for."""
+    """A chromosome's input, (channels, size), that notes what was asked for."""
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, channels: int = 1):
         rng = np.random.default_rng(size)
-        self.values = rng.poisson(4, size).astype(np.float32)
+        self.values = rng.poisson(4, (channels, size)).astype(np.float32)
         self.asked: list[tuple[int, int]] = []
 
     def __call__(self, start: int, end: int) -> np.ndarray:
-        assert 0 <= start < end <= len(self.values)
+        assert 0 <= start < end <= self.values.shape[1]
         self.asked.append((start, end))
-        return self.values[None, start:end]
+        return self.values[:, start:end]
 
 
 def whole(model, track):
     with torch.inference_mode():
-        pred = model(torch.from_numpy(track.values)[None, None])
+        pred = model(torch.from_numpy(track.values)[None])
     return pred.coverage[0].numpy(), torch.sigmoid(pred.peak_logits[0]).numpy()
 
 
@@ -39,6 +39,17 @@ def test_tiles_equal_the_whole_chromosome(make_model, size, kernel_size):
         # The same sums in the same order but for the tile's place in vectors: a few roundings.
         np.testing.assert_allclose(values, expected, rtol=2e-5, atol=2e-5)
     assert all((end - start) <= 200 + 2 * model.context_bp() for start, end in track.asked)
+
+
+def test_tiles_equal_the_whole_chromosome_with_its_bases(make_model):
+    model = make_model(in_channels=5, dilation=4, input_transform="sqrt")
+    track = Track(1_999, channels=5)
+    pieces = denoise_chromosome(model, track, "chr1", 1_999, DenoiseOptions(200, 3))
+    got = np.concatenate([coverage for _, coverage, _ in pieces])
+    np.testing.assert_allclose(got, whole(model, track)[0], rtol=2e-5, atol=2e-5)
+    other = Track(1_999, channels=5)
+    other.values[3] += 1
+    assert not np.allclose(whole(model, other)[0], got, rtol=1e-3)
 
 
 def test_a_base_less_of_context_would_show(make_model, monkeypatch):

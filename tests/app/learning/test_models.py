@@ -202,3 +202,15 @@ def test_dilconv_gradients_are_torchs():
         error_a, error_b = (a.grad - true.grad).norm(), (b.grad - true.grad).norm()
         # As exact as torch: within 4 times its error, or 32 roundings of the gradient's size.
         assert error_a <= max(4 * error_b, 32 * EPS * scale)
+
+
+@pytest.mark.parametrize("transform", ["log1p", "sqrt"])
+def test_only_the_coverage_is_transformed(make_model, transform):
+    model = make_model(in_channels=5, input_transform=transform)
+    assert model.res_blocks[0].conv_act1.conv_layer.weight.shape[1] == 5
+    x = torch.rand(2, 5, 40)
+    compressed = model._compressed(x)
+    assert torch.equal(compressed[:, 1:], x[:, 1:])
+    one = make_model(input_transform=transform)
+    assert torch.equal(compressed[:, :1], one._compressed(x[:, :1]))
+    assert not torch.equal(compressed[:, :1], x[:, :1])
