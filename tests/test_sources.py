@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 from denoiseq import inputs, schema, sources
+from denoiseq.compatibility import same_preprocessing
 from denoiseq.genomics.coverage_store import write_coverage_store
 from denoiseq.genomics.store import CoverageStore, CutStore, Thinning, write_store
 from denoiseq.learning.windows import WindowOptions
@@ -121,33 +122,46 @@ def test_stores_that_do_not_go_together(make, tmp_path):
 
 
 @pytest.fixture
-def covered(tmp_path):
-    """`covered(half_window_bp)` writes a coverage store of coverage 3 everywhere."""
-
-    def make(half_window_bp=None) -> str:
-        path = tmp_path / "covered.h5"
-        run = np.zeros(1, np.uint32), np.full(1, 3, np.float32)
-        preprocessing = {"genome": SIZES, "half_window_bp": half_window_bp, "blacklist_sha256": ""}
-        write_coverage_store(path, SIZES, dict.fromkeys(SIZES, run), {}, preprocessing, {})
-        return str(path)
-
-    return make
+def covered(tmp_path) -> str:
+    """A coverage store of coverage 3 everywhere."""
+    run = np.zeros(1, np.uint32), np.full(1, 3, np.float32)
+    made = {"kind": "coverage", "genome": SIZES, "blacklist_sha256": ""}
+    path = tmp_path / "covered.h5"
+    write_coverage_store(path, SIZES, dict.fromkeys(SIZES, run), {}, made, {})
+    return str(path)
 
 
-def test_coverage_of_another_window_is_refused(make, covered):
+def test_coverage_as_noisy_input(make, covered):
     clean = make("clean")
-    with pytest.raises(ValueError, match=r"covered.h5 .* by 75 bp .*half_window_bp=75"):
-        sources.open_sources(config(clean, noisy_store=covered(75)))
-    given = sources.open_sources(config(clean, noisy_store=covered(75), half_window_bp=75))
+    data = config(clean, noisy_store=covered, half_window_bp=75)
+    given = sources.open_sources(data)
     assert isinstance(given.noisy, CoverageStore)
     said = given.describe(75)
     assert said[0].startswith(f"clean store {clean}: ") and "fragments" in said[0]
     assert said[1].endswith(f"covered.h5: coverage of 3 runs, {3e6 / 151:.0f} cut sites per Mb")
+    window = sources.splits(data, given, seed=0).train[0]
+    assert (window["x"] == 3).all() and window["coverage"].std() > 0
+
+
+def test_cut_sites_and_coverage_are_not_taken_for_each_other(make, covered):
+    cuts, track = CutStore(make("a")), CoverageStore(covered)
+    same_preprocessing(track.preprocessing, track)
+    with pytest.raises(ValueError, match=r"covered.h5 holds a coverage track, .* on cut sites"):
+        same_preprocessing(cuts.preprocessing, track)
+    with pytest.raises(ValueError, match=r"a.h5 holds cut sites, .* on a coverage track"):
+        same_preprocessing(track.preprocessing, cuts)
+    payload = {"preprocessing": track.preprocessing}
+    reads = schema.Predict(bam="x.bam")
+    with (
+        pytest.raises(ValueError, match=r"coverage tracks: prepare one with bigwig="),
+        inputs.opened_store(reads, payload, schema.Train()),
+    ):
+        pass
 
 
 def test_a_coverage_store_alone_cannot_be_thinned(covered):
     with pytest.raises(ValueError, match=r"cannot be thinned: give a noisy sample"):
-        windows(config(covered(), labels="poisson", label_neglog10_p=0.01))
+        windows(config(covered, labels="poisson", label_neglog10_p=0.01))
 
 
 def test_a_fasta_of_another_genome(make, fasta, tmp_path):
@@ -194,7 +208,7 @@ def test_depth_is_measured_against_the_trained_range(make, caplog, used, warned)
 
 
 def test_depth_of_a_coverage_store(covered, caplog):
-    store = CoverageStore(covered())
+    store = CoverageStore(covered)
     depth = 1e6 * 3 / 201
     payload = {"trained_cuts_per_mb": depth}
     draw, found = inputs.thinning(schema.Predict(depth="trained"), payload, store, 100)

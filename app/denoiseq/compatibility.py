@@ -36,15 +36,8 @@ def _values(preprocessing: Mapping[str, Any], names: list[str]) -> str:
     return ", ".join(f"{name}={preprocessing.get(name)}" for name in names)
 
 
-def go_together(clean: Store, noisy: Store, half_window_bp: int) -> None:
-    """Refuse two stores whose tracks cannot be those of one sample, window by window."""
-    for opened in (clean, noisy):
-        windows = opened.preprocessing.get("half_window_bp", half_window_bp)
-        if windows not in (None, half_window_bp):
-            raise ValueError(
-                f"{opened.path} holds coverage of cut sites widened by {windows} bp on each side, "
-                f"this config asks for {half_window_bp}: give data.half_window_bp={windows}"
-            )
+def go_together(clean: Store, noisy: Store) -> None:
+    """Refuse a clean and a noisy store that are of two genomes or were prepared differently."""
     wrong = [c for c, size in clean.chroms.items() if noisy.chroms.get(c) != size]
     if wrong:
         raise ValueError(
@@ -73,11 +66,11 @@ def holds(genome: Genome, sizes: Mapping[str, int], source: str) -> None:
 def same_preprocessing(trained: Mapping[str, Any], opened: Store | Samples) -> None:
     """Refuse a store whose cuts mean something else than those the checkpoint was trained on."""
     given = opened.preprocessing
-    if ("shift" in given) != ("shift" in trained):
-        kinds = "a coverage track", "cut sites"
+    if given.get("kind") != trained.get("kind"):
+        kinds = {"coverage": "a coverage track"}
         raise ValueError(
-            f"{opened.path} holds {kinds['shift' in given]}, the checkpoint was trained on "
-            f"{kinds['shift' in trained]}: prepare the sample as the training's was"
+            f"{opened.path} holds {kinds.get(given.get('kind'), 'cut sites')}, the checkpoint was "
+            f"trained on {kinds.get(trained.get('kind'), 'cut sites')}: give a store of that kind"
         )
     same_filters(given, trained, f"{opened.path} was prepared", "the checkpoint asks")
     names = plain_names(opened)

@@ -52,6 +52,11 @@ def opened_store(
         same_preprocessing(trained, opened)
         yield opened
         return
+    if trained.get("kind") == "coverage":
+        raise ValueError(
+            "this model was trained on coverage tracks: prepare one with bigwig=track.bw and give "
+            "store="
+        )
     bam = build.required(options.bam, "bam", "reads.bam")
     sizes = bam_sizes(bam) if options.fasta is None else chrom_sizes(options.fasta)
     same_genome(trained, sizes, bam if options.fasta is None else options.fasta)

@@ -89,7 +89,7 @@ def open_sources(data: schema.Data) -> Sources:
     if data.noisy_store is not None:
         noisy = [open_store(path) for path in (data.noisy_store, *data.more_noisy_stores)]
     for sample, its_noisy in zip(clean, noisy, strict=True):
-        go_together(sample, its_noisy, data.half_window_bp)
+        go_together(sample, its_noisy)
     for other in noisy[1:]:
         names = f"{other.path} was prepared", f"{noisy[0].path}"
         same_filters(other.preprocessing, noisy[0].preprocessing, *names)
