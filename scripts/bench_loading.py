@@ -1,12 +1,14 @@
 #!/usr/bin/env python
 """Share of a training's time that goes into making windows: reading, thinning, coverage, bases.
 
-    python scripts/bench_loading.py                      # yeast, and a made-up human-size store
+    export GOMP_SPINCOUNT=1000      # as the commands do: idle threads sleep
+    python scripts/bench_loading.py # yeast, and a made-up human-size store
     python scripts/bench_loading.py --threads 2 --batch 8 --steps 6 --csv docs/inputs/loading.csv
 
 The full AtacWorks network trains on windows of 50,000 bp and 5,000 bp of context on each side. What
 is timed is how long a step waits for its batch, made in this process or by a worker, and the step
 itself; with a worker, making windows takes a core's time too, which the time of one window tells.
+`cpus_used` is CPU time over time on the clock: below --threads other programs took the cores.
 The yeast store is prepared from the bundled BAM; the other has
 50 million fragments on chromosomes of human size, written once to --folder and kept there.
 """
@@ -164,16 +166,16 @@ class Training:
         optimizer_step(self.model, self.optimizer, loss, batch)
 
     def medians_ms(self, batches, steps):
-        """(Waiting for a batch, the step on it); the first two of each are not counted."""
-        waits, times = [], []
+        """(Waiting for a batch, the step on it, its CPU time); two of each are not counted."""
+        found = []
         for _ in range(steps + 2):
             asked = time.perf_counter()
             batch = next(batches)
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.process_time()
             self.step(batch)
-            waits.append(1e3 * (began - asked))
-            times.append(1e3 * (time.perf_counter() - began))
-        return statistics.median(waits[2:]), statistics.median(times[2:])
+            ended = time.perf_counter()
+            found.append((began - asked, ended - began, time.process_time() - cpu))
+        return (1e3 * statistics.median(times) for times in zip(*found[2:], strict=True))
 
 
 def loss(prediction, batch):
@@ -186,7 +188,7 @@ def measure(name, kind, data, arguments):
     training = Training(data[0]["x"].shape[0])
     for workers in (0, 1):
         batches = batches_of(data, arguments.batch, workers)
-        wait, step = training.medians_ms(batches, arguments.steps)
+        wait, step, cpu = training.medians_ms(batches, arguments.steps)
         yield {
             "data": name,
             "input": kind,
@@ -198,6 +200,7 @@ def measure(name, kind, data, arguments):
             "wait_ms": round(wait, 3),
             "step_ms": round(step, 1),
             "share": round(wait / (wait + step), 5),
+            "cpus_used": round(cpu / step, 3),
             **bench.machine(),
         }
 
@@ -206,13 +209,16 @@ def main():
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
-    print(f"{'':30}{'workers':>8}{'window':>10}{'wait':>10}{'step':>10}{'share':>8}   (ms)")
+    print(
+        f"{'':30}{'workers':>8}{'window':>10}{'wait':>10}{'step':>10}{'share':>8}{'CPUs':>6}   (ms)"
+    )
     rows = []
     for name, kind, data in datasets(arguments.folder):
         for row in measure(name, kind, data, arguments):
             shown = "".join(f"{row[key]:10}" for key in ("window_ms", "wait_ms", "step_ms"))
             label = f"{name}, {kind}"
-            print(f"{label:30}{row['workers']:8}{shown}{row['share']:8.2%}", flush=True)
+            used = f"{row['share']:8.2%}{row['cpus_used']:6.2f}"
+            print(f"{label:30}{row['workers']:8}{shown}{used}", flush=True)
             rows.append(row)
     worst = max(row["share"] for row in rows)
     verdict = "MORE" if worst > MOST else "less"
