@@ -17,7 +17,7 @@ import torch
 from denoiseq import build
 from denoiseq.genomics.coverage import window_coverage
 from denoiseq.genomics.intervals import mask, read_bed
-from denoiseq.genomics.store import CutStore, Thinning
+from denoiseq.genomics.store import CutStore, Thinning, write_store
 from denoiseq.genomics.tracks import read_bigwig
 
 ROOT = Path(__file__).parents[1]
@@ -221,6 +221,46 @@ def test_a_depth_out_of_range_is_said(denoiseq, workplace, tmp_path):
     half = load(tmp_path / "fit/summary.json")["depth"]["used_cuts_per_mb"] / 2
     denoiseq("predict", best, store, f"out={tmp_path / 'half'}", f"depth={half}")
     assert load(tmp_path / "half/summary.json")["depth"]["thinning_fraction"] == pytest.approx(0.05)
+
+
+def test_a_model_of_the_sequence_and_of_many_depths(denoiseq, fails, at, workplace, tmp_path):
+    run = tmp_path / "run"
+    windows = ("data.sequence=true", "data.thin_range=[0.05,0.5]", "data.reverse_complement=true")
+    options = (*at(workplace), *windows, "optim.epochs=1", f"out={run}")
+    outcome = denoiseq("train", "+experiment=smoke", *options)
+    assert outcome.code == 0, outcome.err
+    assert load(run / "evaluate/test/metrics.json")["denoised"]["auprc"] > 0
+    for name in ("reads.coverage.bw", "reads.peak_probability.bw"):
+        assert read_bigwig(run / "predict" / name, "chr2", 0, 100_000).max() > 0
+    best = run / "checkpoints/best.pt"
+    payload = torch.load(best, weights_only=True)
+    low, high = payload["trained_cuts_per_mb_range"]
+    assert high == pytest.approx(10 * low) and low < payload["trained_cuts_per_mb"] < high
+    given = (f"checkpoint={best}", f"store={workplace / 'cuts.h5'}", f"out={tmp_path / 'p'}")
+    assert "fasta=" in fails("predict", *given)
+
+
+def test_a_model_of_pairs(denoiseq, fails, at, workplace, tmp_path):
+    run, clean = tmp_path / "run", workplace / "cuts.h5"
+    noisy = tmp_path / "noisy.h5"
+    store, tenth = CutStore(clean), Thinning(0.1, seed=7)
+    cuts = {}
+    for chrom, size in CHROMS.items():
+        positions, fragments = store.cuts(chrom, 0, size)
+        keep = tenth.keep(fragments)
+        cuts[chrom] = positions[keep], np.unique(fragments[keep], return_inverse=True)[1]
+    write_store(noisy, CHROMS, cuts, store.blacklist, {**store.preprocessing, "exclude": []}, {})
+    given = (*at(workplace), f"data.noisy_store={noisy}", "optim.epochs=1", f"out={run}")
+    outcome = denoiseq("train", "+experiment=smoke", *given)
+    assert outcome.code == 0, outcome.err
+    payload = torch.load(run / "checkpoints/best.pt", weights_only=True)
+    assert payload["preprocessing"] == CutStore(noisy).preprocessing
+    assert payload["trained_cuts_per_mb"] == pytest.approx(CutStore(noisy).cuts_per_mb)
+    assert [one["name"] for one in payload["stores"]["noisy"]] == ["noisy.h5"]
+    assert (run / "predict/noisy.coverage.bw").is_file()
+    best = f"checkpoint={run / 'checkpoints/best.pt'}"
+    text = fails("evaluate", best, f"data.store={clean}", f"out={tmp_path / 'e'}")
+    assert "data.noisy_store=" in text
 
 
 def test_a_store_is_not_prepared_twice(denoiseq, workplace, at):

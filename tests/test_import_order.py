@@ -82,7 +82,8 @@ def test_genomics_knows_neither_torch_nor_learning():
 
 
 def test_learning_knows_windows_and_no_file_format():
-    allowed = [f"denoiseq.genomics.{name}" for name in ("store", "coverage", "intervals", "peaks")]
+    names = ("store", "samples", "coverage", "sequence", "intervals", "peaks")
+    allowed = [f"denoiseq.genomics.{name}" for name in names]
 
     def forbidden(name):
         ours = within(name, "denoiseq") and not within(

@@ -1,4 +1,4 @@
-"""From schemas to objects: the one file that knows configs, genomics and learning alike.
+"""From schemas to objects: with `sources`, what knows configs, genomics and learning alike.
 
 Builders only: each takes a schema or a checkpoint's payload and returns an object; `commands`
 runs them.
@@ -9,21 +9,16 @@ from __future__ import annotations
 import logging
 import math
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from denoiseq import schema
-from denoiseq.compatibility import same_filters
-from denoiseq.genomics import fragments, synthetic
-from denoiseq.genomics.intervals import Merged, merge, read_bed, split_chromosomes
-from denoiseq.genomics.peaks import poisson_peaks
+from denoiseq.genomics import fragments
+from denoiseq.genomics.intervals import read_bed
 from denoiseq.genomics.sequence import chrom_sizes
-from denoiseq.genomics.store import CutStore
 from denoiseq.learning.checkpoint import load_checkpoint
-from denoiseq.learning.dataset import WindowDataset, WindowOptions
 from denoiseq.learning.evaluation import EvaluateOptions
 from denoiseq.learning.losses import LossWeights
 from denoiseq.learning.models import MODELS, Network
@@ -33,14 +28,6 @@ from denoiseq.prediction import PredictSettings
 from denoiseq.provenance import file_facts, versions
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The three sets of windows; `test` is made only where it is asked for."""
-
-    train: WindowDataset
-    validation: WindowDataset
 
 
 def required(value: str | None, key: str, what: str) -> str:
@@ -92,21 +79,9 @@ def prepared(prepare: schema.Prepare, sizes: dict[str, int] | None = None) -> di
     )
 
 
-def store(data: schema.Data) -> CutStore:
-    """Open the store of `data`, making it first (and the synthetic genome) where it is absent."""
-    path, prepare = Path(data.store), data.prepare
-    if not path.is_file() and prepare.bam is not None:
-        if data.synthetic and not Path(prepare.bam).is_file():
-            log.info("generating a synthetic genome in %s", Path(prepare.bam).parent)
-            synthetic.make_synthetic(Path(prepare.bam).parent)
-        log.info("preparing %s from %s", path, prepare.bam)
-        prepared(prepare)
-    opened = CutStore(path)
-    if prepare.bam is not None:
-        same_filters(
-            opened.preprocessing, vars(prepare), f"{path} was prepared", "this config asks"
-        )
-    return opened
+def in_channels(data: schema.Data) -> int:
+    """Rows of the network's input: the coverage, and the four bases if `data` asks for them."""
+    return 5 if data.sequence else 1
 
 
 def model(
@@ -148,7 +123,8 @@ def trained_model(
 
     Convolution and precision are those of `options`, whatever the training's were.
     """
-    network = model(config.model, options.conv, options.precision)
+    channels = in_channels(config.data)
+    network = model(config.model, options.conv, options.precision, in_channels=channels)
     try:
         network.load_state_dict(payload["state_dict"])
     except RuntimeError as error:
@@ -160,74 +136,6 @@ def checkpoint(path: str | None) -> tuple[dict[str, Any], schema.Train]:
     """A checkpoint's payload and the config it was trained with."""
     payload = load_checkpoint(Path(required(path, "checkpoint", "best.pt")))
     return payload, schema.parse(schema.Train, payload["config"])
-
-
-def bed(path: str, opened: CutStore, what: str) -> Merged:
-    """The merged intervals of a BED file, of which at least one must be on the store's genome."""
-    merged = merge(read_bed(path))
-    if not any(chrom in opened.chroms for chrom in merged):
-        raise ValueError(
-            f"{path} ({what}) has no peaks on the chromosomes of {opened.path}: "
-            f"{', '.join(list(opened.chroms)[:5])}"
-        )
-    return {chrom: rows for chrom, rows in merged.items() if chrom in opened.chroms}
-
-
-def labels(data: schema.Data, opened: CutStore) -> Merged:
-    """The peaks to learn: Poisson calls of the clean track, or a file."""
-    if data.labels != "poisson":
-        return bed(data.labels, opened, "data.labels")
-    return poisson_peaks(
-        opened,
-        data.half_window_bp,
-        data.label_neglog10_p,
-        data.label_min_length_bp,
-        data.label_max_gap_bp,
-    )
-
-
-def _datasets(
-    data: schema.Data, opened: CutStore, seed: int
-) -> tuple[dict[str, list[str]], dict[str, Any]]:
-    names = ("train", "validation", "test")
-    folds = split_chromosomes(opened.chroms, data.validation, data.test, data.exclude)
-    options = WindowOptions(
-        interval_bp=data.interval_bp,
-        pad_bp=data.pad_bp,
-        half_window_bp=data.half_window_bp,
-        thin_fraction=data.thin_fraction,
-        target=data.target,
-        seed=seed,
-    )
-    peaks = labels(data, opened)
-    truth = None if data.truth is None else bed(data.truth, opened, "data.truth")
-    common = {"store": opened, "options": options, "peaks": peaks, "truth": truth}
-    return dict(zip(names, folds, strict=True)), common
-
-
-def splits(data: schema.Data, opened: CutStore, seed: int) -> Splits:
-    """Windows to train on and to validate on. The test chromosomes are not read."""
-    folds, common = _datasets(data, opened, seed)
-    return Splits(
-        WindowDataset(chroms=folds["train"], training=True, **common),
-        WindowDataset(chroms=folds["validation"], training=False, **common),
-    )
-
-
-def held_out(data: schema.Data, opened: CutStore, seed: int, split: str) -> WindowDataset:
-    """The windows of `validation` or `test`."""
-    folds, common = _datasets(data, opened, seed)
-    if not folds[split]:
-        raise ValueError(f"data.{split} names no chromosome: there is nothing to evaluate")
-    return WindowDataset(chroms=folds[split], training=False, **common)
-
-
-def overridden(data: schema.Data, changes: schema.DataOverrides) -> schema.Data:
-    """The data of the training with the changes that an evaluation asks for."""
-    given = {name: value for name, value in vars(changes).items() if value is not None}
-    if "store" in given:
-        given["prepare"] = schema.Prepare()
-    return replace(data, **given)
 
 
 def loss_weights(options: schema.Loss) -> LossWeights:
@@ -260,13 +168,9 @@ def evaluate_options(config: schema.Train, trainer: schema.Trainer) -> EvaluateO
     )
 
 
-def metadata(config: schema.Train, opened: CutStore) -> dict[str, Any]:
-    """What a checkpoint carries besides the training's own state."""
-    return {
-        "config": schema.plain(config),
-        "versions": versions(),
-        "store": {"name": opened.path.name, "provenance": opened.provenance},
-    }
+def metadata(config: schema.Train) -> dict[str, Any]:
+    """What a checkpoint carries besides the training's own state and what its data say."""
+    return {"config": schema.plain(config), "versions": versions()}
 
 
 def predict_settings(

@@ -13,10 +13,9 @@ from typing import Any
 
 from torch import nn
 
-from denoiseq import build, examples, inputs, prediction, provenance, report, schema
+from denoiseq import build, examples, inputs, prediction, provenance, report, schema, sources
 from denoiseq.atomic import atomic_path, check_writable, write_json, write_text
 from denoiseq.compatibility import same_preprocessing
-from denoiseq.genomics.store import CutStore
 from denoiseq.learning.dataset import WindowDataset
 from denoiseq.learning.describe import convolutions
 from denoiseq.learning.evaluation import Tuned
@@ -63,19 +62,20 @@ def _train(options: schema.Train, ranks: Ranks) -> None:
     if ranks.main:
         check_writable(folder / "metrics.json")
         _log_to(folder / "train.log")
-        build.store(options.data)  # the others find it made
+        sources.store(options.data)  # the others find it made
     ranks.wait()
     threads = build.use_threads(options.trainer)
-    opened = build.store(options.data)
-    splits = build.splits(options.data, opened, options.seed)
-    network = build.model(options.model, options.conv, options.precision, options.seed)
+    given = sources.open_sources(options.data)
+    splits = sources.splits(options.data, given, options.seed)
+    channels = build.in_channels(options.data)
+    network = build.model(options.model, options.conv, options.precision, options.seed, channels)
     if options.resume is None:
         build.start_from(network, options.model)
     network = network.to(ranks.device)
     weights = build.loss_weights(options.loss)
     run = Run(
         folder=folder,
-        metadata=build.metadata(options, opened),
+        metadata={**build.metadata(options), **given.facts()},
         resume=None if options.resume is None else Path(options.resume),
         evaluation=build.evaluate_options(options, options.trainer),
         ranks=ranks,
@@ -83,7 +83,7 @@ def _train(options: schema.Train, ranks: Ranks) -> None:
     )
     if ranks.main:
         write_text(folder / "config.yaml", schema.to_yaml(options))
-        _log_start(options, opened, splits, network, ranks, threads)
+        _log_start(options, given, splits, network, ranks, threads)
     try:
         result = fit(
             network,
@@ -103,21 +103,19 @@ def _train(options: schema.Train, ranks: Ranks) -> None:
 
 def _log_start(
     options: schema.Train,
-    opened: CutStore,
-    splits: build.Splits,
+    given: sources.Sources,
+    splits: sources.Splits,
     network: nn.Module,
     ranks: Ranks,
     threads: int,
 ) -> None:
     """What is about to be trained, on what, and how."""
     data, validation = splits.train, splits.validation
-    log.info(
-        "store %s: %s fragments, %.0f cut sites per Mb, %.0f in the input",
-        opened.path,
-        f"{opened.n_fragments:,}",
-        opened.cuts_per_mb,
-        data.input_cuts_per_mb,
-    )
+    for line in given.describe(data.options.half_window_bp):
+        log.info("%s", line)
+    low, high = data.input_cuts_per_mb_range
+    depth = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+    log.info("noisy input of %s cut sites per Mb", depth)
     log.info(
         "training on %d windows of %s bp (%s), validating on %d (%s)",
         len(data),
@@ -171,8 +169,10 @@ def _further_stages(options: schema.Train, best: Path) -> None:
     if "evaluate" in options.stages:
         evaluate(schema.Evaluate(split="test", **again))
     if "predict" in options.stages:
-        bam = options.data.prepare.bam
-        again["store" if bam is None else "bam"] = bam or options.data.store
+        noisy, bam = options.data.noisy_store, options.data.prepare.bam
+        key = "store" if noisy or bam is None else "bam"
+        again[key] = noisy or bam or options.data.store
+        again["fasta"] = options.data.fasta if options.data.sequence else None
         out = str(Path(options.out) / "predict")
         predict(schema.Predict(out=out, depth="trained", seed=options.seed, **again))
 
@@ -184,10 +184,10 @@ def evaluate(options: schema.Evaluate) -> None:
     check_writable(folder / "metrics.json")
     _log_to(folder / "evaluate.log")
     build.use_threads(options.trainer)
-    data_config = build.overridden(config.data, options.data)
-    opened = build.store(data_config)
-    same_preprocessing(payload["preprocessing"], opened)
-    data = build.held_out(data_config, opened, config.seed, options.split)
+    data_config = sources.overridden(config.data, options.data)
+    given = sources.open_sources(data_config)
+    same_preprocessing(payload["preprocessing"], given.noisy)
+    data = sources.held_out(data_config, given, config.seed, options.split)
     network = build.trained_model(payload, config, options)
     tuned = Tuned.from_checkpoint(payload)
     if tuned is None:
@@ -203,7 +203,9 @@ def evaluate(options: schema.Evaluate) -> None:
     write_text(folder / "metrics.tsv", report.metrics_tsv(metrics))
     loci = examples.of_evaluation(network, data, metrics, settings, options.loci)
     if loci:
-        title = f"{options.split} chromosomes, {data.options.thin_fraction:.0%} of the fragments in"
+        share = f"{data.options.thin_fraction:.0%} of the fragments"
+        noisy = share if data.noisy is data.store else "the noisy sample"
+        title = f"{options.split} chromosomes, {noisy} in"
         _write_bytes(folder / "loci.png", report.draw_loci(loci, title))
     print(report.metrics_table(metrics), flush=True)
     log.info("written to %s", folder)
@@ -226,12 +228,15 @@ def predict(options: schema.Predict) -> None:
     _log_to(out / "predict.log")
     build.use_threads(options.trainer)
     with inputs.opened_store(options, payload, config) as opened:
-        thinning, depth = inputs.thinning(options, payload, opened)
+        genome = inputs.genome(options, config, opened)
+        h = config.data.half_window_bp
+        thinning, depth = inputs.thinning(options, payload, opened, h)
         network = build.trained_model(payload, config, options)
         settings = build.predict_settings(options, payload, config)
         log.info("predicting %s on %d chromosomes", name, len(opened.chroms))
         outputs = prediction.Outputs(out, name)
-        result = prediction.predict_genome(network, opened, thinning, settings, outputs)
+        given = prediction.Source(opened, thinning, genome)
+        result = prediction.predict_genome(network, given, settings, outputs)
         loci = examples.of_prediction(opened, thinning, settings, result)
         source = provenance.input_facts(opened)
     peaks = result.peaks

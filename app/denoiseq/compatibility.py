@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from denoiseq.genomics.intervals import merge, read_bed
-from denoiseq.genomics.store import CutStore, blacklist_sha256
+from denoiseq.genomics.samples import Samples, plain_names
+from denoiseq.genomics.sequence import Genome
+from denoiseq.genomics.store import CutStore, Store, blacklist_sha256
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +36,45 @@ def _values(preprocessing: Mapping[str, Any], names: list[str]) -> str:
     return ", ".join(f"{name}={preprocessing.get(name)}" for name in names)
 
 
-def same_preprocessing(trained: Mapping[str, Any], opened: CutStore) -> None:
+def go_together(clean: Store, noisy: Store) -> None:
+    """Refuse a clean and a noisy store that are of two genomes or were prepared differently."""
+    wrong = [c for c, size in clean.chroms.items() if noisy.chroms.get(c) != size]
+    if wrong:
+        raise ValueError(
+            f"{noisy.path} and {clean.path} are of different genomes: {wrong[0]} has "
+            f"{clean.chroms[wrong[0]]} bp in the one with the clean track and "
+            f"{noisy.chroms.get(wrong[0], 'no')} bp in the one with the noisy input; prepare both "
+            "on one genome, with equal include and exclude"
+        )
+    if isinstance(clean, CutStore) and isinstance(noisy, CutStore):
+        names = f"{noisy.path} was prepared", str(clean.path)
+        same_filters(noisy.preprocessing, clean.preprocessing, *names)
+
+
+def holds(genome: Genome, sizes: Mapping[str, int], source: str) -> None:
+    """Refuse a FASTA that lacks a chromosome of `sizes` (chrom -> bp) or has it in other length."""
+    for chrom, size in sizes.items():
+        found = genome.chroms.get(chrom)
+        if found != size:
+            length = "it is not there" if found is None else f"it has {found} bp there"
+            raise ValueError(
+                f"{genome.path} is not the genome of {source}: {chrom} has {size} bp, {length}; "
+                "give the FASTA that the reads were aligned to"
+            )
+
+
+def same_preprocessing(trained: Mapping[str, Any], opened: Store | Samples) -> None:
     """Refuse a store whose cuts mean something else than those the checkpoint was trained on."""
     given = opened.preprocessing
+    if given.get("kind") != trained.get("kind"):
+        kinds = {"coverage": "a coverage track"}
+        raise ValueError(
+            f"{opened.path} holds {kinds.get(given.get('kind'), 'cut sites')}, the checkpoint was "
+            f"trained on {kinds.get(trained.get('kind'), 'cut sites')}: give a store of that kind"
+        )
     same_filters(given, trained, f"{opened.path} was prepared", "the checkpoint asks")
-    same_genome(trained, opened.chroms, str(opened.path))
+    names = plain_names(opened)
+    same_genome(trained, {c: opened.chroms[n] for n, c in names.items()}, str(opened.path))
     if trained["blacklist_sha256"] != given["blacklist_sha256"]:
         log.warning("warning: %s has another blacklist than the training had", opened.path)
 

@@ -37,7 +37,8 @@ def denoise_chromosome(
     model : Network
         Or alike, with `context_bp()` and `tile_step_bp`; put into eval mode.
     fetch : callable
-        (start, end) -> float32 (end - start,), the noisy coverage of the chromosome.
+        (start, end) -> float32 (C, end - start), what the model reads: the noisy coverage of the
+        chromosome and, with C=5, its bases.
     chrom, size : name (for messages) and length in bp
     options : DenoiseOptions
 
@@ -82,10 +83,10 @@ def _predict(
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Coverage and probability of whole tiles, float32 (N, L) each; None without a head for it."""
     device = next(model.parameters()).device
-    noisy = np.stack([fetch(tile.start, tile.end) for tile in tiles])  # (N, L)
+    read = np.stack([fetch(tile.start, tile.end) for tile in tiles])  # (N, C, L)
     with torch.inference_mode():
-        x: Tensor = torch.from_numpy(noisy.astype(np.float32, copy=False)).to(device)
-        pred = model(x[:, None])  # (N, 1, L)
+        x: Tensor = torch.from_numpy(read.astype(np.float32, copy=False)).to(device)
+        pred = model(x)
         probability = None if pred.peak_logits is None else torch.sigmoid(pred.peak_logits)
     coverage = None if pred.coverage is None else pred.coverage.cpu().numpy()
     return coverage, None if probability is None else probability.cpu().numpy()

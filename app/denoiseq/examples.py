@@ -70,16 +70,13 @@ def _evaluation_locus(
     window: tuple[str, int, int],
 ) -> Locus:
     chrom, start, end = window
-    settings, store = data.options, data.store
+    store = data.store
     context, step = model.context_bp(), model.tile_step_bp
     low, high = max(start - context, 0) // step * step, min(end + context, store.chroms[chrom])
     core = slice(start - low, end - low)
-    draw = Thinning(settings.thin_fraction, settings.seed)
-    rest = Thinning(settings.thin_fraction, settings.seed, complement=True)
-    noisy = window_coverage(store, chrom, low, high, settings.half_window_bp, draw)
-    clean_draw = rest if settings.target == "complement" else None
-    clean = window_coverage(store, chrom, start, end, settings.half_window_bp, clean_draw)
-    answer = {name: track[core] for name, track in _answer(model, noisy).items()}
+    x, clean = data.tracks(chrom, low, high)
+    noisy, clean = x[0], clean[core]
+    answer = {name: track[core] for name, track in _answer(model, x).items()}
     tuned, scale = metrics["tuned"], metrics["scale"]
     smooth = gaussian_smooth(noisy, tuned["gaussian_sigma_bp"])
     tracks = {"noisy": noisy[core], "gaussian": smooth[core]}
@@ -95,14 +92,15 @@ def _evaluation_locus(
     return Locus(chrom, start, end, {**scaled, "clean": clean}, {**called, "clean": truth})
 
 
-def _answer(model: Network, noisy: np.ndarray) -> dict[str, np.ndarray]:
-    """The tracks that the model has, (L,) each: "denoised", then "peak probability"."""
+def _answer(model: Network, x: np.ndarray) -> dict[str, np.ndarray]:
+    """The tracks that the model makes of x (C, L), (L,) each: "denoised", "peak probability"."""
+    device = next(model.parameters()).device
     with torch.inference_mode():
-        pred = model(torch.from_numpy(noisy)[None, None])  # (1, 1, L)
+        pred = model(torch.from_numpy(x)[None].to(device))  # (1, C, L)
     tracks = {"denoised": pred.coverage, "peak probability": pred.peak_logits}
     if pred.peak_logits is not None:
         tracks["peak probability"] = torch.sigmoid(pred.peak_logits)
-    return {name: track[0].numpy() for name, track in tracks.items() if track is not None}
+    return {name: track[0].cpu().numpy() for name, track in tracks.items() if track is not None}
 
 
 def _overlapping(peaks: Merged, chrom: str, start: int, end: int) -> np.ndarray:

@@ -15,10 +15,16 @@ from typing import Any
 import pysam
 
 from denoiseq import build, schema
-from denoiseq.compatibility import same_genome, same_preprocessing, training_blacklist
+from denoiseq.compatibility import (
+    holds,
+    same_genome,
+    same_preprocessing,
+    training_blacklist,
+)
 from denoiseq.genomics.bam import quiet_htslib
-from denoiseq.genomics.sequence import chrom_sizes
-from denoiseq.genomics.store import CutStore, Thinning
+from denoiseq.genomics.coverage import depths
+from denoiseq.genomics.sequence import Genome, chrom_sizes
+from denoiseq.genomics.store import CoverageStore, CutStore, Store, Thinning, open_store
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +44,19 @@ def sample_name(options: schema.Predict) -> str:
 @contextmanager
 def opened_store(
     options: schema.Predict, payload: dict[str, Any], config: schema.Train
-) -> Iterator[CutStore]:
+) -> Iterator[Store]:
     """The cut sites to predict from; those of a BAM live in a folder that is removed at the end."""
     trained = payload["preprocessing"]
     if options.store is not None:
-        opened = CutStore(options.store)
+        opened = open_store(options.store)
         same_preprocessing(trained, opened)
         yield opened
         return
+    if trained.get("kind") == "coverage":
+        raise ValueError(
+            "this model was trained on coverage tracks: prepare one with bigwig=track.bw and give "
+            "store="
+        )
     bam = build.required(options.bam, "bam", "reads.bam")
     sizes = bam_sizes(bam) if options.fasta is None else chrom_sizes(options.fasta)
     same_genome(trained, sizes, bam if options.fasta is None else options.fasta)
@@ -83,15 +94,27 @@ def bam_sizes(bam: str) -> dict[str, int]:
         raise ValueError(f"{bam} cannot be read as BAM: it is damaged or another format") from error
 
 
+def genome(options: schema.Predict, config: schema.Train, opened: Store) -> Genome | None:
+    """The bases that the model reads beside the coverage of `opened`; None where it reads none."""
+    if not config.data.sequence:
+        return None
+    if options.fasta is None:
+        raise ValueError("this model reads the sequence too: give fasta=genome.fa")
+    found = Genome(options.fasta)
+    holds(found, opened.chroms, str(opened.path))
+    return found
+
+
 def thinning(
-    options: schema.Predict, payload: dict[str, Any], opened: CutStore
+    options: schema.Predict, payload: dict[str, Any], opened: Store, half_window_bp: int
 ) -> tuple[Thinning | None, dict[str, float | None]]:
     """The draw that brings `opened` to the depth asked for, and the depths in cut sites per Mb.
 
     A network sees coverage, so a depth that it was not trained for gives plausible, wrong tracks:
-    warns where the depth used is further off than `TOLERATED_DEPTH_FACTOR`.
+    warns where the depth used is further from the range of the training's than
+    `TOLERATED_DEPTH_FACTOR`.
     """
-    trained, given = float(payload["trained_cuts_per_mb"]), opened.cuts_per_mb
+    trained, (given,) = float(payload["trained_cuts_per_mb"]), depths(opened, half_window_bp)
     wanted = trained if options.depth == "trained" else options.depth
     fraction = 1.0 if wanted is None else min(1.0, float(wanted) / given)
     used = fraction * given
@@ -102,16 +125,27 @@ def thinning(
             given,
             float(wanted),
         )
-    if not 1 / TOLERATED_DEPTH_FACTOR <= used / trained <= TOLERATED_DEPTH_FACTOR:
-        remedy = "depth=trained thins it to that" if used > trained else "train on thinner data"
-        log.warning(
-            "warning: the input has %.0f cut sites per Mb, the model was trained at %.0f: "
-            "its answer is unreliable there (%s)",
-            used,
-            trained,
-            remedy,
+    if fraction < 1 and isinstance(opened, CoverageStore):
+        raise ValueError(
+            f"{opened.path} holds coverage, not fragments, and cannot be thinned: leave out depth="
         )
-    depths = {"given": given, "used": used, "trained": trained}
-    rounded = {f"{name}_cuts_per_mb": round(value, 1) for name, value in depths.items()}
+    _check_depth(used, payload)
+    known = {"given": given, "used": used, "trained": trained}
+    rounded = {f"{name}_cuts_per_mb": round(value, 1) for name, value in known.items()}
     draw = Thinning(fraction, options.seed) if fraction < 1 else None
     return draw, {**rounded, "thinning_fraction": round(fraction, 6)}
+
+
+def _check_depth(used: float, payload: dict[str, Any]) -> None:
+    """Warn of a depth that the training did not have."""
+    trained = float(payload["trained_cuts_per_mb"])
+    low, high = payload.get("trained_cuts_per_mb_range", (trained, trained))
+    if low / TOLERATED_DEPTH_FACTOR <= used <= high * TOLERATED_DEPTH_FACTOR:
+        return
+    log.warning(
+        "warning: the input has %.0f cut sites per Mb, the model was trained at %s: "
+        "its answer is unreliable there (%s)",
+        used,
+        f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}",
+        "depth=trained thins it to that" if used > high else "train on thinner data",
+    )

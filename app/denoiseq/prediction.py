@@ -18,12 +18,27 @@ from denoiseq.denoise import DenoiseOptions, denoise_chromosome
 from denoiseq.genomics.coverage import window_coverage
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import Peak, PeakCaller, write_narrowpeak
-from denoiseq.genomics.store import CutStore, Thinning
+from denoiseq.genomics.sequence import Genome, input_channels
+from denoiseq.genomics.store import Store, Thinning
 from denoiseq.genomics.tracks import BigWigWriter
 from denoiseq.learning.models import Network
 
 # What the bigWigs keep: a tenth of a cut site, a thousandth of a probability.
 DECIMALS = {"denoised": 1, "peak probability": 3}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is predicted from: a store, a draw of its fragments (None: all), the model's bases."""
+
+    store: Store
+    thinning: Thinning | None = None
+    genome: Genome | None = None
+
+    def read(self, chrom: str, start: int, end: int, half_window_bp: int) -> np.ndarray:
+        """The network's input of a window: float32 (1, end - start), or (5, ...) with bases."""
+        where = (self.store, chrom, start, end, half_window_bp)
+        return input_channels(window_coverage(*where, self.thinning), self.genome, chrom, start)
 
 
 @dataclass(frozen=True)
@@ -75,18 +90,15 @@ class GenomePrediction:
 
 
 def predict_genome(
-    model: Network,
-    store: CutStore,
-    thinning: Thinning | None,
-    settings: PredictSettings,
-    outputs: Outputs,
+    model: Network, source: Source, settings: PredictSettings, outputs: Outputs
 ) -> GenomePrediction:
-    """Predict every chromosome of `store`; its tracks and peaks appear when all is done.
+    """Predict every chromosome of a store; its tracks and peaks appear when all is done.
 
     Inside the blacklist tracks are 0 and no peak is called. Peaks are called from the
     probability; where the model has none from the coverage, and a peak's score is then its height
     beside the highest's.
     """
+    store = source.store
     began = time.perf_counter()
     peaks: list[Peak] = []
     tracks = {}
@@ -115,7 +127,7 @@ def predict_genome(
                 settings.peak_min_length_bp,
                 settings.peak_max_gap_bp,
             )
-            for start, values in _stream(model, store, thinning, settings, chrom):
+            for start, values in _stream(model, source, settings, chrom):
                 for file, track in zip(files, values, strict=True):
                     file.add(chrom, start, track)
                 caller.add(start, score=values[-1], signal=values[0])
@@ -134,11 +146,7 @@ def _scored_by_height(peaks: list[Peak]) -> list[Peak]:
 
 
 def _stream(
-    model: Network,
-    store: CutStore,
-    thinning: Thinning | None,
-    settings: PredictSettings,
-    chrom: str,
+    model: Network, source: Source, settings: PredictSettings, chrom: str
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
     """(start, tracks) along a chromosome, 0 inside the blacklist.
 
@@ -146,11 +154,11 @@ def _stream(
     """
 
     def fetch(start: int, end: int) -> np.ndarray:
-        return window_coverage(store, chrom, start, end, settings.half_window_bp, thinning)
+        return source.read(chrom, start, end, settings.half_window_bp)
 
     options = DenoiseOptions(settings.tile_bp, settings.batch_size)
-    size = store.chroms[chrom]
+    size = source.store.chroms[chrom]
     for start, *tracks in denoise_chromosome(model, fetch, chrom, size, options):
         given = [track for track in tracks if track is not None]
-        hidden = mask(store.blacklist, chrom, start, start + len(given[0]))
+        hidden = mask(source.store.blacklist, chrom, start, start + len(given[0]))
         yield start, [np.where(hidden, 0, track) for track in given]

@@ -8,7 +8,7 @@ from typing import Any
 
 from denoiseq import __version__
 from denoiseq.doctor import PACKAGES, dilconv_state, package_version
-from denoiseq.genomics.store import CutStore
+from denoiseq.genomics.store import CutStore, Store
 
 
 def versions() -> dict[str, str | None]:
@@ -29,12 +29,14 @@ def model_facts(path: str, payload: dict[str, Any]) -> dict[str, Any]:
     return {"checkpoint": path, **{name: payload[name] for name in names}}
 
 
-def input_facts(opened: CutStore) -> dict[str, Any]:
-    """What the summary of a prediction says about its reads."""
+def input_facts(opened: Store) -> dict[str, Any]:
+    """What the summary of a prediction says about its reads, or its track."""
+    counts = {}
+    if isinstance(opened, CutStore):
+        counts = {"fragments": opened.n_fragments, "cut_sites": opened.n_cuts}
     return {
         "files": opened.provenance.get("inputs", {}),
-        "fragments": opened.n_fragments,
-        "cut_sites": opened.n_cuts,
+        **counts,
         "fingerprint": opened.fingerprint,
         "preprocessing": opened.preprocessing,
     }

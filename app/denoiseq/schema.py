@@ -69,9 +69,17 @@ class Prepare:
 
 @dataclass
 class Data:
-    """Windows, noise, labels and folds. `prepare` is used when `store` does not exist yet."""
+    """Windows, noise, labels and folds. `prepare` is used when `store` does not exist yet.
+
+    Noisy input is a thinning of `store`, or `noisy_store`: then `thin_fraction` is 1 where not
+    given, otherwise 0.1. `more_stores` (and `more_noisy_stores`, in the same order) are further
+    samples, kept apart. `fasta` serves `sequence`.
+    """
 
     store: str = MISSING
+    noisy_store: str | None = None
+    more_stores: list[str] = field(default_factory=list)
+    more_noisy_stores: list[str] = field(default_factory=list)
     prepare: Prepare = field(default_factory=Prepare)
     synthetic: bool = False
     truth: str | None = None
@@ -82,22 +90,57 @@ class Data:
     interval_bp: int = 10_000
     pad_bp: int = 4_200
     half_window_bp: int = 100
-    thin_fraction: float = 0.1
+    thin_fraction: float | None = None
+    thin_range: list[float] | None = None
     target: str = "all"
+    sequence: bool = False
+    fasta: str | None = None
+    reverse_complement: bool = False
     validation: list[str] = MISSING
     test: list[str] = MISSING
     exclude: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         _one_of("data.target", self.target, ("all", "complement"))
-        _check(
-            0 < self.thin_fraction <= 1,
-            f"data.thin_fraction is {self.thin_fraction}, expected more than 0 and at most 1",
-        )
+        self._check_samples()
+        self._check_thinning()
         _check(self.interval_bp > 0, f"data.interval_bp is {self.interval_bp}, expected 1 or more")
         for name in ("pad_bp", "half_window_bp", "label_min_length_bp", "label_max_gap_bp"):
             value = getattr(self, name)
             _check(value >= 0, f"data.{name} is {value}, expected 0 or more")
+
+    def _check_samples(self) -> None:
+        paired = self.noisy_store is not None
+        expected = len(self.more_stores) if paired else 0
+        _check(
+            len(self.more_noisy_stores) == expected,
+            f"data.more_noisy_stores names {len(self.more_noisy_stores)} stores, expected "
+            f"{expected}: one for each of data.more_stores, and none without data.noisy_store",
+        )
+        _check(
+            not paired or self.target == "all",
+            "data.target=complement needs a thinning of data.store: give no data.noisy_store",
+        )
+
+    def _check_thinning(self) -> None:
+        if self.thin_fraction is None:
+            self.thin_fraction = 0.1 if self.noisy_store is None else 1.0
+        _check(
+            0 < self.thin_fraction <= 1,
+            f"data.thin_fraction is {self.thin_fraction}, expected more than 0 and at most 1",
+        )
+        if self.thin_range is None:
+            return
+        pair = len(self.thin_range) == 2
+        _check(
+            pair and 0 < self.thin_range[0] <= self.thin_range[1] <= 1,
+            f"data.thin_range is {self.thin_range}, expected two fractions as in [0.01,0.5]",
+        )
+        _check(
+            self.thin_range[0] <= self.thin_fraction <= self.thin_range[1],
+            f"data.thin_fraction is {self.thin_fraction}, outside data.thin_range="
+            f"{self.thin_range}: validation would measure a depth that is never trained",
+        )
 
 
 @dataclass
@@ -369,6 +412,8 @@ class DataOverrides:
     """What may differ at evaluation from the data of the training; null = as trained."""
 
     store: str | None = None
+    noisy_store: str | None = None
+    fasta: str | None = None
     truth: str | None = None
     thin_fraction: float | None = None
     target: str | None = None

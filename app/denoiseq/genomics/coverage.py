@@ -3,12 +3,10 @@
 Pure numpy; coverage is made on the fly for any window and never stored.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from denoiseq.genomics.store import CutStore, Thinning
+from denoiseq.genomics.samples import Samples, samples_of
+from denoiseq.genomics.store import CoverageStore, Store, Thinning
 
 
 def coverage(cuts: np.ndarray, start: int, end: int, half_window_bp: int) -> np.ndarray:
@@ -34,22 +32,42 @@ def coverage(cuts: np.ndarray, start: int, end: int, half_window_bp: int) -> np.
 
 
 def window_coverage(
-    store: "CutStore",
+    store: Store | Samples,
     chrom: str,
     start: int,
     end: int,
     half_window_bp: int,
-    thinning: "Thinning | None" = None,
+    thinning: Thinning | None = None,
 ) -> np.ndarray:
     """Coverage of [start, end) from a store, of all fragments or of those a thinning keeps.
 
     Cuts up to half_window_bp outside the window are fetched too, so a base has the same value
-    whatever window it is asked through. Returns float32 (end - start,).
+    whatever window it is asked through. A coverage store gives its track as it is, and cannot be
+    thinned: ValueError. Returns float32 (end - start,).
     """
+    if isinstance(store, Samples):
+        store, chrom = store.home(chrom)
+    if isinstance(store, CoverageStore):
+        if thinning is not None:
+            raise ValueError(f"{store.path} holds coverage, not fragments: it cannot be thinned.")
+        return store.coverage(chrom, start, end)
     positions, fragments = store.cuts(chrom, start - half_window_bp, end + half_window_bp)
     if thinning is not None:
         positions = positions[thinning.keep(fragments)]
     return coverage(positions, start, end, half_window_bp)
+
+
+def depths(store: Store | Samples, half_window_bp: int) -> list[float]:
+    """Cut sites per Mb of each sample, over the bases outside the blacklist.
+
+    Of a coverage store, the number that gives its mean coverage with windows of 2h + 1 bp.
+    """
+    return [
+        1e6 * sample.mean_coverage / (2 * half_window_bp + 1)
+        if isinstance(sample, CoverageStore)
+        else sample.cuts_per_mb
+        for sample in samples_of(store)
+    ]
 
 
 def gaussian_smooth(track: np.ndarray, sigma_bp: float) -> np.ndarray:

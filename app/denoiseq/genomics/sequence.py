@@ -1,4 +1,4 @@
-"""FASTA: chromosome sizes, and bases as one-hot arrays with a mask of unknown ones.
+"""FASTA: chromosome sizes, and bases as one-hot arrays.
 
 Plain or bgzipped files, read at random through their index, which is built when it is absent.
 """
@@ -6,8 +6,7 @@ Plain or bgzipped files, read at random through their index, which is built when
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ import pysam
 from denoiseq.genomics.bam import quiet_htslib
 
 _BASES = b"ACGT"
-_ROW_OF_BYTE = np.full(256, 4, dtype=np.uint8)  # row 4 = unknown
+_ROW_OF_BYTE = np.full(256, 4, dtype=np.uint8)  # row 4: none of them
 for _row, (_upper, _lower) in enumerate(zip(_BASES, _BASES.lower(), strict=True)):
     _ROW_OF_BYTE[[_upper, _lower]] = _row
 
@@ -29,44 +28,91 @@ def chrom_sizes(fasta: str | Path) -> dict[str, int]:
     FileNotFoundError : no such file.
     ValueError : not a FASTA, or compressed by gzip where only bgzip allows random access.
     """
-    with _opened(Path(fasta)) as file:
+    with _open(Path(fasta)) as file:
         return dict(zip(file.references, file.lengths, strict=True))
 
 
-def one_hot(fasta: str | Path, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """Read the bases of [start, end).
+class Genome:
+    """The bases of a FASTA, read window by window.
 
-    Returns
-    -------
-    bases : float32 (4, W), rows A, C, G, T; a column of zeros where the base is not one of these
-    unknown : bool (W,), True there
+    One handle a process, opened when it is first needed: an object may be pickled, sent to workers
+    or forked.
+
+    Parameters
+    ----------
+    fasta : path; `chrom_sizes` says what may be wrong with it.
+    names : other names of its sequences -> the FASTA's own, where a caller calls them otherwise.
+
+    Attributes
+    ----------
+    path : Path
+    chroms : dict, name (the FASTA's, then the others) -> size in bp
     """
-    with _opened(Path(fasta)) as file:
-        if chrom not in file.references:
-            raise ValueError(f"{fasta} has no sequence {chrom}.")
-        size = file.get_reference_length(chrom)
+
+    def __init__(self, fasta: str | Path, names: Mapping[str, str] | None = None) -> None:
+        self.path = Path(fasta)
+        sizes = chrom_sizes(fasta)
+        self._names = {chrom: chrom for chrom in sizes} | dict(names or {})
+        self.chroms = {name: sizes[chrom] for name, chrom in self._names.items() if chrom in sizes}
+        self._file: pysam.FastaFile | None = None
+        self._owner = 0
+
+    def one_hot(self, chrom: str, start: int, end: int) -> np.ndarray:
+        """Bases of [start, end): float32 (4, W), rows A, C, G, T; zeros where it is none of them.
+
+        Raises ValueError for a chromosome, or a stretch of one, that the FASTA lacks.
+        """
+        size = self.chroms.get(chrom)
+        if size is None:
+            raise ValueError(f"{self.path} has no sequence {chrom}.")
         if not 0 <= start <= end <= size:
-            raise ValueError(f"{chrom}:{start}-{end} is not within {fasta}: it has {size} bp.")
-        letters = file.fetch(chrom, start, end).encode() if end > start else b""
-    rows = _ROW_OF_BYTE[np.frombuffer(letters, dtype=np.uint8)]  # (W,)
-    bases = (rows == np.arange(4, dtype=np.uint8)[:, None]).astype(np.float32)  # (4, W)
-    return bases, rows == 4
+            raise ValueError(f"{chrom}:{start}-{end} is not within {self.path}: it has {size} bp.")
+        rows = _ROW_OF_BYTE[np.frombuffer(self._letters(chrom, start, end), dtype=np.uint8)]
+        return (rows == np.arange(4, dtype=np.uint8)[:, None]).astype(np.float32)  # (4, W)
+
+    def _letters(self, chrom: str, start: int, end: int) -> bytes:
+        if start == end:
+            return b""
+        if self._file is None or self._owner != os.getpid():  # two processes would share one place
+            self._file, self._owner = _open(self.path), os.getpid()
+        try:
+            letters = self._file.fetch(self._names[chrom], start, end).encode()
+        except (OSError, ValueError):
+            letters = b""
+        if len(letters) != end - start:
+            raise ValueError(f"{self.path} is damaged or truncated: {chrom}:{start}-{end} is gone.")
+        return letters
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_file": None}
 
 
-@contextmanager
-def _opened(fasta: Path) -> Iterator[pysam.FastaFile]:
+def input_channels(
+    coverage: np.ndarray, genome: Genome | None, chrom: str, start: int
+) -> np.ndarray:
+    """What a network reads of a window that begins at `start`: float32 (1, W), or (5, W).
+
+    The coverage (W,), and below it, where there is a genome, the bases as A, C, G, T.
+    """
+    if genome is None:
+        return coverage[None]  # (1, W)
+    bases = genome.one_hot(chrom, start, start + len(coverage))
+    return np.concatenate([coverage[None], bases])  # (5, W)
+
+
+def _open(fasta: Path) -> pysam.FastaFile:
+    """Open a FASTA with its index, which is read at once and built where there is none."""
     if not fasta.is_file():
         raise FileNotFoundError(f"no such FASTA file: {fasta}")
     suffixes = _index_suffixes(fasta)
     if all(_beside(fasta, suffix).is_file() for suffix in suffixes):
-        with quiet_htslib(), pysam.FastaFile(str(fasta)) as file:
-            yield file
-        return
+        with quiet_htslib():
+            return pysam.FastaFile(str(fasta))
     with tempfile.TemporaryDirectory(prefix="denoiseq-fasta-") as folder:
         built = _build_index(fasta, Path(folder), suffixes)
         names = dict(zip(("filepath_index", "filepath_index_compressed"), built, strict=False))
-        with quiet_htslib(), pysam.FastaFile(str(fasta), **names) as file:
-            yield file
+        with quiet_htslib():
+            return pysam.FastaFile(str(fasta), **names)
 
 
 def _index_suffixes(fasta: Path) -> tuple[str, ...]:

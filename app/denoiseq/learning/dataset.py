@@ -1,70 +1,46 @@
-"""Windows of a cut-site store as tensors: noisy coverage in, clean coverage and peaks out.
+"""Windows of a genome as tensors: noisy coverage in, clean coverage and peaks out.
 
-A window depends on (options, epoch, index) alone, so workers, resumed runs and restarts see the
-same ones. Samplers and the loader are here too; no model is.
+The noisy coverage is a thinning of the clean one's fragments, or that of another store. A window
+depends on (options, epoch, index) alone, so workers, resumed runs and restarts see the same ones.
+Samplers and the loader are here too; no model is.
 """
 
 import logging
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, replace
+from functools import cached_property
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from denoiseq.genomics.coverage import coverage
+from denoiseq.genomics.coverage import depths, window_coverage
 from denoiseq.genomics.intervals import Tile, mask, tile_chromosome
-from denoiseq.genomics.store import CutStore, Thinning
+from denoiseq.genomics.samples import Samples, samples_of
+from denoiseq.genomics.sequence import Genome, input_channels
+from denoiseq.genomics.store import CoverageStore, Store, Thinning, fingerprint
 from denoiseq.learning.ranks import ALONE, Ranks
+from denoiseq.learning.windows import WindowOptions, reversed_complement
 
 log = logging.getLogger(__name__)
-TARGETS = ("all", "complement")
-
-
-@dataclass(frozen=True)
-class WindowOptions:
-    """How windows are cut and thinned; lengths in bp.
-
-    target "all" takes every fragment as truth; "complement" those that the thinning left out, so
-    that noisy and clean share none.
-    """
-
-    interval_bp: int = 50_000
-    pad_bp: int = 5_000
-    half_window_bp: int = 100
-    thin_fraction: float = 0.1
-    target: str = "all"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.target not in TARGETS:
-            raise ValueError(f"target={self.target!r} is unknown: choose all or complement.")
-        if not 0 < self.thin_fraction <= 1:
-            raise ValueError(
-                f"thin_fraction is {self.thin_fraction}, expected above 0 and up to 1."
-            )
-        if self.target == "complement" and self.thin_fraction == 1:
-            raise ValueError("target=complement leaves no truth at thin_fraction=1: thin more.")
-
-    @property
-    def length_bp(self) -> int:
-        """Bases of a window, context included."""
-        return self.interval_bp + 2 * self.pad_bp
 
 
 class WindowDataset(Dataset):
     """Fixed-length windows over chromosomes.
 
     Training moves the windows by a random offset per chromosome and draws new fragments each
-    epoch; otherwise windows and draw are fixed (epoch 0's draw), in genome order, and
-    chromosomes shorter than a window are whole.
+    epoch, and per window its depth and direction if the options say so; otherwise windows and draw
+    are fixed (epoch 0's draw at thin_fraction), in genome order, and chromosomes shorter than a
+    window are whole.
 
     Parameters
     ----------
-    store : CutStore
+    store : CutStore, CoverageStore or Samples
+        Clean coverage, and the fragments that noisy input is drawn from.
     chroms : list of str
     options : WindowOptions
     peaks : dict of chromosome -> int64 (M, 2)
@@ -72,6 +48,10 @@ class WindowDataset(Dataset):
     training : bool
     truth : dict like `peaks`, optional
         Peaks that metrics are computed against; the labels where not given.
+    noisy : like `store`, optional
+        What noisy input is drawn from instead; it has the chromosomes of `store`.
+    genome : Genome, optional
+        Adds the bases to the input.
 
     Raises
     ------
@@ -81,18 +61,24 @@ class WindowDataset(Dataset):
 
     def __init__(
         self,
-        store: CutStore,
+        store: Store | Samples,
         chroms: list[str],
         options: WindowOptions,
         peaks: dict[str, np.ndarray],
         *,
         training: bool,
         truth: dict[str, np.ndarray] | None = None,
+        noisy: Store | Samples | None = None,
+        genome: Genome | None = None,
     ):
         self.store, self.options, self.training = store, options, training
+        self.noisy = store if noisy is None else noisy
+        self.genome = genome
         self.chroms = list(chroms)
         self.peaks = peaks
         self.truth = peaks if truth is None else truth
+        self._check_thinning()
+        self._number = {chrom: number for number, chrom in enumerate(store.chroms)}
         if training:
             self.chroms = self._long_enough()
         self.set_epoch(0)
@@ -106,6 +92,16 @@ class WindowDataset(Dataset):
                 f"The labels hold no peaks on the training chromosomes ({', '.join(chroms)}): "
                 "check the chromosome names of the BED, or lower the label threshold."
             )
+
+    def _check_thinning(self) -> None:
+        if self.options.thin_fractions[0] == self.options.thin_fraction == 1:
+            return
+        for store in samples_of(self.noisy):
+            if isinstance(store, CoverageStore):
+                raise ValueError(
+                    f"{store.path} holds coverage, not fragments, and cannot be thinned: give a "
+                    "noisy sample of its own (data.noisy_store) and no data.thin_fraction."
+                )
 
     def _long_enough(self) -> list[str]:
         short = [c for c in self.chroms if self.store.chroms[c] < self.options.length_bp]
@@ -125,7 +121,7 @@ class WindowDataset(Dataset):
     def _tile(self, chrom: str) -> list[Tile]:
         options, offset = self.options, 0
         if self.training:
-            key = [options.seed, self.epoch, list(self.store.chroms).index(chrom)]
+            key = [options.seed, self.epoch, self._number[chrom]]
             offset = int(np.random.default_rng(key).integers(options.interval_bp))
         size = self.store.chroms[chrom]
         tiles = tile_chromosome(chrom, size, options.interval_bp, options.pad_bp, offset)
@@ -140,8 +136,43 @@ class WindowDataset(Dataset):
 
     @property
     def input_cuts_per_mb(self) -> float:
-        """Depth of the noisy input: cut sites per million unmasked bases."""
-        return self.store.cuts_per_mb * self.options.thin_fraction
+        """Depth of the noisy input at thin_fraction: cut sites per million unmasked bases."""
+        return float(np.mean(self._depths)) * self.options.thin_fraction
+
+    @property
+    def input_cuts_per_mb_range(self) -> tuple[float, float]:
+        """The least and the largest depth of the training's noisy input, over all samples."""
+        low, high = self.options.thin_fractions
+        return min(self._depths) * low, max(self._depths) * high
+
+    @cached_property
+    def _depths(self) -> list[float]:
+        return depths(self.noisy, self.options.half_window_bp)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the preprocessing of every store in use."""
+        if self.noisy is self.store:
+            return self.store.fingerprint
+        return fingerprint({"clean": self.store.fingerprint, "noisy": self.noisy.fingerprint})
+
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint says of the data: plain containers.
+
+        `preprocessing` is that of the noisy input, which a prediction has to meet again.
+        """
+        return {
+            "preprocessing": self.noisy.preprocessing,
+            "fingerprint": self.fingerprint,
+            "trained_cuts_per_mb": self.input_cuts_per_mb,
+            "trained_cuts_per_mb_range": self.input_cuts_per_mb_range,
+            "window_options": asdict(self.options),
+        }
+
+    def window_name(self, index: int) -> str:
+        """A window of the current epoch for messages: chrom:start-end."""
+        tile = self.tiles[index]
+        return f"{tile.chrom}:{tile.start}-{tile.end}"
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -155,41 +186,58 @@ class WindowDataset(Dataset):
         Returns
         -------
         dict
-            x float32 (1, L) noisy coverage; coverage float32 (L,) clean; peaks float32 (L,) and
-            truth bool (L,) 1 inside a label / a true peak; mask bool (L,) True on the tile's
-            core outside the blacklist; index int64 ().
+            x float32 (1, L) noisy coverage, or (5, L) with the bases A, C, G, T below it; coverage
+            float32 (L,) clean; peaks float32 (L,) and truth bool (L,) 1 inside a label / a true
+            peak; mask bool (L,) True on the tile's core outside the blacklist; index int64 ().
         """
         epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
         if self.training and epoch != self.epoch:
             self.set_epoch(epoch)
         idle, index = index < 0, max(index, ~index)
-        tile = self.tiles[index]
-        noisy, clean = self._tracks(tile)
-        inside = mask(self.peaks, tile.chrom, tile.start, tile.end)
-        truth = inside
-        if self.truth is not self.peaks:
-            truth = mask(self.truth, tile.chrom, tile.start, tile.end)
+        tile, fraction, turned = self.tiles[index], self.options.thin_fraction, False
+        if self.training:
+            number = self._number[tile.chrom]
+            fraction, turned = self.options.draw(self.epoch, number, tile.start)
+        arrays = self._arrays(tile, fraction)
+        if idle:
+            arrays["mask"][:] = False
+        if turned:
+            arrays["x"] = reversed_complement(arrays["x"])
+            arrays |= {name: arrays[name][::-1] for name in arrays if name != "x"}
+        window = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+        return window | {"index": torch.tensor(index)}
+
+    def _arrays(self, tile: Tile, fraction: float) -> dict[str, np.ndarray]:
+        """A window on the forward strand; `__getitem__` names its arrays."""
+        where = tile.chrom, tile.start, tile.end
+        x, clean = self.tracks(*where, fraction)
+        inside = mask(self.peaks, *where)
+        truth = inside if self.truth is self.peaks else mask(self.truth, *where)
         counted = np.zeros(tile.end - tile.start, dtype=bool)
         core = slice(tile.core_start - tile.start, tile.core_end - tile.start)
-        if not idle:
-            counted[core] = ~self._blacklisted(tile)[core]
-        return {
-            "x": torch.from_numpy(noisy)[None],  # (1, L)
-            "coverage": torch.from_numpy(clean),
-            "peaks": torch.from_numpy(inside.astype(np.float32)),
-            "truth": torch.from_numpy(truth),
-            "mask": torch.from_numpy(counted),
-            "index": torch.tensor(index),
-        }
+        counted[core] = ~self._blacklisted(tile)[core]
+        peaks = inside.astype(np.float32)
+        return {"x": x, "coverage": clean, "peaks": peaks, "truth": truth, "mask": counted}
 
-    def _tracks(self, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
-        """Noisy and clean coverage of a tile, float32 (L,) each, from one read of the store."""
+    def tracks(
+        self, chrom: str, start: int, end: int, fraction: float | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The network's input and the clean coverage of any stretch, in the current epoch's draw.
+
+        fraction : thin_fraction where not given.
+
+        Returns
+        -------
+        x : float32 (1, L), or (5, L) with the bases
+        clean : float32 (L,)
+        """
         options, h = self.options, self.options.half_window_bp
-        cuts, fragments = self.store.cuts(tile.chrom, tile.start - h, tile.end + h)
-        drawn = Thinning(options.thin_fraction, options.seed, self.epoch).keep(fragments)
-        noisy = coverage(cuts[drawn], tile.start, tile.end, h)
-        left = cuts if options.target == "all" else cuts[~drawn]
-        return noisy, coverage(left, tile.start, tile.end, h)
+        fraction = options.thin_fraction if fraction is None else fraction
+        drawn = Thinning(fraction, options.seed, self.epoch) if fraction < 1 else None
+        rest = replace(drawn, complement=True) if options.target == "complement" else None
+        noisy = window_coverage(self.noisy, chrom, start, end, h, drawn)
+        clean = window_coverage(self.store, chrom, start, end, h, rest)
+        return input_channels(noisy, self.genome, chrom, start), clean
 
 
 class TileBatches(Sampler[list[tuple[int, int]]]):

@@ -230,9 +230,8 @@ class _Training:
         finite = [t.isfinite().all(1) for t in tracks if t is not None]  # each (N,)
         broken = ~torch.stack(finite).all(0)
         row = int(broken.int().argmax())
-        tile = self.data.tiles[int(batch["index"][row])]
         what = f"the loss is {value}" if not math.isfinite(value) else "a gradient is not finite"
-        window = f"window {tile.chrom}:{tile.start}-{tile.end}"
+        window = f"window {self.data.window_name(int(batch['index'][row]))}"
         found = self.ranks.first(window if broken.any() else None)
         where = found or f"the batch that begins with {self.ranks.tell(window)}"
         return (
@@ -274,21 +273,17 @@ class _Training:
         self.saved_at = time.monotonic()
         if not self.ranks.main:
             return
-        store = self.data.store
         payload = {
             **self.run.metadata,
             **self.done.payload(),
+            **self.data.facts(),
             "state_dict": self.validated.state_dict(),
             "training_state": {
                 "weights": None if self.average is None else self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "random": torch.get_rng_state(),
             },
-            "preprocessing": store.preprocessing,
-            "fingerprint": store.fingerprint,
-            "trained_cuts_per_mb": self.data.input_cuts_per_mb,
             "train_options": asdict(self.options),
-            "window_options": asdict(self.data.options),
             "seed": self.options.seed,
         }
         save_checkpoint(self.run.checkpoint(name), payload)

@@ -16,6 +16,7 @@ from denoiseq.atomic import write_csv
 from denoiseq.learning.dataset import WindowDataset
 from denoiseq.learning.evaluation import Tuned
 from denoiseq.learning.options import Run, TrainOptions, smaller_is_better
+from denoiseq.learning.windows import WindowOptions
 
 log = logging.getLogger(__name__)
 COUNTERS = ("epoch", "batch", "step", "sums", "best", "history", "scale")
@@ -95,15 +96,15 @@ def check_resumable(
                 f"{path} was trained with {name}={was.get(name)}, not {getattr(options, name)}: "
                 "resume with the same settings."
             )
-    if payload["window_options"] != asdict(data.options):
+    if WindowOptions(**payload["window_options"]) != data.options:
         raise ValueError(
             f"{path} was trained on windows of {payload['window_options']}, "
             f"not {asdict(data.options)}: resume with the same data settings."
         )
-    if payload["fingerprint"] != data.store.fingerprint:
+    if payload["fingerprint"] != data.fingerprint:
         raise ValueError(
-            f"{path} was trained on a store prepared otherwise than {data.store.path}: "
-            "resume on the same one."
+            f"{path} was trained on a store prepared otherwise than {data.store.path} or one that "
+            "goes with it: resume on the same ones."
         )
 
 

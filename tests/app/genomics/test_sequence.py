@@ -1,10 +1,13 @@
 import gzip
+import multiprocessing
+import pickle
 import shutil
 
 import numpy as np
 import pysam
 import pytest
-from denoiseq.genomics.sequence import chrom_sizes, one_hot
+from denoiseq.genomics import sequence
+from denoiseq.genomics.sequence import Genome, chrom_sizes
 
 TEXT = ">chr1 a description\nACGTN\nacgtn\nRY\n>chr2\nTTTT\n"
 
@@ -29,26 +32,66 @@ def test_sizes_and_the_index_is_left_beside(fasta):
 def test_an_index_that_cannot_be_written_beside_is_used_elsewhere(fasta):
     fasta.with_name(f"{fasta.name}.fai").mkdir()  # nothing can be renamed over a folder
     assert chrom_sizes(fasta) == {"chr1": 12, "chr2": 4}
-    assert one_hot(fasta, "chr2", 0, 4)[0][3].tolist() == [1, 1, 1, 1]
+    assert Genome(fasta).one_hot("chr2", 0, 4)[3].tolist() == [1, 1, 1, 1]
     assert not list(fasta.parent.glob("*.tmp-*"))
 
 
 def test_one_hot_in_both_cases_with_unknown_bases(fasta):
-    bases, unknown = one_hot(fasta, "chr1", 1, 12)
+    bases = Genome(fasta).one_hot("chr1", 1, 12)
     assert bases.dtype == np.float32
     assert bases.shape == (4, 11)
     rows = ["".join("ACGT"[i] for i in np.flatnonzero(column)) or "N" for column in bases.T]
     assert "".join(rows) == "CGTNACGTNNN"
-    np.testing.assert_array_equal(unknown, bases.sum(axis=0) == 0)
-    assert one_hot(fasta, "chr1", 3, 3)[0].shape == (4, 0)
+    assert set(np.unique(bases)) == {0, 1}
+    assert Genome(fasta).one_hot("chr1", 3, 3).shape == (4, 0)
 
 
 @pytest.mark.parametrize("window", [(-1, 3), (3, 13), (5, 4)])
 def test_windows_off_the_sequence_are_refused(fasta, window):
+    genome = Genome(fasta)
     with pytest.raises(ValueError, match=r"is not within .*: it has 12 bp"):
-        one_hot(fasta, "chr1", *window)
+        genome.one_hot("chr1", *window)
     with pytest.raises(ValueError, match="has no sequence chr9"):
-        one_hot(fasta, "chr9", 0, 1)
+        genome.one_hot("chr9", 0, 1)
+
+
+def test_one_handle_serves_and_is_never_pickled(fasta, monkeypatch):
+    genome = Genome(fasta)
+    opened = []
+    real = sequence._open
+    monkeypatch.setattr(sequence, "_open", lambda path: opened.append(path) or real(path))
+    first = [genome.one_hot("chr1", start, start + 3) for start in range(9)]
+    assert opened == [fasta]
+    copy = pickle.loads(pickle.dumps(genome))
+    assert opened == [fasta]
+    again = [copy.one_hot("chr1", start, start + 3) for start in range(9)]
+    assert opened == [fasta, fasta]
+    np.testing.assert_array_equal(first, again)
+
+
+def test_a_forked_process_opens_its_own_handle(fasta):
+    genome = Genome(fasta)
+    expected = genome.one_hot("chr1", 0, 12)
+    context = multiprocessing.get_context("fork")
+    with context.Pool(2) as pool:
+        for bases in pool.starmap(genome.one_hot, [("chr1", 0, 12)] * 4):
+            np.testing.assert_array_equal(bases, expected)
+
+
+def test_sequences_may_go_by_other_names(fasta):
+    genome = Genome(fasta, {"sample2/chr2": "chr2"})
+    assert genome.chroms == {"chr1": 12, "chr2": 4, "sample2/chr2": 4}
+    other, own = (genome.one_hot(chrom, 1, 3) for chrom in ("sample2/chr2", "chr2"))
+    np.testing.assert_array_equal(other, own)
+
+
+def test_a_fasta_cut_after_it_was_indexed(tmp_path):
+    path = tmp_path / "x.fa"
+    path.write_text(TEXT)
+    genome = Genome(path)
+    path.write_text(TEXT[:25])
+    with pytest.raises(ValueError, match=r"x.fa is damaged or truncated: chr1:0-12"):
+        genome.one_hot("chr1", 0, 12)
 
 
 def test_files_that_are_no_fasta(tmp_path, capfd):

@@ -7,7 +7,7 @@ import pytest
 from denoiseq.genomics.coverage import window_coverage
 from denoiseq.genomics.fragments import CutOptions, prepare
 from denoiseq.genomics.intervals import mask, merge, read_bed
-from denoiseq.genomics.sequence import chrom_sizes, one_hot
+from denoiseq.genomics.sequence import Genome, chrom_sizes
 from denoiseq.genomics.store import CutStore, Thinning
 
 YEAST = Path(__file__).parents[3] / "data" / "yeast"
@@ -64,9 +64,10 @@ def information_bits(store, moved_bp=0, reach_bp=10):
     Left cuts are read along the forward strand, right cuts along the reverse one: only under the
     right shift do the two halves of the Tn5 motif add up.
     """
+    genome = Genome(FASTA)
     counts, background = np.zeros((4, 2 * reach_bp + 1)), np.zeros(4)
     for chrom, size in store.chroms.items():
-        bases, _ = one_hot(FASTA, chrom, 0, size)
+        bases = genome.one_hot(chrom, 0, size)
         background += bases.sum(axis=1)
         positions, fragments = store.cuts(chrom, 0, size)
         _, first = np.unique(fragments, return_index=True)

@@ -1,13 +1,25 @@
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from denoiseq.genomics.coverage import window_coverage
-from denoiseq.genomics.store import Thinning
-from denoiseq.learning.dataset import TileBatches, WindowDataset, WindowOptions, window_loader
+from denoiseq.genomics.coverage_store import runs_of, write_coverage_store
+from denoiseq.genomics.samples import Samples
+from denoiseq.genomics.sequence import Genome
+from denoiseq.genomics.store import CoverageStore, CutStore, Thinning, write_store
+from denoiseq.learning.dataset import TileBatches, WindowDataset, window_loader
+from denoiseq.learning.windows import WindowOptions, reversed_complement
 
 OPTIONS = WindowOptions(interval_bp=1_000, pad_bp=200, half_window_bp=75, thin_fraction=0.3, seed=5)
+
+
+RANGE = {"thin_fraction": 0.1, "thin_range": (0.02, 0.5)}
+
+
+def changed(**options) -> WindowOptions:
+    return replace(OPTIONS, **options)
 
 
 def same(a, b):
@@ -182,6 +194,247 @@ def test_evaluation_batches_are_in_order_and_of_one_length(fixed):
     assert [i for batch in batches for _, i in batch] == list(range(len(fixed)))
     for batch in batches:
         assert len({fixed[i]["x"].shape for _, i in batch}) == 1
+
+
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory, store_path):
+    """Random bases of the store's genome, some in lower case, some N; chrom -> str."""
+    rng = np.random.default_rng(3)
+    choices = list("ACGTacgtN")
+    return {c: "".join(rng.choice(choices, n)) for c, n in CutStore(store_path).chroms.items()}
+
+
+@pytest.fixture(scope="module")
+def fasta(tmp_path_factory, letters):
+    path = tmp_path_factory.mktemp("genome") / "toy.fa"
+    path.write_text("".join(f">{chrom}\n{text}\n" for chrom, text in letters.items()))
+    return path
+
+
+@pytest.fixture
+def other(store, tmp_path):
+    """A store of the same genome with cuts of its own."""
+    rng = np.random.default_rng(1)
+    cuts = {
+        chrom: (np.sort(rng.integers(0, size, size // 20)), np.arange(size // 20))
+        for chrom, size in store.chroms.items()
+    }
+    write_store(tmp_path / "other.h5", store.chroms, cuts, {}, {"shift": "none"}, {})
+    return CutStore(tmp_path / "other.h5")
+
+
+def fractions(data) -> list[float]:
+    """What share of its clean coverage each window's input has."""
+    return [float(w["x"][0].sum() / w["coverage"].sum()) for w in map(data.__getitem__, range(9))]
+
+
+def test_each_training_window_has_a_depth_of_its_own(store, peaks):
+    data = WindowDataset(store, ["chrA", "chrB"], changed(**RANGE), peaks, training=True)
+    drawn = {}
+    for epoch in range(3):
+        data.set_epoch(epoch)
+        for i, tile in enumerate(data.tiles):
+            number = list(store.chroms).index(tile.chrom)
+            fraction, turned = data.options.draw(epoch, number, tile.start)
+            drawn[epoch, tile.chrom, tile.start] = fraction
+            noisy = window_coverage(
+                store, tile.chrom, tile.start, tile.end, 75, Thinning(fraction, 5, epoch)
+            )
+            assert np.array_equal(data[i]["x"][0], noisy)
+            assert not turned
+    assert len(set(drawn.values())) == len(drawn) > 90
+    assert 0.02 <= min(drawn.values()) < 0.05 and 0.3 < max(drawn.values()) <= 0.5
+    # Log-uniform: half of the draws lie below the geometric mean.
+    assert 0.35 < np.mean(np.array(list(drawn.values())) < 0.1) < 0.65
+
+
+def test_draws_are_log_uniform_and_of_both_strands():
+    options = WindowOptions(thin_range=(0.01, 1.0), reverse_complement=True, seed=3)
+    drawn = [options.draw(epoch, 2, 100 * k) for epoch in range(10) for k in range(100)]
+    decades = np.log10([fraction for fraction, _ in drawn])
+    assert np.histogram(decades, 4, (-2, 0))[0] == pytest.approx(250, abs=60)
+    assert 0.45 < np.mean([turned for _, turned in drawn]) < 0.55
+    assert len(set(drawn)) > 990
+    alone = WindowOptions(thin_range=(0.01, 1.0), seed=3)
+    assert [alone.draw(0, 2, 100)[0]] == [options.draw(0, 2, 100)[0]]
+
+
+def test_validation_keeps_the_one_depth_and_strand(store, peaks, fixed):
+    options = changed(thin_range=(0.02, 0.5), reverse_complement=True)
+    held = WindowDataset(store, ["chrA", "chrShort"], options, peaks, training=False)
+    assert all(same(held[i], fixed[i]) for i in range(len(fixed)))
+
+
+def test_the_trained_depths(store, peaks, other):
+    def depths(options, **more):
+        data = WindowDataset(store, ["chrA"], options, peaks, training=True, **more)
+        return data.input_cuts_per_mb, *data.input_cuts_per_mb_range
+
+    mine, its = store.cuts_per_mb, other.cuts_per_mb
+    assert depths(OPTIONS) == pytest.approx((0.3 * mine, 0.3 * mine, 0.3 * mine))
+    assert depths(changed(**RANGE)) == pytest.approx((0.1 * mine, 0.02 * mine, 0.5 * mine))
+    whole = changed(thin_fraction=1.0)
+    assert depths(whole, noisy=other) == pytest.approx((its, its, its))
+    low, high = sorted((mine, its))
+    data = WindowDataset(
+        Samples([store, other]),
+        ["sample1/chrA", "sample2/chrA"],
+        OPTIONS,
+        {"sample1/chrA": peaks["chrA"]},
+        training=True,
+    )
+    assert data.input_cuts_per_mb == pytest.approx(0.3 * (mine + its) / 2)
+    assert data.input_cuts_per_mb_range == pytest.approx((0.3 * low, 0.3 * high))
+
+
+def test_complement_and_a_range_of_depths_add_up_to_all(store, peaks):
+    options = changed(target="complement", **RANGE)
+    rest = WindowDataset(store, ["chrA"], options, peaks, training=True)
+    whole = WindowDataset(store, ["chrA"], changed(**RANGE), peaks, training=True)
+    for i in range(len(rest)):
+        assert torch.equal(rest[i]["x"], whole[i]["x"])
+        assert torch.equal(rest[i]["x"][0] + rest[i]["coverage"], whole[i]["coverage"])
+    assert len(set(fractions(whole))) == 9
+
+
+def test_the_noisy_input_may_be_a_store_of_its_own(store, peaks, other):
+    whole = changed(thin_fraction=1.0)
+    data = WindowDataset(store, ["chrA"], whole, peaks, training=False, noisy=other)
+    thinned = WindowDataset(store, ["chrA"], OPTIONS, peaks, training=False, noisy=other)
+    for i, tile in enumerate(data.tiles):
+        where = tile.chrom, tile.start, tile.end, 75
+        assert np.array_equal(data[i]["x"][0], window_coverage(other, *where))
+        assert np.array_equal(data[i]["coverage"], window_coverage(store, *where))
+        noisy = window_coverage(other, *where, Thinning(0.3, 5))
+        assert np.array_equal(thinned[i]["x"][0], noisy)
+    facts = data.facts()
+    assert facts["preprocessing"] == {"shift": "none"}
+    alone = WindowDataset(store, ["chrA"], OPTIONS, peaks, training=False).facts()
+    assert alone["fingerprint"] == store.fingerprint
+    assert facts["fingerprint"] not in (store.fingerprint, other.fingerprint)
+
+
+def test_coverage_stores_are_clean_or_noisy_but_never_thinned(store, peaks, tmp_path):
+    tracks = {c: window_coverage(store, c, 0, n, 75) for c, n in store.chroms.items()}
+    runs = {chrom: runs_of(track, 0) for chrom, track in tracks.items()}
+    write_coverage_store(tmp_path / "c.h5", store.chroms, runs, store.blacklist, {}, {})
+    covered = CoverageStore(tmp_path / "c.h5")
+    whole = changed(thin_fraction=1.0)
+    expected = WindowDataset(store, ["chrA"], whole, peaks, training=False)
+    for clean, noisy in ((covered, store), (store, covered), (covered, covered)):
+        data = WindowDataset(clean, ["chrA"], whole, peaks, training=False, noisy=noisy)
+        assert all(same(data[i], expected[i]) for i in range(len(data)))
+    thinned = WindowDataset(covered, ["chrA"], OPTIONS, peaks, training=False, noisy=store)
+    assert thinned[3]["x"].sum() < thinned[3]["coverage"].sum()
+    for options in (OPTIONS, changed(thin_fraction=1.0, thin_range=(0.5, 1.0))):
+        with pytest.raises(ValueError, match=r"c.h5 holds coverage, .* give a noisy sample"):
+            WindowDataset(covered, ["chrA"], options, peaks, training=False)
+
+
+def test_samples_are_kept_apart(store, other, peaks):
+    both = Samples([store, other])
+    labels = {f"sample{n}/{chrom}": rows for n in (1, 2) for chrom, rows in peaks.items()}
+    chroms = ["sample1/chrA", "sample2/chrA"]
+    data = WindowDataset(both, chroms, OPTIONS, labels, training=True)
+    names = [data.window_name(i).split(":")[0] for i in range(len(data))]
+    assert names == sorted(names) and set(names) == set(chroms)
+    starts = [{t.start for t in data.tiles if t.chrom == chrom} for chrom in chroms]
+    assert starts[0] != starts[1]  # each sample has windows of its own
+    for i, tile in enumerate(data.tiles):
+        sample, _, chrom = tile.chrom.partition("/")
+        where = chrom, tile.start, tile.end, 75
+        clean = window_coverage({"sample1": store, "sample2": other}[sample], *where)
+        assert np.array_equal(data[i]["coverage"], clean)
+
+
+def by_letters(text: str) -> np.ndarray:
+    """Bases of a string, one by one: (4, W)."""
+    return np.array([[float(letter.upper() == base) for letter in text] for base in "ACGT"])
+
+
+@pytest.mark.parametrize("chrom", ["chrA", "chrShort"])
+def test_the_bases_lie_below_the_coverage(store, peaks, fasta, letters, chrom):
+    given = {"peaks": peaks, "training": False}
+    data = WindowDataset(store, [chrom], OPTIONS, genome=Genome(fasta), **given)
+    plain = WindowDataset(store, [chrom], OPTIONS, **given)
+    index = len(data) // 2
+    tile, window = data.tiles[index], data[index]
+    assert window["x"].shape == (5, tile.end - tile.start)
+    assert window["x"].dtype == torch.float32
+    assert torch.equal(window["x"][:1], plain[index]["x"])
+    text = letters[chrom][tile.start : tile.end]
+    assert np.array_equal(window["x"][1:], by_letters(text))
+    unknown = window["x"][1:].sum(0) == 0
+    assert unknown.sum() == text.count("N") > 0
+
+
+def test_a_turned_window_is_the_other_strand_s(store, peaks, fasta, letters):
+    options = changed(reverse_complement=True, target="complement", **RANGE)
+    given = {"peaks": peaks, "training": True, "genome": Genome(fasta)}
+    turned = WindowDataset(store, ["chrA"], options, **given)
+    forward = WindowDataset(store, ["chrA"], replace(options, reverse_complement=False), **given)
+    truth = {"chrA": peaks["chrA"][::2]}
+    turned.truth = forward.truth = truth
+    pair_of = str.maketrans("ACGTacgt", "TGCAtgca")
+    seen = set()
+    for i, tile in enumerate(turned.tiles):
+        window, expected = turned[i], forward[i]
+        _, is_turned = options.draw(0, 0, tile.start)
+        seen.add(is_turned)
+        if not is_turned:
+            assert same(window, expected)
+            continue
+        text = letters["chrA"][tile.start : tile.end][::-1].translate(pair_of)
+        assert np.array_equal(window["x"][1:], by_letters(text))
+        assert torch.equal(window["x"][0], expected["x"][0].flip(0))
+        for name in ("coverage", "peaks", "truth", "mask"):
+            assert torch.equal(window[name], expected[name].flip(0)), name
+            assert window[name].is_contiguous()
+        assert torch.equal(window["index"], expected["index"])
+    assert seen == {True, False}
+
+
+def test_turning_works_without_bases_and_twice_is_nothing():
+    x = np.random.default_rng(0).random((5, 7))
+    np.testing.assert_array_equal(reversed_complement(reversed_complement(x)), x)
+    np.testing.assert_array_equal(reversed_complement(x[:1]), x[:1, ::-1])
+    np.testing.assert_array_equal(reversed_complement(x)[1], x[4, ::-1])
+
+
+def test_epochs_come_back_as_they_were(store, peaks, fasta):
+    options = changed(reverse_complement=True, **RANGE)
+
+    def made():
+        given = {"peaks": peaks, "training": True, "genome": Genome(fasta)}
+        return WindowDataset(store, ["chrA", "chrB"], options, **given)
+
+    once, again = made(), made()
+    expected = [once[(epoch, i)] for epoch in range(4) for i in (2, 5)]
+    assert same(again[(3, 2)], expected[6])  # as a resumed training begins
+    assert same(again[(1, 5)], expected[3])
+    assert not torch.equal(expected[0]["x"], expected[2]["x"])
+
+
+@pytest.mark.parametrize("wrong", [(0.0, 0.5), (0.5, 0.1), (0.1, 1.5)])
+def test_a_wrong_range_is_a_sentence(wrong):
+    with pytest.raises(ValueError, match="thin_range"):
+        WindowOptions(thin_range=wrong)
+    with pytest.raises(ValueError, match="complement"):
+        WindowOptions(thin_range=(0.1, 1.0), target="complement")
+
+
+@pytest.mark.slow
+def test_workers_draw_the_same(store, peaks, fasta):
+    options = changed(reverse_complement=True, **RANGE)
+    given = {"peaks": peaks, "training": True, "genome": Genome(fasta)}
+    data = WindowDataset(store, ["chrA", "chrB"], options, **given)
+    data[0]  # the FASTA is open here when the workers start
+    seen = []
+    for workers in (0, 2):
+        batches = TileBatches(data, 4, seed=3)
+        batches.start(1)
+        seen.append(list(window_loader(batches, workers)))
+    assert all(same(a, b) for a, b in zip(*seen, strict=True))
 
 
 @pytest.mark.slow

@@ -7,22 +7,22 @@ from denoiseq.learning.models import UNet
 
 
 class Track:
-    """A chromosome's coverage that notes what was asked for."""
+    """A chromosome's input, (channels, size), that notes what was asked for."""
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, channels: int = 1):
         rng = np.random.default_rng(size)
-        self.values = rng.poisson(4, size).astype(np.float32)
+        self.values = rng.poisson(4, (channels, size)).astype(np.float32)
         self.asked: list[tuple[int, int]] = []
 
     def __call__(self, start: int, end: int) -> np.ndarray:
-        assert 0 <= start < end <= len(self.values)
+        assert 0 <= start < end <= self.values.shape[1]
         self.asked.append((start, end))
-        return self.values[start:end]
+        return self.values[:, start:end]
 
 
 def whole(model, track):
     with torch.inference_mode():
-        pred = model(torch.from_numpy(track.values)[None, None])
+        pred = model(torch.from_numpy(track.values)[None])
     return pred.coverage[0].numpy(), torch.sigmoid(pred.peak_logits[0]).numpy()
 
 
@@ -82,6 +82,17 @@ def test_a_head_that_is_not_there_is_none(make_model, task):
     for _, coverage, probability in pieces:
         assert (coverage is None) == (task == "classification")
         assert (probability is None) == (task == "regression")
+
+
+def test_tiles_equal_the_whole_chromosome_with_its_bases(make_model):
+    model = make_model(in_channels=5, dilation=4, input_transform="sqrt")
+    track = Track(1_999, channels=5)
+    pieces = denoise_chromosome(model, track, "chr1", 1_999, DenoiseOptions(200, 3))
+    got = np.concatenate([coverage for _, coverage, _ in pieces])
+    np.testing.assert_allclose(got, whole(model, track)[0], rtol=2e-5, atol=2e-5)
+    other = Track(1_999, channels=5)
+    other.values[3] += 1
+    assert not np.allclose(whole(model, other)[0], got, rtol=1e-3)
 
 
 def test_a_base_less_of_context_would_show(make_model, monkeypatch):
