@@ -110,6 +110,40 @@ def test_the_yeast_experiment_is_what_the_data_readme_says():
             {"conv": {"backend": "torch", "algorithm": "direct"}},
             ["conv.algorithm", "direct", "dilconv"],
         ),
+        (schema.Train, {"model": {"name": "resnet"}}, ["model.name", "resnet", "unet"]),
+        (
+            schema.Train,
+            {"model": {"name": "linear", "blocks": 3}},
+            ["model.blocks", "another model", "model=NAME"],
+        ),
+        (schema.Train, {"model": {"name": "linear", "feild": 3}}, ["model.field"]),
+        (schema.Train, {"out": "x", "data": DATA, "model": {"task": "peaks"}}, ["model.task"]),
+        (
+            schema.Train,
+            {"out": "x", "data": DATA, "model": {"name": "unet", "channels": [4, 8]}},
+            ["model.channels", "kernel_sizes"],
+        ),
+        (
+            schema.Train,
+            {"out": "x", "data": DATA, "model": {"task": "classification"}, "loss": {"bce": 0}},
+            ["no term of the loss", "loss.bce"],
+        ),
+        (
+            schema.Train,
+            {"out": "x", "data": DATA, "model": {"task": "classification"}}
+            | {"optim": {"monitor": "spearman"}},
+            ["optim.monitor", "track", "auprc"],
+        ),
+        (
+            schema.Train,
+            {"out": "x", "data": DATA, "optim": {"epochs": 0}},
+            ["optim.epochs", "model.pretrained"],
+        ),
+        (
+            schema.Train,
+            {"out": "x", "data": DATA, "loss": {"bce_positive_weight": "heavy"}},
+            ["bce_positive_weight", "balanced"],
+        ),
         (schema.Prepare, {"shift": "+5"}, ["shift", "+5", "+4/-4"]),
         (schema.Prepare, {"min_mapq": None}, ["min_mapq"]),
         (schema.Evaluate, {"split": "train"}, ["split", "validation, test"]),
@@ -125,6 +159,39 @@ def test_wrong_values_are_one_sentence(schema_type, values, words):
     assert "\n" not in text
     for word in words:
         assert word in text
+
+
+@pytest.mark.parametrize("weight", [3, 0.5, "balanced"])
+def test_positive_weight_takes_a_number_or_balanced(weight):
+    assert schema.parse(schema.Loss, {"bce_positive_weight": weight}).bce_positive_weight == weight
+
+
+@pytest.mark.parametrize(
+    ("choice", "kind", "task"),
+    [
+        ("denoising_resnet_small", "DenoisingResNet", "both"),
+        ("unet", "UNet", "both"),
+        ("linear", "Linear", "regression"),
+        ("logistic", "Linear", "classification"),
+    ],
+)
+def test_a_model_has_its_own_settings_and_is_built(choice, kind, task):
+    build = pytest.importorskip("denoiseq.build")
+    config = parsed("train", f"model={choice}", *FOLDS)
+    assert type(config.model).__name__ == kind and config.model.task == task
+    again = schema.parse(schema.Train, schema.plain(config))
+    assert again == config
+    network = build.model(config.model, config.conv, config.precision, in_channels=5)
+    assert type(network).__name__ == kind
+    assert (network.task, network.in_channels, network.conv) == (task, 5, "dilconv")
+
+
+def test_a_config_from_before_there_were_tasks_still_parses():
+    sizes = {"channels": 15, "kernel_size": 51, "dilation": 8, "input_transform": "sqrt"}
+    values = {"out": "x", "data": DATA, "model": {"name": "denoising_resnet", **sizes}}
+    assert schema.parse(schema.Train, values).model == schema.DenoisingResNet(
+        input_transform="sqrt"
+    )
 
 
 @pytest.mark.parametrize("depth", [12, 12.5, "trained", None])

@@ -330,3 +330,39 @@ def test_killed_at_any_point_no_file_is_half_written(at, tmp_path, delay_s):
     if history.exists():
         rows = list(csv.DictReader(history.open()))
         assert rows and all(None not in row.values() for row in rows)
+
+
+def test_published_weights_are_measured_kept_and_predicted_with(denoiseq, at, workplace, tmp_path):
+    """`optim.epochs=0` makes a whole checkpoint, thresholds and all, of a bare state dict."""
+    trained = torch.load(workplace / "run/checkpoints/best.pt", weights_only=True)["state_dict"]
+    published, run = tmp_path / "published.pth.tar", tmp_path / "run"
+    torch.save({"state_dict": {f"module.{k}": v for k, v in trained.items()}}, published)
+    options = [f"model.pretrained={published}", "optim.epochs=0", "stages=[train]", f"out={run}"]
+    assert denoiseq("train", "+experiment=smoke", *at(workplace), *options).code == 0
+    best = run / "checkpoints/best.pt"
+    kept = torch.load(best, weights_only=True)
+    assert all(torch.equal(kept["state_dict"][name], value) for name, value in trained.items())
+    ours, theirs = (load(path / "metrics.json") for path in (run, workplace / "run"))
+    assert ours["denoised"] == theirs["denoised"]
+    published.unlink()  # the checkpoint needs it no more
+    out = tmp_path / "out"
+    predicted = ["predict", f"checkpoint={best}", f"store={workplace / 'cuts.h5'}", f"out={out}"]
+    assert denoiseq(*predicted, "depth=trained").code == 0
+    assert load(out / "summary.json")["peaks"] > 0
+
+
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_a_model_with_one_head_goes_the_whole_road(denoiseq, at, workplace, tmp_path, task):
+    run = tmp_path / "run"
+    options = [f"model.task={task}", f"out={run}", "optim.epochs=1"]
+    assert denoiseq("train", "+experiment=smoke", *at(workplace), *options).code == 0
+    tracks = sorted(path.name for path in (run / "predict").glob("*.bw"))
+    names = {"regression": "reads.coverage.bw", "classification": "reads.peak_probability.bw"}
+    assert tracks == [names[task]]
+    denoised = load(run / "evaluate/test/metrics.json")["denoised"]
+    assert (denoised["pearson"] is None) == (task == "classification")
+    assert denoised["auprc"] > 0
+    wrong = [f"checkpoint={run / 'checkpoints/best.pt'}", f"store={workplace / 'cuts.h5'}"]
+    outcome = denoiseq("predict", *wrong, f"out={tmp_path / 'x'}", "peak_threshold=7")
+    assert outcome.code == (0 if task == "regression" else 2)
+    assert ("expected a probability" in outcome.err) == (task == "classification")

@@ -272,7 +272,7 @@ class Loss:
     bce: float = 1.0
     log1p_mse: float = 0.0
     poisson: float = 0.0
-    bce_positive_weight: float | str = 1.0
+    bce_positive_weight: int | float | str = 1.0
 
     def __post_init__(self) -> None:
         for name in ("mse", "pearson", "bce", "log1p_mse", "poisson"):

@@ -185,17 +185,18 @@ class Linear(Network):
         if self.task != "classification":
             layer = {"activation": "relu", **self.backend}
             self.regressor = SameConv1d(self.in_channels, 1, field, **layer)
-            self._start_as_moving_average(field)
+            self._start_as_the_input()
         if self.task != "regression":
             read = 1 if self.task == "both" else self.in_channels
             self.classifier = SameConv1d(read, 1, field, activation=None, **self.backend)
 
-    def _start_as_moving_average(self, field: int) -> None:
-        """So the ReLU is born alive; the problem is convex, so the start decides nothing else."""
+    def _start_as_the_input(self) -> None:
+        """One tap of 1 on the coverage: near the answer, and its ReLU is born alive."""
         with torch.no_grad():
             for parameter in self.regressor.parameters():
                 parameter.zero_()
-            self.regressor.conv_layer.get_parameter("weight")[:, 0] = 1 / field
+            weight = self.regressor.conv_layer.get_parameter("weight")
+            weight[0, 0, self.regressor.padding[0]] = 1
 
     def _tracks(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
         if self.task == "classification":
