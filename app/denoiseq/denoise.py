@@ -62,13 +62,14 @@ def denoise_chromosome(
         tracks = _predict(model, fetch, group)
         for row, tile in enumerate(group):
             core = slice(tile.core_start - tile.start, tile.core_end - tile.start)
-            pieces = [None if track is None else track[row, core] for track in tracks]
-            if not all(np.isfinite(piece).all() for piece in pieces if piece is not None):
+            coverage, probability = (None if t is None else t[row, core] for t in tracks)
+            pieces = [piece for piece in (coverage, probability) if piece is not None]
+            if not np.isfinite(pieces).all():
                 raise ValueError(
                     f"The model's answer at {chrom}:{tile.core_start}-{tile.core_end} is not "
                     "finite: the checkpoint is broken, or the input is far from what it learned."
                 )
-            yield tile.core_start, *pieces
+            yield tile.core_start, coverage, probability
 
 
 def _groups(tiles: list[Tile], batch_size: int) -> Iterator[list[Tile]]:

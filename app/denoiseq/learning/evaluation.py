@@ -284,8 +284,8 @@ def _cores(
     """The cores of a batch: denoised tracks if there is a prediction, baselines if a sigma."""
     arrays = {name: value.cpu().numpy() for name, value in batch.items()}
     if pred is not None:
-        coverage, logits = (None if t is None else t.cpu().numpy() for t in pred)
-        score = coverage if logits is None else logits
+        answer = [None if t is None else t.cpu().numpy() for t in pred]
+        score = next(track for track in reversed(answer) if track is not None)
     for row, index in enumerate(arrays["index"]):
         tile = data.tiles[index]
         core = slice(tile.core_start - tile.start, tile.core_end - tile.start)
@@ -296,7 +296,7 @@ def _cores(
             tracks["noisy"] = noisy[core], noisy[core]
             tracks["gaussian"] = smooth, smooth
         if pred is not None:
-            track = None if coverage is None else coverage[row, core]
+            track = None if answer[0] is None else answer[0][row, core]
             tracks["denoised"] = track, score[row, core]
         truth = {name: arrays[name][row, core] for name in ("coverage", "truth", "mask")}
         yield Core(tile.chrom, tile.core_start, tracks=tracks, **truth)

@@ -85,7 +85,8 @@ def atacworks_loss(
             pred.peak_logits.float(), t, weight=m, pos_weight=inside, reduction="sum"
         )
     second = _over_all(local, total)
-    parts = {name: second[name] / n for name in ("mse", "log1p_mse", "poisson") if name in second}
+    means = [name for name in ("mse", "log1p_mse", "poisson") if name in second]
+    parts: Sums = {name: second[name] / n for name in means}
     if p is not None:
         parts["pearson"] = _correlation(second, n)
     if pred.peak_logits is not None:
