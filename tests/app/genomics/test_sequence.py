@@ -71,11 +71,20 @@ def test_one_handle_serves_and_is_never_pickled(fasta, monkeypatch):
 
 def test_a_forked_process_opens_its_own_handle(fasta):
     genome = Genome(fasta)
-    expected = genome.one_hot("chr1", 0, 12)
+    expected, handle = genome.one_hot("chr1", 0, 12), genome._file
     context = multiprocessing.get_context("fork")
-    with context.Pool(2) as pool:
-        for bases in pool.starmap(genome.one_hot, [("chr1", 0, 12)] * 4):
-            np.testing.assert_array_equal(bases, expected)
+    answers = context.SimpleQueue()
+
+    def read():
+        answers.put((genome.one_hot("chr1", 0, 12), genome._file is handle))
+
+    process = context.Process(target=read)
+    process.start()
+    process.join()
+    bases, shared = answers.get()
+    np.testing.assert_array_equal(bases, expected)
+    assert not shared
+    assert np.array_equal(genome.one_hot("chr1", 0, 12), expected) and genome._file is handle
 
 
 def test_sequences_may_go_by_other_names(fasta):
