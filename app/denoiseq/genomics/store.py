@@ -1,29 +1,41 @@
 """The cut-site store: one HDF5 file of sorted cut sites with the fragment each belongs to.
 
-Owns the file's layout, its fingerprint, and the stateless thinning of fragments. Knows nothing
-of BAM files. A store is about 8 bytes a cut; coverage of any depth is made from it on the fly.
+Owns the data's layout and the stateless thinning of fragments. Knows nothing of BAM files. A
+store is about 8 bytes a cut; coverage of any depth is made from it on the fly.
 
-Layout (version 1): `/cuts`, `/fragments` uint32, chromosomes one after another; `/chroms/names`,
-`/chroms/sizes`, `/chroms/offsets` (C + 1); `/blacklist/chroms`, `/blacklist/bounds` (M, 2);
-`/preprocessing`, `/provenance` JSON texts (datasets, since an attribute ends at 64 KB and a
-genome of many contigs does not); attributes `format`, `version`, `fingerprint`, `n_fragments`.
+Layout (version 1): the header of `storefile`; `/cuts`, `/fragments` uint32, chromosomes one after
+another; attribute `n_fragments`.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from denoiseq.atomic import atomic_path
-from denoiseq.genomics.intervals import Interval, Merged, covered_bp, merge
+from denoiseq.genomics.coverage_store import CoverageStore
+from denoiseq.genomics.intervals import Merged
+from denoiseq.genomics.storefile import (
+    Header,
+    blacklist_sha256,
+    fingerprint,
+    kind_of,
+    open_hdf5,
+    write_header,
+)
 
-FORMAT = "denoiseq-cuts"
-VERSION = 1
+__all__ = [
+    "CoverageStore",
+    "CutStore",
+    "Thinning",
+    "blacklist_sha256",
+    "fingerprint",
+    "open_store",
+    "write_store",
+]
+
 _COPY_CUTS = 1 << 20
 _IDS = 1 << 32
 
@@ -74,18 +86,6 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def fingerprint(preprocessing: Mapping[str, object]) -> str:
-    """SHA-256 of the canonical JSON of `preprocessing`: equal if and only if the contents are."""
-    canonical = json.dumps(preprocessing, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def blacklist_sha256(blacklist: Merged) -> str:
-    """SHA-256 of merged intervals, whatever file, order or overlap they came in."""
-    rows = [f"{c}\t{s}\t{e}\n" for c in sorted(blacklist) for s, e in blacklist[c]]
-    return hashlib.sha256("".join(rows).encode()).hexdigest()
-
-
 def write_store(
     path: str | Path,
     sizes: Mapping[str, int],
@@ -104,20 +104,10 @@ def write_store(
     blacklist : merged intervals whose cuts were left out.
     """
     lengths = [len(cuts[c][0]) if c in cuts else 0 for c in sizes]
-    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    text = h5py.string_dtype()
-    rows = [(c, s, e) for c in blacklist for s, e in blacklist[c]]
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file["chroms/names"] = np.array(list(sizes), dtype=text)
-        file["chroms/sizes"] = np.array(list(sizes.values()), dtype=np.int64)
-        file["chroms/offsets"] = offsets
-        file["blacklist/chroms"] = np.array([row[0] for row in rows], dtype=text)
-        file["blacklist/bounds"] = np.array([row[1:] for row in rows], np.int64).reshape(-1, 2)
-        file["preprocessing"] = json.dumps(preprocessing, sort_keys=True, allow_nan=False)
-        file["provenance"] = json.dumps(provenance, sort_keys=True, allow_nan=False)
-        n_fragments = _write_cuts(file, sizes, cuts, offsets)
-        attributes = {"version": VERSION, "n_fragments": n_fragments, "format": FORMAT}
-        file.attrs.update(attributes | {"fingerprint": fingerprint(preprocessing)})
+        head = (sizes, lengths, blacklist, preprocessing, provenance)
+        offsets = write_header(file, "cuts", *head)
+        file.attrs["n_fragments"] = _write_cuts(file, sizes, cuts, offsets)
 
 
 def _write_cuts(
@@ -170,56 +160,25 @@ class CutStore:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            raise FileNotFoundError(f"no such cut-site store: {path}; prepare makes one.")
-        try:
-            with h5py.File(self.path, "r") as file:
-                self._read(file)
-        except (OSError, KeyError, json.JSONDecodeError) as error:
-            raise ValueError(
-                f"{path} is not a cut-site store, or it is truncated; make it again with prepare."
-            ) from error
-        self._maps: tuple[np.ndarray, np.ndarray] | None = None
-
-    def _read(self, file: h5py.File) -> None:
-        if file.attrs.get("format") != FORMAT:
-            raise KeyError("format")
-        version = int(file.attrs["version"])
-        if version != VERSION:
-            raise ValueError(
-                f"{self.path} is a cut-site store of version {version}, this program reads "
-                f"version {VERSION}; make it again with prepare."
-            )
-        names = [str(name) for name in file["chroms/names"].asstr()[:]]
-        self.chroms = dict(zip(names, map(int, file["chroms/sizes"][:]), strict=True))
-        offsets = file["chroms/offsets"][:].tolist()
-        self._slices = dict(zip(names, pairwise(offsets), strict=True))
-        rows = zip(file["blacklist/chroms"].asstr()[:], file["blacklist/bounds"][:], strict=True)
-        self.blacklist = merge(Interval(str(c), int(s), int(e)) for c, (s, e) in rows)
-        self.preprocessing = json.loads(file["preprocessing"].asstr()[()])
-        self.provenance = json.loads(file["provenance"].asstr()[()])
-        self.fingerprint = str(file.attrs["fingerprint"])
-        self.n_cuts = int(offsets[-1])
-        self.n_fragments = int(file.attrs["n_fragments"])
-        self._places = [self._place(file[name]) for name in ("cuts", "fragments")]
-
-    def _place(self, dataset: h5py.Dataset) -> int:
-        """Byte offset of a contiguous dataset in the file."""
-        offset = dataset.id.get_offset() if self.n_cuts else 0
-        end = None if offset is None else offset + 4 * self.n_cuts
-        if dataset.shape != (self.n_cuts,) or end is None or end > self.path.stat().st_size:
-            raise OSError("cuts are missing")
-        return offset
+        with open_hdf5(path, "cuts") as file:
+            head = Header(self.path, file, "cuts")
+            self.n_fragments = int(file.attrs["n_fragments"])
+            self._places = [head.place(file[name]) for name in ("cuts", "fragments")]
+        self._head = head
+        self.chroms, self.blacklist, self.n_cuts = head.chroms, head.blacklist, head.rows
+        self.preprocessing, self.provenance = head.preprocessing, head.provenance
+        self.fingerprint = head.fingerprint
+        self._maps: list[np.ndarray] | None = None
 
     @property
     def cuts_per_mb(self) -> float:
-        filled = [c for c, (first, last) in self._slices.items() if last > first]
+        filled = [c for c, (first, last) in self._head.slices.items() if last > first]
         bases = sum(self.unmasked_bp(c) for c in filled)
         return 1e6 * self.n_cuts / bases if bases else 0.0
 
     def unmasked_bp(self, chrom: str) -> int:
         """Bases of a chromosome outside the blacklist."""
-        return self.chroms[chrom] - covered_bp(self.blacklist, chrom, self.chroms[chrom])
+        return self._head.unmasked_bp(chrom)
 
     def cuts(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         """Cut sites with start <= position < end; the bounds may lie outside the chromosome.
@@ -229,22 +188,19 @@ class CutStore:
         positions : int64 (M,), ascending
         fragment_ids : uint64 (M,), unique in the genome; both cuts of a fragment carry one id
         """
-        if chrom not in self._slices:
-            raise ValueError(f"{self.path} has no chromosome {chrom}: {', '.join(self.chroms)}.")
+        first, last = self._head.bounds(chrom)
         if self._maps is None:
-            self._maps = self._map(self._places[0]), self._map(self._places[1])
-        first, last = self._slices[chrom]
+            self._maps = [self._head.map(place, "<u4") for place in self._places]
         positions = self._maps[0][first:last]
         bounds = np.clip([start, end], 0, _IDS - 1).astype(np.uint32)
         low, high = np.searchsorted(positions, bounds)
         fragments = self._maps[1][first + low : first + high]
         return positions[low:high].astype(np.int64), fragments.astype(np.uint64)
 
-    def _map(self, offset: int) -> np.ndarray:
-        if self.n_cuts == 0:
-            return np.empty(0, dtype=np.uint32)
-        mapped = np.memmap(self.path, "<u4", "r", offset, (self.n_cuts,))
-        return np.asarray(mapped)  # a plain view: slicing a memmap object costs microseconds
-
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_maps": None}
+
+
+def open_store(path: str | Path) -> CutStore | CoverageStore:
+    """The store at `path`, of whichever kind it is; raises as the two classes do."""
+    return CoverageStore(path) if kind_of(path) == "coverage" else CutStore(path)
