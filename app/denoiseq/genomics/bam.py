@@ -162,6 +162,19 @@ def _check_exists(bam: Path) -> None:
         raise FileNotFoundError(f"no such BAM file: {bam}")
 
 
+def check_bgzf_end(path: Path) -> None:
+    """Refuse a bgzipped file that does not end as one."""
+    with path.open("rb") as raw:
+        raw.seek(0, 2)
+        raw.seek(max(raw.tell() - len(_BGZF_END), 0))
+        _check_end(path, raw.read(), _BGZF_END)
+
+
+def _check_end(path: Path, tail: bytes, ends: bytes | tuple[bytes, ...]) -> None:
+    if not tail.endswith(ends):
+        raise ValueError(f"{path} is truncated: its end marker is missing; copy or make it again.")
+
+
 def _check_complete(bam: Path) -> None:
     with bam.open("rb") as raw:
         head = raw.read(4)
@@ -170,8 +183,7 @@ def _check_complete(bam: Path) -> None:
         tail = raw.read()
     if head != b"CRAM" and head[:2] != b"\x1f\x8b":
         raise ValueError(f"{bam} is not a BAM file, nor a CRAM; convert it: samtools view -b")
-    if not tail.endswith(_CRAM_ENDS if head == b"CRAM" else _BGZF_END):
-        raise ValueError(f"{bam} is truncated: its end marker is missing; copy or make it again.")
+    _check_end(bam, tail, _CRAM_ENDS if head == b"CRAM" else _BGZF_END)
 
 
 def _check_sorted(bam: Path, file: pysam.AlignmentFile) -> None:

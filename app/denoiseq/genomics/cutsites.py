@@ -188,8 +188,13 @@ class CutWriter:
         for path in self._files:
             path.write_bytes(b"")
         self._pending = np.empty(0, dtype=np.uint64)
+        self.counts = self.nothing(options)
+
+    @staticmethod
+    def nothing(options: CutOptions) -> ChromCounts:
+        """The counts of a chromosome without fragments."""
         sizes = np.zeros(options.max_fragment_bp + 1, dtype=np.int64)
-        self.counts = ChromCounts(Counter(), 0, 0, 0, 0, sizes)
+        return ChromCounts(Counter(), 0, 0, 0, 0, sizes)
 
     def add(self, fragments: Fragments) -> None:
         """Take a batch of fragments that `usable` let through."""
