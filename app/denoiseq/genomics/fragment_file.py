@@ -48,9 +48,7 @@ def read_fragments(
     FileNotFoundError : no such file.
     ValueError : a malformed line (named by its number), a truncated file, or one without fragments.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no such fragment file: {path}")
+    path = check_exists(path)
     empty = True
     for first_line, block in _blocks(path, progress):
         for lines in _parse(path, first_line, block):
@@ -58,6 +56,13 @@ def read_fragments(
             yield lines
     if empty:
         raise ValueError(f"{path} holds no fragments.")
+
+
+def check_exists(path: str | Path) -> Path:
+    """The path of a fragment file; FileNotFoundError where there is none."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no such fragment file: {path}")
+    return Path(path)
 
 
 def _blocks(path: Path, progress: Callable[[int], object]) -> Iterator[tuple[int, bytes]]:

@@ -26,7 +26,7 @@ from denoiseq.genomics.cutsites import (
     in_order,
     usable,
 )
-from denoiseq.genomics.fragment_file import Cells, Lines, read_fragments
+from denoiseq.genomics.fragment_file import Cells, Lines, check_exists, read_fragments
 from denoiseq.genomics.intervals import Interval, Merged
 from denoiseq.genomics.quality import check_some_left, quality
 
@@ -71,7 +71,7 @@ def prepare_fragments(
     ------
     FileNotFoundError, ValueError, OSError : one sentence on what does not fit and what to do.
     """
-    path, out = Path(path), Path(out)
+    path, out = check_exists(path), Path(out)
     grouped = cells is not None and cells.groups != [""]
     outs = preparation.several(out, cells.groups) if grouped else {"": out}
     for store in outs.values():
