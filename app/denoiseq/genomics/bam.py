@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pysam
 
@@ -90,23 +89,26 @@ def _is_cram(path: Path) -> bool:
         return raw.read(4) == b"CRAM"
 
 
-def _iterate(
-    bam: str | Path, file: pysam.AlignmentFile, **region: Any
-) -> Iterator[pysam.AlignedSegment]:
-    """Iterate over reads; only htslib's own errors, not the consumer's, are put into words."""
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Put htslib's errors in the block, which must do nothing else that may fail, into words."""
     try:
-        yield from file.fetch(**region)
+        yield
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{bam} is damaged: reading stopped with {str(error)!r}; copy or make it again."
+            f"{path} is damaged: reading stopped with {str(error)!r}; copy or make it again."
         ) from error
 
 
-def read_chromosome(file: ReadFile, chrom: str) -> Iterator[pysam.AlignedSegment]:
-    """All reads placed on a chromosome, in the order of the file; none if it lacks that."""
-    with opened(file.path) as handle:
-        if chrom in handle.references:
-            yield from _iterate(file.path, handle, contig=chrom)
+@contextmanager
+def reads_of(file: ReadFile, chrom: str) -> Iterator[Iterable[pysam.AlignedSegment]]:
+    """All reads placed on a chromosome, in the order of the file.
+
+    An iterator of pysam's own, since millions of reads a second pass through it; an OSError or
+    ValueError in the block is taken as damage to the file.
+    """
+    with opened(file.path) as handle, _damage_named(file.path):
+        yield handle.fetch(contig=chrom)
 
 
 def contig_sizes(bam: str | Path) -> dict[str, int]:
@@ -217,7 +219,9 @@ def _some(names: Iterable[str], most: int = 5) -> str:
 
 
 def _is_paired(bam: Path, file: pysam.AlignmentFile) -> bool:
-    paired = [read.is_paired for read in islice(_iterate(bam, file, until_eof=True), _READS_TO_TRY)]
+    with _damage_named(bam):
+        reads = islice(file.fetch(until_eof=True), _READS_TO_TRY)
+        paired = [read.is_paired for read in reads]
     if not paired:
         raise ValueError(f"{bam} holds no reads.")
     return any(paired)
@@ -234,6 +238,7 @@ def count_reads(file: ReadFile) -> tuple[dict[str, int], int]:
             reads = {row.contig: row.total for row in handle.get_index_statistics()}
             return reads, handle.nocoordinate
         by_contig = [0] * (handle.nreferences + 1)  # the last: reference_id -1, no place
-        for read in _iterate(file.path, handle, until_eof=True):
-            by_contig[read.reference_id] += 1
+        with _damage_named(file.path):
+            for read in handle.fetch(until_eof=True):
+                by_contig[read.reference_id] += 1
         return dict(zip(handle.references, by_contig, strict=False)), by_contig[-1]

@@ -6,11 +6,12 @@ each read is a fragment of which one end is known, the 5' end of the read.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from denoiseq.genomics.bam import ReadFile, read_chromosome
+from denoiseq.genomics.bam import ReadFile, reads_of
 from denoiseq.genomics.cutsites import (
     BOTH,
     FRAGMENT_FATES,
@@ -96,25 +97,26 @@ def _paired(
     file: ReadFile, chrom: str, options: CutOptions, fates: Counter[str]
 ) -> Iterator[list[list[int]]]:
     """Start, length (TLEN) and BOTH of the forward mates that pass the filters."""
-    fate_of_flag = [_fate_of_flag(flag, options, paired=True) for flag in range(1 << 12)]
+    fate_of_flag, min_mapq = _fates_of_flags(options.keep_duplicates, True), options.min_mapq
     counts = dict.fromkeys(READ_FATES, 0)
     starts: list[int] = []
     lengths: list[int] = []
-    for read in read_chromosome(file, chrom):
-        flag = read.flag
-        fate = fate_of_flag[flag]
-        if fate is not None:
-            counts[fate] += 1
-        elif read.mapping_quality < options.min_mapq:
-            counts["low_mapq"] += 1
-        elif flag & _REVERSE:
-            counts["reverse_mate"] += 1
-        else:
-            starts.append(read.reference_start)
-            lengths.append(read.template_length)
-            if len(starts) == _BATCH_READS:
-                yield [starts, lengths, [BOTH] * len(starts)]
-                starts, lengths = [], []
+    with reads_of(file, chrom) as reads:
+        for read in reads:
+            flag = read.flag
+            fate = fate_of_flag[flag]
+            if fate is not None:
+                counts[fate] += 1
+            elif read.mapping_quality < min_mapq:
+                counts["low_mapq"] += 1
+            elif flag & _REVERSE:
+                counts["reverse_mate"] += 1
+            else:
+                starts.append(read.reference_start)
+                lengths.append(read.template_length)
+                if len(starts) == _BATCH_READS:
+                    yield [starts, lengths, [BOTH] * len(starts)]
+                    starts, lengths = [], []
     yield [starts, lengths, [BOTH] * len(starts)]
     fates.update(counts)
 
@@ -123,34 +125,40 @@ def _single(
     file: ReadFile, chrom: str, options: CutOptions, fates: Counter[str]
 ) -> Iterator[list[list[int]]]:
     """Start and length (aligned bases) of the reads that pass, and which end is the 5' one."""
-    fate_of_flag = [_fate_of_flag(flag, options, paired=False) for flag in range(1 << 12)]
+    fate_of_flag, min_mapq = _fates_of_flags(options.keep_duplicates, False), options.min_mapq
     counts = dict.fromkeys(SINGLE_FATES, 0)
     starts: list[int] = []
     lengths: list[int] = []
     ends: list[int] = []
-    for read in read_chromosome(file, chrom):
-        flag = read.flag
-        fate = fate_of_flag[flag]
-        if fate is not None:
-            counts[fate] += 1
-        elif read.mapping_quality < options.min_mapq:
-            counts["low_mapq"] += 1
-        else:
-            starts.append(read.reference_start)
-            lengths.append(read.reference_length or 0)
-            ends.append(RIGHT if flag & _REVERSE else LEFT)
-            if len(starts) == _BATCH_READS:
-                yield [starts, lengths, ends]
-                starts, lengths, ends = [], [], []
+    with reads_of(file, chrom) as reads:
+        for read in reads:
+            flag = read.flag
+            fate = fate_of_flag[flag]
+            if fate is not None:
+                counts[fate] += 1
+            elif read.mapping_quality < min_mapq:
+                counts["low_mapq"] += 1
+            else:
+                starts.append(read.reference_start)
+                lengths.append(read.reference_length or 0)
+                ends.append(RIGHT if flag & _REVERSE else LEFT)
+                if len(starts) == _BATCH_READS:
+                    yield [starts, lengths, ends]
+                    starts, lengths, ends = [], [], []
     yield [starts, lengths, ends]
     fates.update(counts)
 
 
-def _fate_of_flag(flag: int, options: CutOptions, paired: bool) -> str | None:
-    """The fate that the flag alone decides; None: look at the read."""
-    for fate in FLAG_FILTERS:
-        if flag & _FLAG_BITS[fate] and not (fate == "duplicate" and options.keep_duplicates):
-            return fate
-    if paired and flag & _PROPER_PAIR != _PROPER_PAIR:
-        return "not_proper_pair"
-    return None
+@lru_cache
+def _fates_of_flags(keep_duplicates: bool, paired: bool) -> list[str | None]:
+    """For each flag the fate that it alone decides; None: look at the read."""
+
+    def fate_of(flag: int) -> str | None:
+        for fate in FLAG_FILTERS:
+            if flag & _FLAG_BITS[fate] and not (fate == "duplicate" and keep_duplicates):
+                return fate
+        if paired and flag & _PROPER_PAIR != _PROPER_PAIR:
+            return "not_proper_pair"
+        return None
+
+    return [fate_of(flag) for flag in range(1 << 12)]
