@@ -103,21 +103,19 @@ def prepared(prepare: schema.Prepare, sizes: dict[str, int] | None = None) -> di
         sizes = chrom_sizes(fasta)
         inputs["fasta"] = file_facts(fasta)
     blacklist = [] if prepare.blacklist is None else read_bed(prepare.blacklist)
-    options = cut_options(prepare)
-    common = {
+    options, given = cut_options(prepare), getattr(prepare, kind)
+    common: dict[str, Any] = {
         "progress": prepare.progress,
         "provenance": {"versions": versions(), "inputs": inputs},
     }
     if kind == "bigwig":
-        return {out: prepare_bigwig(prepare.bigwig, sizes, out, options, blacklist, **common)}
+        return {out: prepare_bigwig(given, sizes, out, options, blacklist, **common)}
     common["fasta"] = prepare.fasta
     if kind == "fragments":
         cells = read_cells(prepare.barcodes, prepare.groups)
-        return prepare_fragments(
-            prepare.fragments, sizes, out, options, blacklist, cells=cells, **common
-        )
+        return prepare_fragments(given, sizes, out, options, blacklist, cells=cells, **common)
     common["workers"] = processes(prepare.workers)
-    bams = prepare.bam if isinstance(prepare.bam, list) else [prepare.bam]
+    bams = given if isinstance(given, list) else [given]
     outs = {out: bams}
     if prepare.replicates == "apart":
         stems = [Path(bam).stem for bam in bams]

@@ -48,6 +48,11 @@ def opened_store(
         same_preprocessing(trained, opened)
         yield opened
         return
+    if trained.get("kind") == "coverage":
+        raise ValueError(
+            "the model was trained on a coverage track, which reads cannot stand in for: "
+            "prepare the sample's track (prepare bigwig=) and give store="
+        )
     sizes, source = _genome(options, trained)
     same_genome(trained, sizes, source)
     blacklist = options.blacklist

@@ -28,7 +28,7 @@ _CRAM_ENDS = tuple(
 _READS_TO_TRY = 10_000
 # name, flag, contig, position, quality, CIGAR, mate and template of a CRAM: without bases and tags
 # it is decoded faster, and without a reference
-_CRAM_OPTIONS = [b"required_fields=0x1ff"]
+_CRAM_OPTIONS = ["required_fields=0x1ff"]
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def _map_runs(part: Path) -> tuple[np.ndarray, np.ndarray]:
 def _quality(
     rows: Mapping[str, tuple[float, int, float]], sizes: Mapping[str, int], blacklist: Merged
 ) -> dict[str, Any]:
-    by_chrom = {}
+    by_chrom: dict[str, dict[str, Any]] = {}
     for chrom, (total, covered, highest) in rows.items():
         bases = sizes[chrom] - covered_bp(blacklist, chrom, sizes[chrom])
         by_chrom[chrom] = {

@@ -152,7 +152,8 @@ class EndSample:
 
     def __init__(self, seed: int = 0) -> None:
         self._rng = np.random.default_rng(seed)
-        self._ranks, self._rows = np.empty(0), np.empty((3, 0), dtype=np.int64)
+        self._ranks: np.ndarray = np.empty(0)
+        self._rows: Fragments = np.empty((3, 0), dtype=np.int64)
 
     def add(self, fragments: Fragments) -> None:
         """Take note of a batch: the fragments with the lowest of random ranks stay."""

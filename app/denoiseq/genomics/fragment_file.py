@@ -8,6 +8,7 @@ the count says how many there were.
 import gzip
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -28,7 +29,7 @@ class Lines:
 
     first_line : number of the first one in the file, from 1.
     starts, ends : int64 (M,)
-    barcodes : bytes (M,), or None in a file of three columns
+    barcodes : bytes (M,); None where they are not wanted, and in a file of three columns
     """
 
     chrom: str
@@ -39,9 +40,14 @@ class Lines:
 
 
 def read_fragments(
-    path: str | Path, progress: Callable[[int], object] = lambda _: None
+    path: str | Path, barcodes: bool = True, progress: Callable[[int], object] = lambda _: None
 ) -> Iterator[Lines]:
-    """Stream a fragment file in pieces, in its order; `progress` is told the bytes read so far.
+    """Stream a fragment file in pieces, in its order.
+
+    Parameters
+    ----------
+    barcodes : whether the fourth column is wanted.
+    progress : is told the compressed bytes that were read so far.
 
     Raises
     ------
@@ -51,7 +57,7 @@ def read_fragments(
     path = check_exists(path)
     empty = True
     for first_line, block in _blocks(path, progress):
-        for lines in _parse(path, first_line, block):
+        for lines in _parse(path, first_line, block, barcodes):
             empty = False
             yield lines
     if empty:
@@ -70,12 +76,7 @@ def _blocks(path: Path, progress: Callable[[int], object]) -> Iterator[tuple[int
     line, rest, head = 1, b"", True
     with path.open("rb") as raw, _decompressed(path, raw) as file:
         while True:
-            try:
-                more = file.read(_BLOCK_BYTES)
-            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                raise ValueError(
-                    f"{path} is truncated or damaged ({error}); copy or make it again."
-                ) from error
+            more = file.read(_BLOCK_BYTES)
             block = rest + more
             if not more and block.strip():
                 block = block.rstrip(b"\n") + b"\n"
@@ -93,17 +94,24 @@ def _blocks(path: Path, progress: Callable[[int], object]) -> Iterator[tuple[int
                 return
 
 
-def _decompressed(path: Path, raw: BinaryIO) -> BinaryIO:
+@contextmanager
+def _decompressed(path: Path, raw: BinaryIO) -> Iterator[BinaryIO | gzip.GzipFile]:
     start = raw.read(18)
     raw.seek(0)
     if start[:2] != _GZIP_MAGIC:
-        return raw
+        yield raw
+        return
     if start[12:14] == b"BC":
         check_bgzf_end(path)
-    return gzip.GzipFile(fileobj=raw)
+    try:
+        yield gzip.GzipFile(fileobj=raw)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(
+            f"{path} is truncated or damaged ({error}); copy or make it again."
+        ) from error
 
 
-def _parse(path: Path, first_line: int, block: bytes) -> Iterator[Lines]:
+def _parse(path: Path, first_line: int, block: bytes, wanted: bool) -> Iterator[Lines]:
     text = np.frombuffer(block, dtype=np.uint8)
     line_ends = np.flatnonzero(text == _NEWLINE)  # (M,)
     line_starts = np.append(0, line_ends[:-1] + 1)
@@ -112,7 +120,7 @@ def _parse(path: Path, first_line: int, block: bytes) -> Iterator[Lines]:
     columns = np.searchsorted(tabs, line_ends) - first_tab + 1
     _refuse(path, first_line, block, line_starts, columns < 3)
     edges = [line_starts - 1]  # column k lies between edges[k] and edges[k + 1]
-    for k in range(min(4, int(columns.min()))):
+    for k in range(min(4 if wanted else 3, int(columns.min()))):
         last = np.minimum(first_tab + k, len(tabs) - 1)
         edges.append(np.where(columns > k + 1, tabs[last], line_ends))
     numbers = [_numbers(text, edges[k] + 1, edges[k + 1]) for k in (1, 2)]

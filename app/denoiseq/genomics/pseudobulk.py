@@ -72,8 +72,8 @@ def prepare_fragments(
     FileNotFoundError, ValueError, OSError : one sentence on what does not fit and what to do.
     """
     path, out = check_exists(path), Path(out)
-    grouped = cells is not None and cells.groups != [""]
-    outs = preparation.several(out, cells.groups) if grouped else {"": out}
+    groups = [""] if cells is None else cells.groups
+    outs = {"": out} if groups == [""] else preparation.several(out, groups)
     for store in outs.values():
         check_writable(store)
     chosen = preparation.choose(path, sizes, sizes, options)
@@ -87,7 +87,8 @@ def prepare_fragments(
         run = _Run(path, sizes, chosen, options, merged, cells, Path(folder))
         with tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc="prepare",
                   disable=None if progress else True) as bar:  # fmt: skip
-            run.read(read_fragments(path, lambda at: bar.update(at - bar.n)))
+            barcodes = cells is not None
+            run.read(read_fragments(path, barcodes, lambda at: bar.update(at - bar.n)))
         lines = {fate: run.fates[fate] for fate in LINE_FATES}
         lines = {"total": sum(lines.values()), **lines}
         if lines["total"] == lines["not_in_genome"]:
@@ -141,7 +142,8 @@ class _Run:
         self._group = None if cells is None else np.fromiter(cells.group_of.values(), np.int64)
         self._index = {} if cells is None else {b: i for i, b in enumerate(cells.group_of)}
         self.met = np.zeros(len(self._index), dtype=bool)
-        self.fates, self.seen = Counter[str](), []
+        self.fates = Counter[str]()
+        self.seen: list[str] = []
         self.counts: list[dict[str, ChromCounts]] = [{} for _ in range(groups)]
         self.parts: list[dict[str, Path]] = [{} for _ in range(groups)]
         self.ends: dict[str, Fragments] = {}
@@ -159,9 +161,8 @@ class _Run:
             else:
                 fate = "excluded_chromosome" if chrom in self._sizes else "not_in_genome"
                 self.fates[fate] += sum(len(piece.starts) for piece in lines)
-        for group in self.counts:
-            for chrom in self._chosen:
-                group.setdefault(chrom, CutWriter.nothing(self._options))
+        nothing = CutWriter.nothing(self._options)
+        self.counts = [{c: group.get(c, nothing) for c in self._chosen} for group in self.counts]
 
     def _read_chromosome(self, chrom: str, lines: Iterable[Lines]) -> None:
         writers: dict[int, CutWriter] = {}
