@@ -8,8 +8,8 @@
 Reads are generated: 2 x 40 bp without qualities, so little that all but decompression shows. Rates
 are in millions a second, beside those of iterating over the same file with pysam and doing nothing.
 The large stores have the chromosomes of a human genome and are written directly. Contenders take
-turns; medians. `by CPU time` is the same rate by the time in which the process had a CPU: compare by
-that on a machine that others use too.
+turns; medians. `by CPU time` is the same rate by the time in which the process had a CPU: compare
+by that on a machine that others use too.
 """
 
 import argparse
@@ -172,15 +172,8 @@ def slicing(what, n, opened, read):
     chroms = rng.choice(list(HUMAN), WINDOWS)
     starts = [int(rng.integers(0, HUMAN[chrom] - WINDOW_BP)) for chrom in chroms]
     opening = 1e3 * statistics.median(seconds(opened) for _ in range(9))
-    rows = [
-        {
-            "what": f"{what}, open",
-            "of": n,
-            "value": round(opening, 3),
-            "unit": "ms",
-            "by_cpu_time": "",
-        }
-    ]
+    head = {"of": n, "unit": "ms", "by_cpu_time": ""}
+    rows = [{"what": f"{what}, open", "value": round(opening, 3), **head}]
     store = opened()
     for turn in ("first", "again"):
         times = [
@@ -190,7 +183,7 @@ def slicing(what, n, opened, read):
         for name, share in (("median", 50), ("99%", 99)):
             value = round(1e3 * float(np.percentile(times, share)), 3)
             label = f"{what}, {WINDOW_BP:,} bp, {turn}, {name}"
-            rows.append({"what": label, "of": n, "value": value, "unit": "ms", "by_cpu_time": ""})
+            rows.append({"what": label, "value": value, **head})
     return rows
 
 

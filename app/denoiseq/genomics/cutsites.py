@@ -158,12 +158,12 @@ class EndSample:
     def add(self, fragments: Fragments) -> None:
         """Take note of a batch: the fragments with the lowest of random ranks stay."""
         ranks = self._rng.random(fragments.shape[1])
-        full = len(self._ranks) == ENDS_SAMPLED
-        low = ranks < (self._ranks.max() if full else 1.0)
+        highest = self._ranks.max() if len(self._ranks) == ENDS_SAMPLED else 1.0
+        low = np.flatnonzero(ranks < highest)
         self._ranks = np.concatenate([self._ranks, ranks[low]])
         self._rows = np.concatenate([self._rows, fragments[:, low]], axis=1)
         if len(self._ranks) > ENDS_SAMPLED:
-            stay = np.sort(np.argpartition(self._ranks, ENDS_SAMPLED)[:ENDS_SAMPLED])
+            stay = np.sort(np.argsort(self._ranks)[:ENDS_SAMPLED])
             self._ranks, self._rows = self._ranks[stay], self._rows[:, stay]
 
     @property

@@ -90,7 +90,8 @@ def _fragments(
     if not file.paired:
         batches, kept = _single(file, chrom, options, fates), "single_end"
     for batch in batches:
-        yield usable(np.array(batch, dtype=np.int64), size, options, fates, kept)
+        rows = np.stack([np.fromiter(row, np.int64, len(row)) for row in batch])  # (3, F)
+        yield usable(rows, size, options, fates, kept)
 
 
 def _paired(
