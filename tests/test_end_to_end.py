@@ -1,6 +1,7 @@
 """The whole road on a synthetic genome, through the command line: what each step leaves behind."""
 
 import csv
+import gzip
 import json
 import os
 import signal
@@ -12,12 +13,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pyBigWig
+import pysam
 import pytest
 import torch
 from denoiseq import build
 from denoiseq.genomics.coverage import window_coverage
 from denoiseq.genomics.intervals import mask, read_bed
-from denoiseq.genomics.store import CutStore, Thinning, write_store
+from denoiseq.genomics.store import CutStore, Thinning, open_store, write_store
 from denoiseq.genomics.tracks import read_bigwig
 
 ROOT = Path(__file__).parents[1]
@@ -205,6 +207,79 @@ def test_a_bam_and_its_store_are_predicted_alike(denoiseq, workplace, genome, tm
     for name in ("x.coverage.bw", "x.peak_probability.bw", "x.peaks.narrowPeak"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
     assert not [path for path in (tmp_path / "a").iterdir() if path.name.startswith(".")]
+
+
+@pytest.fixture(scope="module")
+def halves(genome, tmp_path_factory):
+    """The synthetic BAM as two replicates, and its good fragments as a fragment file."""
+    folder = tmp_path_factory.mktemp("halves")
+    paths = [folder / f"{name}.bam" for name in "ab"]
+    with pysam.AlignmentFile(str(genome["bam"])) as old:
+        reads = list(old.fetch(until_eof=True))
+        for i, path in enumerate(paths):
+            with pysam.AlignmentFile(str(path), "wb", template=old) as new:
+                for read in reads:
+                    if len(read.query_name) % 2 == i:
+                        new.write(read)
+            pysam.index(str(path))
+    lines = [
+        (read.reference_name, read.reference_start, read.reference_start + read.template_length)
+        for read in reads
+        if read.flag & 0xF14 == 0 and read.is_proper_pair and read.mapping_quality >= 30
+    ]
+    text = "".join(f"{c}\t{s + 4}\t{e - 5}\tAA-1\t1\n" for c, s, e in lines)
+    (folder / "atac.tsv.gz").write_bytes(gzip.compress(text.encode()))
+    return {"a": paths[0], "b": paths[1], "fragments": folder / "atac.tsv.gz"}
+
+
+def test_replicates_merge_to_the_whole_and_may_be_kept_apart(denoiseq, workplace, genome, halves,
+                                                             tmp_path):  # fmt: skip
+    given = (f"bam=[{halves['a']},{halves['b']}]", f"fasta={genome['fasta']}",
+             f"blacklist={genome['blacklist']}", f"out={tmp_path / 'cuts.h5'}")  # fmt: skip
+    assert denoiseq("prepare", *given).code == 0
+    merged, whole = CutStore(tmp_path / "cuts.h5"), CutStore(workplace / "cuts.h5")
+    assert merged.fingerprint == whole.fingerprint
+    for chrom, size in CHROMS.items():
+        assert np.array_equal(merged.cuts(chrom, 0, size)[0], whole.cuts(chrom, 0, size)[0])
+    assert denoiseq("prepare", *given, "replicates=apart").code == 0
+    apart = [CutStore(tmp_path / f"cuts.{name}.h5") for name in "ab"]
+    assert sum(store.n_fragments for store in apart) == merged.n_fragments
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"cuts{part}.{suffix}" for part in ("", ".a", ".b") for suffix in ("h5", "qc.json")
+    }
+
+
+def test_replicates_and_fragment_files_are_predicted(denoiseq, workplace, halves, tmp_path):
+    best = f"checkpoint={workplace / 'run/checkpoints/best.pt'}"
+    sources = {
+        "a": f"bam=[{halves['a']},{halves['b']}]",
+        "atac": f"fragments={halves['fragments']}",
+    }
+    for name, source in sources.items():
+        outcome = denoiseq("predict", best, source, f"out={tmp_path / name}", "depth=trained")
+        assert outcome.code == 0, outcome.err
+        assert (tmp_path / name / f"{name}.coverage.bw").is_file()
+    one, other = (load(tmp_path / name / "summary.json") for name in sources)
+    assert one["input"]["fragments"] == other["input"]["fragments"]
+    assert len(one["input"]["files"]["bam"]) == 2
+    assert other["input"]["files"]["fragments"]["name"] == "atac.tsv.gz"
+
+
+def test_a_fragment_file_by_group_and_a_bigwig(denoiseq, workplace, genome, halves, tmp_path):
+    (tmp_path / "groups.tsv").write_text("AA-1\tone\n")
+    common = (f"fasta={genome['fasta']}", f"blacklist={genome['blacklist']}")
+    given = (f"fragments={halves['fragments']}", f"groups={tmp_path / 'groups.tsv'}")
+    assert denoiseq("prepare", *given, *common, f"out={tmp_path / 'cuts.h5'}").code == 0
+    store = CutStore(tmp_path / "cuts.one.h5")
+    assert store.preprocessing["shift"] == "10x"
+    whole = CutStore(workplace / "cuts.h5")
+    positions = whole.cuts("chr1", 0, 1_000)[0]
+    assert np.abs(store.cuts("chr1", 0, 1_000)[0] - positions).max() <= 1
+    track = workplace / "run/predict/reads.coverage.bw"
+    out = tmp_path / "clean.h5"
+    assert denoiseq("prepare", f"bigwig={track}", *common, f"out={out}").code == 0
+    clean = open_store(out).coverage("chr2", 0, 100_000)
+    np.testing.assert_array_equal(clean, read_bigwig(track, "chr2", 0, 100_000))
 
 
 def test_a_depth_out_of_range_is_said(denoiseq, workplace, tmp_path):

@@ -8,6 +8,7 @@ import shutil
 import pysam
 import pytest
 import torch
+from denoiseq.genomics.coverage_store import write_coverage_store
 
 
 @pytest.fixture
@@ -90,7 +91,42 @@ def test_single_end_bam(prepare, genome, tmp_path):
 
     bam = rewritten(genome["bam"], tmp_path / "single.bam", change_read=unpair)
     pysam.index(str(bam))
-    assert "single-end" in prepare(bam=bam)
+    text = prepare(bam=bam, layout="paired")
+    assert "single-end" in text and "layout=single" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"fragments": "x.tsv.gz"}, ["one input", "bam and fragments"]),
+        ({"barcodes": "x.txt"}, ["barcodes", "fragments="]),
+        ({"bam": "[]"}, ["bam is []", "[a.bam,b.bam]"]),
+        ({"bam": "null", "fragments": "absent.tsv.gz"}, ["no such fragment file: absent.tsv.gz"]),
+        ({"bam": "null", "bigwig": "absent.bw"}, ["no such bigWig file: absent.bw"]),
+        ({"replicates": "both"}, ["replicates", "merged, apart"]),
+        ({"layout": "mates"}, ["layout", "auto, paired, single"]),
+    ],
+)
+def test_inputs_that_do_not_go_together(prepare, changes, words):
+    text = prepare(**changes)
+    for word in words:
+        assert word in text
+
+
+def test_the_same_bam_twice_and_equal_names(prepare, genome, tmp_path):
+    (tmp_path / "a").mkdir()
+    for suffix in ("", ".bai"):
+        shutil.copy(f"{genome['bam']}{suffix}", tmp_path / "a" / f"reads.bam{suffix}")
+    assert "given twice" in prepare(bam=f"[{genome['bam']},{genome['bam']}]")
+    both = f"[{genome['bam']},{tmp_path / 'a' / 'reads.bam'}]"
+    assert "cuts.reads.h5" in prepare(bam=both, replicates="apart")
+
+
+def test_training_on_several_stores_or_on_a_track(train, genome, tmp_path):
+    where = f"data.store={tmp_path / 'new.h5'}"
+    assert "several stores" in train(where, "data.prepare.replicates=apart")
+    write_coverage_store(tmp_path / "new.h5", {"chr1": 9}, {}, {}, {}, {})
+    assert "coverage store" in train(where)
 
 
 def test_a_bam_that_is_not_one(prepare, tmp_path):
@@ -229,7 +265,8 @@ def predict(fails, best, tmp_path):
 
 
 def test_predict_from_nothing_or_from_two(predict, genome, workplace):
-    assert "bam=" in predict()
+    text = predict()
+    assert "bam=" in text and "fragments=" in text
     assert "either" in predict(f"bam={genome['bam']}", f"store={workplace / 'cuts.h5'}")
 
 

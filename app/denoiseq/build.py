@@ -16,7 +16,11 @@ import torch
 
 from denoiseq import schema
 from denoiseq.genomics import fragments
+from denoiseq.genomics.bigwig import prepare_bigwig
+from denoiseq.genomics.fragment_file import read_cells
 from denoiseq.genomics.intervals import read_bed
+from denoiseq.genomics.preparation import several
+from denoiseq.genomics.pseudobulk import prepare_fragments
 from denoiseq.genomics.sequence import chrom_sizes
 from denoiseq.learning.checkpoint import load_checkpoint
 from denoiseq.learning.evaluation import EvaluateOptions
@@ -39,9 +43,12 @@ def required(value: str | None, key: str, what: str) -> str:
 
 def cut_options(prepare: schema.Prepare) -> fragments.CutOptions:
     """The filters and the shift of a preparation."""
+    usual = "10x" if prepare.fragments else "+4/-4"
     return fragments.CutOptions(
+        layout=prepare.layout,
         min_mapq=prepare.min_mapq,
-        shift=prepare.shift,
+        shift=usual if prepare.shift == "auto" else prepare.shift,
+        shift_check=prepare.shift_check,
         keep_duplicates=prepare.keep_duplicates,
         max_fragment_bp=prepare.max_fragment_bp,
         include=prepare.include,
@@ -54,29 +61,61 @@ def processes(workers: int) -> int:
     return workers or len(os.sched_getaffinity(0))
 
 
-def prepared(prepare: schema.Prepare, sizes: dict[str, int] | None = None) -> dict[str, Any]:
-    """Make a cut store; returns the content of its `.qc.json`.
+INPUTS = {"bam": "reads.bam", "fragments": "fragments.tsv.gz", "bigwig": "track.bw"}
+
+
+def given_input(prepare: schema.Prepare) -> str | list[str] | None:
+    """The file or files that a preparation reads; None where the config names none."""
+    return next((value for key in INPUTS if (value := getattr(prepare, key))), None)
+
+
+def _input(prepare: schema.Prepare) -> str:
+    """Which of INPUTS a preparation reads."""
+    given = [key for key in INPUTS if getattr(prepare, key)]
+    if not given:
+        examples = ", ".join(f"{key}={name}" for key, name in INPUTS.items())
+        raise ValueError(f"bam is required: give one of {examples}")
+    if len(given) > 1:
+        raise ValueError(f"give one input, not {' and '.join(given)}")
+    if (prepare.barcodes or prepare.groups) and given != ["fragments"]:
+        raise ValueError("barcodes and groups belong to a fragment file: give fragments= with them")
+    return given[0]
+
+
+def prepared(prepare: schema.Prepare, sizes: dict[str, int] | None = None) -> dict[Path, dict]:
+    """Make the stores that are asked for; returns each with the content of its `.qc.json`.
 
     `sizes` (chrom -> bp) stand in for the FASTA where they are known already.
     """
-    bam = required(prepare.bam, "bam", "reads.bam")
-    out = required(prepare.out, "out", "cuts.h5")
+    kind = _input(prepare)
+    out = Path(required(prepare.out, "out", "cuts.h5"))
     inputs = {}
     if sizes is None:
         fasta = required(prepare.fasta, "fasta", "genome.fa")
         sizes = chrom_sizes(fasta)
         inputs["fasta"] = file_facts(fasta)
     blacklist = [] if prepare.blacklist is None else read_bed(prepare.blacklist)
-    return fragments.prepare(
-        bam,
-        sizes,
-        out,
-        cut_options(prepare),
-        blacklist,
-        workers=processes(prepare.workers),
-        progress=prepare.progress,
-        provenance={"versions": versions(), "inputs": inputs},
-    )
+    options, given = cut_options(prepare), getattr(prepare, kind)
+    common: dict[str, Any] = {
+        "progress": prepare.progress,
+        "provenance": {"versions": versions(), "inputs": inputs},
+    }
+    if kind == "bigwig":
+        return {out: prepare_bigwig(given, sizes, out, options, blacklist, **common)}
+    common["fasta"] = prepare.fasta
+    if kind == "fragments":
+        cells = read_cells(prepare.barcodes, prepare.groups)
+        return prepare_fragments(given, sizes, out, options, blacklist, cells=cells, **common)
+    common["workers"] = processes(prepare.workers)
+    bams = given if isinstance(given, list) else [given]
+    outs = {out: bams}
+    if prepare.replicates == "apart":
+        stems = [Path(bam).stem for bam in bams]
+        outs = dict(zip(several(out, stems).values(), ([bam] for bam in bams), strict=True))
+    return {
+        store: fragments.prepare(some, sizes, store, options, blacklist, **common)
+        for store, some in outs.items()
+    }
 
 
 def in_channels(data: schema.Data) -> int:

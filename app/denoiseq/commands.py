@@ -31,17 +31,20 @@ PICTURED_LOCI = 3
 
 
 def prepare(options: schema.Prepare) -> None:
-    """BAM and FASTA to a cut store and its quality counts."""
-    qc = build.prepared(options)
-    log.info(
-        "%s: %s fragments, %s cut sites, %.0f cut sites per Mb",
-        options.out,
-        f"{qc['fragments']:,}",
-        f"{qc['cut_sites']:,}",
-        qc["cuts_per_mb"],
-    )
-    dropped = {name: n for name, n in qc["reads"].items() if n and name != "total"}
-    log.info("reads: %s", ", ".join(f"{name} {n:,}" for name, n in dropped.items()))
+    """Reads or a track, and a FASTA, to stores and their quality counts."""
+    for store, qc in build.prepared(options).items():
+        if "cut_sites" not in qc:
+            log.info("%s: mean coverage %.4g", store, qc["mean_coverage"])
+            continue
+        log.info(
+            "%s: %s fragments, %s cut sites, %.0f cut sites per Mb",
+            store,
+            f"{qc['fragments']:,}",
+            f"{qc['cut_sites']:,}",
+            qc["cuts_per_mb"],
+        )
+        dropped = {name: n for name, n in qc["reads"].items() if n and name != "total"}
+        log.info("reads: %s", ", ".join(f"{name} {n:,}" for name, n in dropped.items()))
 
 
 def train(options: schema.Train) -> None:
@@ -169,10 +172,12 @@ def _further_stages(options: schema.Train, best: Path) -> None:
     if "evaluate" in options.stages:
         evaluate(schema.Evaluate(split="test", **again))
     if "predict" in options.stages:
-        noisy, bam = options.data.noisy_store, options.data.prepare.bam
-        key = "store" if noisy or bam is None else "bam"
-        again[key] = noisy or bam or options.data.store
-        again["fasta"] = options.data.fasta if options.data.sequence else None
+        data, given = options.data, options.data.prepare
+        if data.noisy_store or not (given.bam or given.fragments):
+            again["store"] = data.noisy_store or data.store
+        else:
+            again |= {"bam": given.bam, "fragments": given.fragments, "barcodes": given.barcodes}
+        again["fasta"] = data.fasta if data.sequence else None
         out = str(Path(options.out) / "predict")
         predict(schema.Predict(out=out, depth="trained", seed=options.seed, **again))
 

@@ -1,4 +1,4 @@
-"""What a prediction is run on: a BAM prepared as the training's was, or a store, at a known depth.
+"""What a prediction is run on: reads prepared as the training's was, or a store, at a known depth.
 
 Decides which fragments the network sees and says so; predicts nothing.
 """
@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pysam
-
 from denoiseq import build, schema
 from denoiseq.compatibility import (
     holds,
@@ -21,7 +19,7 @@ from denoiseq.compatibility import (
     same_preprocessing,
     training_blacklist,
 )
-from denoiseq.genomics.bam import quiet_htslib
+from denoiseq.genomics.bam import contig_sizes
 from denoiseq.genomics.coverage import depths
 from denoiseq.genomics.sequence import Genome, chrom_sizes
 from denoiseq.genomics.store import CoverageStore, CutStore, Store, Thinning, open_store
@@ -33,19 +31,23 @@ TOLERATED_DEPTH_FACTOR = 2.0
 
 
 def sample_name(options: schema.Predict) -> str:
-    """The stem of the output files: `name=`, or that of the BAM or store."""
+    """The stem of the output files: `name=`, or that of the (first) BAM, fragment file or store."""
+    given = [value for value in (options.bam, options.fragments, options.store) if value]
+    if len(given) != 1:
+        raise ValueError(
+            "give either bam=reads.bam, fragments=fragments.tsv.gz or store=cuts.h5 to predict from"
+        )
     if options.name is not None:
         return options.name
-    if bool(options.bam) == bool(options.store):
-        raise ValueError("give either bam=reads.bam or store=cuts.h5 to predict from")
-    return Path(options.bam or options.store or "").stem
+    first = Path(given[0][0] if isinstance(given[0], list) else given[0])
+    return Path(first.stem).stem if first.suffix in (".gz", ".bgz") else first.stem
 
 
 @contextmanager
 def opened_store(
     options: schema.Predict, payload: dict[str, Any], config: schema.Train
 ) -> Iterator[Store]:
-    """The cut sites to predict from; those of a BAM live in a folder that is removed at the end."""
+    """The cut sites to predict from; those of reads live in a folder that is removed at the end."""
     trained = payload["preprocessing"]
     if options.store is not None:
         opened = open_store(options.store)
@@ -54,44 +56,54 @@ def opened_store(
         return
     if trained.get("kind") == "coverage":
         raise ValueError(
-            "this model was trained on coverage tracks: prepare one with bigwig=track.bw and give "
-            "store="
+            "the model was trained on a coverage track, which reads cannot stand in for: "
+            "prepare the sample's track (prepare bigwig=) and give store="
         )
-    bam = build.required(options.bam, "bam", "reads.bam")
-    sizes = bam_sizes(bam) if options.fasta is None else chrom_sizes(options.fasta)
-    same_genome(trained, sizes, bam if options.fasta is None else options.fasta)
+    sizes, source = _genome(options, trained)
+    same_genome(trained, sizes, source)
     blacklist = options.blacklist
     if blacklist is None:
         blacklist = training_blacklist(trained, config.data.prepare.blacklist)
     prefix = f".{sample_name(options)}.cuts-"
     with tempfile.TemporaryDirectory(prefix=prefix, dir=options.out) as folder:
         prepare = schema.Prepare(
-            bam=bam,
+            bam=options.bam,
+            fragments=options.fragments,
+            barcodes=options.barcodes,
             fasta=options.fasta,
             out=str(Path(folder) / "cuts.h5"),
             blacklist=None if blacklist == "none" else blacklist,
-            min_mapq=trained["min_mapq"],
-            shift=trained["shift"],
-            keep_duplicates=trained["keep_duplicates"],
+            shift_check=options.shift_check,
             max_fragment_bp=trained["max_fragment_bp"],
             include=[chrom for chrom in sizes if chrom in trained["genome"]],
             exclude=[],
             workers=options.workers,
             progress=options.trainer.progress,
+            **({} if options.fragments else _filters(trained)),
         )
         build.prepared(prepare, sizes)
         yield CutStore(str(prepare.out))
 
 
-def bam_sizes(bam: str) -> dict[str, int]:
-    """Contigs of a BAM's header and their lengths in bp."""
-    if not Path(bam).is_file():
-        raise FileNotFoundError(f"no such BAM file: {bam}")
-    try:
-        with quiet_htslib(), pysam.AlignmentFile(bam, "rb") as file:
-            return dict(zip(file.references, file.lengths, strict=True))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{bam} cannot be read as BAM: it is damaged or another format") from error
+def _genome(options: schema.Predict, trained: dict[str, Any]) -> tuple[dict[str, int], str]:
+    """Chromosome sizes of the input, and the file that they are from.
+
+    A fragment file has none, so they are the training's where no FASTA is given.
+    """
+    if options.fasta is not None:
+        return chrom_sizes(options.fasta), options.fasta
+    if options.fragments:
+        return dict(trained["genome"]), options.fragments
+    first = options.bam[0] if isinstance(options.bam, list) else options.bam
+    return contig_sizes(first), first
+
+
+def _filters(trained: dict[str, Any]) -> dict[str, Any]:
+    """How to filter the reads of a BAM: as for the training, as far as that knew filters."""
+    known = {name: trained[name] for name in ("min_mapq", "keep_duplicates", "shift")}
+    if known["shift"] == "10x" and trained.get("source") == "fragments":
+        known["shift"] = "+4/-5"  # what was done to the ends in a fragment file
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def genome(options: schema.Predict, config: schema.Train, opened: Store) -> Genome | None:

@@ -20,7 +20,8 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-SHIFTS = ("+4/-4", "+4/-5", "none", "10x", "atacworks")
+SHIFTS = ("auto", "+4/-4", "+4/-5", "none", "10x", "atacworks")
+LAYOUTS = ("auto", "paired", "single")
 STAGES = ("train", "evaluate", "predict")
 MITOCHONDRIAL = ("chrM", "chrMT", "MT", "M", "Mito", "chrMito")
 SPLITS = ("validation", "test")
@@ -36,20 +37,37 @@ def _check(condition: bool, sentence: str) -> None:
         raise ValueError(sentence)
 
 
+def _path_or_paths(name: str, value: Any) -> None:
+    listed = value if isinstance(value, list) else [value]
+    fits = value is None or (listed and all(isinstance(item, str) for item in listed))
+    _check(fits, f"{name} is {value!r}, expected one path, or several as in '{name}=[a.bam,b.bam]'")
+
+
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     _check(value in choices, f"{name} is {value!r}, expected one of {', '.join(choices)}")
 
 
 @dataclass
 class Prepare:
-    """From a BAM to a cut store. Lengths in bp; `workers: 0` takes every core."""
+    """From reads to a cut store, or from a bigWig to a coverage store. Lengths in bp.
 
-    bam: str | None = None
+    One of `bam` (a path, or a list of replicates), `fragments` and `bigwig`; `workers: 0` takes
+    every core.
+    """
+
+    bam: Any = None
+    replicates: str = "merged"
+    fragments: str | None = None
+    barcodes: str | None = None
+    groups: str | None = None
+    bigwig: str | None = None
     fasta: str | None = None
     out: str | None = None
     blacklist: str | None = None
+    layout: str = "auto"
     min_mapq: int = 30
-    shift: str = "+4/-4"
+    shift: str = "auto"
+    shift_check: bool = True
     keep_duplicates: bool = False
     max_fragment_bp: int = 2000
     include: list[str] | None = None
@@ -58,6 +76,9 @@ class Prepare:
     progress: bool = True
 
     def __post_init__(self) -> None:
+        _path_or_paths("bam", self.bam)
+        _one_of("replicates", self.replicates, ("merged", "apart"))
+        _one_of("layout", self.layout, LAYOUTS)
         _one_of("shift", self.shift, SHIFTS)
         _check(0 <= self.min_mapq <= 255, f"min_mapq is {self.min_mapq}, expected 0 to 255")
         _check(
@@ -444,10 +465,13 @@ class Predict:
     """`denoiseq predict`. `depth` (cut sites per Mb, or "trained") thins the input first."""
 
     checkpoint: str | None = None
-    bam: str | None = None
+    bam: Any = None
+    fragments: str | None = None
+    barcodes: str | None = None
     store: str | None = None
     fasta: str | None = None
     blacklist: str | None = None
+    shift_check: bool = True
     out: str | None = None
     name: str | None = None
     depth: int | float | str | None = None
@@ -463,6 +487,7 @@ class Predict:
     trainer: Trainer = field(default_factory=Trainer)
 
     def __post_init__(self) -> None:
+        _path_or_paths("bam", self.bam)
         depth = self.depth
         cuts_per_mb = isinstance(depth, (int, float)) and not isinstance(depth, bool) and depth > 0
         _check(

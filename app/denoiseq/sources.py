@@ -68,17 +68,21 @@ class Splits:
 def store(data: schema.Data) -> Store:
     """Open the store of `data`, making it first (and the synthetic genome) where it is absent."""
     path, prepare = Path(data.store), data.prepare
-    if not path.is_file() and prepare.bam is not None:
+    given = build.given_input(prepare)
+    if not path.is_file() and given is not None:
+        if prepare.groups or prepare.replicates == "apart":
+            raise ValueError(
+                f"{path} would be several stores: make them with denoiseq prepare, then choose one"
+            )
         if data.synthetic and not Path(prepare.bam).is_file():
             log.info("generating a synthetic genome in %s", Path(prepare.bam).parent)
             synthetic.make_synthetic(Path(prepare.bam).parent)
-        log.info("preparing %s from %s", path, prepare.bam)
+        log.info("preparing %s from %s", path, given)
         build.prepared(prepare)
     opened = open_store(path)
-    if prepare.bam is not None:
-        same_filters(
-            opened.preprocessing, vars(prepare), f"{path} was prepared", "this config asks"
-        )
+    if given is not None:
+        asked = vars(build.cut_options(prepare))
+        same_filters(opened.preprocessing, asked, f"{path} was prepared", "this config asks")
     return opened
 
 

@@ -1,19 +1,45 @@
-"""A BAM file as the rest may rely on it: opened, checked once at the door, its reads counted.
+"""A BAM or CRAM file as the rest may rely on it: opened, checked once at the door, reads counted.
 
-Owns every message about a BAM that cannot be used; what its reads mean is `fragments`' matter.
+Owns every message about a file of reads that cannot be used; what its reads mean is `reads`'
+matter.
 """
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pysam
 
-# the empty BGZF block that ends every complete BAM (SAM specification, section 4.1.2)
+LAYOUTS = ("auto", "paired", "single")
+
+# what every complete file ends with: the empty BGZF block of a BAM (SAM specification, 4.1.2), the
+# empty container of a CRAM of version 3 and of 2.1 (CRAM specification, section 9)
 _BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+_CRAM_ENDS = tuple(
+    bytes.fromhex(text)
+    for text in (
+        "0f000000ffffffff0fe0454f4600000000010005bdd94f0001000606010001000100ee63014b",
+        "0b000000ffffffff0fe0454f460000000001000001000606010001000100",
+    )
+)
 _READS_TO_TRY = 10_000
+# name, flag, contig, position, quality, CIGAR, mate and template of a CRAM: without bases and tags
+# it is decoded faster, and without a reference
+_CRAM_OPTIONS = ["required_fields=0x1ff"]
+
+
+@dataclass(frozen=True)
+class ReadFile:
+    """A checked BAM or CRAM.
+
+    paired : whether fragments are known, from pairs; else each read is one end of one.
+    """
+
+    path: Path
+    paired: bool = True
 
 
 @contextmanager
@@ -27,12 +53,30 @@ def quiet_htslib() -> Iterator[None]:
 
 
 @contextmanager
-def _opened(bam: str | Path) -> Iterator[pysam.AlignmentFile]:
-    with quiet_htslib():
+def _no_downloads() -> Iterator[None]:
+    """Keep htslib from asking a server for a CRAM's reference, whatever made it want one."""
+    before = os.environ.get("REF_PATH")
+    os.environ["REF_PATH"] = os.devnull
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["REF_PATH"]
+        else:
+            os.environ["REF_PATH"] = before
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[pysam.AlignmentFile]:
+    """Open a BAM or CRAM; ValueError with one sentence where it cannot be."""
+    with quiet_htslib(), _no_downloads():
         try:
-            file = pysam.AlignmentFile(str(bam), "rb")
+            if _is_cram(Path(path)):
+                file = pysam.AlignmentFile(str(path), "rc", format_options=_CRAM_OPTIONS)
+            else:
+                file = pysam.AlignmentFile(str(path), "rb")
         except (OSError, ValueError) as error:
-            raise ValueError(f"{bam} cannot be read as BAM ({error}).") from error
+            raise ValueError(f"{path} cannot be read as BAM or CRAM ({error}).") from error
         try:
             yield file
         finally:
@@ -40,22 +84,38 @@ def _opened(bam: str | Path) -> Iterator[pysam.AlignmentFile]:
                 file.close()
 
 
-def _iterate(
-    bam: str | Path, file: pysam.AlignmentFile, **region: Any
-) -> Iterator[pysam.AlignedSegment]:
-    """Iterate over reads; only htslib's own errors, not the consumer's, are put into words."""
+def _is_cram(path: Path) -> bool:
+    with path.open("rb") as raw:
+        return raw.read(4) == b"CRAM"
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Put htslib's errors in the block, which must do nothing else that may fail, into words."""
     try:
-        yield from file.fetch(**region)
+        yield
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{bam} is damaged: reading stopped with {str(error)!r}; copy or make it again."
+            f"{path} is damaged: reading stopped with {str(error)!r}; copy or make it again."
         ) from error
 
 
-def read_chromosome(bam: str | Path, chrom: str) -> Iterator[pysam.AlignedSegment]:
-    """All reads placed on a chromosome, in the order of the file."""
-    with _opened(bam) as file:
-        yield from _iterate(bam, file, contig=chrom)
+@contextmanager
+def reads_of(file: ReadFile, chrom: str) -> Iterator[Iterable[pysam.AlignedSegment]]:
+    """All reads placed on a chromosome, in the order of the file.
+
+    An iterator of pysam's own, since millions of reads a second pass through it; an OSError or
+    ValueError in the block is taken as damage to the file.
+    """
+    with opened(file.path) as handle, _damage_named(file.path):
+        yield handle.fetch(contig=chrom)
+
+
+def contig_sizes(bam: str | Path) -> dict[str, int]:
+    """Contigs of a file's header and their lengths in bp."""
+    _check_exists(Path(bam))
+    with opened(bam) as file:
+        return dict(zip(file.references, file.lengths, strict=True))
 
 
 def check_bam(
@@ -63,43 +123,69 @@ def check_bam(
     sizes: Mapping[str, int],
     include: Collection[str] | None = None,
     exclude: Collection[str] = (),
-) -> None:
-    """Check that a BAM can be prepared against a genome.
+    *,
+    layout: str = "auto",
+) -> ReadFile:
+    """Check that a BAM or CRAM can be prepared against a genome.
 
     Parameters
     ----------
-    sizes : chrom -> bp of the FASTA, which may have sequences that the BAM lacks.
+    sizes : chrom -> bp of the FASTA, which may have sequences that the file lacks.
     include, exclude : contigs to read (None: all) and to leave out; the others need not fit.
+    layout : "paired" or "single"; "auto" is paired if any of the first reads is.
 
     Raises
     ------
-    FileNotFoundError : no such BAM, or it has no index.
-    ValueError : truncated, unsorted, empty, single-end, or not aligned to this genome.
+    FileNotFoundError : no such file, or it has no index.
+    ValueError : truncated, unsorted, empty, not paired where it should be, or not aligned to
+        this genome.
     """
     bam = Path(bam)
-    if not bam.is_file():
-        raise FileNotFoundError(f"no such BAM file: {bam}")
+    _check_exists(bam)
     _check_complete(bam)
-    with _opened(bam) as file:
+    with opened(bam) as file:
         _check_sorted(bam, file)
         if not file.has_index():
             raise FileNotFoundError(f"{bam} has no index; make one: samtools index {bam.name}")
         lengths = zip(file.references, file.lengths, strict=True)
         read = {c: n for c, n in lengths if include is None or c in include}
-        _check_genome(bam, {c: n for c, n in read.items() if c not in exclude}, sizes)
-        _check_paired(bam, file)
+        check_genome(bam, {c: n for c, n in read.items() if c not in exclude}, sizes)
+        paired = _is_paired(bam, file)
+    if layout == "paired" and not paired:
+        raise ValueError(
+            f"{bam} is single-end: none of its first reads is paired; "
+            "set layout=single, or layout=auto."
+        )
+    return ReadFile(bam, paired and layout != "single")
+
+
+def _check_exists(bam: Path) -> None:
+    if not bam.is_file():
+        raise FileNotFoundError(f"no such BAM file: {bam}")
+
+
+def check_bgzf_end(path: Path) -> None:
+    """Refuse a bgzipped file that does not end as one."""
+    with path.open("rb") as raw:
+        raw.seek(0, 2)
+        raw.seek(max(raw.tell() - len(_BGZF_END), 0))
+        _check_end(path, raw.read(), _BGZF_END)
+
+
+def _check_end(path: Path, tail: bytes, ends: bytes | tuple[bytes, ...]) -> None:
+    if not tail.endswith(ends):
+        raise ValueError(f"{path} is truncated: its end marker is missing; copy or make it again.")
 
 
 def _check_complete(bam: Path) -> None:
     with bam.open("rb") as raw:
-        head = raw.read(2)
+        head = raw.read(4)
         raw.seek(0, 2)
-        raw.seek(max(raw.tell() - len(_BGZF_END), 0))
+        raw.seek(max(raw.tell() - len(_CRAM_ENDS[0]), 0))
         tail = raw.read()
-    if head != b"\x1f\x8b":
-        raise ValueError(f"{bam} is not a BAM file; convert it: samtools view -b")
-    if tail != _BGZF_END:
-        raise ValueError(f"{bam} is truncated: its end marker is missing; copy or make it again.")
+    if head != b"CRAM" and head[:2] != b"\x1f\x8b":
+        raise ValueError(f"{bam} is not a BAM file, nor a CRAM; convert it: samtools view -b")
+    _check_end(bam, tail, _CRAM_ENDS if head == b"CRAM" else _BGZF_END)
 
 
 def _check_sorted(bam: Path, file: pysam.AlignmentFile) -> None:
@@ -111,17 +197,18 @@ def _check_sorted(bam: Path, file: pysam.AlignmentFile) -> None:
         )
 
 
-def _check_genome(bam: Path, lengths: Mapping[str, int], sizes: Mapping[str, int]) -> None:
+def check_genome(path: Path, lengths: Mapping[str, int], sizes: Mapping[str, int]) -> None:
+    """Refuse a file whose chromosomes (name -> bp) the FASTA lacks, or has with another length."""
     unknown = [c for c in lengths if c not in sizes]
     if unknown:
         raise ValueError(
-            f"{bam} does not fit the FASTA, which lacks {_some(unknown)}; it has {_some(sizes)}. "
+            f"{path} does not fit the FASTA, which lacks {_some(unknown)}; it has {_some(sizes)}. "
             "Give the FASTA that the reads were aligned to, or exclude these contigs."
         )
     wrong = [f"{c} ({n} bp against {sizes[c]})" for c, n in lengths.items() if n != sizes[c]]
     if wrong:
         raise ValueError(
-            f"{bam} does not fit the FASTA: other lengths of {_some(wrong)}. "
+            f"{path} does not fit the FASTA: other lengths of {_some(wrong)}. "
             "Give the FASTA that the reads were aligned to."
         )
 
@@ -131,22 +218,27 @@ def _some(names: Iterable[str], most: int = 5) -> str:
     return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" * (len(listed) > most))
 
 
-def _check_paired(bam: Path, file: pysam.AlignmentFile) -> None:
-    paired = [read.is_paired for read in islice(_iterate(bam, file, until_eof=True), _READS_TO_TRY)]
+def _is_paired(bam: Path, file: pysam.AlignmentFile) -> bool:
+    with _damage_named(bam):
+        reads = islice(file.fetch(until_eof=True), _READS_TO_TRY)
+        paired = [read.is_paired for read in reads]
     if not paired:
         raise ValueError(f"{bam} holds no reads.")
-    if not any(paired):
-        raise ValueError(
-            f"{bam} is single-end: none of its first {len(paired)} reads is paired; "
-            "cut sites need the two ends of each fragment, so paired-end data."
-        )
+    return any(paired)
 
 
-def count_reads(bam: str | Path) -> tuple[dict[str, int], int]:
+def count_reads(file: ReadFile) -> tuple[dict[str, int], int]:
     """Reads per contig, placed unmapped ones among them, and reads without a place.
 
-    Taken from the index, so no read is looked at. Returns (chrom -> reads, reads without place).
+    Taken from the index, so no read is looked at; that of a CRAM has no counts: it is read through.
+    Returns (chrom -> reads, reads without place).
     """
-    with _opened(bam) as file:
-        reads = {row.contig: row.total for row in file.get_index_statistics()}
-        return reads, file.nocoordinate
+    with opened(file.path) as handle:
+        if not handle.is_cram:
+            reads = {row.contig: row.total for row in handle.get_index_statistics()}
+            return reads, handle.nocoordinate
+        by_contig = [0] * (handle.nreferences + 1)  # the last: reference_id -1, no place
+        with _damage_named(file.path):
+            for read in handle.fetch(until_eof=True):
+                by_contig[read.reference_id] += 1
+        return dict(zip(handle.references, by_contig, strict=False)), by_contig[-1]

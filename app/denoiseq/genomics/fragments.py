@@ -1,41 +1,30 @@
-"""BAM to cut-site store: checks at the door, chromosomes in parallel processes, quality counts.
+"""BAM files to a cut-site store: checks at the door, chromosomes in parallel processes, counts.
 
-Owns the run over chromosomes, the record of how a store was made, and the `.qc.json` beside it.
-What a read becomes is `cutsites`' matter, what may be wrong with a BAM `bam`'s, the file `store`'s.
+Owns the run over chromosomes. What a read becomes is `reads`' matter, what may be wrong with a file
+`bam`'s, what a store records `preparation`'s.
 """
 
 import logging
 import multiprocessing
 import os
-import platform
 import signal
-import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
 
-import h5py
-import numpy as np
-import pysam
 from tqdm import tqdm
 
-from denoiseq.atomic import check_writable, room_for, write_json
-from denoiseq.genomics.bam import check_bam, count_reads
-from denoiseq.genomics.cutsites import (
-    READ_FATES,
-    SHIFTS,
-    ChromCounts,
-    CutOptions,
-    part_files,
-    scan_bam,
-)
-from denoiseq.genomics.intervals import Interval, Merged, covered_bp, merge, select_chromosomes
-from denoiseq.genomics.store import blacklist_sha256, fingerprint, write_store
+from denoiseq.atomic import check_writable, room_for
+from denoiseq.genomics import preparation
+from denoiseq.genomics.bam import ReadFile, check_bam, contig_sizes, count_reads
+from denoiseq.genomics.cutsites import SHIFTS, ChromCounts, CutOptions
+from denoiseq.genomics.intervals import Interval
+from denoiseq.genomics.quality import check_some_left, quality, read_totals
+from denoiseq.genomics.reads import READ_FATES, SINGLE_FATES, scan_bam
 
 __all__ = ["SHIFTS", "ChromCounts", "CutOptions", "check_bam", "prepare", "scan_bam"]
 
@@ -43,137 +32,122 @@ _log = logging.getLogger(__name__)
 
 
 def prepare(
-    bam: str | Path,
+    bam: str | Path | Sequence[str | Path],
     sizes: Mapping[str, int],
     out: str | Path,
     options: CutOptions,
     blacklist: list[Interval],
     *,
+    fasta: str | Path | None = None,
     workers: int = 1,
     progress: bool = True,
     provenance: Mapping[str, object] | None = None,
 ) -> dict:
-    """Make a cut-site store from a coordinate-sorted, indexed, paired-end BAM.
+    """Make a cut-site store from coordinate-sorted, indexed BAM or CRAM files.
 
     Writes `out` and `out` with the suffix `.qc.json`, each atomically, the store last. It holds
-    the chromosomes that the BAM and the FASTA have and that `options` selects; memory does not
-    grow with the BAM.
+    the chromosomes that the files and the FASTA have and that `options` selects; memory does not
+    grow with the files.
 
     Parameters
     ----------
+    bam : one file, or replicates to merge.
     sizes : chrom -> bp, of the FASTA.
     blacklist : cuts inside are dropped and counted; the store keeps the intervals.
+    fasta : checks the Tn5 shift against its bases; None: not checked.
     workers : processes; 1 runs in this one.
     progress : show a bar, if stderr is a terminal.
     provenance : what the caller knows (command, seed, versions); stored beside what this adds.
 
     Returns
     -------
-    The content of the `.qc.json`: `reads` (each counted once), `fragments`, `cut_sites`,
-    `blacklisted`, `fragment_size`, `cuts_per_mb`, `chromosomes`, `preprocessing`, `fingerprint`,
-    `provenance`.
+    The content of the `.qc.json`: `reads` (each counted once), `files` (the same by file),
+    `fragments`, `cut_sites`, `blacklisted`, `fragment_size`, `cuts_per_mb`, `chromosomes`,
+    `shift_check`, `preprocessing`, `fingerprint`, `provenance`.
 
     Raises
     ------
     FileNotFoundError, ValueError, OSError : one sentence on what does not fit and what to do.
     """
-    bam, out = Path(bam), Path(out)
+    paths, out = [Path(p) for p in ([bam] if isinstance(bam, str | Path) else bam)], Path(out)
+    source = " and ".join(map(str, paths))
     check_writable(out)
-    check_bam(bam, sizes, options.include, options.exclude)
-    reads_of, unplaced = count_reads(bam)
-    chosen = _choose(bam, sizes, reads_of, options)
-    merged = _fit_blacklist(blacklist, sizes, chosen)
-    preprocessing = _preprocessing(options, merged, chosen)
-    record = _provenance(bam, provenance or {})
+    files = _check_files(paths, sizes, options)
+    counted = [count_reads(file) for file in files]
+    reads_of = sum((Counter(reads) for reads, _ in counted), Counter())
+    chosen = preparation.choose(source, sizes, contig_sizes(paths[0]), options)
+    merged = preparation.fit_blacklist(blacklist, sizes, chosen)
+    single = {} if files[0].paired else {"layout": "single"}
+    made = preparation.preprocessing(options, merged, chosen, **single)
+    record = preparation.provenance({"bam": paths}, provenance or {})
     beside = tempfile.TemporaryDirectory(prefix=f".{out.name}.parts-", dir=out.parent)
     with room_for(out), beside as folder:
         parts = {c: Path(folder) / f"{i}.part" for i, c in enumerate(chosen)}
-        jobs = {c: (bam, c, chosen[c], options, parts[c], merged) for c in chosen}
+        jobs = {c: (files, c, chosen[c], options, parts[c], merged) for c in chosen}
         with tqdm(total=sum(reads_of[c] for c in chosen), unit="read", unit_scale=True,
                   desc="prepare", disable=None if progress else True) as bar:  # fmt: skip
-            counts = {}
+            results = {}
             for chrom, result in _scan(jobs, reads_of, workers):
-                counts[chrom] = result
+                results[chrom] = result
                 bar.update(reads_of[chrom])
-        excluded = sum(n for c, n in reads_of.items() if c not in chosen)
-        qc = _quality({c: counts[c] for c in chosen}, chosen, merged)
-        qc["reads"] = _total_reads(counts, excluded, unplaced)
-        _check_some_left(bam, qc)
-        qc |= {"preprocessing": preprocessing, "fingerprint": fingerprint(preprocessing)}
-        qc["provenance"] = record
-        write_json(out.with_suffix(".qc.json"), qc)
-        cuts = {c: _map_part(parts[c]) for c in chosen}
-        write_store(out, chosen, cuts, merged, preprocessing, record)
+        counts = {c: results[c] for c in chosen}
+        fates = READ_FATES if files[0].paired else SINGLE_FATES
+        qc = quality(counts, chosen, merged, fates)
+        qc["files"] = [_of_file(i, file, counts, counted[i]) for i, file in enumerate(files)]
+        by_file = [row["reads"] for row in qc["files"]]
+        qc["reads"] = {fate: sum(reads[fate] for reads in by_file) for fate in by_file[0]}
+        check_some_left(source, qc, "min_mapq, keep_duplicates, include, exclude or the blacklist")
+        ends = {chrom: result.ends for chrom, result in counts.items()}
+        qc["shift_check"] = preparation.checked_shift(source, ends, fasta, options)
+        preparation.save(out, qc, record, parts, merged, made)
     return qc
 
 
-def _choose(
-    bam: Path, sizes: Mapping[str, int], reads_of: Mapping[str, int], options: CutOptions
-) -> dict[str, int]:
-    """The chromosomes to prepare, in the FASTA's order: those of the BAM that are selected."""
-    # a contig that the FASTA lacks is excluded so that the BAM fits: no misspelled name
-    exclude = [c for c in options.exclude if c in sizes or c not in reads_of]
-    selected = select_chromosomes(sizes, options.include, exclude)
-    chosen = {c: sizes[c] for c in selected if c in reads_of}
-    if not chosen:
-        raise ValueError(f"{bam} has none of the selected chromosomes: {', '.join(selected)}.")
-    if len(chosen) < len(selected):
-        _log.info("%d selected sequences are not in the BAM's header", len(selected) - len(chosen))
-    return chosen
+def _check_files(
+    paths: list[Path], sizes: Mapping[str, int], options: CutOptions
+) -> list[ReadFile]:
+    """Every file checked by itself, and that all are of one genome and one layout."""
+    if not paths:
+        raise ValueError("no BAM is given: bam=[] is empty")
+    if len(set(paths)) < len(paths):
+        raise ValueError(f"a BAM is given twice: {', '.join(map(str, paths))}")
+    files = [
+        check_bam(path, sizes, options.include, options.exclude, layout=options.layout)
+        for path in paths
+    ]
+    first = files[0]
+    contigs = contig_sizes(first.path)
+    for file in files:
+        if contig_sizes(file.path) != contigs:
+            raise ValueError(
+                f"{file.path} and {first.path} are aligned to different genomes: their headers "
+                "list different contigs; align them alike, or prepare them apart."
+            )
+        if file.paired != first.paired:
+            raise ValueError(
+                f"{first.path} and {file.path} are not both paired-end: prepare them apart "
+                "(replicates=apart), or set layout=single for all."
+            )
+        _log.info("%s: %s", file.path, "paired-end" if file.paired else "single-end")
+    return files
 
 
-def _fit_blacklist(
-    blacklist: list[Interval], sizes: Mapping[str, int], chosen: Mapping[str, int]
-) -> Merged:
-    """Clip the blacklist to the chosen chromosomes; refuse one of another genome."""
-    unknown = sorted({i.chrom for i in blacklist} - set(sizes))
-    if unknown and not any(i.chrom in sizes for i in blacklist):
-        raise ValueError(
-            f"the blacklist is of another genome: it names {', '.join(unknown[:5])}, "
-            f"the FASTA {', '.join(list(sizes)[:5])}."
-        )
-    if unknown:
-        _log.warning("the blacklist names sequences that the FASTA lacks: %s", ", ".join(unknown))
-    clipped = [Interval(i.chrom, i.start, min(i.end, chosen[i.chrom]))
-               for i in blacklist if i.start < chosen.get(i.chrom, 0)]  # fmt: skip
-    return merge(clipped)
-
-
-def _preprocessing(
-    options: CutOptions, blacklist: Merged, chosen: Mapping[str, int]
+def _of_file(
+    index: int,
+    file: ReadFile,
+    counts: Mapping[str, ChromCounts],
+    counted: tuple[Mapping[str, int], int],
 ) -> dict[str, object]:
-    """What decides which cuts a store holds: what a model was trained on must be met again."""
+    """What the qc.json says about one of the files."""
+    reads_of, unplaced = counted
+    excluded = sum(n for c, n in reads_of.items() if c not in counts)
+    fates = READ_FATES if file.paired else SINGLE_FATES
+    by_chrom = [result.by_file[index] for result in counts.values()]
     return {
-        "shift": options.shift,
-        "min_mapq": options.min_mapq,
-        "keep_duplicates": options.keep_duplicates,
-        "max_fragment_bp": options.max_fragment_bp,
-        "include": None if options.include is None else sorted(options.include),
-        "exclude": sorted(options.exclude),
-        "blacklist_sha256": blacklist_sha256(blacklist),
-        "genome": dict(chosen),
+        "name": file.path.name,
+        "layout": "paired" if file.paired else "single",
+        "reads": read_totals(by_chrom, excluded, unplaced, fates),
     }
-
-
-def _provenance(bam: Path, given: Mapping[str, object]) -> dict[str, Any]:
-    """What made the store; entries of `given` add to the dictionaries here and win over them."""
-    stat = bam.stat()
-    ours: dict[str, Any] = {
-        "inputs": {"bam": {"name": bam.name, "bytes": stat.st_size, "mtime": int(stat.st_mtime)}},
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "pysam": pysam.__version__,
-            "h5py": h5py.__version__,
-        },
-    }
-    for key, value in given.items():
-        if isinstance(ours.get(key), dict) and isinstance(value, Mapping):
-            ours[key] = {**ours[key], **value}
-        else:
-            ours[key] = value
-    return ours
 
 
 def _scan(
@@ -212,79 +186,3 @@ def _start_worker() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
-
-
-def _map_part(part: Path) -> tuple[np.ndarray, np.ndarray]:
-    positions, fragments = (
-        np.memmap(path, "<u4", "r") if path.stat().st_size else np.empty(0, np.uint32)
-        for path in part_files(part)
-    )
-    return positions, fragments
-
-
-def _total_reads(counts: Mapping[str, ChromCounts], excluded: int, unplaced: int) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for result in counts.values():
-        total.update(result.reads)
-    total["unmapped"] += unplaced
-    reads = {fate: total[fate] for fate in READ_FATES}
-    reads = {"excluded_chromosome": excluded, **reads}
-    return {"total": sum(reads.values()), **reads}
-
-
-def _quality(
-    counts: Mapping[str, ChromCounts], sizes: Mapping[str, int], blacklist: Merged
-) -> dict[str, Any]:
-    by_chrom: dict[str, dict[str, Any]] = {}
-    for chrom, result in counts.items():
-        bases = sizes[chrom] - covered_bp(blacklist, chrom, sizes[chrom])
-        by_chrom[chrom] = {
-            "size": sizes[chrom],
-            "unmasked_bp": bases,
-            "fragments": result.fragments,
-            "cut_sites": result.cut_sites,
-            "blacklisted_fragments": result.blacklisted_fragments,
-            "blacklisted_cut_sites": result.blacklisted_cut_sites,
-            "reads": {fate: result.reads[fate] for fate in READ_FATES},
-        }
-    rows = by_chrom.values()
-    filled_bp = sum(row["unmasked_bp"] for row in rows if row["cut_sites"])
-    cut_sites = sum(row["cut_sites"] for row in rows)
-    return {
-        "reads": {},
-        "fragments": sum(row["fragments"] for row in rows),
-        "cut_sites": cut_sites,
-        "blacklisted": {
-            "fragments": sum(row["blacklisted_fragments"] for row in rows),
-            "cut_sites": sum(row["blacklisted_cut_sites"] for row in rows),
-        },
-        "fragment_size": _fragment_size(
-            np.sum([result.fragment_sizes for result in counts.values()], axis=0)
-        ),
-        "cuts_per_mb": 1e6 * cut_sites / filled_bp if filled_bp else 0.0,
-        "chromosomes": by_chrom,
-    }
-
-
-def _fragment_size(histogram: np.ndarray) -> dict[str, object]:
-    """Median and mean length in bp, and `histogram[n]` = fragments of n bp up to the longest."""
-    total = int(histogram.sum())
-    if total == 0:
-        return {"median": None, "mean": None, "histogram": []}
-    longest = int(np.flatnonzero(histogram)[-1])
-    return {
-        "median": int(np.searchsorted(np.cumsum(histogram), (total + 1) // 2)),
-        "mean": round(float(np.arange(len(histogram)) @ histogram) / total, 2),
-        "histogram": histogram[: longest + 1].tolist(),
-    }
-
-
-def _check_some_left(bam: Path, qc: dict) -> None:
-    if qc["cut_sites"]:
-        return
-    lost = {fate: n for fate, n in qc["reads"].items() if n and fate not in ("total",)}
-    raise ValueError(
-        f"no fragment of {bam} passed the filters: "
-        + ", ".join(f"{fate} {n}" for fate, n in lost.items())
-        + "; loosen min_mapq, keep_duplicates, include, exclude or the blacklist."
-    )

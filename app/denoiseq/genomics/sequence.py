@@ -100,6 +100,23 @@ def input_channels(
     return np.concatenate([coverage[None], bases])  # (5, W)
 
 
+def bases_around(fasta: str | Path, chrom: str, positions: np.ndarray, reach_bp: int) -> np.ndarray:
+    """Read the bases within `reach_bp` of each position: uint8 (M, 2 * reach_bp + 1).
+
+    A, C, G, T are 0 to 3; 4 is any other base, or none beyond an end of the sequence.
+    """
+    rows = np.full((len(positions), 2 * reach_bp + 1), 4, dtype=np.uint8)
+    with _open(Path(fasta)) as file:
+        for i in np.argsort(positions):  # neighbours share a compressed block
+            start = int(positions[i]) - reach_bp
+            letters = file.fetch(chrom, max(start, 0), start + rows.shape[1]).encode()
+            first = max(-start, 0)
+            rows[i, first : first + len(letters)] = _ROW_OF_BYTE[
+                np.frombuffer(letters, dtype=np.uint8)
+            ]
+    return rows
+
+
 def _open(fasta: Path) -> pysam.FastaFile:
     """Open a FASTA with its index, which is read at once and built where there is none."""
     if not fasta.is_file():

@@ -2,9 +2,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from denoiseq.genomics import cutsites
-from denoiseq.genomics.cutsites import READ_FATES, SHIFTS, CutOptions, part_files, scan_bam
+from denoiseq.genomics import reads
+from denoiseq.genomics.bam import ReadFile
+from denoiseq.genomics.cutsites import BOTH, SHIFTS, CutOptions, CutWriter, in_order, part_files
 from denoiseq.genomics.intervals import Interval, merge
+from denoiseq.genomics.reads import READ_FATES, scan_bam
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +16,7 @@ FORWARD, REVERSE = 0x1 | 0x2 | 0x20, 0x1 | 0x2 | 0x10
 def scan(bam, folder, options=None, blacklist=None, size=10_000):
     """Cuts as (position, fragment) pairs, and the counts."""
     part = folder / "part"
-    counts = scan_bam(bam, "chr1", size, options or CutOptions(), part, blacklist or {})
+    counts = scan_bam([ReadFile(bam)], "chr1", size, options or CutOptions(), part, blacklist or {})
     positions, fragments = (np.fromfile(path, "<u4").tolist() for path in part_files(part))
     return list(zip(positions, fragments, strict=True)), counts
 
@@ -87,31 +89,47 @@ def test_streaming_equals_sorting_everything(
     left, right = SHIFTS[shift]
     ends = [(i, s + left, s + n + right) for i, (s, n) in enumerate(ordered)]
     expected = sorted((cut, i) for i, *cuts in ends for cut in cuts)
-    before, cutsites._BATCH_READS = cutsites._BATCH_READS, batch
+    before, reads._BATCH_READS = reads._BATCH_READS, batch
     try:
         cuts, counts = scan(bam, folder, CutOptions(shift=shift))
     finally:
-        cutsites._BATCH_READS = before
+        reads._BATCH_READS = before
     assert cuts == expected
     assert (counts.fragments, counts.cut_sites) == (len(ordered), 2 * len(ordered))
 
 
+def rows(starts, length=100):
+    starts = np.asarray(starts, dtype=np.int64)
+    return np.stack([starts, np.full_like(starts, length), np.full_like(starts, BOTH)])
+
+
 def test_what_waits_in_memory_is_a_fragment_length_not_the_chromosome(tmp_path):
-    options = CutOptions(max_fragment_bp=200)
-    writer = cutsites._CutWriter("chr1", 10**6, options, tmp_path / "part", {})
-    with writer:
-        for start in range(0, 900_000, 1_000):
-            writer.add(np.arange(start, start + 1_000, 10), np.full(100, 150))
-            assert len(writer._pending) <= 40
-    assert writer.counts.cut_sites == 2 * 90_000
+    writer = CutWriter("chr1", CutOptions(max_fragment_bp=200), tmp_path / "part", {})
+    for start in range(0, 900_000, 1_000):
+        writer.add(rows(np.arange(start, start + 1_000, 10), 150))
+        assert len(writer._pending) <= 40
+    assert writer.finish().cut_sites == 2 * 90_000
 
 
-def test_reads_out_of_order_are_refused(tmp_path):
+def test_fragments_out_of_order_are_refused():
     for batches in ([[5, 4]], [[5], [4]]):
-        writer = cutsites._CutWriter("chr1", 1_000, CutOptions(), tmp_path / "part", {})
-        with pytest.raises(ValueError, match="chr1 are not sorted"), writer:
-            for batch in batches:
-                writer.add(np.array(batch), np.full(len(batch), 100))
+        with pytest.raises(ValueError, match="what and where"):
+            list(in_order([map(rows, batches), map(rows, [[1, 9]])], "what and where"))
+
+
+@given(
+    st.lists(st.lists(st.lists(st.integers(0, 50), max_size=4), max_size=6), min_size=1, max_size=3)
+)
+def test_merged_streams_hold_every_fragment_in_order(streams):
+    sorted_streams = []
+    for stream in streams:
+        values = sorted(value for batch in stream for value in batch)
+        sizes = np.cumsum([len(batch) for batch in stream])[:-1]
+        sorted_streams.append([rows(part) for part in np.split(values, sizes)])
+    merged = [batch[0] for batch in in_order([iter(s) for s in sorted_streams], "x")]
+    assert all(len(batch) for batch in merged)
+    everything = sorted(value for stream in streams for batch in stream for value in batch)
+    assert np.concatenate([*merged, []]).tolist() == everything
 
 
 @pytest.mark.parametrize(

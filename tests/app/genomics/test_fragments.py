@@ -1,11 +1,14 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 
+import numpy as np
+import pysam
 import pytest
 from denoiseq.genomics import fragments
 from denoiseq.genomics.fragments import CutOptions, check_bam, prepare
@@ -14,7 +17,7 @@ from denoiseq.genomics.sequence import chrom_sizes
 from denoiseq.genomics.store import CutStore
 
 SIZES = {"chr1": 10_000}
-REVERSE = 0x1 | 0x2 | 0x10
+REVERSE, REVERSE_STRAND = 0x1 | 0x2 | 0x10, 0x10
 
 
 def prepare_synthetic(synthetic, out, workers=1):
@@ -154,9 +157,106 @@ def test_unsorted_bam(bam_of, read_type, order):
         check_bam(bam, SIZES)
 
 
-def test_single_end_bam(bam_of, read_type):
-    with pytest.raises(ValueError, match=r"single-end: none of its first 2 reads is paired"):
-        check_bam(bam_of([read_type(5, flag=0), read_type(9, flag=0x10)]), SIZES)
+SINGLE = [(100, 0), (150, REVERSE_STRAND), (200, 0x400), (300, 0), (301, REVERSE_STRAND)]
+
+
+def test_single_end_reads_give_one_cut_each(bam_of, read_type, tmp_path):
+    bam = bam_of([read_type(start, 0, flag) for start, flag in SINGLE])  # 10 bases are aligned
+    qc = prepare(bam, SIZES, tmp_path / "x.h5", CutOptions(), [Interval("chr1", 300, 305)])
+    positions, fragments = CutStore(tmp_path / "x.h5").cuts("chr1", 0, 10_000)
+    assert positions.tolist() == [104, 155, 306]  # start + 4 forward, end - 5 reverse
+    assert fragments.tolist() == [0, 1, 2]
+    assert qc["reads"]["single_end"] == 4 and qc["reads"]["duplicate"] == 1
+    assert qc["reads"]["total"] == sum(qc["reads"].values()) - qc["reads"]["total"] == 5
+    assert qc["blacklisted"] == {"fragments": 1, "cut_sites": 1}
+    assert qc["fragment_size"]["histogram"] == []
+    assert qc["files"][0]["layout"] == qc["preprocessing"]["layout"] == "single"
+
+
+def test_the_layout_can_be_demanded(bam_of, read_type, tmp_path):
+    single = bam_of([read_type(5, flag=0), read_type(9, flag=0x10)])
+    with pytest.raises(ValueError, match=r"single-end: none .* is paired; set layout=single"):
+        check_bam(single, SIZES, layout="paired")
+    pair = bam_of([read_type(100), read_type(190, -100, REVERSE)])
+    qc = prepare(pair, SIZES, tmp_path / "x.h5", CutOptions(layout="single"), [])
+    assert CutStore(tmp_path / "x.h5").cuts("chr1", 0, 10_000)[0].tolist() == [104, 195]
+    assert qc["fragments"] == 2
+
+
+def test_replicates_are_merged_and_counted_file_by_file(bam_writer, read_type, tmp_path):
+    sizes = {"chr1": 10_000, "chr2": 5_000}
+    rng = np.random.default_rng(0)
+    bams, starts = [], []
+    for name, n in (("a", 300), ("b", 200)):
+        at = np.sort(rng.integers(0, 9_000, n))
+        starts.append(at)
+        reads = [read_type(int(s)) for s in at] + [read_type(7, mapq=0, chrom="chr2")]
+        bams.append(bam_writer(tmp_path / f"{name}.bam", reads, sizes))
+    qc = prepare(bams, sizes, tmp_path / "x.h5", CutOptions(), [])
+    store = CutStore(tmp_path / "x.h5")
+    positions, fragments = store.cuts("chr1", 0, 10_000)
+    every = np.concatenate(starts)
+    assert positions.tolist() == sorted([*(every + 4), *(every + 95)])
+    assert np.bincount(fragments.astype(int)).tolist() == [2] * 500
+    assert [row["name"] for row in qc["files"]] == ["a.bam", "b.bam"]
+    assert [row["reads"]["forward_mate"] for row in qc["files"]] == [300, 200]
+    assert (qc["reads"]["forward_mate"], qc["reads"]["low_mapq"]) == (500, 2)
+    assert [row["name"] for row in store.provenance["inputs"]["bam"]] == ["a.bam", "b.bam"]
+
+
+def test_replicates_must_fit_each_other(bam_writer, read_type, tmp_path):
+    one = bam_writer(tmp_path / "one.bam", [read_type(5)])
+    more = bam_writer(tmp_path / "more.bam", [read_type(5)], {"chr1": 10_000, "chr2": 50})
+    single = bam_writer(tmp_path / "single.bam", [read_type(5, flag=0)])
+    sizes = {"chr1": 10_000, "chr2": 50}
+    for others, why in (
+        ([more], "different genomes: their headers list different contigs"),
+        ([single], r"one.bam and .*single.bam are not both paired-end"),
+        ([one], "given twice"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            prepare([one, *others], sizes, tmp_path / "x.h5", CutOptions(), [])
+
+
+def as_cram(bam, fasta, path):
+    with (
+        pysam.AlignmentFile(str(bam)) as old,
+        pysam.AlignmentFile(str(path), "wc", template=old, reference_filename=str(fasta)) as new,
+    ):
+        for read in old.fetch(until_eof=True):
+            new.write(read)
+    pysam.index(str(path))
+    return path
+
+
+def without_origin(qc):
+    return {key: value for key, value in qc.items() if key not in ("provenance", "files")}
+
+
+def test_a_cram_gives_what_its_bam_gives_and_needs_no_reference(
+    prepared, synthetic, tmp_path, monkeypatch
+):
+    """Its bases are not decoded: the reference is neither looked for on disk nor on a server."""
+    fasta = shutil.copy(synthetic["fasta"], tmp_path / "moved.fa")
+    cram = as_cram(synthetic["bam"], fasta, tmp_path / "reads.cram")
+    (tmp_path / "moved.fa").unlink()
+    (tmp_path / "moved.fa.fai").unlink()
+    monkeypatch.setenv("REF_PATH", "kept")
+    qc = prepare_synthetic({**synthetic, "bam": cram}, tmp_path / "x.h5")
+    assert without_origin(qc) == without_origin(prepared[1])
+    assert CutStore(tmp_path / "x.h5").n_cuts == CutStore(prepared[0]).n_cuts
+    assert os.environ["REF_PATH"] == "kept"
+    cram.write_bytes(cram.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"reads.cram is truncated"):
+        check_bam(cram, chrom_sizes(synthetic["fasta"]))
+
+
+def test_a_csi_index_serves_as_well(synthetic, prepared, tmp_path):
+    bam = shutil.copy(synthetic["bam"], tmp_path / "reads.bam")
+    pysam.index("-c", str(bam))
+    assert (tmp_path / "reads.bam.csi").is_file()
+    qc = prepare_synthetic({**synthetic, "bam": bam}, tmp_path / "x.h5")
+    assert without_origin(qc) == without_origin(prepared[1])
 
 
 def test_bam_without_reads_and_other_files(bam_of, tmp_path):

@@ -17,7 +17,7 @@ from denoiseq.learning.evaluation import EvaluateOptions, Tuned, evaluate, valid
 from denoiseq.learning.loop import Run, TrainOptions, train
 from denoiseq.learning.losses import LossWeights, atacworks_loss
 from denoiseq.learning.models import MODELS, Linear
-from denoiseq.prediction import Outputs, PredictSettings, predict_genome
+from denoiseq.prediction import Outputs, PredictSettings, Source, predict_genome
 
 TASKS = ("both", "regression", "classification")
 TRACK_METRICS = ("mse", "log1p_pearson", "pearson", "spearman")
@@ -64,7 +64,7 @@ def test_two_steps_of_training_then_a_prediction(small, task, store, peaks, tmp_
     tuned = Tuned.from_checkpoint(load_checkpoint(run.checkpoint("best")))
     settings = PredictSettings(75, tuned.thresholds["denoised"], 50, 30, 1_000, 3, progress=False)
     outputs = Outputs(tmp_path / "predicted", "x")
-    found = predict_genome(model, store, None, settings, outputs)
+    found = predict_genome(model, Source(store), settings, outputs)
     written = {path.name for path in (tmp_path / "predicted").iterdir()}
     expected = {"x.peaks.narrowPeak"}
     expected |= {"x.coverage.bw"} if task != "classification" else set()
@@ -119,7 +119,7 @@ def test_without_a_peak_head_peaks_come_from_the_coverage(store, peaks, tmp_path
     model = Linear(field=1, task="regression", conv="torch")
     outputs = Outputs(tmp_path, "x")
     settings = PredictSettings(75, 6.0, 50, 30, 1_000, 3, progress=False)
-    found = predict_genome(model, store, None, settings, outputs).peaks
+    found = predict_genome(model, Source(store), settings, outputs).peaks
     expected = []
     for chrom, size in store.chroms.items():
         track = read_bigwig(outputs.coverage, chrom, 0, size)  # of whole numbers: exact

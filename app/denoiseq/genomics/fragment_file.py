@@ -1,0 +1,217 @@
+"""Fragment files (chrom, start, end, barcode, count), as single-cell pipelines write them, as text.
+
+Streams lines as arrays, plain, gzipped or bgzipped, and reads lists of barcodes. What fragments
+become is `pseudobulk`'s matter. Each line is one fragment: duplicates are collapsed already, and
+the count says how many there were.
+"""
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from denoiseq.genomics.bam import check_bgzf_end
+
+_BLOCK_BYTES = 1 << 22
+_GZIP_MAGIC = b"\x1f\x8b"
+_NEWLINE, _TAB, _ZERO = 10, 9, 48
+_MOST_DIGITS = 10
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines that follow each other on one chromosome.
+
+    first_line : number of the first one in the file, from 1.
+    starts, ends : int64 (M,)
+    barcodes : bytes (M,); None where they are not wanted, and in a file of three columns
+    """
+
+    chrom: str
+    first_line: int
+    starts: np.ndarray
+    ends: np.ndarray
+    barcodes: np.ndarray | None
+
+
+def read_fragments(
+    path: str | Path, barcodes: bool = True, progress: Callable[[int], object] = lambda _: None
+) -> Iterator[Lines]:
+    """Stream a fragment file in pieces, in its order.
+
+    Parameters
+    ----------
+    barcodes : whether the fourth column is wanted.
+    progress : is told the compressed bytes that were read so far.
+
+    Raises
+    ------
+    FileNotFoundError : no such file.
+    ValueError : a malformed line (named by its number), a truncated file, or one without fragments.
+    """
+    path = check_exists(path)
+    empty = True
+    for first_line, block in _blocks(path, progress):
+        for lines in _parse(path, first_line, block, barcodes):
+            empty = False
+            yield lines
+    if empty:
+        raise ValueError(f"{path} holds no fragments.")
+
+
+def check_exists(path: str | Path) -> Path:
+    """The path of a fragment file; FileNotFoundError where there is none."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no such fragment file: {path}")
+    return Path(path)
+
+
+def _blocks(path: Path, progress: Callable[[int], object]) -> Iterator[tuple[int, bytes]]:
+    """(number of the first line, whole lines), without the comments at the head of the file."""
+    line, rest, head = 1, b"", True
+    with path.open("rb") as raw, _decompressed(path, raw) as file:
+        while True:
+            more = file.read(_BLOCK_BYTES)
+            block = rest + more
+            if not more and block.strip():
+                block = block.rstrip(b"\n") + b"\n"
+            cut = block.rfind(b"\n") + 1
+            block, rest = block[:cut], block[cut:]
+            while head and block.startswith(b"#"):
+                block = block[block.index(b"\n") + 1 :]
+                line += 1
+            head = head and not block
+            progress(raw.tell())
+            if block.strip():
+                yield line, block
+                line += block.count(b"\n")
+            if not more:
+                return
+
+
+@contextmanager
+def _decompressed(path: Path, raw: BinaryIO) -> Iterator[BinaryIO | gzip.GzipFile]:
+    start = raw.read(18)
+    raw.seek(0)
+    if start[:2] != _GZIP_MAGIC:
+        yield raw
+        return
+    if start[12:14] == b"BC":
+        check_bgzf_end(path)
+    try:
+        yield gzip.GzipFile(fileobj=raw)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(
+            f"{path} is truncated or damaged ({error}); copy or make it again."
+        ) from error
+
+
+def _parse(path: Path, first_line: int, block: bytes, wanted: bool) -> Iterator[Lines]:
+    text = np.frombuffer(block, dtype=np.uint8)
+    line_ends = np.flatnonzero(text == _NEWLINE)  # (M,)
+    line_starts = np.append(0, line_ends[:-1] + 1)
+    tabs = np.flatnonzero(text == _TAB)
+    first_tab = np.searchsorted(tabs, line_starts)
+    columns = np.searchsorted(tabs, line_ends) - first_tab + 1
+    _refuse(path, first_line, block, line_starts, columns < 3)
+    edges = [line_starts - 1]  # column k lies between edges[k] and edges[k + 1]
+    for k in range(min(4 if wanted else 3, int(columns.min()))):
+        last = np.minimum(first_tab + k, len(tabs) - 1)
+        edges.append(np.where(columns > k + 1, tabs[last], line_ends))
+    numbers = [_numbers(text, edges[k] + 1, edges[k + 1]) for k in (1, 2)]
+    (starts, bad_starts), (ends, bad_ends) = numbers
+    _refuse(path, first_line, block, line_starts, bad_starts | bad_ends | (ends <= starts))
+    names = _strings(text, edges[0] + 1, edges[1])
+    barcodes = _strings(text, edges[3] + 1, edges[4]) if len(edges) > 4 else None
+    changes = np.flatnonzero(names[1:] != names[:-1]) + 1
+    for one, other in zip([0, *changes], [*changes, len(names)], strict=True):
+        here = slice(one, other)
+        some = None if barcodes is None else barcodes[here]
+        chrom = names[one].decode(errors="replace")
+        yield Lines(chrom, first_line + int(one), starts[here], ends[here], some)
+
+
+def _refuse(
+    path: Path, first_line: int, block: bytes, line_starts: np.ndarray, bad: np.ndarray
+) -> None:
+    if bad.any():
+        index = int(np.argmax(bad))
+        line = block[line_starts[index] :].split(b"\n", 1)[0].decode(errors="replace")
+        raise ValueError(
+            f"{path}, line {first_line + index}: expected chrom, start, end (above start) and "
+            f"barcode between tabs, got {line[:80]!r}."
+        )
+
+
+def _numbers(
+    text: np.ndarray, begins: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers int64 (M,) in text[begins:ends], and where there is none: bool (M,)."""
+    widths = ends - begins
+    values, bad = np.zeros(len(begins), dtype=np.int64), (widths < 1) | (widths > _MOST_DIGITS)
+    for k in range(min(int(widths.max()), _MOST_DIGITS)):
+        inside = k < widths
+        digits = text[np.where(inside, begins + k, 0)].astype(np.int64) - _ZERO
+        bad |= inside & ((digits < 0) | (digits > 9))
+        values = np.where(inside, 10 * values + digits, values)
+    return values, bad
+
+
+def _strings(text: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """text[begins:ends] as numpy's fixed-length bytes: (M,)."""
+    width = max(int((ends - begins).max()), 1)
+    at = begins[:, None] + np.arange(width)  # (M, width)
+    letters = np.where(at < ends[:, None], text[np.minimum(at, len(text) - 1)], 0)
+    return np.ascontiguousarray(letters, dtype=np.uint8).view(f"S{width}")[:, 0]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Which barcodes count: `group_of` gives the index in `groups`; one group may be unnamed."""
+
+    group_of: dict[bytes, int]
+    groups: list[str]
+
+
+def read_cells(barcodes: str | Path | None, groups: str | Path | None) -> Cells | None:
+    """A list of barcodes (one a line), a table of barcode and group, or both: those in both.
+
+    None where neither is given. Raises FileNotFoundError, ValueError with one sentence.
+    """
+    listed = None if barcodes is None else {row[0] for _, row in _rows(barcodes)}
+    if listed is not None and not listed:
+        raise ValueError(f"{barcodes} lists no barcode.")
+    if groups is None:
+        return None if listed is None else Cells(dict.fromkeys(listed, 0), [""])
+    group_of: dict[bytes, int] = {}
+    names: dict[str, int] = {}
+    for number, row in _rows(groups):
+        if len(row) < 2 or not row[1]:
+            raise ValueError(f"{groups}, line {number}: expected a barcode, a tab and its group.")
+        group = names.setdefault(row[1].decode(errors="replace"), len(names))
+        if group_of.setdefault(row[0], group) != group:
+            raise ValueError(
+                f"{groups}, line {number}: {row[0].decode(errors='replace')} is in two groups."
+            )
+    if listed is not None:
+        group_of = {barcode: i for barcode, i in group_of.items() if barcode in listed}
+    if not group_of:
+        raise ValueError(f"{groups} gives no barcode" + (" of the list." if listed else "."))
+    return Cells(group_of, list(names))
+
+
+def _rows(path: str | Path) -> Iterator[tuple[int, list[bytes]]]:
+    """Columns of the lines that are not empty; without a first line that names its columns."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such list of barcodes: {path}")
+    with path.open("rb") as raw, _decompressed(path, raw) as file:
+        for number, line in enumerate(file, start=1):
+            row = [column.strip() for column in line.strip().split(b"\t")]
+            if row[0] and not (number == 1 and row[0].lower() in (b"barcode", b"barcodes")):
+                yield number, row

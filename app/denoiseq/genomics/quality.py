@@ -1,0 +1,87 @@
+"""The content of a `.qc.json`: what was kept, what was dropped and why, by chromosome and file."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from denoiseq.genomics.cutsites import ChromCounts
+from denoiseq.genomics.intervals import Merged, covered_bp
+
+
+def quality(
+    counts: Mapping[str, ChromCounts],
+    sizes: Mapping[str, int],
+    blacklist: Merged,
+    fates: Iterable[str],
+) -> dict[str, Any]:
+    """Counts of a cut store: `fragments`, `cut_sites`, `blacklisted`, `fragment_size`,
+    `cuts_per_mb`, and the same by chromosome with its reads by `fates`.
+    """
+    by_chrom: dict[str, dict[str, Any]] = {}
+    for chrom, result in counts.items():
+        by_chrom[chrom] = {
+            "size": sizes[chrom],
+            "unmasked_bp": sizes[chrom] - covered_bp(blacklist, chrom, sizes[chrom]),
+            "fragments": result.fragments,
+            "cut_sites": result.cut_sites,
+            "blacklisted_fragments": result.blacklisted_fragments,
+            "blacklisted_cut_sites": result.blacklisted_cut_sites,
+            "reads": {fate: result.reads[fate] for fate in fates},
+        }
+    rows = by_chrom.values()
+    filled_bp = sum(row["unmasked_bp"] for row in rows if row["cut_sites"])
+    cut_sites = sum(row["cut_sites"] for row in rows)
+    return {
+        "reads": {},
+        "fragments": sum(row["fragments"] for row in rows),
+        "cut_sites": cut_sites,
+        "blacklisted": {
+            "fragments": sum(row["blacklisted_fragments"] for row in rows),
+            "cut_sites": sum(row["blacklisted_cut_sites"] for row in rows),
+        },
+        "fragment_size": _fragment_size(
+            np.sum([result.fragment_sizes for result in counts.values()], axis=0)
+        ),
+        "cuts_per_mb": 1e6 * cut_sites / filled_bp if filled_bp else 0.0,
+        "chromosomes": by_chrom,
+    }
+
+
+def _fragment_size(histogram: np.ndarray) -> dict[str, object]:
+    """Median and mean length in bp, and `histogram[n]` = fragments of n bp up to the longest."""
+    total = int(histogram.sum())
+    if total == 0:
+        return {"median": None, "mean": None, "histogram": []}
+    longest = int(np.flatnonzero(histogram)[-1])
+    return {
+        "median": int(np.searchsorted(np.cumsum(histogram), (total + 1) // 2)),
+        "mean": round(float(np.arange(len(histogram)) @ histogram) / total, 2),
+        "histogram": histogram[: longest + 1].tolist(),
+    }
+
+
+def read_totals(
+    counts: Iterable[Counter[str]], excluded: int, unplaced: int, fates: Iterable[str]
+) -> dict[str, int]:
+    """Reads of a file by fate, the chromosomes' `counts` and the rest of the file together."""
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    total["unmapped"] += unplaced
+    reads = {"excluded_chromosome": excluded, **{fate: total[fate] for fate in fates}}
+    return {"total": sum(reads.values()), **reads}
+
+
+def check_some_left(source: str | Path, qc: Mapping[str, Any], remedy: str) -> None:
+    """ValueError, with the counts, where no cut site is left."""
+    if qc["cut_sites"]:
+        return
+    lost = {fate: n for fate, n in qc["reads"].items() if n and fate not in ("total",)}
+    raise ValueError(
+        f"no fragment of {source} passed the filters: "
+        + ", ".join(f"{fate} {n}" for fate, n in lost.items())
+        + f"; loosen {remedy}."
+    )
