@@ -101,7 +101,7 @@ def test_figures_show_the_heads_that_there_are(task, store, peaks, tmp_path):
         for parameter in model.parameters():  # everything is a peak
             parameter.fill_(1.0)
     settings = PredictSettings(75, 0.5, 50, 30, 1_000, 3, progress=False)
-    found = predict_genome(model, store, None, settings, Outputs(tmp_path, "x"))
+    found = predict_genome(model, Source(store), settings, Outputs(tmp_path, "x"))
     locus = examples.of_prediction(store, None, settings, found, 1)[0]
     assert list(locus.tracks) == ["input", *heads]
     assert report.draw_loci([locus]).startswith(b"\x89PNG")
