@@ -112,10 +112,10 @@ def test_stores_that_do_not_go_together(make, tmp_path):
     fewer = make("fewer", sizes={"chr1": 30_000})
     with pytest.raises(ValueError, match=r"chr2 has 20000 bp .* and no bp"):
         sources.open_sources(config(clean, noisy_store=fewer))
-    shifted = make("shifted", shift="10x")
-    with pytest.raises(ValueError, match=r"shifted.h5 was prepared with shift=10x"):
+    shifted = make("shifted", shift="none")
+    with pytest.raises(ValueError, match=r"shifted.h5 was prepared with shift=none"):
         sources.open_sources(config(clean, noisy_store=shifted))
-    with pytest.raises(ValueError, match=r"shifted.h5 was prepared with shift=10x"):
+    with pytest.raises(ValueError, match=r"shifted.h5 was prepared with shift=none"):
         sources.open_sources(config(clean, more_stores=[shifted]))
     with pytest.raises(FileNotFoundError, match=r"absent.h5"):
         sources.open_sources(config(clean, noisy_store=str(tmp_path / "absent.h5")))
@@ -150,10 +150,13 @@ def test_cut_sites_and_coverage_are_not_taken_for_each_other(make, covered):
         same_preprocessing(cuts.preprocessing, track)
     with pytest.raises(ValueError, match=r"a.h5 holds cut sites, .* on a coverage track"):
         same_preprocessing(track.preprocessing, cuts)
+    clean, mixed = make("b"), {"more_stores": [make("c")], "more_noisy_stores": [covered]}
+    with pytest.raises(ValueError, match=r"covered.h5 holds a coverage track, .* all of one kind"):
+        sources.open_sources(config(clean, noisy_store=make("d"), **mixed))
     payload = {"preprocessing": track.preprocessing}
     reads = schema.Predict(bam="x.bam")
     with (
-        pytest.raises(ValueError, match=r"coverage tracks: prepare one with bigwig="),
+        pytest.raises(ValueError, match=r"trained on a coverage track, .*bigwig="),
         inputs.opened_store(reads, payload, schema.Train()),
     ):
         pass

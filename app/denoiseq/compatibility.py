@@ -61,6 +61,19 @@ def go_together(clean: Store, noisy: Store) -> None:
         same_filters(noisy.preprocessing, clean.preprocessing, *names)
 
 
+def same_input(one: Store, other: Store) -> None:
+    """Refuse two samples whose noisy inputs mean different things to a network."""
+    kinds = [_content(store.preprocessing) for store in (one, other)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"{one.path} holds {kinds[0]}, {other.path} {kinds[1]}: the noisy inputs of samples "
+            "that are learned from together are all of one kind"
+        )
+    same_filters(
+        one.preprocessing, other.preprocessing, f"{one.path} was prepared", str(other.path)
+    )
+
+
 def holds(genome: Genome, sizes: Mapping[str, int], source: str) -> None:
     """Refuse a FASTA that lacks a chromosome of `sizes` (chrom -> bp) or has it in other length."""
     for chrom, size in sizes.items():
@@ -76,17 +89,21 @@ def holds(genome: Genome, sizes: Mapping[str, int], source: str) -> None:
 def same_preprocessing(trained: Mapping[str, Any], opened: Store | Samples) -> None:
     """Refuse a store whose cuts mean something else than those the checkpoint was trained on."""
     given = opened.preprocessing
-    if given.get("kind") != trained.get("kind"):
-        kinds = {"coverage": "a coverage track"}
+    kind, wanted = (_content(preprocessing) for preprocessing in (given, trained))
+    if kind != wanted:
         raise ValueError(
-            f"{opened.path} holds {kinds.get(given.get('kind'), 'cut sites')}, the checkpoint was "
-            f"trained on {kinds.get(trained.get('kind'), 'cut sites')}: give a store of that kind"
+            f"{opened.path} holds {kind}, the checkpoint was trained on {wanted}: "
+            "give a store of that kind"
         )
     same_filters(given, trained, f"{opened.path} was prepared", "the checkpoint asks")
     names = plain_names(opened)
     same_genome(trained, {c: opened.chroms[n] for n, c in names.items()}, str(opened.path))
     if trained["blacklist_sha256"] != given["blacklist_sha256"]:
         log.warning("warning: %s has another blacklist than the training had", opened.path)
+
+
+def _content(preprocessing: Mapping[str, Any]) -> str:
+    return "a coverage track" if preprocessing.get("kind") == "coverage" else "cut sites"
 
 
 def same_genome(trained: Mapping[str, Any], sizes: Mapping[str, int], source: str) -> None:

@@ -13,7 +13,7 @@ import torch
 from denoiseq.genomics.coverage import gaussian_smooth, window_coverage
 from denoiseq.genomics.intervals import Merged, mask
 from denoiseq.genomics.peaks import Peak, runs_above
-from denoiseq.genomics.store import CutStore, Thinning
+from denoiseq.genomics.store import Store, Thinning
 from denoiseq.genomics.tracks import read_bigwig
 from denoiseq.learning.dataset import WindowDataset
 from denoiseq.learning.evaluation import EvaluateOptions
@@ -109,7 +109,7 @@ def _overlapping(peaks: Merged, chrom: str, start: int, end: int) -> np.ndarray:
 
 
 def of_prediction(
-    store: CutStore,
+    store: Store,
     thinning: Thinning | None,
     settings: PredictSettings,
     result: GenomePrediction,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from denoiseq import build, schema
-from denoiseq.compatibility import go_together, holds, same_filters
+from denoiseq.compatibility import go_together, holds, same_filters, same_input
 from denoiseq.genomics import synthetic
 from denoiseq.genomics.coverage import depths
 from denoiseq.genomics.intervals import Merged, merge, read_bed, split_chromosomes
@@ -95,8 +95,7 @@ def open_sources(data: schema.Data) -> Sources:
     for sample, its_noisy in zip(clean, noisy, strict=True):
         go_together(sample, its_noisy)
     for other in noisy[1:]:
-        names = f"{other.path} was prepared", f"{noisy[0].path}"
-        same_filters(other.preprocessing, noisy[0].preprocessing, *names)
+        same_input(other, noisy[0])
     whole = _together(clean)
     return Sources(whole, whole if noisy is clean else _together(noisy), _genome(data, whole))
 

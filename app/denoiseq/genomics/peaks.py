@@ -14,7 +14,8 @@ import numpy as np
 from denoiseq.atomic import write_text
 from denoiseq.genomics.coverage import window_coverage
 from denoiseq.genomics.intervals import mask
-from denoiseq.genomics.store import CutStore
+from denoiseq.genomics.samples import Samples
+from denoiseq.genomics.store import Store
 
 _CHUNK_BP = 1 << 20
 
@@ -71,7 +72,11 @@ def _neglog10_upper(k: int, mean: float) -> float:
 
 
 def poisson_peaks(
-    store: CutStore, half_window_bp: int, neglog10_p: float, min_length_bp: int, max_gap_bp: int
+    store: Store | Samples,
+    half_window_bp: int,
+    neglog10_p: float,
+    min_length_bp: int,
+    max_gap_bp: int,
 ) -> dict[str, np.ndarray]:
     """Peaks of the full coverage against each chromosome's own mean outside the blacklist.
 
@@ -91,7 +96,9 @@ def poisson_peaks(
     return peaks
 
 
-def _tracks(store: CutStore, chrom: str, half_window_bp: int) -> Iterator[tuple[int, np.ndarray]]:
+def _tracks(
+    store: Store | Samples, chrom: str, half_window_bp: int
+) -> Iterator[tuple[int, np.ndarray]]:
     size = store.chroms[chrom]
     for start in range(0, size, _CHUNK_BP):
         end = min(start + _CHUNK_BP, size)

@@ -233,9 +233,9 @@ class WindowDataset(Dataset):
         """
         options, h = self.options, self.options.half_window_bp
         fraction = options.thin_fraction if fraction is None else fraction
-        drawn = Thinning(fraction, options.seed, self.epoch) if fraction < 1 else None
+        drawn = Thinning(fraction, options.seed, self.epoch)
         rest = replace(drawn, complement=True) if options.target == "complement" else None
-        noisy = window_coverage(self.noisy, chrom, start, end, h, drawn)
+        noisy = window_coverage(self.noisy, chrom, start, end, h, drawn if fraction < 1 else None)
         clean = window_coverage(self.store, chrom, start, end, h, rest)
         return input_channels(noisy, self.genome, chrom, start), clean
 
