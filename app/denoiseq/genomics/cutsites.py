@@ -157,7 +157,7 @@ class EndSample:
 
     def add(self, fragments: Fragments) -> None:
         """Take note of a batch: the fragments with the lowest of random ranks stay."""
-        ranks = self._rng.random(fragments.shape[1])
+        ranks = self._rng.random((fragments.shape[1],))
         highest = self._ranks.max() if len(self._ranks) == ENDS_SAMPLED else 1.0
         low = np.flatnonzero(ranks < highest)
         self._ranks = np.concatenate([self._ranks, ranks[low]])
