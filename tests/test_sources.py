@@ -127,7 +127,7 @@ def test_what_a_fragment_file_does_not_know_is_no_difference():
     same_filters(fragments, reads, "one", "other")
     same_filters({**reads, "shift": "+4/-5"}, fragments, "one", "other")
     for change in ({"shift": "none"}, {"max_fragment_bp": 900}):
-        with pytest.raises(ValueError, match="one with .*, other for"):
+        with pytest.raises(ValueError, match=r"one with .*, other for"):
             same_filters({**reads, **change}, fragments, "one", "other")
 
 
