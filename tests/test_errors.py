@@ -5,6 +5,7 @@
 
 import shutil
 
+import numpy as np
 import pysam
 import pytest
 import torch
@@ -125,8 +126,10 @@ def test_the_same_bam_twice_and_equal_names(prepare, genome, tmp_path):
 def test_training_on_several_stores_or_on_a_track(train, genome, tmp_path):
     where = f"data.store={tmp_path / 'new.h5'}"
     assert "several stores" in train(where, "data.prepare.replicates=apart")
-    write_coverage_store(tmp_path / "new.h5", {"chr1": 9}, {}, {}, {}, {})
-    assert "coverage store" in train(where)
+    sizes = {"chr1": 200_000, "chr2": 100_000, "chr3": 100_000}
+    runs = {c: (np.array([0, 5_000, 5_500]), np.array([0.0, 50.0, 0.0])) for c in sizes}
+    write_coverage_store(tmp_path / "new.h5", sizes, runs, {}, {"genome": sizes}, {})
+    assert "new.h5 holds coverage, not fragments, and cannot be thinned" in train(where)
 
 
 def test_a_bam_that_is_not_one(prepare, tmp_path):

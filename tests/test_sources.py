@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 from denoiseq import inputs, schema, sources
-from denoiseq.compatibility import same_preprocessing
+from denoiseq.compatibility import same_filters, same_preprocessing
 from denoiseq.genomics.coverage_store import write_coverage_store
 from denoiseq.genomics.store import CoverageStore, CutStore, Thinning, write_store
 from denoiseq.learning.windows import WindowOptions
@@ -119,6 +119,16 @@ def test_stores_that_do_not_go_together(make, tmp_path):
         sources.open_sources(config(clean, more_stores=[shifted]))
     with pytest.raises(FileNotFoundError, match=r"absent.h5"):
         sources.open_sources(config(clean, noisy_store=str(tmp_path / "absent.h5")))
+
+
+def test_what_a_fragment_file_does_not_know_is_no_difference():
+    reads = {"shift": "+4/-4", "min_mapq": 30, "keep_duplicates": False, "max_fragment_bp": 2_000}
+    fragments = {**reads, "shift": "10x", "min_mapq": None, "keep_duplicates": None}
+    same_filters(fragments, reads, "one", "other")
+    same_filters({**reads, "shift": "+4/-5"}, fragments, "one", "other")
+    for change in ({"shift": "none"}, {"max_fragment_bp": 900}):
+        with pytest.raises(ValueError, match=r"one with .*, other for"):
+            same_filters({**reads, **change}, fragments, "one", "other")
 
 
 @pytest.fixture
