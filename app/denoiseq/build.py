@@ -28,6 +28,7 @@ from denoiseq.learning.losses import LossWeights
 from denoiseq.learning.models import MODELS, Network
 from denoiseq.learning.options import TrainOptions
 from denoiseq.learning.pretrained import adopt, load_weights
+from denoiseq.learning.ranks import device
 from denoiseq.prediction import PredictSettings
 from denoiseq.provenance import file_facts, versions
 
@@ -158,7 +159,7 @@ def trained_model(
     config: schema.Train,
     options: schema.Evaluate | schema.Predict,
 ) -> Network:
-    """The network of a checkpoint, its weights loaded, in evaluation mode.
+    """The network of a checkpoint on its device, its weights loaded, in evaluation mode.
 
     Convolution and precision are those of `options`, whatever the training's were.
     """
@@ -168,7 +169,7 @@ def trained_model(
         network.load_state_dict(payload["state_dict"])
     except RuntimeError as error:
         raise ValueError("the checkpoint's weights do not fit its own config") from error
-    return network.eval()
+    return network.eval().to(device(options.trainer.device))
 
 
 def checkpoint(path: str | None) -> tuple[dict[str, Any], schema.Train]:

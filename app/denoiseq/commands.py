@@ -11,8 +11,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from denoiseq import build, examples, inputs, prediction, provenance, report, schema, sources
 from denoiseq.atomic import atomic_path, check_writable, write_json, write_text
 from denoiseq.compatibility import same_preprocessing
@@ -23,6 +21,7 @@ from denoiseq.learning.evaluation import evaluate as measure
 from denoiseq.learning.interrupt import Interrupted
 from denoiseq.learning.loop import train as fit
 from denoiseq.learning.losses import atacworks_loss
+from denoiseq.learning.network import Network
 from denoiseq.learning.options import Run
 from denoiseq.learning.ranks import Ranks, joined
 
@@ -108,7 +107,7 @@ def _log_start(
     options: schema.Train,
     given: sources.Sources,
     splits: sources.Splits,
-    network: nn.Module,
+    network: Network,
     ranks: Ranks,
     threads: int,
 ) -> None:
@@ -128,7 +127,7 @@ def _log_start(
         ", ".join(validation.chroms),
     )
     processes = f"{ranks.world} processes of " if ranks.world > 1 else ""
-    software = provenance.software_facts(network.conv, network.precision)
+    software = _software(network)
     log.info(
         "%s: %s parameters, %s on %s, %s%d threads, conv=%s%s, torch %s",
         options.model.name,
@@ -149,7 +148,7 @@ def _log_start(
 
 
 def _picture(
-    model: nn.Module, data: WindowDataset, run: Run, tuned: Tuned, scale: float
+    model: Network, data: WindowDataset, run: Run, tuned: Tuned, scale: float
 ) -> bytes | None:
     """Example loci of the validation split as a PNG; None where there is no peak to show."""
     metrics = {
@@ -254,7 +253,7 @@ def predict(options: schema.Predict) -> None:
         "settings": asdict(settings),
         "input": source,
         "model": provenance.model_facts(str(options.checkpoint), payload),
-        "software": provenance.software_facts(network.conv, network.precision),
+        "software": _software(network),
     }
     figure = report.draw_loci(loci, f"{name}: peaks from strong to weak") if loci else None
     strongest = sorted(peaks, key=lambda peak: -peak.signal)[:15]
@@ -262,6 +261,11 @@ def predict(options: schema.Predict) -> None:
     write_text(out / "report.html", page)
     write_json(out / "summary.json", summary)
     log.info("%s peaks; written to %s", f"{len(peaks):,}", out)
+
+
+def _software(network: Network) -> dict[str, Any]:
+    device = next(network.parameters()).device.type
+    return provenance.software_facts(network.conv, network.precision, device)
 
 
 def _log_to(path: Path) -> None:

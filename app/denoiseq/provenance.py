@@ -42,9 +42,10 @@ def input_facts(opened: Store) -> dict[str, Any]:
     }
 
 
-def software_facts(conv: str, precision: str) -> dict[str, Any]:
+def software_facts(conv: str, precision: str, device: str) -> dict[str, Any]:
     """What the summary of a prediction says about the program and the machine's part."""
     active = "active" if precision == "fp32" else f"active_{precision}"
-    isa = dilconv_state().get(active) if conv == "dilconv" else None
+    on_cpu = conv == "dilconv" and device == "cpu"
+    isa = dilconv_state().get(active) if on_cpu else None
     facts = {"versions": versions(), "algorithm": conv, "isa": isa}
-    return {**facts, "precision": precision, "device": "cpu"}
+    return {**facts, "precision": precision, "device": device}

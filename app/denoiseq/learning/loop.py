@@ -265,8 +265,8 @@ class _Training:
             self._save(name)
         self.records.epoch(monitor)
         if self.run.picture is not None:
-            draw = self.run.picture
-            self.records.image(lambda: draw(self.validated, done.tuned, scores.scale))
+            draw, tuned = self.run.picture, done.tuned
+            self.records.image(lambda: draw(self.validated, tuned, scores.scale))
 
     def _save(self, name: str) -> None:
         """Write last.pt or best.pt, complete: what predict, evaluate and resume need."""

@@ -8,7 +8,7 @@ import math
 from copy import deepcopy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from denoiseq.learning.options import TrainOptions, smaller_is_better
 
@@ -69,7 +69,7 @@ class Average:
     def follow(self, model: nn.Module, steps: int) -> None:
         """Take in the weights that a model has after so many steps."""
         share = 1 - min(self.decay, (1 + steps) / (10 + steps))
-        own, new = list(self.model.parameters()), list(model.parameters())
-        torch._foreach_lerp_(own, new, share)
+        own: list[Tensor] = [*self.model.parameters()]
+        torch._foreach_lerp_(own, [*model.parameters()], share)
         for kept, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             kept.copy_(buffer)

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from denoiseq.atomic import atomic_path
 from denoiseq.learning.evaluation import EvaluateOptions, Tuned
 from denoiseq.learning.ranks import ALONE, Ranks
@@ -91,7 +89,7 @@ class Run:
     resume: Path | None = None
     evaluation: EvaluateOptions = field(default_factory=EvaluateOptions)
     ranks: Ranks = ALONE
-    picture: Callable[[nn.Module, Tuned, float], bytes | None] | None = None
+    picture: Callable[[Any, Tuned, float], bytes | None] | None = None
 
     def checkpoint(self, name: str) -> Path:
         """The path of "last" or "best"."""

@@ -143,8 +143,7 @@ class Records:
 
     def image(self, draw: Callable[[], bytes | None]) -> None:
         """Show the PNG that `draw` gives, if there is a TensorBoard to show it."""
-        png = draw() if self.writer is not None else None
-        if png is not None:
+        if self.writer is not None and (png := draw()) is not None:
             from matplotlib.image import imread
 
             pixels = imread(io.BytesIO(png), format="png")

@@ -62,12 +62,10 @@ class Ranks:
         if self.world == 1:
             return
         parameters = [p for p in model.parameters() if p.requires_grad]
-        for p in parameters:
-            if p.grad is None:
-                p.grad = torch.zeros_like(p)
-        flat = _all_reduced(torch.cat([p.grad.flatten() for p in parameters])) / self.world
+        own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = _all_reduced(torch.cat([g.flatten() for g in own])) / self.world
         for p, whole in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-            p.grad.copy_(whole.view_as(p))
+            p.grad = whole.view_as(p)
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` holds on some rank."""
@@ -100,21 +98,9 @@ ALONE = Ranks()
 
 
 @contextmanager
-def joined(device: str = "auto") -> Iterator[Ranks]:
-    """Join the processes that `torchrun` started; alone, if it did not.
-
-    Parameters
-    ----------
-    device : {"auto", "cpu", "cuda"}
-        "auto" takes a GPU a process where there are any.
-
-    Raises
-    ------
-    ValueError
-        If cuda is asked for and there is none for this process.
-    """
-    world, local = launched_world(), int(os.environ.get("LOCAL_RANK", 0))
-    chosen = _device(device, local)
+def joined(wanted: str = "auto") -> Iterator[Ranks]:
+    """Join the processes that `torchrun` started; alone, if it did not. `wanted`: see `device`."""
+    world, chosen = int(os.environ.get("WORLD_SIZE", 1)), device(wanted)
     if world == 1:
         yield Ranks(device=chosen)
         return
@@ -125,11 +111,6 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
     # Behind an error neither: it could wait for processes that are gone.
     ranks.wait()
     dist.destroy_process_group()
-
-
-def launched_world() -> int:
-    """How many processes `torchrun` started; 1 if it did not."""
-    return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def leave(code: int) -> NoReturn:
@@ -144,11 +125,18 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _device(name: str, local: int) -> torch.device:
-    if name not in DEVICES:
-        raise ValueError(f"device={name!r} is unknown: choose one of {', '.join(DEVICES)}.")
+def device(wanted: str) -> torch.device:
+    """Where this process computes.
+
+    wanted : {"auto", "cpu", "cuda"}; "auto" takes a GPU a process where there is one for it
+
+    Raises ValueError if cuda is asked for and there is none for this process.
+    """
+    if wanted not in DEVICES:
+        raise ValueError(f"device={wanted!r} is unknown: choose one of {', '.join(DEVICES)}.")
+    local = int(os.environ.get("LOCAL_RANK", 0))
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "cpu" or (name == "auto" and local >= found):
+    if wanted == "cpu" or (wanted == "auto" and local >= found):
         return CPU
     if local >= found:
         raise ValueError(

@@ -81,9 +81,8 @@ def _backward_by_parts(
     model: nn.Module, inputs: tuple[Tensor, ...], prediction: Prediction
 ) -> None:
     """Add up the weights' gradients from those that the loss left at the joined prediction."""
-    heads = [i for i, head in enumerate(prediction) if head is not None and head.grad is not None]
-    sizes = [len(x) for x in inputs]
-    slopes = [prediction[i].grad.split(sizes) for i in heads]
-    for x, *slope in zip(inputs, *slopes, strict=True):
+    found = {i: h.grad for i, h in enumerate(prediction) if h is not None and h.grad is not None}
+    heads, sizes = list(found), [len(x) for x in inputs]
+    for x, *slope in zip(inputs, *(g.split(sizes) for g in found.values()), strict=True):
         again = model(x)
         torch.autograd.backward([again[i] for i in heads], slope)
