@@ -98,7 +98,7 @@ def test_any_number_of_processes_trains_the_same(launch, tmp_path, n):
 
 def test_what_ends_one_process_ends_the_training_and_loses_nothing(launch, tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    steps = ["optim.epochs=6", "trainer.checkpoint_minutes=0", "optim.ema_decay=0.9"]
+    steps = ["optim.epochs=10", "trainer.checkpoint_minutes=0", "optim.ema_decay=0.9"]
     finished(launch(2, f"out={whole}", *steps))
     last = cut / "checkpoints" / "last.pt"
 
@@ -116,7 +116,7 @@ def test_what_ends_one_process_ends_the_training_and_loses_nothing(launch, tmp_p
         os.kill(worker, signal.SIGINT)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=120)
-    assert "Training was interrupted: go on with resume=" in said
+    assert "Training was interrupted: go on with resume=" in said, said
 
     finished(launch(2, f"out={cut}", f"resume={last}", *steps))
     assert history(cut) == history(whole)

@@ -30,11 +30,33 @@ def test_inside_a_step_it_waits_and_names_the_checkpoint(tmp_path):
         assert str(stop.interruption()).endswith(f"go on with resume={last}.")
 
 
-def test_a_second_one_acts_as_ever(tmp_path):
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C raises, as in a terminal, even where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_one_acts_as_ever(tmp_path, ctrl_c):
     with Stop(tmp_path / "last.pt") as stop, stop.deferred():
         kill()
         with pytest.raises(KeyboardInterrupt):
             kill()
+
+
+def test_where_it_is_patient_no_further_one_counts(tmp_path, ctrl_c):
+    def stopped():
+        with Stop(tmp_path / "last.pt", patient=True) as stop:
+            with stop.deferred():
+                kill()
+                kill()
+            raise stop.interruption()
+
+    with pytest.raises(Interrupted):
+        stopped()
+    kill()  # it has yet to speak
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_another_thread_leaves_signals_alone(tmp_path):
