@@ -156,14 +156,14 @@ class Records:
         best = self.done.best and self.done.best["epoch"] == row["epoch"]
         if not self.epochs:  # none trained
             return
+        measured = "" if monitor == "loss" else f", {monitor} {row[f'validation_{monitor}']:.4f}"
         log.info(
-            "epoch %d/%d: loss %.4f, validation loss %.4f, %s %.4f%s, %.2f segments/s",
+            "epoch %d/%d: loss %.4f, validation loss %.4f%s%s, %.2f segments/s",
             row["epoch"],
             self.epochs,
             row["train_loss"],
             row["validation_loss"],
-            monitor,
-            row[f"validation_{monitor}"],
+            measured,
             " (best)" if best else "",
             row["segments_per_second"],
         )
