@@ -1,0 +1,75 @@
+"""What a checkpoint is asked: evaluation and prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from denoiseq.schema.checks import check, one_of, path_or_paths
+from denoiseq.schema.data import DataOverrides
+from denoiseq.schema.network import Conv, Precision
+from denoiseq.schema.training import Trainer
+
+SPLITS = ("validation", "test")
+
+
+@dataclass
+class Evaluate:
+    """`denoiseq evaluate`. `out: null` writes beside the checkpoint; `loci` examples are drawn."""
+
+    checkpoint: str | None = None
+    split: str = "validation"
+    out: str | None = None
+    loci: int = 4
+    data: DataOverrides = field(default_factory=DataOverrides)
+    conv: Conv = field(default_factory=Conv)
+    precision: Precision = field(default_factory=Precision)
+    trainer: Trainer = field(default_factory=Trainer)
+
+    def __post_init__(self) -> None:
+        one_of("split", self.split, SPLITS)
+        check(0 <= self.loci <= 12, f"loci is {self.loci}, expected 0 to 12")
+
+
+@dataclass
+class Predict:
+    """`denoiseq predict`. `depth` (cut sites per Mb, or "trained") thins the input first."""
+
+    checkpoint: str | None = None
+    bam: Any = None
+    fragments: str | None = None
+    barcodes: str | None = None
+    store: str | None = None
+    fasta: str | None = None
+    blacklist: str | None = None
+    shift_check: bool = True
+    out: str | None = None
+    name: str | None = None
+    depth: int | float | str | None = None
+    seed: int = 0
+    peak_threshold: float | None = None
+    peak_min_length_bp: int | None = None
+    peak_max_gap_bp: int | None = None
+    tile_bp: int = 50_000
+    batch_size: int = 4
+    workers: int = 0
+    conv: Conv = field(default_factory=Conv)
+    precision: Precision = field(default_factory=Precision)
+    trainer: Trainer = field(default_factory=Trainer)
+
+    def __post_init__(self) -> None:
+        path_or_paths("bam", self.bam)
+        depth = self.depth
+        cuts_per_mb = isinstance(depth, (int, float)) and not isinstance(depth, bool) and depth > 0
+        check(
+            depth is None or depth == "trained" or cuts_per_mb,
+            f'depth is {self.depth!r}, expected null, "trained" or a number of cut sites per Mb',
+        )
+        check(
+            self.peak_threshold is None or self.peak_threshold > 0,
+            f"peak_threshold is {self.peak_threshold}, expected a probability between 0 and 1, or "
+            "a coverage above 0 for a model without peaks",
+        )
+        for name in ("tile_bp", "batch_size"):
+            value = getattr(self, name)
+            check(value >= 1, f"{name} is {value}, expected 1 or more")
