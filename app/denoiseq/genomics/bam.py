@@ -4,7 +4,9 @@ Owns every message about a file of reads that cannot be used; what its reads mea
 matter.
 """
 
+import gzip
 import os
+import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -164,6 +166,17 @@ def _check_exists(bam: Path) -> None:
         raise FileNotFoundError(f"no such BAM file: {bam}")
 
 
+def _is_bam(path: Path) -> bool:
+    """Whether the first bytes are those of a BAM, as far as they can be unpacked."""
+    try:
+        with gzip.open(path) as file:
+            return file.read(4) == b"BAM\x01"
+    except EOFError:  # cut off within the first block: the end will tell
+        return True
+    except (OSError, zlib.error):
+        return False
+
+
 def check_bgzf_end(path: Path) -> None:
     """Refuse a bgzipped file that does not end as one."""
     with path.open("rb") as raw:
@@ -183,8 +196,11 @@ def _check_complete(bam: Path) -> None:
         raw.seek(0, 2)
         raw.seek(max(raw.tell() - len(_CRAM_ENDS[0]), 0))
         tail = raw.read()
-    if head != b"CRAM" and head[:2] != b"\x1f\x8b":
-        raise ValueError(f"{bam} is not a BAM file, nor a CRAM; convert it: samtools view -b")
+    if head != b"CRAM" and not _is_bam(bam):
+        raise ValueError(
+            f"{bam} is not a BAM file, nor a CRAM; convert it (samtools view -b), or give a "
+            "fragment file as fragments="
+        )
     _check_end(bam, tail, _CRAM_ENDS if head == b"CRAM" else _BGZF_END)
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from denoiseq.atomic import atomic_path
+from denoiseq.atomic import atomic_path, check_writable
 from denoiseq.genomics.intervals import Merged
-from denoiseq.genomics.storefile import Header, open_hdf5, write_header
+from denoiseq.genomics.storefile import Header, check_store_room, open_hdf5, write_header
 
 
 def runs_of(values: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,6 +50,8 @@ def write_coverage_store(
     blacklist : merged intervals, where the coverage was set to 0.
     """
     lengths = [len(runs[c][0]) if c in runs else 0 for c in sizes]
+    check_writable(path)
+    check_store_room(path, sum(lengths))
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         head = (sizes, lengths, blacklist, preprocessing, provenance)
         offsets = write_header(file, "coverage", *head)

@@ -20,11 +20,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from denoiseq.atomic import check_room
 from denoiseq.genomics.intervals import Interval, Merged, covered_bp, merge
 
 # kind -> (the attribute `format`, the version that is written and read)
 FORMATS = {"cuts": ("denoiseq-cuts", 1), "coverage": ("denoiseq-coverage", 1)}
 NOUNS = {"cuts": "cut-site store", "coverage": "coverage store"}
+_HEADER_ROOM = 1 << 20
 _NEEDED = {
     "cuts": "single cut sites are needed here: prepare the reads instead (bam= or fragments=)",
     "coverage": "a coverage track is needed here: prepare a bigWig instead (bigwig=)",
@@ -70,6 +72,11 @@ def write_header(
     file.attrs.update({"version": version, "format": form, "kind": kind})
     file.attrs["fingerprint"] = fingerprint(preprocessing)
     return offsets
+
+
+def check_store_room(path: str | Path, rows: int) -> None:
+    """Raise OSError unless a store of so many rows fits the disk: HDF5 crashes on a full one."""
+    check_room(path, 8 * rows + _HEADER_ROOM)
 
 
 def kind_of(path: str | Path) -> str:

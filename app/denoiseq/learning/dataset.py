@@ -6,7 +6,10 @@ Samplers and the loader are here too; no model is.
 """
 
 import logging
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -301,11 +304,23 @@ def window_loader(batches: TileBatches, workers: int) -> DataLoader:
         num_workers=workers,
         multiprocessing_context="forkserver" if workers else None,
         persistent_workers=workers > 0,
-        worker_init_fn=_ignore_interrupt,
+        worker_init_fn=_begin_worker,
         generator=torch.Generator(),  # of its own: iterating draws a seed for the workers
     )
 
 
-def _ignore_interrupt(_worker: int) -> None:
-    """Ctrl-C reaches the whole process group; only the main process should answer it."""
+def _begin_worker(_worker: int) -> None:
+    """Leave Ctrl-C, which reaches the whole process group, to the main process, and end with it.
+
+    A worker's parent is the fork server, which waits for its workers: torch's own look at the
+    parent would let both outlive a training that was killed.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_main_process, daemon=True).start()
+
+
+def _end_with_main_process() -> None:
+    main = multiprocessing.parent_process()
+    if main is not None:
+        main.join()
+        os._exit(1)

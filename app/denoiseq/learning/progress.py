@@ -22,6 +22,11 @@ log = logging.getLogger(__name__)
 COUNTERS = ("epoch", "batch", "step", "sums", "best", "history", "scale")
 # Settings that a resumed training must share, or its batches would not be the ones left to do.
 PINNED = ("seed", "batch_size", "optimizer", "ema_decay")
+# Settings that may change, so that it does not go on as it would have.
+LASTING = (
+    *("epochs", "lr", "weight_decay", "schedule", "warmup_epochs", "plateau_epochs"),
+    *("plateau_factor", "gradient_clip", "patience"),
+)
 
 
 @dataclass
@@ -96,6 +101,13 @@ def check_resumable(
                 f"{path} was trained with {name}={was.get(name)}, not {getattr(options, name)}: "
                 "resume with the same settings."
             )
+    changed = [
+        f"{name} {was[name]} -> {getattr(options, name)}"
+        for name in LASTING
+        if name in was and was[name] != getattr(options, name)
+    ]
+    if changed:
+        log.warning("warning: resumed with other settings: %s", ", ".join(changed))
     if WindowOptions(**payload["window_options"]) != data.options:
         raise ValueError(
             f"{path} was trained on windows of {payload['window_options']}, "

@@ -106,6 +106,11 @@ class Data:
             f"{expected}: one for each of data.more_stores, and none without data.noisy_store",
         )
         check(
+            not paired or self.noisy_store != self.store,
+            "data.noisy_store is data.store itself, so noisy and clean would be one: leave it out "
+            "to thin data.store",
+        )
+        check(
             not paired or self.target == "all",
             "data.target=complement needs a thinning of data.store: give no data.noisy_store",
         )

@@ -1,5 +1,9 @@
 import logging
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -450,3 +454,38 @@ def test_workers_give_the_same_windows(training):
         loaders.append(seen)
     assert len(loaders[0]) == len(loaders[1])
     assert all(same(a, b) for a, b in zip(*loaders, strict=True))
+
+
+ORPHAN = """
+import sys, time
+import torch
+from denoiseq.genomics.store import CutStore
+from denoiseq.learning.dataset import TileBatches, WindowDataset, window_loader
+from denoiseq.learning.windows import WindowOptions
+
+if __name__ == "__main__":
+    options = WindowOptions(interval_bp=1_000, pad_bp=200)
+    data = WindowDataset(CutStore(sys.argv[1]), ["chrA"], options, {}, training=False)
+    loading = iter(window_loader(TileBatches(data, 2, None), 1))
+    next(loading)
+    print("loaded", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_workers_end_with_a_main_process_that_is_killed(store_path, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(ORPHAN)
+    main = subprocess.Popen([sys.executable, str(program), str(store_path)], stdout=subprocess.PIPE)
+    assert main.stdout.readline() == b"loaded\n"
+    family = [main.pid]
+    for pid in family:  # grows
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        family += map(int, children.read_text().split())
+    assert len(family) >= 3  # the fork server and its worker
+    main.kill()
+    main.wait()
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in family):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -284,6 +284,12 @@ def test_resume_refuses_other_settings(fit, change):
         fit("more", resume=folder / "checkpoints" / "last.pt", **change)
 
 
+def test_resume_says_what_has_changed(fit, caplog):
+    _, _, folder = fit(epochs=1)
+    fit("more", resume=folder / "checkpoints" / "last.pt", epochs=1, lr=1.0)
+    assert "resumed with other settings: lr 0.003 -> 1.0" in caplog.text
+
+
 def test_resume_refuses_another_model_or_store(fit, make_model, tmp_path):
     _, _, folder = fit(epochs=1)
     last = folder / "checkpoints" / "last.pt"
