@@ -8,7 +8,6 @@ import csv
 import errno
 import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -56,16 +55,6 @@ def room_for(final: str | Path) -> Iterator[None]:
         raise OSError(
             f"no space left on the disk for {final}: free some, or choose another output path."
         ) from error
-
-
-def check_room(final: str | Path, size: int) -> None:
-    """Raise OSError with one sentence unless the disk has `size` bytes left for `final`.
-
-    For writers that do not survive a disk that fills up under them.
-    """
-    if shutil.disk_usage(Path(final).parent).free < size:
-        with room_for(final):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @contextmanager

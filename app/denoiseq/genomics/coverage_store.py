@@ -13,12 +13,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-import h5py
 import numpy as np
 
-from denoiseq.atomic import atomic_path, check_writable
 from denoiseq.genomics.intervals import Merged
-from denoiseq.genomics.storefile import Header, check_store_room, open_hdf5, write_header
+from denoiseq.genomics.storefile import Header, new_store, open_hdf5
 
 
 def runs_of(values: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,11 +48,8 @@ def write_coverage_store(
     blacklist : merged intervals, where the coverage was set to 0.
     """
     lengths = [len(runs[c][0]) if c in runs else 0 for c in sizes]
-    check_writable(path)
-    check_store_room(path, sum(lengths))
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        head = (sizes, lengths, blacklist, preprocessing, provenance)
-        offsets = write_header(file, "coverage", *head)
+    head = (sizes, lengths, blacklist, preprocessing, provenance)
+    with new_store(path, "coverage", *head) as (file, offsets):
         for index, (name, dtype) in enumerate((("starts", "<u4"), ("values", "<f4"))):
             target = file.create_dataset(name, (int(offsets[-1]),), dtype)
             for chrom, offset in zip(sizes, offsets, strict=False):

@@ -6,10 +6,7 @@ Owns the run over chromosomes. What a read becomes is `reads`' matter, what may 
 
 import logging
 import multiprocessing
-import os
-import signal
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -25,6 +22,7 @@ from denoiseq.genomics.cutsites import SHIFTS, ChromCounts, CutOptions
 from denoiseq.genomics.intervals import Interval
 from denoiseq.genomics.quality import check_some_left, quality, read_totals
 from denoiseq.genomics.reads import READ_FATES, SINGLE_FATES, scan_bam
+from denoiseq.processes import start_worker
 
 __all__ = ["SHIFTS", "ChromCounts", "CutOptions", "check_bam", "prepare", "scan_bam"]
 
@@ -162,7 +160,7 @@ def _scan(
     # forkserver: a plain fork would copy threads' locks (OpenMP, HDF5) into the children
     context = multiprocessing.get_context("forkserver")
     processes = min(workers, len(order))
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=start_worker)
     try:
         futures = {pool.submit(scan_bam, *jobs[chrom]): chrom for chrom in order}
         for future in as_completed(futures):
@@ -173,16 +171,3 @@ def _scan(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it: a killed run must leave no process behind."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()

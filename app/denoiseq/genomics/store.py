@@ -14,17 +14,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from denoiseq.atomic import atomic_path, check_writable
 from denoiseq.genomics.coverage_store import CoverageStore
 from denoiseq.genomics.intervals import Merged
 from denoiseq.genomics.storefile import (
     Header,
     blacklist_sha256,
-    check_store_room,
     fingerprint,
     kind_of,
+    new_store,
     open_hdf5,
-    write_header,
 )
 
 __all__ = [
@@ -106,11 +104,8 @@ def write_store(
     blacklist : merged intervals whose cuts were left out.
     """
     lengths = [len(cuts[c][0]) if c in cuts else 0 for c in sizes]
-    check_writable(path)
-    check_store_room(path, sum(lengths))
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        head = (sizes, lengths, blacklist, preprocessing, provenance)
-        offsets = write_header(file, "cuts", *head)
+    head = (sizes, lengths, blacklist, preprocessing, provenance)
+    with new_store(path, "cuts", *head) as (file, offsets):
         file.attrs["n_fragments"] = _write_cuts(file, sizes, cuts, offsets)
 
 

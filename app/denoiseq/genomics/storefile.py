@@ -10,8 +10,11 @@ ends at 64 KB and a genome of many contigs does not); attributes `format`, `kind
 `version`, `fingerprint`.
 """
 
+import errno
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
@@ -20,7 +23,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from denoiseq.atomic import check_room
+from denoiseq.atomic import atomic_path
 from denoiseq.genomics.intervals import Interval, Merged, covered_bp, merge
 
 # kind -> (the attribute `format`, the version that is written and read)
@@ -45,7 +48,31 @@ def blacklist_sha256(blacklist: Merged) -> str:
     return hashlib.sha256("".join(rows).encode()).hexdigest()
 
 
-def write_header(
+@contextmanager
+def new_store(
+    path: str | Path,
+    kind: str,
+    sizes: Mapping[str, int],
+    lengths: list[int],
+    blacklist: Merged,
+    preprocessing: Mapping[str, object],
+    provenance: Mapping[str, object],
+) -> Iterator[tuple[h5py.File, np.ndarray]]:
+    """Create a store atomically, its header written: the file to write the data to, and offsets.
+
+    `lengths` are the rows of 8 bytes that each chromosome of `sizes` will have; offsets, int64
+    (C + 1,), say where they begin, and their number. Raises OSError where the disk has no room for
+    them: HDF5 crashes on one that fills up.
+    """
+    with atomic_path(path) as temporary:
+        if shutil.disk_usage(temporary.parent).free < 8 * sum(lengths) + _HEADER_ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with h5py.File(temporary, "w") as file:
+            head = (sizes, lengths, blacklist, preprocessing, provenance)
+            yield file, _write_header(file, kind, *head)
+
+
+def _write_header(
     file: h5py.File,
     kind: str,
     sizes: Mapping[str, int],
@@ -54,10 +81,7 @@ def write_header(
     preprocessing: Mapping[str, object],
     provenance: Mapping[str, object],
 ) -> np.ndarray:
-    """Write all but the data; `lengths` are the rows that each chromosome of `sizes` will have.
-
-    Returns int64 (C + 1,): where each chromosome's rows begin, and their number.
-    """
+    """Write all but the data; returns the offsets."""
     text = h5py.string_dtype()
     rows = [(c, s, e) for c in blacklist for s, e in blacklist[c]]
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
@@ -72,11 +96,6 @@ def write_header(
     file.attrs.update({"version": version, "format": form, "kind": kind})
     file.attrs["fingerprint"] = fingerprint(preprocessing)
     return offsets
-
-
-def check_store_room(path: str | Path, rows: int) -> None:
-    """Raise OSError unless a store of so many rows fits the disk: HDF5 crashes on a full one."""
-    check_room(path, 8 * rows + _HEADER_ROOM)
 
 
 def kind_of(path: str | Path) -> str:

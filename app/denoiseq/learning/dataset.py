@@ -6,10 +6,6 @@ Samplers and the loader are here too; no model is.
 """
 
 import logging
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -28,6 +24,7 @@ from denoiseq.genomics.sequence import Genome, input_channels
 from denoiseq.genomics.store import CoverageStore, Store, Thinning, fingerprint
 from denoiseq.learning.ranks import ALONE, Ranks
 from denoiseq.learning.windows import WindowOptions, reversed_complement
+from denoiseq.processes import start_worker
 
 log = logging.getLogger(__name__)
 
@@ -304,23 +301,6 @@ def window_loader(batches: TileBatches, workers: int) -> DataLoader:
         num_workers=workers,
         multiprocessing_context="forkserver" if workers else None,
         persistent_workers=workers > 0,
-        worker_init_fn=_begin_worker,
+        worker_init_fn=start_worker,
         generator=torch.Generator(),  # of its own: iterating draws a seed for the workers
     )
-
-
-def _begin_worker(_worker: int) -> None:
-    """Leave Ctrl-C, which reaches the whole process group, to the main process, and end with it.
-
-    A worker's parent is the fork server, which waits for its workers: torch's own look at the
-    parent would let both outlive a training that was killed.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_main_process, daemon=True).start()
-
-
-def _end_with_main_process() -> None:
-    main = multiprocessing.parent_process()
-    if main is not None:
-        main.join()
-        os._exit(1)

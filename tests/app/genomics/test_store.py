@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import pickle
+import shutil
 
 import h5py
 import numpy as np
@@ -192,3 +193,12 @@ def test_thinning_bounds():
     for bad in ((-0.1, 0), (1.1, 0), (float("nan"), 0), (0.5, -1)):
         with pytest.raises(ValueError, match=r"fraction|seed"):
             Thinning(*bad)
+
+
+def test_a_disk_without_room_is_a_sentence_before_anything_is_written(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=4_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    cuts = {"chr1": (np.arange(1_000), np.arange(1_000))}
+    with pytest.raises(OSError, match=r"no space left on the disk for .*cuts\.h5"):
+        write_store(tmp_path / "cuts.h5", {"chr1": 5_000}, cuts, {}, {}, {})
+    assert not list(tmp_path.iterdir())
