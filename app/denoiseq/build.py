@@ -169,6 +169,7 @@ def trained_model(
         network.load_state_dict(payload["state_dict"])
     except RuntimeError as error:
         raise ValueError("the checkpoint's weights do not fit its own config") from error
+    network.temperature = payload.get("temperature", 1.0)
     return network.eval().to(device(options.trainer.device))
 
 

@@ -35,7 +35,8 @@ class DenoisingResNet(Network):
     batch_norm : bool
     activation : {"relu", "prelu"}
     **shared
-        Of `Network`: task, in_channels, conv, algorithm, precision, input_transform.
+        Of `Network`: task, in_channels, conv, algorithm, precision, input_transform,
+        both_strands.
     """
 
     def __init__(
@@ -104,7 +105,8 @@ class UNet(Network):
     batch_norm : bool
     activation : {"relu", "prelu"}
     **shared
-        Of `Network`: task, in_channels, conv, algorithm, precision, input_transform.
+        Of `Network`: task, in_channels, conv, algorithm, precision, input_transform,
+        both_strands.
     """
 
     def __init__(
@@ -117,6 +119,11 @@ class UNet(Network):
         **shared: Any,
     ):
         super().__init__(**shared)
+        if self.both_strands:
+            raise ValueError(
+                "A U-Net cannot read both strands: turned round, a chromosome would be pooled over "
+                "other bases. Train it with data.reverse_complement=true instead."
+            )
         if len(channels) != len(kernel_sizes) or len(channels) < 2:
             raise ValueError(
                 f"channels={list(channels)} and kernel_sizes={list(kernel_sizes)} must be equally "
@@ -177,7 +184,8 @@ class Linear(Network):
     field : int
         Taps of a convolution, bp; even ones reach one base further to the right.
     **shared
-        Of `Network`: task, in_channels, conv, algorithm, precision, input_transform.
+        Of `Network`: task, in_channels, conv, algorithm, precision, input_transform,
+        both_strands.
     """
 
     def __init__(self, field: int = 8401, **shared: Any):

@@ -15,13 +15,15 @@ TASKS = ("both", "regression", "classification")
 class Model:
     """What all networks have; the class of `name` adds its own sizes.
 
-    `task` says which heads there are, `pretrained` is a checkpoint of ours or of AtacWorks whose
-    weights a training starts from.
+    `task` says which heads there are, `both_strands` whether validation and prediction average the
+    answers to both strands (training reads one), `pretrained` is a checkpoint of ours or of
+    AtacWorks whose weights a training starts from.
     """
 
     name: str = MISSING
     task: str = "both"
     input_transform: str = "none"
+    both_strands: bool = False
     pretrained: str | None = None
 
     def __post_init__(self) -> None:
@@ -67,6 +69,7 @@ class UNet(Model):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("model.activation", self.activation, ("relu", "prelu"))
+        check(not self.both_strands, "model.both_strands=true is of no use to a U-Net: it pools")
         check(
             len(self.channels) == len(self.kernel_sizes) >= 2,
             f"model.channels is {self.channels} and model.kernel_sizes {self.kernel_sizes}, "

@@ -340,3 +340,31 @@ def test_dilconv_gradients_are_torchs():
         error_a, error_b = (a.grad - true.grad).norm(), (b.grad - true.grad).norm()
         # As exact as torch: within 4 times its error, or 32 roundings of the gradient's size.
         assert error_a <= max(4 * error_b, 32 * EPS * scale)
+
+
+@pytest.mark.parametrize("in_channels", [1, 5])
+def test_both_strands_gives_a_strand_and_its_complement_one_answer(make_model, in_channels):
+    model = make_model(in_channels=in_channels, both_strands=True).eval()
+    x = torch.rand(2, in_channels, 301)
+    turned = torch.cat([x[:, :1], x[:, [4, 3, 2, 1]]], 1) if in_channels == 5 else x
+    for here, there in zip(model(x), model(turned.flip(-1)), strict=True):
+        torch.testing.assert_close(here, there.flip(-1))
+    one_strand = make_model(in_channels=in_channels).eval()
+    assert not torch.allclose(model(x).peak_logits, one_strand(x).peak_logits)
+    model.train()  # training reads the strand that it is given
+    torch.testing.assert_close(model(x).peak_logits, one_strand(x).peak_logits)
+
+
+def test_a_unet_refuses_both_strands():
+    with pytest.raises(ValueError, match="both strands"):
+        UNet(both_strands=True)
+
+
+def test_temperature_divides_the_logits_alone(make_model):
+    model = make_model()
+    x = torch.rand(1, 1, 200)
+    before = model(x)
+    model.temperature = 2.0
+    after = model(x)
+    torch.testing.assert_close(after.peak_logits, before.peak_logits / 2)
+    assert torch.equal(after.coverage, before.coverage)
