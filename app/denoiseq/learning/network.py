@@ -78,15 +78,16 @@ class Network(nn.Module):
         both_strands: bool = False,
     ):
         super().__init__()
-        _one_of("task", task, TASKS)
-        _one_of("precision", precision, PRECISIONS)
-        _one_of("input_transform", input_transform, TRANSFORMS)
+        one_of("task", task, TASKS)
+        one_of("precision", precision, PRECISIONS)
+        one_of("input_transform", input_transform, TRANSFORMS)
         self.task = task
         self.in_channels = in_channels
         self.conv = conv
         self.precision = precision
         self.input_transform = input_transform
         self.both_strands = both_strands
+        self.add_input = False
         self.temperature = 1.0
         self.backend: dict[str, Any] = {"conv": conv, "algorithm": algorithm}
 
@@ -103,8 +104,10 @@ class Network(nn.Module):
 
     def _one_strand(self, x: Tensor) -> Prediction:
         track, logits = self._tracks(self._compressed(x))
+        if track is not None:
+            track = self._expanded(track) + x[:, :1] if self.add_input else self._expanded(track)
         return Prediction(
-            None if track is None else self._expanded(track).squeeze(1),
+            None if track is None else track.squeeze(1),
             None if logits is None else logits.squeeze(1) / self.temperature,
         )
 
@@ -139,7 +142,7 @@ class Network(nn.Module):
     def _head(layer: SameConv1d, h: Tensor) -> Tensor:
         """h (N, C, L) -> (N, 1, L), in float32 whatever the autocast."""
         with torch.autocast(h.device.type, enabled=False):
-            return layer(_wide(h))
+            return layer(wide(h))
 
     def _compressed(self, x: Tensor) -> Tensor:
         """The input with its coverage on the scale that the network lives on."""
@@ -184,7 +187,7 @@ def reverse_complement(x: Tensor) -> Tensor:
     return torch.cat([x[:, :1], x[:, 1:].flip(1)], dim=1).flip(-1)
 
 
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         listed = ", ".join(choices[:-1])
         raise ValueError(f"{name}={value!r} is unknown: {listed} or {choices[-1]}.")
@@ -194,6 +197,6 @@ def _root(coverage: Tensor) -> Tensor:
     return (coverage + SQRT_OFFSET).sqrt()
 
 
-def _wide(h: Tensor) -> Tensor:
+def wide(h: Tensor) -> Tensor:
     """At least float32, whatever the autocast made of it."""
     return h.float() if h.dtype in (torch.bfloat16, torch.float16) else h

@@ -33,7 +33,12 @@ class Model:
 
 @dataclass
 class DenoisingResNet(Model):
-    """The defaults are AtacWorks' 219,706 parameters. Taps and dilations in bp."""
+    """The defaults are AtacWorks' 219,706 parameters. Taps and dilations in bp.
+
+    Beyond it: `stem_kernel_size` taps of a dense convolution in front (0: none), `bias` in the
+    regression trunk, `peak_input` (what the peak trunk reads), `add_input` (the track is the noisy
+    input plus what the trunk adds).
+    """
 
     name: str = "denoising_resnet"
     channels: int = 15
@@ -43,12 +48,19 @@ class DenoisingResNet(Model):
     peak_blocks: int = 2
     peak_kernel_size: int = 51
     peak_dilation: int = 8
+    stem_kernel_size: int = 0
+    bias: bool = False
+    peak_input: str = "track"
+    add_input: bool = False
     batch_norm: bool = False
     activation: str = "relu"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("model.activation", self.activation, ("relu", "prelu"))
+        one_of("model.peak_input", self.peak_input, ("track", "features"))
+        stem = self.stem_kernel_size
+        check(stem >= 0, f"model.stem_kernel_size is {stem}, expected 0 (none) or more")
         trunks = ("kernel_size", "dilation", "blocks")
         for name in ("channels", *trunks, *(f"peak_{name}" for name in trunks)):
             value = getattr(self, name)

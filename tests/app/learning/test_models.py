@@ -171,9 +171,11 @@ def test_published_size_names_and_field():
     assert model.context_bp() == 4_200
 
 
-@pytest.mark.parametrize(("kernel_size", "dilation"), [(5, 3), (4, 3)])
-def test_field_is_what_gradients_reach(make_model, kernel_size, dilation):
-    model = make_model(kernel_size=kernel_size, dilation=dilation)
+@pytest.mark.parametrize(
+    ("kernel_size", "dilation", "stem"), [(5, 3, 0), (4, 3, 0), (5, 3, 7), (5, 3, 4)]
+)
+def test_field_is_what_gradients_reach(make_model, kernel_size, dilation, stem):
+    model = make_model(kernel_size=kernel_size, dilation=dilation, stem_kernel_size=stem)
     with torch.no_grad():
         for parameter in model.parameters():  # all positive: no ReLU can hide a path
             parameter.abs_().add_(0.01)
@@ -368,3 +370,21 @@ def test_temperature_divides_the_logits_alone(make_model):
     after = model(x)
     torch.testing.assert_close(after.peak_logits, before.peak_logits / 2)
     assert torch.equal(after.coverage, before.coverage)
+
+
+def test_add_input_leaves_the_unseen_fragments_to_the_network(make_model):
+    x = torch.rand(1, 5, 200)
+    settings = {"in_channels": 5, "input_transform": "sqrt", "stem_kernel_size": 7, "bias": True}
+    alone, added = make_model(**settings), make_model(**settings, add_input=True)
+    torch.testing.assert_close(added(x).coverage, alone(x).coverage + x[:, 0])
+    torch.testing.assert_close(added(x).peak_logits, alone(x).peak_logits)
+
+
+def test_peaks_read_features_that_the_track_does_not_show(make_model):
+    """With a track head of nothing the peaks still answer to the input."""
+    x = torch.rand(2, 1, 200)
+    for peak_input, moves in (("track", False), ("features", True)):
+        model = make_model(peak_input=peak_input, bias=True)
+        torch.nn.init.zeros_(model.regressor.conv_layer.weight)
+        one, other = model(x).peak_logits
+        assert torch.equal(one, other) != moves
