@@ -33,7 +33,7 @@ step "evaluate: the held-out chromosomes chrIV and chrXV"
 
 step "predict: the whole genome, from the BAM thinned to the depth of the training"
 "$denoiseq" predict checkpoint="$best" bam=$data/yeast_atac_SRR1822137.bam \
-  out="$out/prediction" depth=trained
+  fasta=$data/sacCer3.fa.gz out="$out/prediction" depth=trained
 
 step "held-out chromosomes, 10% of the fragments in"
 cat "$out/table.txt"
