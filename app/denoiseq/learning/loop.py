@@ -20,7 +20,6 @@ from denoiseq.learning.checkpoint import load_checkpoint, save_checkpoint
 from denoiseq.learning.dataset import TileBatches, WindowDataset, window_loader
 from denoiseq.learning.evaluation import (
     Loss,
-    Tuned,
     evaluate,
     tune_baselines,
     validate,
@@ -32,6 +31,7 @@ from denoiseq.learning.options import Run, TrainOptions, usable_monitor
 from denoiseq.learning.progress import Progress, Records, check_resumable
 from denoiseq.learning.ranks import LostRank
 from denoiseq.learning.step import optimizer_step
+from denoiseq.learning.tuned import Tuned
 
 log = logging.getLogger(__name__)
 __all__ = ["Interrupted", "Run", "TrainOptions", "TrainResult", "train"]

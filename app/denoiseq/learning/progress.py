@@ -14,8 +14,8 @@ from typing import Any
 
 from denoiseq.atomic import write_csv
 from denoiseq.learning.dataset import WindowDataset
-from denoiseq.learning.evaluation import Tuned
 from denoiseq.learning.options import Run, TrainOptions, smaller_is_better
+from denoiseq.learning.tuned import Tuned
 from denoiseq.learning.windows import WindowOptions
 
 log = logging.getLogger(__name__)

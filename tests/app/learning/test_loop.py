@@ -14,10 +14,11 @@ import torch
 from denoiseq.learning import loop as loop_module
 from denoiseq.learning.checkpoint import load_checkpoint, save_checkpoint
 from denoiseq.learning.dataset import WindowDataset, WindowOptions
-from denoiseq.learning.evaluation import EvaluateOptions, Tuned, evaluate
+from denoiseq.learning.evaluation import EvaluateOptions, evaluate
 from denoiseq.learning.loop import Interrupted, Run, TrainOptions, train
 from denoiseq.learning.losses import LossWeights, atacworks_loss
 from denoiseq.learning.optimizer import Average, learning_rate, make_optimizer
+from denoiseq.learning.tuned import Tuned
 
 LOSS = partial(atacworks_loss, weights=LossWeights())
 WINDOWS = WindowOptions(interval_bp=1_000, pad_bp=200, half_window_bp=75, thin_fraction=0.3)

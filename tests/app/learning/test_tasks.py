@@ -13,10 +13,11 @@ from denoiseq.genomics.peaks import runs_above
 from denoiseq.genomics.tracks import read_bigwig
 from denoiseq.learning.checkpoint import load_checkpoint
 from denoiseq.learning.dataset import WindowDataset, WindowOptions
-from denoiseq.learning.evaluation import EvaluateOptions, Tuned, evaluate, validate
+from denoiseq.learning.evaluation import EvaluateOptions, evaluate, validate
 from denoiseq.learning.loop import Run, TrainOptions, train
 from denoiseq.learning.losses import LossWeights, atacworks_loss
 from denoiseq.learning.models import MODELS, Linear
+from denoiseq.learning.tuned import Tuned
 from denoiseq.prediction import Outputs, PredictSettings, Source, predict_genome
 
 TASKS = ("both", "regression", "classification")
