@@ -65,6 +65,7 @@ def call_peaks(
             f"{store.path} holds coverage, and MACS3 needs cut sites: give a store of reads"
         )
     program = find_macs3()
+    # MACS3 takes its background's mean over this many bases.
     genome_bp = sum(store.unmasked_bp(chrom) for chrom in chroms)
     none = np.zeros((0, 2), dtype=np.int64)
     with tempfile.TemporaryDirectory(prefix="denoiseq-macs3-") as folder:
@@ -83,14 +84,20 @@ def call_peaks(
             "--name": "cuts",
         }
         _run([program, "callpeak", "--nomodel", *(f"{k}={v}" for k, v in options.items())])
-        called = merge(read_bed(Path(folder) / "cuts_peaks.narrowPeak"))
+        peaks = Path(folder) / "cuts_peaks.narrowPeak"
+        if not peaks.is_file():
+            raise OSError(f"{program} callpeak left no narrowPeak: is it MACS3?")
+        called = merge(read_bed(peaks))
     return {chrom: called.get(chrom, none) for chrom in chroms}
 
 
 def _write_cuts(
     path: Path, store: CutStore, chroms: Collection[str], thinning: Thinning | None
 ) -> int:
-    """Write each kept cut site as one base of BED6; returns how many there are."""
+    """Write each kept cut site as one base of BED6; returns how many there are.
+
+    All are of the forward strand, so that each covers [c - ext/2, c + ext/2).
+    """
     written = 0
     with path.open("w") as file:
         for chrom in chroms:
