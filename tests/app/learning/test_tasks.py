@@ -69,7 +69,7 @@ def test_two_steps_of_training_then_a_prediction(small, task, store, peaks, tmp_
     outputs = Outputs(tmp_path / "predicted", "x")
     found = predict_genome(model, Source(store), settings, outputs)
     written = {path.name for path in (tmp_path / "predicted").iterdir()}
-    expected = {"x.peaks.narrowPeak"}
+    expected = {"x.peaks.narrowPeak", "x.cutoff_analysis.tsv"}
     expected |= {"x.coverage.bw"} if task != "classification" else set()
     expected |= {"x.peak_probability.bw"} if task != "regression" else set()
     assert written == expected
