@@ -43,8 +43,8 @@ class CutoffCounter:
         self._min_length_bp, self._max_gap_bp = min_length_bp, max_gap_bp
         # Barred bases move all that follows so far on that no gap closes over them.
         self._moved, self._reached = 0, 0
-        self._rows: list[np.ndarray] = []
-        self._open = [np.zeros((0, 2), dtype=np.int64)] * len(self._thresholds)
+        self._waiting: list[np.ndarray] = []
+        self._open = [np.zeros((2, 0), dtype=np.int64)] * len(self._thresholds)
         self._counts = np.zeros((len(self._thresholds), 2), dtype=np.int64)
 
     def add(self, start: int, score: np.ndarray) -> None:
@@ -54,38 +54,46 @@ class CutoffCounter:
             if start + first != self._reached:
                 self._moved += self._max_gap_bp + 1
             self._reached = start + last
-            rows = self._stretches(score[first:last])
-            rows[:, :2] += start + first + self._moved
-            self._rows.append(rows)
-        if sum(map(len, self._rows)) > _WAITING:
+            columns = self._stretches(score[first:last])
+            columns[:2] += start + first + self._moved
+            self._waiting.append(columns)
+        if sum(columns.shape[1] for columns in self._waiting) > _WAITING:
             self._count()
 
     def finish(self) -> np.ndarray:
         """Peaks and their bases at each threshold: int64 (K, 2); call it after the last chunk."""
         self._count()
-        for k, runs in enumerate(self._open):
-            self._add(k, runs)
+        for k, (starts, ends) in enumerate(self._open):
+            self._add(k, ends - starts)
         return self._counts
 
     def _stretches(self, score: np.ndarray) -> np.ndarray:
-        """[start, end) of bases that reach equally many thresholds, at least one; int64 (M, 3)."""
+        """Bases in a row that reach equally many thresholds: int64 (3, M), start, end, how many.
+
+        Those that reach none are left out.
+        """
         bases = np.flatnonzero(score >= self._thresholds[0])
         reached = np.searchsorted(self._thresholds, score[bases], side="right")
-        opens = np.append(True, (np.diff(bases) > 1) | (np.diff(reached) != 0))[: len(bases)]
-        closes = np.append(opens[1:], True)[: len(bases)]
-        return np.stack([bases[opens], bases[closes] + 1, reached[opens]], axis=1)
+        breaks = np.flatnonzero((bases[1:] - bases[:-1] > 1) | (reached[1:] != reached[:-1]))
+        opens = np.append(np.arange(min(1, len(bases))), breaks + 1)
+        closes = np.append(breaks, np.arange(len(bases))[-1:])
+        return np.stack([bases[opens], bases[closes] + 1, reached[opens]])
 
     def _count(self) -> None:
         """Count what is closed by now at each threshold; its last run may still grow."""
-        rows, self._rows = np.concatenate([np.zeros((0, 3), np.int64), *self._rows]), []
-        for k, still_open in enumerate(self._open):
-            rows = rows[rows[:, 2] > k]
-            runs = joined(np.concatenate([still_open, rows[:, :2]]), self._max_gap_bp)
-            self._add(k, runs[:-1])
-            self._open[k] = runs[-1:]
+        nothing = np.zeros((3, 0), dtype=np.int64)
+        starts, ends, reached = np.concatenate([nothing, *self._waiting], axis=1)
+        self._waiting = []
+        for k, (open_start, open_end) in enumerate(self._open):
+            kept = np.flatnonzero(reached > k)
+            starts, ends, reached = starts[kept], ends[kept], reached[kept]
+            runs = np.stack(
+                joined(np.append(open_start, starts), np.append(open_end, ends), self._max_gap_bp)
+            )
+            self._add(k, runs[1, :-1] - runs[0, :-1])
+            self._open[k] = runs[:, -1:]
 
-    def _add(self, k: int, runs: np.ndarray) -> None:
-        lengths = runs[:, 1] - runs[:, 0]
+    def _add(self, k: int, lengths: np.ndarray) -> None:
         lengths = lengths[lengths >= self._min_length_bp]
         self._counts[k] += len(lengths), lengths.sum()
 

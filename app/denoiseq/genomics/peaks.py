@@ -120,18 +120,17 @@ def runs_above(
     found = [np.zeros((0, 2), dtype=np.int64)]
     track = np.asarray(track)
     for first, last in allowed(track):
-        runs = first + joined(_runs(track[first:last] >= threshold), max_gap_bp)
-        found.append(runs[runs[:, 1] - runs[:, 0] >= min_length_bp])
+        runs = first + _runs(track[first:last] >= threshold)
+        starts, ends = joined(runs[:, 0], runs[:, 1], max_gap_bp)
+        long = ends - starts >= min_length_bp
+        found.append(np.stack([starts[long], ends[long]], axis=1))
     return np.concatenate(found)
 
 
-def joined(runs: np.ndarray, max_gap_bp: int) -> np.ndarray:
-    """Ascending runs (M, 2), those at most `max_gap_bp` apart made one."""
-    if len(runs) == 0:
-        return runs
-    opens = np.append(True, runs[1:, 0] - runs[:-1, 1] > max_gap_bp)
-    closes = np.append(opens[1:], True)
-    return np.stack([runs[opens, 0], runs[closes, 1]], axis=1)
+def joined(starts: np.ndarray, ends: np.ndarray, max_gap_bp: int) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and ends (M,) of ascending runs, those at most `max_gap_bp` apart made one."""
+    far = np.flatnonzero(starts[1:] - ends[:-1] > max_gap_bp)
+    return np.append(starts[:1], starts[far + 1]), np.append(ends[far], ends[-1:])
 
 
 def allowed(score: np.ndarray) -> list[tuple[int, int]]:
