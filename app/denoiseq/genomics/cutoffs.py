@@ -5,7 +5,6 @@ Counted beside the calling, in one pass, by the rule of `peaks`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +97,7 @@ class CutoffCounter:
         self._counts[k] += len(lengths), lengths.sum()
 
 
-def write_cutoffs(path: str | Path, thresholds: Sequence[float], counts: np.ndarray) -> None:
+def write_cutoffs(path: str | Path, thresholds: np.ndarray, counts: np.ndarray) -> None:
     """Write the table atomically, the strictest threshold first, under MACS3's names.
 
     Columns: score (the threshold), npeaks, lpeaks (bases in peaks), avelpeak (their mean length).

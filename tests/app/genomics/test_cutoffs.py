@@ -76,5 +76,5 @@ def test_no_base_is_no_peak(tmp_path):
     counter = CutoffCounter(cutoff_grid(0.5, probability=True), 1, 0)
     assert not counter.finish().any()
     counter.add(0, np.zeros(0, np.float32))
-    write_cutoffs(tmp_path / "x.tsv", [0.5], np.zeros((1, 2), np.int64))
+    write_cutoffs(tmp_path / "x.tsv", np.array([0.5]), np.zeros((1, 2), np.int64))
     assert (tmp_path / "x.tsv").read_text().splitlines()[1] == "0.5\t0\t0\t0.00"
