@@ -18,7 +18,7 @@ import pytest
 import torch
 from denoiseq import build
 from denoiseq.genomics.coverage import window_coverage
-from denoiseq.genomics.intervals import mask, read_bed
+from denoiseq.genomics.intervals import mask, merge, read_bed
 from denoiseq.genomics.store import CutStore, Thinning, open_store, write_store
 from denoiseq.genomics.tracks import read_bigwig
 
@@ -138,6 +138,7 @@ def test_predict_leaves_tracks_peaks_and_a_report(workplace):
         "reads.coverage.bw",
         "reads.peak_probability.bw",
         "reads.peaks.narrowPeak",
+        "reads.cutoff_analysis.tsv",
         "summary.json",
         "report.html",
         "predict.log",
@@ -181,21 +182,49 @@ def test_peaks_are_where_the_probability_says(workplace):
     folder = workplace / "run/predict"
     threshold = load(folder / "summary.json")["settings"]["peak_threshold"]
     for line in (folder / "reads.peaks.narrowPeak").read_text().splitlines():
-        chrom, start, end, _, score, strand, signal, _, _, summit = line.split("\t")
+        chrom, start, end, _, score, strand, signal, p, q, summit = line.split("\t")
         start, end, summit = int(start), int(end), int(summit)
         probability = read_bigwig(folder / "reads.peak_probability.bw", chrom, start, end)
         coverage = read_bigwig(folder / "reads.coverage.bw", chrom, start, end)
         assert end - start >= 200
         assert probability[[0, -1]].min() >= threshold - 1e-3
         assert coverage[summit] == pytest.approx(float(signal), abs=0.06)
-        assert 0 <= int(score) <= 1000 and strand == "."
+        assert int(score) == pytest.approx(1000 * probability.max(), abs=1) and strand == "."
+        assert float(p) == -1 and 0 < float(q) <= 10
 
 
 def test_nothing_is_called_in_the_blacklist(workplace, genome):
     folder = workplace / "run/predict"
+    peaks = merge(read_bed(folder / "reads.peaks.narrowPeak"))
     for region in read_bed(genome["blacklist"]):
         where = (region.chrom, region.start, region.end)
         assert not read_bigwig(folder / "reads.peak_probability.bw", *where).any()
+        assert not mask(peaks, *where).any()
+
+
+def test_the_table_of_cutoffs_has_the_row_of_the_peaks(workplace):
+    folder = workplace / "run/predict"
+    used = np.float32(load(folder / "summary.json")["settings"]["peak_threshold"])
+    with (folder / "reads.cutoff_analysis.tsv").open() as file:
+        table = {row["score"]: row for row in csv.DictReader(file, delimiter="\t")}
+    peaks = read_bed(folder / "reads.peaks.narrowPeak")
+    row = table[f"{used:.6g}"]
+    assert int(row["npeaks"]) == len(peaks)
+    assert int(row["lpeaks"]) == sum(peak.end - peak.start for peak in peaks)
+    assert [float(score) for score in table] == sorted(map(float, table), reverse=True)
+
+
+def test_a_wanted_precision_chooses_the_threshold(denoiseq, fails, workplace, tmp_path):
+    best = workplace / "run/checkpoints/best.pt"
+    source = [f"checkpoint={best}", f"store={workplace / 'cuts.h5'}", f"out={tmp_path}"]
+    assert denoiseq("predict", *source, "peak_precision=0.8").code == 0
+    used = load(tmp_path / "summary.json")["settings"]["peak_threshold"]
+    points = torch.load(best, weights_only=True)["operating_points"]
+    row = points["threshold"].index(used)
+    assert points["precision"][row] >= 0.8
+    assert all(p < 0.8 for p in points["precision"][row + 1 :])
+    text = fails("predict", *source, "peak_precision=0.8", "peak_threshold=0.5")
+    assert "peak_precision" in text and "give one" in text
 
 
 def test_a_bam_and_its_store_are_predicted_alike(denoiseq, workplace, genome, tmp_path):

@@ -29,6 +29,7 @@ from denoiseq.learning.models import MODELS, Network
 from denoiseq.learning.options import TrainOptions
 from denoiseq.learning.pretrained import adopt, load_weights
 from denoiseq.learning.ranks import device
+from denoiseq.learning.tuned import threshold_of_precision
 from denoiseq.prediction import PredictSettings
 from denoiseq.provenance import file_facts, versions
 
@@ -218,23 +219,35 @@ def predict_settings(
     options: schema.Predict, payload: dict[str, Any], config: schema.Train
 ) -> PredictSettings:
     """How to predict; what the options leave open is as it was for the training."""
-    threshold = options.peak_threshold
-    if threshold is None:
-        threshold = payload["peak_threshold"]
-    if threshold is None or math.isnan(threshold):
-        raise ValueError("the checkpoint has no peak threshold: give peak_threshold=0.5, say")
-    if config.model.task != "regression" and threshold >= 1:
-        raise ValueError(f"peak_threshold is {threshold}, expected a probability below 1")
     length, gap = options.peak_min_length_bp, options.peak_max_gap_bp
     return PredictSettings(
         half_window_bp=config.data.half_window_bp,
-        peak_threshold=float(threshold),
+        peak_threshold=_peak_threshold(options, payload, config.model.task),
         peak_min_length_bp=config.data.label_min_length_bp if length is None else length,
         peak_max_gap_bp=config.data.label_max_gap_bp if gap is None else gap,
         tile_bp=options.tile_bp,
         batch_size=options.batch_size,
         progress=options.trainer.progress,
     )
+
+
+def _peak_threshold(options: schema.Predict, payload: dict[str, Any], task: str) -> float:
+    """The threshold given, that of the precision asked for, or the one with the best F1."""
+    threshold = options.peak_threshold
+    if options.peak_precision is not None:
+        if payload.get("operating_points") is None:
+            raise ValueError(
+                "the checkpoint is of a training that kept no operating points, which "
+                "peak_precision= needs: give peak_threshold="
+            )
+        threshold = threshold_of_precision(payload["operating_points"], options.peak_precision)
+    elif threshold is None:
+        threshold = payload["peak_threshold"]
+    if threshold is None or math.isnan(threshold):
+        raise ValueError("the checkpoint has no peak threshold: give peak_threshold=0.5, say")
+    if task != "regression" and options.peak_threshold is not None and threshold >= 1:
+        raise ValueError(f"peak_threshold is {threshold}, expected a probability below 1")
+    return float(threshold)
 
 
 def use_threads(trainer: schema.Trainer) -> int:

@@ -16,7 +16,6 @@ from denoiseq.atomic import atomic_path, check_writable, write_json, write_text
 from denoiseq.compatibility import same_preprocessing
 from denoiseq.learning.dataset import WindowDataset
 from denoiseq.learning.describe import convolutions
-from denoiseq.learning.evaluation import Tuned
 from denoiseq.learning.evaluation import evaluate as measure
 from denoiseq.learning.interrupt import Interrupted
 from denoiseq.learning.loop import train as fit
@@ -24,6 +23,7 @@ from denoiseq.learning.losses import atacworks_loss
 from denoiseq.learning.network import Network
 from denoiseq.learning.options import Run
 from denoiseq.learning.ranks import Ranks, joined
+from denoiseq.learning.tuned import Tuned
 
 log = logging.getLogger(__name__)
 PICTURED_LOCI = 3

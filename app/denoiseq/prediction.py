@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,15 @@ from tqdm import tqdm
 
 from denoiseq.denoise import DenoiseOptions, denoise_chromosome
 from denoiseq.genomics.coverage import window_coverage
+from denoiseq.genomics.cutoffs import CutoffCounter, cutoff_grid, write_cutoffs
 from denoiseq.genomics.intervals import mask
-from denoiseq.genomics.peaks import Peak, PeakCaller, write_narrowpeak
+from denoiseq.genomics.peaks import (
+    Peak,
+    PeakCaller,
+    scored_by_height,
+    with_q_values,
+    write_narrowpeak,
+)
 from denoiseq.genomics.sequence import Genome, input_channels
 from denoiseq.genomics.store import Store, Thinning
 from denoiseq.genomics.tracks import BigWigWriter
@@ -76,6 +83,10 @@ class Outputs:
     def peaks(self) -> Path:
         return self.folder / f"{self.name}.peaks.narrowPeak"
 
+    @property
+    def cutoffs(self) -> Path:
+        return self.folder / f"{self.name}.cutoff_analysis.tsv"
+
 
 @dataclass(frozen=True)
 class GenomePrediction:
@@ -94,17 +105,21 @@ def predict_genome(
 ) -> GenomePrediction:
     """Predict every chromosome of a store; its tracks and peaks appear when all is done.
 
-    Inside the blacklist tracks are 0 and no peak is called. Peaks are called from the
+    Inside the blacklist tracks are 0, and no peak holds a base of it. Peaks are called from the
     probability; where the model has none from the coverage, and a peak's score is then its height
-    beside the highest's.
+    beside the highest's. The table of cutoffs has the peaks that other thresholds would give.
     """
     store = source.store
     began = time.perf_counter()
     peaks: list[Peak] = []
+    probable = model.task != "regression"
+    cutoffs = cutoff_grid(settings.peak_threshold, probable)
+    counts = np.zeros((len(cutoffs), 2), dtype=np.int64)
+    rule = settings.peak_min_length_bp, settings.peak_max_gap_bp
     tracks = {}
     if model.task != "classification":
         tracks["denoised"] = outputs.coverage
-    if model.task != "regression":
+    if probable:
         tracks["peak probability"] = outputs.probability
     with (
         ExitStack() as stack,
@@ -121,28 +136,22 @@ def predict_genome(
             for name, path in tracks.items()
         ]
         for chrom in store.chroms:
-            caller = PeakCaller(
-                chrom,
-                settings.peak_threshold,
-                settings.peak_min_length_bp,
-                settings.peak_max_gap_bp,
-            )
+            caller = PeakCaller(chrom, settings.peak_threshold, *rule)
+            counter = CutoffCounter(cutoffs, *rule)
             for start, values in _stream(model, source, settings, chrom):
                 for file, track in zip(files, values, strict=True):
                     file.add(chrom, start, track)
-                caller.add(start, score=values[-1], signal=values[0])
+                hidden = mask(store.blacklist, chrom, start, start + len(values[-1]))
+                score = np.where(hidden, -np.inf, values[-1])
+                caller.add(start, score, signal=values[0])
+                counter.add(start, score)
                 bar.update(len(values[0]))
             peaks += caller.finish()
-    if model.task == "regression":
-        peaks = _scored_by_height(peaks)
+            counts += counter.finish()
+    peaks = with_q_values(peaks) if probable else scored_by_height(peaks)
     write_narrowpeak(outputs.peaks, peaks)
+    write_cutoffs(outputs.cutoffs, cutoffs, counts)
     return GenomePrediction(tracks, peaks, time.perf_counter() - began)
-
-
-def _scored_by_height(peaks: list[Peak]) -> list[Peak]:
-    """The peaks with scores of up to 1000, in proportion to their signal."""
-    highest = max((peak.signal for peak in peaks), default=1.0)
-    return [replace(peak, score=1000 * peak.signal / highest) for peak in peaks]
 
 
 def _stream(

@@ -4,6 +4,7 @@
 #   bash tests/emulation/setup.sh FOLDER
 # Prints "emulator ready" and exits 0, or says why not and exits 1.
 set -euo pipefail
+source "$(dirname "$0")/../unpack_debian.sh"
 mkdir -p "$1"
 cd "$1"
 folder=$PWD
@@ -12,23 +13,11 @@ ready() {
 }
 ready && exit 0
 
-for tool in apt-get dpkg gcc nm; do
+for tool in gcc nm; do
   command -v $tool > /dev/null || { echo "$tool is not installed" >&2; exit 1; }
 done
-mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -v security | sort -u | head -n 1)
-[ -n "$mirror" ] || { echo "no apt mirror is configured" >&2; exit 1; }
-mkdir -p lists/partial cache/archives/partial packages root stand_ins
-keys=/usr/share/keyrings/debian-archive-keyring.gpg
-echo "deb [signed-by=$keys] $mirror trixie main" > sources.list
-cat > apt.conf <<CONF
-Dir::Etc::sourcelist "$folder/sources.list"; Dir::Etc::sourceparts "-";
-Dir::State::lists "$folder/lists"; Dir::Cache "$folder/cache";
-APT::Sandbox::User "root"; Acquire::Languages "none"; Acquire::Retries "2";
-CONF
-export APT_CONFIG=$folder/apt.conf
-apt-get -qq update
-(cd packages && apt-get -qq download bochs libc6 libstdc++6 libgcc-s1 libltdl7)
-for package in packages/*.deb; do dpkg -x "$package" root; done
+mkdir -p stand_ins
+unpack_debian bochs libc6 libstdc++6 libgcc-s1 libltdl7
 
 # The debugger's windows, readline and samplerate are linked but unused here: stand-ins for them.
 lib=root/usr/lib/x86_64-linux-gnu
@@ -40,7 +29,7 @@ for name in libgdk-3.so.0 libpango-1.0.so.0 libgobject-2.0.so.0 libglib-2.0.so.0
   libreadline.so.8 libsamplerate.so.0; do
   gcc -shared -nostdlib -x c /dev/null -Wl,-soname,$name -o stand_ins/$name
 done
-rm -rf "$lib"/bochs/plugins/libbx_sound{alsa,pulse,oss}* lists cache packages
+rm -rf "$lib"/bochs/plugins/libbx_sound{alsa,pulse,oss}*
 printf '\x55\xaa\x01' > vga.rom # the smallest valid option ROM: Bochs wants one, nothing runs it
 truncate -s 512 vga.rom
 cat > bochs <<'SH'

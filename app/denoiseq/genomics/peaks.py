@@ -1,12 +1,15 @@
 """Peaks: Poisson labels of a coverage track, peaks called from a streamed track, narrowPeak.
 
 A run is a stretch of bases at or above a threshold; runs at most `max_gap_bp` apart join, and
-what is then at least `min_length_bp` long is a peak (the rule of MACS `bdgpeakcall`).
+what is then at least `min_length_bp` long is a peak (the rule of MACS `bdgpeakcall`). A base whose
+score is -inf is barred: no peak holds one, so none joins over one.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +21,17 @@ from denoiseq.genomics.samples import Samples
 from denoiseq.genomics.store import Store
 
 _CHUNK_BP = 1 << 20
+# -log10 of the least expected share of false peaks that is told apart from none.
+HIGHEST_Q = 10.0
 
 
 @dataclass(frozen=True)
 class Peak:
     """A called peak: [start, end), 0-based; `summit` is a position on the chromosome.
 
-    score : 0 to 1000, for display. signal : height at the summit. The two -log10 values are -1
-    where there is none, as the format says.
+    score : 0 to 1000, for display; of a called probability, 1000 times its highest value.
+    signal : height at the summit. The two -log10 values are -1 where there is none, as the format
+    says.
     """
 
     chrom: str
@@ -111,13 +117,26 @@ def runs_above(
     track: np.ndarray, threshold: float, min_length_bp: int, max_gap_bp: int
 ) -> np.ndarray:
     """Peaks of one whole track (W,): int64 (M, 2) of [start, end), by the rule of this module."""
-    runs = _runs(np.asarray(track) >= threshold)
-    if len(runs) == 0:
-        return runs
-    opens = np.append(True, runs[1:, 0] - runs[:-1, 1] > max_gap_bp)
-    closes = np.append(opens[1:], True)
-    joined = np.stack([runs[opens, 0], runs[closes, 1]], axis=1)  # (M, 2)
-    return joined[joined[:, 1] - joined[:, 0] >= min_length_bp]
+    found = [np.zeros((0, 2), dtype=np.int64)]
+    track = np.asarray(track)
+    for first, last in allowed(track):
+        runs = first + _runs(track[first:last] >= threshold)
+        starts, ends = joined(runs[:, 0], runs[:, 1], max_gap_bp)
+        long = ends - starts >= min_length_bp
+        found.append(np.stack([starts[long], ends[long]], axis=1))
+    return np.concatenate(found)
+
+
+def joined(starts: np.ndarray, ends: np.ndarray, max_gap_bp: int) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and ends (M,) of ascending runs, those at most `max_gap_bp` apart made one."""
+    far = np.flatnonzero(starts[1:] - ends[:-1] > max_gap_bp)
+    return np.append(starts[:1], starts[far + 1]), np.append(ends[far], ends[-1:])
+
+
+def allowed(score: np.ndarray) -> list[tuple[int, int]]:
+    """Stretches of bases (W,) that are not barred."""
+    free = np.asarray(score) > -np.inf
+    return [(0, len(free))] if free.all() else [(a, b) for a, b in _runs(free).tolist()]
 
 
 def _runs(above: np.ndarray) -> np.ndarray:
@@ -128,13 +147,25 @@ def _runs(above: np.ndarray) -> np.ndarray:
 
 @dataclass
 class _Open:
-    """The peak that a later chunk may still lengthen."""
+    """The peak that a later chunk may still lengthen.
+
+    top_start, top_end : the first stretch of bases that are as high as the highest called one.
+    """
 
     start: int
     end: int
     score: float
     signal: float
-    summit: int
+    top_start: int
+    top_end: int
+
+    def extend(self, run: _Open) -> None:
+        """Take in a run that follows."""
+        if run.signal > self.signal:
+            self.signal, self.top_start, self.top_end = run.signal, run.top_start, run.top_end
+        elif run.signal == self.signal and run.top_start == self.top_end:  # a chunk's edge cut it
+            self.top_end = run.top_end
+        self.end, self.score = run.end, max(self.score, run.score)
 
 
 class PeakCaller:
@@ -152,6 +183,7 @@ class PeakCaller:
         self._chrom, self._threshold = chrom, threshold
         self._min_length_bp, self._max_gap_bp = min_length_bp, max_gap_bp
         self._next: int | None = None
+        self._reached = 0
         self._open: _Open | None = None
         self._peaks: list[Peak] = []
 
@@ -161,18 +193,20 @@ class PeakCaller:
         Parameters
         ----------
         score : (n,), compared with the threshold; a probability becomes the peak's score.
-        signal : (n,), the track whose highest called base is the summit; absent: the score.
+        signal : (n,), the track whose highest called base is the summit, the middle one of the
+            first such where neighbours are equal; absent: the score.
         """
         if self._next is not None and start != self._next:
             raise ValueError(f"{self._chrom}: a chunk at {self._next} was due, got {start}.")
         self._next = start + len(score)
-        signal = score if signal is None else signal
-        for first, last in _runs(np.asarray(score) >= self._threshold).tolist():
-            summit = first + int(np.argmax(signal[first:last]))
-            top = float(np.max(score[first:last]))
-            self._extend(
-                _Open(start + first, start + last, top, float(signal[summit]), start + summit)
-            )
+        score = np.asarray(score)
+        signal = score if signal is None else np.asarray(signal)
+        for first, last in allowed(score):
+            if start + first != self._reached:  # barred bases lie between
+                self._close()
+            self._reached = start + last
+            for a, b in (first + _runs(score[first:last] >= self._threshold)).tolist():
+                self._extend(_open(start + a, score[a:b], signal[a:b]))
 
     def finish(self) -> list[Peak]:
         """All peaks of the chromosome, in order; call it after the last chunk."""
@@ -180,15 +214,11 @@ class PeakCaller:
         return self._peaks
 
     def _extend(self, run: _Open) -> None:
-        peak = self._open
-        if peak is None or run.start - peak.end > self._max_gap_bp:
+        if self._open is None or run.start - self._open.end > self._max_gap_bp:
             self._close()
             self._open = run
-            return
-        peak.end = run.end
-        peak.score = max(peak.score, run.score)
-        if run.signal > peak.signal:
-            peak.signal, peak.summit = run.signal, run.summit
+        else:
+            self._open.extend(run)
 
     def _close(self) -> None:
         peak, self._open = self._open, None
@@ -196,9 +226,42 @@ class PeakCaller:
             return
         name = f"{self._chrom}_peak_{len(self._peaks) + 1}"
         score = min(1000.0, max(0.0, 1000 * peak.score))
+        summit = (peak.top_start + peak.top_end - 1) // 2
         self._peaks.append(
-            Peak(self._chrom, peak.start, peak.end, name, score, peak.signal, summit=peak.summit)
+            Peak(self._chrom, peak.start, peak.end, name, score, peak.signal, summit=summit)
         )
+
+
+def _open(start: int, score: np.ndarray, signal: np.ndarray) -> _Open:
+    """A run of called bases, (n,) each, as a peak."""
+    first = int(np.argmax(signal))
+    lower = signal[first:] < signal[first]
+    end = first + int(np.argmax(lower)) if lower.any() else len(signal)
+    top = float(signal[first])
+    return _Open(start, start + len(score), float(score.max()), top, start + first, start + end)
+
+
+def with_q_values(peaks: list[Peak]) -> list[Peak]:
+    """The peaks with -log10 of the share of false ones that is to be expected down to each.
+
+    For peaks that were called from probabilities: the chance that a peak is false is taken as 1
+    minus its highest probability, and the share is the mean of that over all peaks ranked at least
+    as high. It holds as far as the probabilities are calibrated. At most HIGHEST_Q.
+    """
+    if not peaks:
+        return []
+    scores = np.array([peak.score for peak in peaks])
+    ranked = np.sort(scores)[::-1]
+    share = np.cumsum(1 - ranked / 1000) / np.arange(1, len(ranked) + 1)
+    rank = np.searchsorted(-ranked, -scores, side="right") - 1  # the last of equal ones
+    q = -np.log10(np.maximum(share[rank], 10.0**-HIGHEST_Q))
+    return [replace(peak, neglog10_q=float(v)) for peak, v in zip(peaks, q, strict=True)]
+
+
+def scored_by_height(peaks: list[Peak]) -> list[Peak]:
+    """The peaks with scores of up to 1000, in proportion to their signal."""
+    highest = max((peak.signal for peak in peaks), default=1.0)
+    return [replace(peak, score=1000 * peak.signal / highest) for peak in peaks]
 
 
 def write_narrowpeak(path: str | Path, peaks: Iterable[Peak]) -> None:

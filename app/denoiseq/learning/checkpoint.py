@@ -22,7 +22,8 @@ def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
     `format` and `version` are added. Keys: state_dict (to predict with), training_state (weights
     where those are an average's, optimizer, random), epoch, step, best, history,
     config, preprocessing, fingerprint, trained_cuts_per_mb, peak_threshold, gaussian_sigma_bp,
-    thresholds, scale, versions, seed; loop.py writes them, build.py and predict read them.
+    thresholds, temperature, calibration, operating_points, scale, versions, seed; loop.py writes
+    them, build.py and predict read them.
     """
     buffer = io.BytesIO()  # torch's own file writer hides a full disk behind a RuntimeError
     torch.save({"format": FORMAT, "version": VERSION, **payload}, buffer)

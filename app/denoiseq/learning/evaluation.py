@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from denoiseq.learning.dataset import TileBatches, WindowDataset, window_loader
 from denoiseq.learning.metrics import TrackMetrics, peak_agreement
 from denoiseq.learning.models import Prediction
 from denoiseq.learning.ranks import ALONE, Ranks
+from denoiseq.learning.tuned import Tuned
 
 log = logging.getLogger(__name__)
 TRACKS = ("noisy", "gaussian", "denoised")
@@ -43,36 +44,6 @@ class EvaluateOptions:
     min_length_bp: int = 200
     max_gap_bp: int = 30
     progress: bool = True
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What was chosen on validation: the baseline's bandwidth and each score's peak threshold.
-
-    Thresholds are coverages for noisy and gaussian, and for denoised where the model has no peak
-    head, else a probability; a score equal to its threshold is inside a peak.
-    """
-
-    gaussian_sigma_bp: float
-    thresholds: dict[str, float] = field(default_factory=dict)
-
-    def with_denoised(self, scores: TrackMetrics) -> "Tuned":
-        """Add the denoised score's best threshold, rounded as the model's probabilities are.
-
-        Where there was no true peak to choose it on: a probability of 0.5, a coverage of nan.
-        """
-        threshold = scores.best_threshold()
-        if scores.logits:
-            logit = torch.tensor(threshold, dtype=torch.float32)
-            threshold = 0.5 if logit.isnan() else float(torch.sigmoid(logit))
-        return Tuned(self.gaussian_sigma_bp, {**self.thresholds, "denoised": threshold})
-
-    @classmethod
-    def from_checkpoint(cls, payload: dict[str, Any]) -> "Tuned | None":
-        """The choices stored in a checkpoint; None where its training ended before making them."""
-        if payload.get("thresholds") is None or payload.get("gaussian_sigma_bp") is None:
-            return None
-        return cls(payload["gaussian_sigma_bp"], dict(payload["thresholds"]))
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from denoiseq.learning.calibration import at_temperature
 from denoiseq.learning.checkpoint import load_checkpoint, save_checkpoint
 from denoiseq.learning.dataset import TileBatches, WindowDataset, window_loader
 from denoiseq.learning.evaluation import (
     Loss,
-    Tuned,
     evaluate,
     tune_baselines,
     validate,
@@ -32,6 +32,7 @@ from denoiseq.learning.options import Run, TrainOptions, usable_monitor
 from denoiseq.learning.progress import Progress, Records, check_resumable
 from denoiseq.learning.ranks import LostRank
 from denoiseq.learning.step import optimizer_step
+from denoiseq.learning.tuned import Tuned
 
 log = logging.getLogger(__name__)
 __all__ = ["Interrupted", "Run", "TrainOptions", "TrainResult", "train"]
@@ -91,7 +92,8 @@ def train(
         metrics: dict[str, Any] = {}
         if ranks.main:
             tuned = Tuned.from_checkpoint(best)
-            metrics, _ = evaluate(model, validation_data, run.evaluation, tuned)
+            with at_temperature(model, best.get("temperature", 1.0)):
+                metrics, _ = evaluate(model, validation_data, run.evaluation, tuned)
             metrics = {"split": "validation", **metrics}
     return TrainResult(training.done.history, training.done.best or {}, metrics)
 
@@ -257,16 +259,16 @@ class _Training:
                 f"optim.monitor={monitor} is not measured by this training, "
                 f"choose one of {', '.join(result)}."
             )
-        done.tuned = self.baselines.with_denoised(scores)
-        done.scale = scores.scale
+        tuned = done.choose(self.baselines, scores)
         better = done.improves(monitor, result[monitor])
         done.close_epoch(row | {"seconds": seconds, "segments_per_second": rate})
         for name in ("best", "last") if better else ("last",):
             self._save(name)
         self.records.epoch(monitor)
         if self.run.picture is not None:
-            draw, tuned = self.run.picture, done.tuned
-            self.records.image(lambda: draw(self.validated, tuned, scores.scale))
+            draw = self.run.picture
+            with at_temperature(self.validated, done.temperature):
+                self.records.image(lambda: draw(self.validated, tuned, scores.scale))
 
     def _save(self, name: str) -> None:
         """Write last.pt or best.pt, complete: what predict, evaluate and resume need."""

@@ -49,6 +49,14 @@ def bin_floor(index: int) -> float:
     return float(np.copysign(np.int32(bits).view(np.float32), np.float32(step)))
 
 
+def bin_middles(bins: np.ndarray) -> np.ndarray:
+    """A value in the middle of each bin: float64, the shape of `bins`; 0 in the bin of 0."""
+    steps = np.asarray(bins, dtype=np.int64) - HALF
+    bits = OFFSET + ((np.abs(steps) - 1) << DROP) + (1 << (DROP - 1))
+    magnitude = bits.astype(np.int32).view(np.float32).astype(np.float64)
+    return np.where(steps == 0, 0.0, np.copysign(magnitude, steps))
+
+
 class TrackMetrics:
     """Accumulates the metrics of one track and its peak score against truth.
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from denoiseq.atomic import atomic_path
-from denoiseq.learning.evaluation import EvaluateOptions, Tuned
+from denoiseq.learning.evaluation import EvaluateOptions
 from denoiseq.learning.ranks import ALONE, Ranks
+from denoiseq.learning.tuned import Tuned
 
 log = logging.getLogger(__name__)
 OPTIMIZERS = ("adam", "adamw")

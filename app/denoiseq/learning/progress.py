@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from denoiseq.atomic import write_csv
+from denoiseq.learning.calibration import calibrate
 from denoiseq.learning.dataset import WindowDataset
-from denoiseq.learning.evaluation import Tuned
+from denoiseq.learning.metrics import TrackMetrics
 from denoiseq.learning.options import Run, TrainOptions, smaller_is_better
+from denoiseq.learning.tuned import Tuned, operating_points
 from denoiseq.learning.windows import WindowOptions
 
 log = logging.getLogger(__name__)
 COUNTERS = ("epoch", "batch", "step", "sums", "best", "history", "scale")
+# Of the last validation; checkpoints of older versions lack them.
+CHOICES = ("temperature", "calibration", "operating_points")
 # Settings that a resumed training must share, or its batches would not be the ones left to do.
 PINNED = ("seed", "batch_size", "optimizer", "ema_decay")
 # Settings that may change, so that it does not go on as it would have.
@@ -34,7 +38,8 @@ class Progress:
     """Whole epochs and the batches of the current one that are done, and what came of them.
 
     step counts optimizer steps; sums holds the current epoch's losses summed over windows; best
-    is {"monitor", "value", "epoch"}; scale fits the denoised track to the truth.
+    is {"monitor", "value", "epoch"}; scale fits the denoised track to the truth. calibration, of
+    peak logits, and operating_points are the last validation's.
     """
 
     epoch: int = 0
@@ -45,12 +50,15 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     scale: float | None = None
     tuned: Tuned | None = None
+    temperature: float = 1.0
+    calibration: dict[str, Any] | None = None
+    operating_points: dict[str, list[float]] | None = None
 
     def payload(self) -> dict[str, Any]:
         """The checkpoint's keys that this fills; `from_payload` reads them back."""
         tuned = asdict(self.tuned) if self.tuned else {}
         return {
-            **{name: getattr(self, name) for name in COUNTERS},
+            **{name: getattr(self, name) for name in (*COUNTERS, *CHOICES)},
             "gaussian_sigma_bp": tuned.get("gaussian_sigma_bp"),
             "thresholds": tuned.get("thresholds"),
             "peak_threshold": tuned.get("thresholds", {}).get("denoised"),
@@ -58,7 +66,19 @@ class Progress:
 
     @classmethod
     def from_payload(cls, payload: dict[str, Any]) -> "Progress":
-        return cls(**{n: payload[n] for n in COUNTERS}, tuned=Tuned.from_checkpoint(payload))
+        known = {name: payload[name] for name in COUNTERS}
+        known |= {name: payload[name] for name in CHOICES if name in payload}
+        return cls(**known, tuned=Tuned.from_checkpoint(payload))
+
+    def choose(self, baselines: Tuned, scores: TrackMetrics) -> Tuned:
+        """Take over what a validation's scores, of logits without temperature, say to choose."""
+        calibration = calibrate(scores)
+        self.temperature = calibration.temperature if calibration else 1.0
+        self.calibration = asdict(calibration) if calibration else None
+        self.tuned = baselines.with_denoised(scores, self.temperature)
+        self.operating_points = operating_points(scores, self.temperature)
+        self.scale = scores.scale
+        return self.tuned
 
     def add(self, losses: dict[str, float], windows: int) -> None:
         """Count a batch's losses, of so many windows, into the epoch's means."""

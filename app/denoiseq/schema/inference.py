@@ -33,7 +33,11 @@ class Evaluate:
 
 @dataclass
 class Predict:
-    """`denoiseq predict`. `depth` (cut sites per Mb, or "trained") thins the input first."""
+    """`denoiseq predict`. `depth` (cut sites per Mb, or "trained") thins the input first.
+
+    `peak_threshold` is a probability (a coverage for a model without peaks); `peak_precision`, a
+    share of the called bases, chooses it on the training's validation split.
+    """
 
     checkpoint: str | None = None
     bam: Any = None
@@ -48,6 +52,7 @@ class Predict:
     depth: int | float | str | None = None
     seed: int = 0
     peak_threshold: float | None = None
+    peak_precision: float | None = None
     peak_min_length_bp: int | None = None
     peak_max_gap_bp: int | None = None
     tile_bp: int = 50_000
@@ -69,6 +74,14 @@ class Predict:
             self.peak_threshold is None or self.peak_threshold > 0,
             f"peak_threshold is {self.peak_threshold}, expected a probability between 0 and 1, or "
             "a coverage above 0 for a model without peaks",
+        )
+        check(
+            self.peak_precision is None or 0 < self.peak_precision <= 1,
+            f"peak_precision is {self.peak_precision}, expected a share above 0, up to 1",
+        )
+        check(
+            self.peak_threshold is None or self.peak_precision is None,
+            "peak_threshold and peak_precision are two ways to choose one threshold: give one",
         )
         for name in ("tile_bp", "batch_size"):
             value = getattr(self, name)

@@ -1,5 +1,5 @@
 from fractions import Fraction
-from itertools import pairwise
+from itertools import groupby, pairwise
 from math import factorial, log10
 
 import numpy as np
@@ -12,6 +12,7 @@ from denoiseq.genomics.peaks import (
     poisson_peaks,
     poisson_threshold,
     runs_above,
+    with_q_values,
     write_narrowpeak,
 )
 from denoiseq.genomics.store import CutStore, write_store
@@ -89,8 +90,59 @@ def test_no_seam_between_chunks_shows(track, seams, min_length, max_gap, data):
         inside = slice(peak.start - 100, peak.end - 100)
         called = np.where(score[inside] >= 0.5, signal[inside], -1)
         assert peak.signal == called.max()
-        assert peak.summit == peak.start + called.argmax()
+        top = called == called.max()
+        first = int(top.argmax())
+        plateau = int(np.append(~top[first:], True).argmax())
+        assert peak.summit == peak.start + first + (plateau - 1) // 2
         assert peak.score == 1000 * score[inside].max()
+
+
+@given(
+    st.lists(st.integers(-1, 4), max_size=60),
+    st.lists(st.integers(0, 60)),
+    st.integers(0, 8),
+    st.integers(0, 5),
+)
+def test_no_peak_holds_or_spans_a_barred_base(track, seams, min_length, max_gap):
+    """What a barred base (-1 here) splits is called as if there were two chromosomes."""
+    expected = []
+    for barred, part in groupby(enumerate(track), key=lambda item: item[1] < 0):
+        places, values = zip(*part, strict=True)
+        if not barred:
+            pairs = by_hand(values, 2, min_length, max_gap)
+            expected += [[places[0] + start, places[0] + end] for start, end in pairs]
+    score = np.array(track, dtype=np.float32)
+    score[score < 0] = -np.inf
+    assert runs_above(score, 2, min_length, max_gap).tolist() == expected
+    caller = PeakCaller("chr1", 2, min_length, max_gap)
+    edges = [0, *sorted(seam for seam in seams if seam < len(track)), len(track)]
+    for start, end in pairwise(edges):
+        caller.add(start, score[start:end])
+    assert [[peak.start, peak.end] for peak in caller.finish()] == expected
+
+
+def test_the_summit_is_the_middle_of_the_first_plateau():
+    score = np.ones(12, dtype=np.float32)
+    signal = np.array([1, 5, 5, 5, 5, 2, 5, 5, 5, 5, 5, 5], dtype=np.float32)
+    for cut in range(1, 12):  # also where a chunk's edge cuts the plateau
+        caller = PeakCaller("chr1", 0.5, 1, 0)
+        caller.add(0, score[:cut], signal[:cut])
+        caller.add(cut, score[cut:], signal[cut:])
+        (peak,) = caller.finish()
+        assert (peak.summit, peak.signal) == (2, 5)
+
+
+def test_q_values_are_the_false_ones_to_expect():
+    highest = [0.5, 0.9, 0.99, 0.9, 1.0]
+    called = [Peak("chr1", i, i + 1, "x", 1000 * p, 1.0) for i, p in enumerate(highest)]
+    found = with_q_values(called)
+    # ranked 1.0, 0.99, 0.9, 0.9, 0.5: chances to be false 0, 0.01, 0.1, 0.1, 0.5
+    share = {1.0: 1e-10, 0.99: 0.01 / 2, 0.9: 0.21 / 4, 0.5: 0.71 / 5}
+    expected = [-log10(share[p]) for p in highest]
+    assert [peak.neglog10_q for peak in found] == pytest.approx(expected)
+    assert [(p.start, p.score) for p in found] == [(p.start, p.score) for p in called]
+    assert {peak.neglog10_p for peak in found} == {-1.0}
+    assert with_q_values([]) == []
 
 
 def test_chunks_must_follow_each_other():

@@ -12,13 +12,13 @@ from denoiseq.genomics.store import Thinning
 from denoiseq.learning.dataset import WindowDataset, WindowOptions
 from denoiseq.learning.evaluation import (
     EvaluateOptions,
-    Tuned,
     evaluate,
     tune_baselines,
     validate,
 )
 from denoiseq.learning.losses import LossWeights, atacworks_loss
 from denoiseq.learning.metrics import TrackMetrics, peak_agreement
+from denoiseq.learning.tuned import Tuned
 
 CHROMS = ["chrA", "chrShort", "chrB"]
 OPTIONS = EvaluateOptions(

@@ -7,17 +7,20 @@ import multiprocessing
 import os
 import shutil
 import signal
+from dataclasses import asdict
 from functools import partial
 
 import pytest
 import torch
 from denoiseq.learning import loop as loop_module
+from denoiseq.learning.calibration import calibrate
 from denoiseq.learning.checkpoint import load_checkpoint, save_checkpoint
 from denoiseq.learning.dataset import WindowDataset, WindowOptions
-from denoiseq.learning.evaluation import EvaluateOptions, Tuned, evaluate
+from denoiseq.learning.evaluation import EvaluateOptions, evaluate, validate
 from denoiseq.learning.loop import Interrupted, Run, TrainOptions, train
 from denoiseq.learning.losses import LossWeights, atacworks_loss
 from denoiseq.learning.optimizer import Average, learning_rate, make_optimizer
+from denoiseq.learning.tuned import Tuned, operating_points
 
 LOSS = partial(atacworks_loss, weights=LossWeights())
 WINDOWS = WindowOptions(interval_bp=1_000, pad_bp=200, half_window_bp=75, thin_fraction=0.3)
@@ -218,14 +221,61 @@ def test_what_a_run_leaves(fit):
 
 def test_metrics_are_those_of_evaluate_with_the_checkpoint(fit, store, peaks):
     result, model, folder = fit()
-    tuned = Tuned.from_checkpoint(load_checkpoint(folder / "checkpoints" / "best.pt"))
+    best = load_checkpoint(folder / "checkpoints" / "best.pt")
+    tuned = Tuned.from_checkpoint(best)
     held = WindowDataset(store, ["chrB"], WINDOWS, peaks, training=False)
+    assert model.temperature == 1  # of training; who predicts sets it
+    model.temperature = best["temperature"]
     metrics, _ = evaluate(model, held, EVALUATION, tuned)
     for name in ("noisy", "gaussian", "denoised", "scale", "tuned"):
         assert result.metrics[name] == metrics[name]
-    # Tuning anew on validation chooses what training chose there.
+    # Tuning anew on validation chooses what training chose there, up to a bin of the logits.
     _, again = evaluate(model, held, EVALUATION)
-    assert again == tuned
+    assert again.gaussian_sigma_bp == tuned.gaussian_sigma_bp
+    assert again.thresholds == pytest.approx(tuned.thresholds, rel=1e-3)
+
+
+def test_probabilities_are_calibrated_on_validation(fit, store, peaks):
+    """Each checkpoint holds what its own weights' validation says, of logits as trained."""
+    _, model, folder = fit()
+    held = WindowDataset(store, ["chrB"], WINDOWS, peaks, training=False)
+    for name in ("last", "best"):  # best's weights stay in the model
+        kept = load_checkpoint(folder / "checkpoints" / f"{name}.pt")
+        model.load_state_dict(kept["state_dict"])
+        _, scores = validate(model, held, None, EVALUATION)
+        expected = calibrate(scores)
+        assert kept["temperature"] == expected.temperature
+        assert kept["calibration"] == asdict(expected)
+        points = kept["operating_points"]
+        assert points == operating_points(scores, expected.temperature)
+        best = points["threshold"][points["f1"].index(max(points["f1"]))]
+        assert kept["peak_threshold"] == best
+    assert expected.temperature != 1  # three epochs do not happen to be calibrated
+
+
+def test_a_resumed_training_does_not_calibrate_twice(fit, make_model):
+    _, _, first = fit("first", epochs=2)
+    last = first / "checkpoints" / "last.pt"
+    _, _, second = fit("second", resume=last, epochs=3, model=make_model(seed=9))
+    _, _, whole = fit("whole", epochs=3)
+    again, through = (
+        load_checkpoint(folder / "checkpoints" / "last.pt") for folder in (second, whole)
+    )
+    for name in ("temperature", "calibration", "operating_points", "thresholds"):
+        assert again[name] == through[name]
+
+
+def test_checkpoints_of_before_calibration_go_on(fit, make_model):
+    _, _, folder = fit(epochs=1)
+    old = load_checkpoint(folder / "checkpoints" / "last.pt")
+    for name in ("temperature", "calibration", "operating_points"):
+        del old[name]
+    save_checkpoint(folder / "checkpoints" / "last.pt", old)
+    save_checkpoint(folder / "checkpoints" / "best.pt", old)
+    last = folder / "checkpoints" / "last.pt"
+    for epochs in (1, 2):  # nothing left to do, and an epoch more
+        result, _, _ = fit("again", resume=last, epochs=epochs, model=make_model(seed=9))
+        assert result.metrics["denoised"]["auprc"] > 0
 
 
 @pytest.mark.parametrize("monitor", ["loss", "mse", "log1p_pearson"])
