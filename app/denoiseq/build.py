@@ -23,10 +23,9 @@ from denoiseq.genomics.preparation import several
 from denoiseq.genomics.pseudobulk import prepare_fragments
 from denoiseq.genomics.sequence import chrom_sizes
 from denoiseq.learning.checkpoint import load_checkpoint
-from denoiseq.learning.evaluation import EvaluateOptions
 from denoiseq.learning.losses import LossWeights
 from denoiseq.learning.models import MODELS, Network
-from denoiseq.learning.options import TrainOptions
+from denoiseq.learning.options import EvaluateOptions, TrainOptions
 from denoiseq.learning.pretrained import adopt, load_weights
 from denoiseq.learning.ranks import device
 from denoiseq.learning.tuned import threshold_of_precision

@@ -16,8 +16,8 @@ from denoiseq.genomics.peaks import Peak, runs_above
 from denoiseq.genomics.store import Store, Thinning
 from denoiseq.genomics.tracks import read_bigwig
 from denoiseq.learning.dataset import WindowDataset
-from denoiseq.learning.evaluation import EvaluateOptions
 from denoiseq.learning.models import Network
+from denoiseq.learning.options import EvaluateOptions
 from denoiseq.prediction import GenomePrediction, PredictSettings
 from denoiseq.report import Locus
 

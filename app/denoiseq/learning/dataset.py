@@ -231,13 +231,24 @@ class WindowDataset(Dataset):
         x : float32 (1, L), or (5, L) with the bases
         clean : float32 (L,)
         """
-        options, h = self.options, self.options.half_window_bp
-        fraction = options.thin_fraction if fraction is None else fraction
-        drawn = Thinning(fraction, options.seed, self.epoch)
-        rest = replace(drawn, complement=True) if options.target == "complement" else None
-        noisy = window_coverage(self.noisy, chrom, start, end, h, drawn if fraction < 1 else None)
-        clean = window_coverage(self.store, chrom, start, end, h, rest)
+        h, drawn = self.options.half_window_bp, self.draw(fraction)
+        noisy = window_coverage(self.noisy, chrom, start, end, h, drawn)
+        clean = self.clean(chrom, start, end, fraction)
         return input_channels(noisy, self.genome, chrom, start), clean
+
+    def clean(
+        self, chrom: str, start: int, end: int, fraction: float | None = None
+    ) -> np.ndarray:
+        """The clean coverage of any stretch, float32 (L,), as in `tracks`."""
+        rest = None
+        if self.options.target == "complement":
+            rest = replace(self.draw(fraction), complement=True)
+        return window_coverage(self.store, chrom, start, end, self.options.half_window_bp, rest)
+
+    def draw(self, fraction: float | None = None) -> Thinning | None:
+        """The fragments that noisy input keeps in the current epoch; None: all."""
+        fraction = self.options.thin_fraction if fraction is None else fraction
+        return Thinning(fraction, self.options.seed, self.epoch) if fraction < 1 else None
 
 
 class TileBatches(Sampler[list[tuple[int, int]]]):

@@ -1,113 +1,184 @@
-"""Scores of the noisy, the Gaussian-smoothed and the denoised track against truth.
+"""Scores of the noisy, the smoothed and the denoised track against truth.
 
-One streaming code path serves validation and test: window by window in genome order, memory that
-does not grow with the genome. What is tuned (sigma, thresholds) is tuned on validation only and
-travels in the checkpoint as `Tuned`.
+One streaming path serves validation and test: window by window in genome order, memory that does
+not grow with the genome. What is tuned (sigma, thresholds) is tuned on validation, and the linear
+filter fitted on the training chromosomes; both travel in the checkpoint as `Tuned`.
 """
+
+from __future__ import annotations
 
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import Tensor
 
-from denoiseq.genomics.coverage import gaussian_smooth
-from denoiseq.genomics.peaks import PeakCaller
-from denoiseq.learning.dataset import TileBatches, WindowDataset, window_loader
-from denoiseq.learning.metrics import TrackMetrics, peak_agreement
+from denoiseq.genomics.samples import plain_names
+from denoiseq.learning import curves, peak_scores
+from denoiseq.learning.baselines import filters, fit_linear, tune_baselines
+from denoiseq.learning.bootstrap import Blocks
+from denoiseq.learning.calibration import reliability
+from denoiseq.learning.cores import Model, cores, device_of, predictions
+from denoiseq.learning.dataset import WindowDataset
+from denoiseq.learning.metrics import TrackMetrics
 from denoiseq.learning.models import Prediction
+from denoiseq.learning.options import EvaluateOptions
 from denoiseq.learning.ranks import ALONE, Ranks
+from denoiseq.learning.scorecard import Replicates, Scorecard, TrackScores
 from denoiseq.learning.tuned import Tuned
 
+__all__ = ["EvaluateOptions", "Measurement", "evaluate", "measure", "tune", "validate"]
 log = logging.getLogger(__name__)
-TRACKS = ("noisy", "gaussian", "denoised")
 Loss = Callable[[Prediction, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)
-class EvaluateOptions:
-    """How to evaluate; lengths in bp.
+class Measurement:
+    """What `measure` finds.
 
-    sigma_grid_bp are the bandwidths that the Gaussian baseline chooses from; called and true
-    peaks are runs of at least min_length_bp, gaps up to max_gap_bp closed.
+    metrics : the content of metrics.json, ready for it: what is undefined, as with no peak on
+        these chromosomes or no head for it, is None
+    replicates : track -> metric -> float64 (draws,), in replicates of the genome that are the same
+        for every track, model and draw of fragments on equal chromosomes: differences, and means
+        over runs, may be formed one by one
+    curves : the content of curves.json
     """
 
-    batch_size: int = 4
-    workers: int = 0
-    sigma_grid_bp: tuple[float, ...] = (20, 40, 60, 80, 100, 120, 160, 200)
-    min_length_bp: int = 200
-    max_gap_bp: int = 30
-    progress: bool = True
-
-
-@dataclass(frozen=True)
-class Core:
-    """The counted part of one window: arrays (n,) from `start` on, and (track, score) by name.
-
-    A model without regression has no denoised track, one without peaks has it as the score.
-    """
-
-    chrom: str
-    start: int
-    coverage: np.ndarray
-    truth: np.ndarray
-    mask: np.ndarray
-    tracks: dict[str, tuple[np.ndarray | None, np.ndarray]]
+    metrics: dict[str, Any]
+    replicates: dict[str, Replicates]
+    curves: dict[str, Any]
 
 
 def evaluate(
-    model: nn.Module, data: WindowDataset, options: EvaluateOptions, tuned: Tuned | None = None
+    model: Model, data: WindowDataset, options: EvaluateOptions, tuned: Tuned | None = None
 ) -> tuple[dict[str, Any], Tuned]:
-    """Metrics of all three tracks on the chromosomes of `data`.
+    """The metrics of `measure`, and what they were measured with.
+
+    tuned : None tunes on `data` itself, which must then be the validation split.
+    """
+    if tuned is None:
+        tuned = tune(model, data, options)
+    return measure(model, data, options, tuned).metrics, tuned
+
+
+def tune(
+    model: Model,
+    validation: WindowDataset,
+    options: EvaluateOptions,
+    train: WindowDataset | None = None,
+) -> Tuned:
+    """Choose bandwidth and thresholds on validation windows, fit the linear filter on training
+    windows; without any, there is none.
+    """
+    weights = None if train is None else fit_linear(train)
+    tuned = tune_baselines(validation, options, weights=weights)
+    _, denoised = validate(model, validation, None, options)
+    return tuned.with_denoised(denoised)
+
+
+def measure(
+    model: Model,
+    data: WindowDataset,
+    options: EvaluateOptions,
+    tuned: Tuned,
+    rivals: Mapping[str, peak_scores.Peaks] | None = None,
+) -> Measurement:
+    """Every number on the chromosomes of `data`, in one pass.
 
     Parameters
     ----------
-    model : Network or alike
+    model : Network, or any callable from x (N, C, L) to a Prediction
     data : WindowDataset with training=False
     options : EvaluateOptions
-    tuned : Tuned, optional
-        None tunes on `data` itself, which must then be the validation split.
+    tuned : Tuned
+    rivals : name -> chromosome -> peaks of another caller, int64 (M, 2)
 
     Returns
     -------
-    metrics : dict
-        noisy, gaussian, denoised (each the names of `TrackMetrics.result` and `peaks`), scale,
-        tuned, seconds, segments_per_second, device, precision, algorithm. JSON-ready: what is
-        undefined, as with no peak on these chromosomes or no head for it, is None. A model
+    Measurement
+        Of its metrics noisy, gaussian, linear (where it was fitted), denoised and each rival hold
+        the names of `TrackMetrics.result` (a rival: precision, recall and f1 per base), peaks,
+        inside, outside, frip and intervals; beside them are truth, gain, chromosomes, calibration,
+        scale, tuned, seconds, segments_per_second, device, precision and algorithm. A model
         without a peak head scores peaks by its track.
-    tuned : Tuned
     """
     _check_context(model, data)
-    if tuned is None:
-        tuned = tune_baselines(data, options)
-        _, denoised = validate(model, data, None, options)
-        tuned = tuned.with_denoised(denoised)
     began = time.perf_counter()
-    scores, peaks = _measure(model, data, options, tuned)
+    truth = peak_scores.true_peaks(data)
+    tracks, profile = _pass(model, data, options, tuned, truth)
+    card = Scorecard(data, truth, tracks, rivals or {})
+    metrics = card.metrics()
+    denoised = tracks["denoised"].total
+    metrics["scale"] = {name: one.total.scale for name, one in tracks.items()}
+    metrics["tuned"] = {k: value for k, value in asdict(tuned).items() if k != "linear"}
+    drawn = _curves(metrics, tracks, profile, card)
+    if denoised.logits:
+        found = reliability(denoised)
+        metrics["calibration"] = {
+            "temperature": getattr(model, "temperature", 1.0),
+            "cross_entropy": found.cross_entropy,
+            "ece": found.ece,
+        }
+        drawn["reliability"] = curves.reliability_curve(found)
     seconds = time.perf_counter() - began
-    metrics: dict[str, Any] = {
-        name: {**scores[name].result(), "peaks": peaks[name]} for name in TRACKS
-    }
-    metrics["scale"] = {name: scores[name].scale for name in TRACKS}
-    metrics["tuned"] = asdict(tuned)
     metrics |= {
         "seconds": seconds,
         "segments_per_second": len(data) / seconds,
-        "device": str(_device(model)),
+        "device": str(device_of(model)),
         "precision": getattr(model, "precision", "fp32"),
         "algorithm": getattr(model, "conv", "torch"),
     }
-    return _json_ready(metrics), tuned
+    return Measurement(_json_ready(metrics), card.replicates, _json_ready(drawn))
+
+
+def _pass(
+    model: Model,
+    data: WindowDataset,
+    options: EvaluateOptions,
+    tuned: Tuned,
+    truth: Mapping[str, list[peak_scores.Peak]],
+) -> tuple[dict[str, TrackScores], curves.Profile]:
+    """All cores of `data`, in the scores of each track and the profile around true summits."""
+    plain, smooth = plain_names(data.store), filters(tuned)
+    blocks = Blocks(options.block_bp, options.bootstrap_draws) if options.bootstrap_draws else None
+    tracks = {}
+    for name in (*smooth, "denoised"):
+        calls = peak_scores.Calls(tuned.thresholds[name], options.min_length_bp, options.max_gap_bp)
+        tracks[name] = TrackScores(name == "denoised" and _has_logits(model), calls, blocks)
+    summits = {c: np.array([p.summit for p in some], dtype=int) for c, some in truth.items()}
+    profile = curves.Profile({chrom: np.sort(at) for chrom, at in summits.items()})
+    for batch, pred in predictions(model, data, options, "evaluate"):
+        for core in cores(data, batch, pred, smooth):
+            for name, one in tracks.items():
+                one.add(core, name, plain[core.chrom])
+            profile.add(core)
+    for one in tracks.values():
+        one.close()
+    return tracks, profile
+
+
+def _curves(
+    metrics: Mapping[str, Any],
+    tracks: Mapping[str, TrackScores],
+    profile: curves.Profile,
+    card: Scorecard,
+) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "pr": {name: curves.precision_recall(one.total) for name, one in tracks.items()},
+        "roc": {name: curves.roc(one.total) for name, one in tracks.items()},
+        "profile": profile.curves(metrics["scale"]),
+        "summit_distance_bp": curves.distance_histogram(card.distances("denoised")),
+    }
+    rivals = [name for name in card.rows if name not in tracks]
+    return found | {n: {k: metrics[n][k] for k in ("recall", "precision")} for n in rivals}
 
 
 def validate(
-    model: nn.Module,
+    model: Model,
     data: WindowDataset,
     loss: Loss | None,
     options: EvaluateOptions,
@@ -124,15 +195,15 @@ def validate(
         `TrackMetrics.result`.
     scores : TrackMetrics
     """
-    scores, bases = _denoised_metrics(model), 0
+    scores, bases = TrackMetrics(_has_logits(model)), 0
     sums: dict[str, float] = {}
-    for batch, pred in _predictions(model, data, options, "validate", ranks):
+    for batch, pred in predictions(model, data, options, "validate", ranks):
         n = int(ranks.total(batch["mask"].sum()))
         bases += n
         for name, value in named_losses(*loss(pred, batch)).items() if loss else ():
             sums[name] = sums.get(name, 0.0) + n * value
-        for core in _cores(data, batch, pred, None):
-            scores.update(*core.tracks["denoised"], core.coverage, core.truth, core.mask)
+        for core in cores(data, batch, pred):
+            scores.update(*core.tracks["denoised"], *core.counted)
     scores.join(ranks.total_array)
     return {name: s / max(bases, 1) for name, s in sums.items()} | scores.result(), scores
 
@@ -142,145 +213,12 @@ def named_losses(total: Tensor, parts: dict[str, Tensor]) -> dict[str, float]:
     return {"loss": float(total)} | {f"loss_{name}": float(v) for name, v in parts.items()}
 
 
-def tune_baselines(data: WindowDataset, options: EvaluateOptions, ranks: Ranks = ALONE) -> Tuned:
-    """Choose the Gaussian's bandwidth, and the thresholds of noisy and gaussian, on `data`.
-
-    The bandwidth has the best AUPRC of the grid, or the least MSE where no base is a true peak.
-    Only bandwidths whose reach (4 sigma) fits into the windows' context take part.
-    """
-    grid = [s for s in options.sigma_grid_bp if 4 * s <= data.options.pad_bp]
-    if not grid:
-        raise ValueError(
-            f"No Gaussian bandwidth of {options.sigma_grid_bp} bp fits the context of "
-            f"{data.options.pad_bp} bp: raise data.pad_bp to 4 times the smallest."
-        )
-    if len(grid) < len(options.sigma_grid_bp):
-        log.warning("Gaussian bandwidths above %g bp left out: data.pad_bp is small.", max(grid))
-    noisy, smooth = TrackMetrics(), {sigma: TrackMetrics() for sigma in grid}
-    batches = TileBatches(data, options.batch_size, None, ranks)
-    for batch in window_loader(batches, options.workers):
-        for sigma, scores in smooth.items():
-            for core in _cores(data, batch, None, sigma):
-                truth = core.coverage, core.truth, core.mask
-                scores.update(*core.tracks["gaussian"], *truth)
-                if sigma == grid[0]:
-                    noisy.update(*core.tracks["noisy"], *truth)
-    for scores in (noisy, *smooth.values()):
-        scores.join(ranks.total_array)
-    if noisy.positives.any():
-        sigma = max(grid, key=lambda s: smooth[s].result()["auprc"])
-    else:
-        log.warning("no true peak on %s: no threshold can be tuned there.", ", ".join(data.chroms))
-        sigma = min(grid, key=lambda s: smooth[s].result()["mse"])
-    thresholds = {"noisy": noisy.best_threshold(), "gaussian": smooth[sigma].best_threshold()}
-    return Tuned(float(sigma), thresholds)
+def _has_logits(model: Model) -> bool:
+    """Whether the score is the log-odds of a peak: where the model has a peak head."""
+    return getattr(model, "task", "both") != "regression"
 
 
-def _measure(
-    model: nn.Module, data: WindowDataset, options: EvaluateOptions, tuned: Tuned
-) -> tuple[dict[str, TrackMetrics], dict[str, dict[str, float]]]:
-    """One pass over `data`: the metrics of each track and the agreement of its peaks."""
-    scores = {name: TrackMetrics() for name in ("noisy", "gaussian")}
-    scores["denoised"] = _denoised_metrics(model)
-    rule = options.min_length_bp, options.max_gap_bp
-    callers = {name: _Runs(tuned.thresholds[name], *rule) for name in TRACKS}
-    truth = _Runs(0.5, 1, 0)
-    for batch, pred in _predictions(model, data, options, "evaluate"):
-        for core in _cores(data, batch, pred, tuned.gaussian_sigma_bp):
-            for name, (track, score) in core.tracks.items():
-                scores[name].update(track, score, core.coverage, core.truth, core.mask)
-            for name, caller in callers.items():
-                score = core.tracks[name][1]
-                if scores[name].logits:
-                    score = torch.sigmoid(torch.from_numpy(score)).numpy()
-                caller.add(core, score)
-            truth.add(core, core.truth.astype(np.float32))
-    true_peaks = truth.finish()
-    peaks = {name: peak_agreement(c.finish(), true_peaks) for name, c in callers.items()}
-    return scores, peaks
-
-
-def _denoised_metrics(model: nn.Module) -> TrackMetrics:
-    """Empty metrics for what the model answers: its score are logits if it has a peak head."""
-    return TrackMetrics(logits=getattr(model, "task", "both") != "regression")
-
-
-class _Runs:
-    """Peaks of one score over consecutive cores of several chromosomes, blacklisted bases out."""
-
-    def __init__(self, threshold: float, min_length_bp: int, max_gap_bp: int):
-        self.rule = threshold, min_length_bp, max_gap_bp
-        self.callers: dict[str, PeakCaller] = {}
-
-    def add(self, core: Core, score: np.ndarray) -> None:
-        if core.chrom not in self.callers:
-            self.callers[core.chrom] = PeakCaller(core.chrom, *self.rule)
-        self.callers[core.chrom].add(core.start, np.where(core.mask, score, -np.inf))
-
-    def finish(self) -> dict[str, np.ndarray]:
-        """chromosome -> int64 (M, 2)."""
-        found = {chrom: caller.finish() for chrom, caller in self.callers.items()}
-        return {
-            chrom: np.array([(p.start, p.end) for p in peaks], dtype=np.int64).reshape(-1, 2)
-            for chrom, peaks in found.items()
-        }
-
-
-def _predictions(
-    model: nn.Module,
-    data: WindowDataset,
-    options: EvaluateOptions,
-    what: str,
-    ranks: Ranks = ALONE,
-) -> Iterator[tuple[dict[str, Tensor], Prediction]]:
-    """Batches in genome order with the model's answer, without gradient, on the model's device."""
-    batches = TileBatches(data, options.batch_size, None, ranks)
-    loader = window_loader(batches, options.workers)
-    device, was_training = _device(model), model.training
-    model.eval()
-    try:
-        quiet = None if options.progress else True
-        for batch in tqdm(loader, desc=what, unit="batch", leave=False, disable=quiet):
-            batch = {name: value.to(device) for name, value in batch.items()}
-            with torch.inference_mode():
-                pred = model(batch["x"])
-            yield batch, pred
-    finally:
-        model.train(was_training)
-
-
-def _cores(
-    data: WindowDataset, batch: dict[str, Tensor], pred: Prediction | None, sigma: float | None
-) -> Iterator[Core]:
-    """The cores of a batch: denoised tracks if there is a prediction, baselines if a sigma."""
-    arrays = {name: value.cpu().numpy() for name, value in batch.items()}
-    if pred is not None:
-        answer = [None if t is None else t.cpu().numpy() for t in pred]
-        score = next(track for track in reversed(answer) if track is not None)
-    for row, index in enumerate(arrays["index"]):
-        tile = data.tiles[index]
-        core = slice(tile.core_start - tile.start, tile.core_end - tile.start)
-        tracks = {}
-        if sigma is not None:
-            noisy = arrays["x"][row, 0]
-            smooth = _smooth(noisy, core, sigma)
-            tracks["noisy"] = noisy[core], noisy[core]
-            tracks["gaussian"] = smooth, smooth
-        if pred is not None:
-            track = None if answer[0] is None else answer[0][row, core]
-            tracks["denoised"] = track, score[row, core]
-        truth = {name: arrays[name][row, core] for name in ("coverage", "truth", "mask")}
-        yield Core(tile.chrom, tile.core_start, tracks=tracks, **truth)
-
-
-def _smooth(track: np.ndarray, core: slice, sigma_bp: float) -> np.ndarray:
-    """The Gaussian baseline of the core of a window, float32 (n,), from its reach around it."""
-    reach = math.ceil(4 * sigma_bp)
-    first, last = max(core.start - reach, 0), min(core.stop + reach, len(track))
-    return gaussian_smooth(track[first:last], sigma_bp)[core.start - first : core.stop - first]
-
-
-def _check_context(model: nn.Module, data: WindowDataset) -> None:
+def _check_context(model: Model, data: WindowDataset) -> None:
     context_bp = getattr(model, "context_bp", None)
     needed = context_bp() if callable(context_bp) else 0
     if data.options.pad_bp < needed:
@@ -300,10 +238,6 @@ def _check_context(model: nn.Module, data: WindowDataset) -> None:
             data.options.interval_bp,
             step,
         )
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
 
 
 def _json_ready(value: Any) -> Any:

@@ -16,15 +16,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from denoiseq.learning.baselines import fit_linear, tune_baselines
 from denoiseq.learning.calibration import at_temperature
 from denoiseq.learning.checkpoint import load_checkpoint, save_checkpoint
 from denoiseq.learning.dataset import TileBatches, WindowDataset, window_loader
-from denoiseq.learning.evaluation import (
-    Loss,
-    evaluate,
-    tune_baselines,
-    validate,
-)
+from denoiseq.learning.evaluation import Loss, evaluate, validate
 from denoiseq.learning.interrupt import Interrupted, Stop
 from denoiseq.learning.models import Prediction
 from denoiseq.learning.optimizer import Average, learning_rate, make_optimizer
@@ -120,7 +116,10 @@ class _Training:
         if self.run.resume is not None:
             self._resume(Path(self.run.resume), options)
         self.baselines = self.done.tuned or tune_baselines(
-            validation_data, self.run.evaluation, self.ranks
+            validation_data,
+            self.run.evaluation,
+            self.ranks,
+            fit_linear(train_data, self.ranks),
         )
         self.done.tuned = self.baselines
         monitor = usable_monitor(options.monitor, self.baselines)

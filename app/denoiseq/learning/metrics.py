@@ -1,7 +1,8 @@
 """How well a track and its peak score fit a truth: streaming, fixed memory, safe with one class.
 
 Everything is kept as int64 or float64 sums over bins, so results do not depend on how the genome
-was cut into updates, and the sums of several processes may be added. Pure numpy, per base.
+was cut into updates, and the sums of several processes may be added. Pure numpy, per base; the
+last axis of a histogram is its bins, so many samples of one genome are scored at once.
 """
 
 from collections.abc import Callable
@@ -22,6 +23,7 @@ LARGEST = np.nextafter(np.float32(2.0**20), np.float32(0))
 TRACK_SHIFT, TRUTH_SHIFT = 5, 6
 TRACK_BINS = (HALF >> TRACK_SHIFT) + 1
 TRUTH_BINS = (HALF >> TRUTH_SHIFT) + 1
+OUTSIDE, INSIDE = 0, 1
 
 
 def score_bins(values: np.ndarray) -> np.ndarray:
@@ -66,7 +68,7 @@ class TrackMetrics:
 
     mse and pearson are exact to float64 sums. The others are computed on bins: the score's and
     log1p's are 2^-11 of the value wide, Spearman's 2^-6 (track) and 2^-5 (truth), equal integers
-    below 64 being ties only with themselves. Memory: 21 MB, whatever the length of the genome.
+    below 64 being ties only with themselves. Memory: 23 MB, whatever the length of the genome.
 
     Parameters
     ----------
@@ -76,9 +78,10 @@ class TrackMetrics:
 
     def __init__(self, logits: bool = False):
         self.logits = logits
-        self.sums = np.zeros(6)  # n, p, y, pp, yy, py
-        self.log_sums = np.zeros(2)  # log1p(y), its square
-        self.by_track = np.zeros((3, HALF + 1))  # per bin of p: n, p, log1p(y)
+        # Outside and inside true peaks; their sum is the whole.
+        self.sums = np.zeros((2, 6))  # n, p, y, pp, yy, py
+        self.log_sums = np.zeros((2, 2))  # log1p(y), its square
+        self.by_track = np.zeros((2, 3, HALF + 1))  # per bin of p: n, p, log1p(y)
         self.joint = np.zeros(TRACK_BINS * TRUTH_BINS, dtype=np.int64)
         self.positives = np.zeros(BINS, dtype=np.int64)
         self.negatives = np.zeros(BINS, dtype=np.int64)
@@ -115,7 +118,8 @@ class TrackMetrics:
                 "go back to an earlier checkpoint or lower the learning rate."
             )
         if p is not None:
-            self._add_track(p, y)
+            for part, where in ((OUTSIDE, ~inside), (INSIDE, inside)):
+                self._add_track(part, p[where], y[where])
         bins = score_bins(s)
         np.add.at(self.positives, bins[inside], 1)
         np.add.at(self.negatives, bins[~inside], 1)
@@ -126,18 +130,24 @@ class TrackMetrics:
             if isinstance(sums, np.ndarray):
                 setattr(self, name, total(sums))
 
-    def _add_track(self, p: np.ndarray, y: np.ndarray) -> None:
+    def add(self, other: "TrackMetrics") -> None:
+        """Count the bases of `other` too."""
+        for name, sums in vars(self).items():
+            if isinstance(sums, np.ndarray):
+                sums += getattr(other, name)
+
+    def _add_track(self, part: int, p: np.ndarray, y: np.ndarray) -> None:
         bins_p = score_bins(np.maximum(p, 0)) - HALF
         bins_y = score_bins(np.maximum(y, 0)) - HALF
         p, y = p.astype(np.float64), y.astype(np.float64)
         log_y = np.log1p(np.maximum(y, 0))
-        self.sums += [p.size, p.sum(), y.sum(), p @ p, y @ y, p @ y]
-        self.log_sums += [log_y.sum(), log_y @ log_y]
+        self.sums[part] += [p.size, p.sum(), y.sum(), p @ p, y @ y, p @ y]
+        self.log_sums[part] += [log_y.sum(), log_y @ log_y]
         # add.at costs by the base; bincount would by the bin, of which there are 2 million.
-        for row, weights in zip(self.by_track, (1.0, p, log_y), strict=True):
+        for row, weights in zip(self.by_track[part], (1.0, p, log_y), strict=True):
             np.add.at(row, bins_p, weights)
-        coarse = _coarse(bins_p, TRACK_SHIFT) * TRUTH_BINS + _coarse(bins_y, TRUTH_SHIFT)
-        np.add.at(self.joint, coarse, 1)
+        joint = coarse(bins_p, TRACK_SHIFT) * TRUTH_BINS + coarse(bins_y, TRUTH_SHIFT)
+        np.add.at(self.joint, joint, 1)
 
     @property
     def bases(self) -> int:
@@ -147,117 +157,83 @@ class TrackMetrics:
     @property
     def scale(self) -> float:
         """The factor a that fits the track to the truth best in squared error."""
-        return _ratio(self.sums[5], self.sums[3])
+        sums = self.sums.sum(0)
+        return _ratio(sums[5], sums[3])
 
     def result(self) -> dict[str, float]:
         """All metrics by name; nan where one is undefined (one class, constant track, no base)."""
-        n, p, y, pp, yy, py = self.sums
-        a = self.scale
-        return {
-            "mse": _ratio(yy - 2 * a * py + a * a * pp, n) if pp else _ratio(yy, n),
-            "log1p_pearson": self._log1p_pearson(),
-            "pearson": _correlation(n, p, y, pp, yy, py),
-            "spearman": self._spearman(),
-            **self._ranking(),
-        }
+        tracks = self._of_parts([OUTSIDE, INSIDE])
+        ranks = {name: float(value) for name, value in ranking(*self._scores()).items()}
+        return {**tracks, "spearman": self._spearman(), **ranks}
+
+    def parts(self) -> dict[str, dict[str, float]]:
+        """mse, pearson and log1p_pearson "inside" and "outside" true peaks, by the one scale."""
+        return {"inside": self._of_parts([INSIDE]), "outside": self._of_parts([OUTSIDE])}
+
+    def _of_parts(self, parts: list[int]) -> dict[str, float]:
+        count, total, log_y = self.by_track[parts].sum(0)
+        mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+        scale = self.scale
+        log_p = np.log1p((0.0 if np.isnan(scale) else scale) * np.maximum(mean, 0))
+        found = fit(self.sums[parts].sum(0), scale)
+        log_sums = self.log_sums[parts].sum(0)
+        both = count @ log_p, log_sums[0], count @ log_p**2, log_sums[1], log_y @ log_p
+        found["log1p_pearson"] = correlation(count.sum(), *both)
+        return {name: float(found[name]) for name in ("mse", "log1p_pearson", "pearson")}
+
+    def _scores(self) -> tuple[np.ndarray, np.ndarray]:
+        """Bases inside and outside true peaks by score, the best first."""
+        return self.positives[::-1], self.negatives[::-1]
 
     def best_threshold(self) -> float:
         """The score from which on (>=) calling a base a peak gives `best_f1`; nan with no peak."""
-        f1 = self._f1()
+        f1 = f1_curve(*self._scores())
         return bin_floor(BINS - 1 - int(np.argmax(f1))) if self.positives.any() else float("nan")
-
-    def _log1p_pearson(self) -> float:
-        count, total, log_y = self.by_track
-        mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
-        scale = 0.0 if np.isnan(self.scale) else self.scale
-        log_p = np.log1p(scale * np.maximum(mean, 0))
-        sum_y, sum_yy = self.log_sums
-        return _correlation(
-            self.sums[0], count @ log_p, sum_y, count @ log_p**2, sum_yy, log_y @ log_p
-        )
 
     def _spearman(self) -> float:
         joint = self.joint.reshape(TRACK_BINS, TRUTH_BINS)
         rank_p, rank_y = _mid_ranks(joint.sum(1)), _mid_ranks(joint.sum(0))
         n_p, n_y = joint.sum(1), joint.sum(0)
-        return _correlation(
-            joint.sum(), 0.0, 0.0, n_p @ rank_p**2, n_y @ rank_y**2, rank_p @ (joint @ rank_y)
-        )
-
-    def _f1(self) -> np.ndarray:
-        """F1 of "score in this bin or above" for each bin, best score first."""
-        hits = np.cumsum(self.positives[::-1])
-        called = hits + np.cumsum(self.negatives[::-1])
-        return 2 * hits / np.maximum(called + self.positives.sum(), 1)
-
-    def _ranking(self) -> dict[str, float]:
-        positives, negatives = self.positives[::-1], self.negatives[::-1]
-        n_pos, n_neg = positives.sum(), negatives.sum()
-        if n_pos == 0:
-            return dict.fromkeys(("auprc", "auroc", "best_f1"), float("nan"))
-        hits, misses = np.cumsum(positives), np.cumsum(negatives)
-        precision = hits / np.maximum(hits + misses, 1)
-        # Pairs ranked rightly, ties half: each positive against the negatives below its bin.
-        pairs = positives @ (n_neg - misses + negatives / 2)
-        return {
-            "auprc": float(positives @ precision / n_pos),
-            "auroc": _ratio(pairs, float(n_pos) * float(n_neg)),
-            "best_f1": float(self._f1().max()),
-        }
+        both = n_p @ rank_p**2, n_y @ rank_y**2, rank_p @ (joint @ rank_y)
+        return float(correlation(float(joint.sum()), 0.0, 0.0, *both))
 
 
-def peak_agreement(called: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> dict[str, float]:
-    """How called peaks fit true ones: precision, recall, f1 (overlap >= 1 bp) and iou_bp.
-
-    Parameters
-    ----------
-    called, truth : dict of chromosome -> int64 (M, 2)
-        Sorted, disjoint, half-open intervals.
-
-    Returns
-    -------
-    dict
-        precision is nan when nothing is called, recall when nothing is true; f1 is 0 when only
-        one of them is empty; iou_bp is intersection over union in bases.
-    """
-    empty = np.zeros((0, 2), dtype=np.int64)
-    n_called = n_truth = right = found = 0
-    shared = total = 0
-    for chrom in sorted(set(called) | set(truth)):
-        a, b = called.get(chrom, empty), truth.get(chrom, empty)
-        n_called, n_truth = n_called + len(a), n_truth + len(b)
-        right += int((_shared_bp(a, b) > 0).sum())
-        found += int((_shared_bp(b, a) > 0).sum())
-        both = int(_shared_bp(a, b).sum())
-        shared += both
-        total += int(np.diff(a).sum() + np.diff(b).sum()) - both
-    precision, recall = _ratio(right, n_called), _ratio(found, n_truth)
-    # From counts, so that it is 0 and not nan when one side is empty.
-    both_ways = precision + recall if n_called and n_truth else 0.0
-    f1 = 2 * precision * recall / both_ways if both_ways else 0.0
+def fit(sums: np.ndarray, scale: np.ndarray | float) -> dict[str, np.ndarray]:
+    """mse of a track scaled by `scale` and pearson, from sums (..., 6) of n, p, y, pp, yy, py."""
+    n, p, y, pp, yy, py = np.moveaxis(np.asarray(sums), -1, 0)
+    a = np.nan_to_num(scale)
     return {
-        "precision": precision,
-        "recall": recall,
-        "f1": f1 if n_called or n_truth else float("nan"),
-        "iou_bp": _ratio(shared, total),
+        "mse": ratio(yy - 2 * a * py + a * a * pp, n),
+        "pearson": correlation(n, p, y, pp, yy, py),
     }
 
 
-def _shared_bp(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Bases of each interval of a (M, 2) that lie in b (sorted, disjoint): int64 (M,)."""
-    if not len(b):
-        return np.zeros(len(a), dtype=np.int64)
-    before = np.concatenate([[0], np.cumsum(b[:, 1] - b[:, 0])])  # bases of b ahead of interval i
-
-    def below(position: np.ndarray) -> np.ndarray:
-        i = np.searchsorted(b[:, 0], position, side="right")
-        last = np.maximum(i - 1, 0)
-        return before[i] - np.where(i > 0, np.maximum(b[last, 1] - position, 0), 0)
-
-    return below(a[:, 1]) - below(a[:, 0])
+def f1_curve(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
+    """F1 of "a score of this bin or better" for histograms (..., bins), the best score first."""
+    hits = np.cumsum(positives, axis=-1)
+    called = hits + np.cumsum(negatives, axis=-1)
+    return 2 * hits / np.maximum(called + hits[..., -1:], 1)
 
 
-def _coarse(steps: np.ndarray, shift: int) -> np.ndarray:
+def ranking(positives: np.ndarray, negatives: np.ndarray) -> dict[str, np.ndarray]:
+    """auprc, auroc and best_f1 of histograms (..., bins) of scores, the best score first.
+
+    positives, negatives : bases inside and outside true peaks. nan where no base is inside.
+    """
+    hits, misses = np.cumsum(positives, axis=-1), np.cumsum(negatives, axis=-1)
+    n_pos, n_neg = hits[..., -1].astype(np.float64), misses[..., -1].astype(np.float64)
+    precision = hits / np.maximum(hits + misses, 1)
+    # Pairs ranked rightly, ties half: each positive against the negatives below its bin.
+    below = misses[..., -1:] - misses + negatives / 2
+    pairs = np.einsum("...i,...i->...", positives, below)
+    return {
+        "auprc": ratio(np.einsum("...i,...i->...", positives, precision), n_pos),
+        "auroc": ratio(pairs, n_pos * n_neg),
+        "best_f1": np.where(n_pos > 0, f1_curve(positives, negatives).max(axis=-1), np.nan),
+    }
+
+
+def coarse(steps: np.ndarray, shift: int) -> np.ndarray:
     """Merge 2^shift neighbouring steps, keeping 0 (zero coverage) a bin of its own."""
     return (steps + (1 << shift) - 1) >> shift
 
@@ -267,13 +243,19 @@ def _mid_ranks(counts: np.ndarray) -> np.ndarray:
     return np.cumsum(counts) - (counts - 1) / 2 - (counts.sum() + 1) / 2
 
 
+def ratio(a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:
+    """a / b, nan where b is 0."""
+    a, b = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(b, np.float64))
+    return np.divide(a, b, out=np.full(b.shape, np.nan), where=b != 0)
+
+
 def _ratio(a: float, b: float) -> float:
-    return float(a / b) if b else float("nan")
+    return float(ratio(a, b))
 
 
-def _correlation(n: float, p: float, y: float, pp: float, yy: float, py: float) -> float:
-    """Pearson from the six sums; nan where a variance is nothing but rounding."""
+def correlation(n, p, y, pp, yy, py) -> np.ndarray:
+    """Pearson from the six sums, of any shape; nan where a variance is nothing but rounding."""
     var_p, var_y = n * pp - p * p, n * yy - y * y
-    if var_p <= 1e-13 * n * pp or var_y <= 1e-13 * n * yy:
-        return float("nan")
-    return float((n * py - p * y) / np.sqrt(var_p * var_y))
+    constant = (var_p <= 1e-13 * n * pp) | (var_y <= 1e-13 * n * yy)
+    spread = np.sqrt(np.where(constant, 1.0, var_p * var_y))
+    return np.where(constant, np.nan, (n * py - p * y) / spread)

@@ -1,4 +1,4 @@
-"""What a training is told: its settings, and the run that surrounds it. Flat, no config."""
+"""What a training and an evaluation are told: settings, and the run around them. No config."""
 
 import logging
 import math
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from denoiseq.atomic import atomic_path
-from denoiseq.learning.evaluation import EvaluateOptions
 from denoiseq.learning.ranks import ALONE, Ranks
 from denoiseq.learning.tuned import Tuned
 
@@ -26,6 +25,25 @@ NEED_PEAKS = ("auprc", "auroc", "best_f1")
 def smaller_is_better(monitor: str) -> bool:
     """Whether a metric is an error."""
     return monitor == "mse" or monitor.startswith("loss")
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """How to evaluate; lengths in bp.
+
+    sigma_grid_bp are the bandwidths that the Gaussian baseline chooses from; called and true
+    peaks are runs of at least min_length_bp, gaps up to max_gap_bp closed. Intervals come of so
+    many bootstrap_draws (0: none) of blocks of block_bp.
+    """
+
+    batch_size: int = 4
+    workers: int = 0
+    sigma_grid_bp: tuple[float, ...] = (20, 40, 60, 80, 100, 120, 160, 200)
+    min_length_bp: int = 200
+    max_gap_bp: int = 30
+    bootstrap_draws: int = 500
+    block_bp: int = 50_000
+    progress: bool = True
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ class Progress:
             **{name: getattr(self, name) for name in (*COUNTERS, *CHOICES)},
             "gaussian_sigma_bp": tuned.get("gaussian_sigma_bp"),
             "thresholds": tuned.get("thresholds"),
+            "linear": tuned.get("linear"),
             "peak_threshold": tuned.get("thresholds", {}).get("denoised"),
         }
 

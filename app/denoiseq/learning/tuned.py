@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,25 @@ RECALL_STEPS = 200
 
 
 @dataclass(frozen=True)
+class LinearWeights:
+    """A filter from noisy to clean coverage: a weight for each of its taps, and what is added."""
+
+    taps: tuple[float, ...]
+    intercept: float
+
+
+@dataclass(frozen=True)
 class Tuned:
     """What was chosen on validation: the baseline's bandwidth and each score's peak threshold.
 
-    Thresholds are coverages for noisy and gaussian, and for denoised where the model has no peak
-    head, else a calibrated probability; a score equal to its threshold is inside a peak.
+    The linear filter, where there is one, is of the training chromosomes. Thresholds are coverages
+    for noisy, gaussian and linear, and for denoised where the model has no peak head, else a
+    calibrated probability; a score equal to its threshold is inside a peak.
     """
 
     gaussian_sigma_bp: float
     thresholds: dict[str, float] = field(default_factory=dict)
+    linear: LinearWeights | None = None
 
     def with_denoised(self, scores: TrackMetrics, temperature: float = 1.0) -> Tuned:
         """Add the denoised score's best threshold, rounded as the model's probabilities are.
@@ -35,14 +45,16 @@ class Tuned:
         threshold = as_score(scores, scores.best_threshold(), temperature)
         if scores.logits and np.isnan(threshold):
             threshold = 0.5
-        return Tuned(self.gaussian_sigma_bp, {**self.thresholds, "denoised": threshold})
+        return replace(self, thresholds={**self.thresholds, "denoised": threshold})
 
     @classmethod
     def from_checkpoint(cls, payload: dict[str, Any]) -> Tuned | None:
         """The choices stored in a checkpoint; None where its training ended before making them."""
         if payload.get("thresholds") is None or payload.get("gaussian_sigma_bp") is None:
             return None
-        return cls(payload["gaussian_sigma_bp"], dict(payload["thresholds"]))
+        linear = payload.get("linear")
+        weights = linear and LinearWeights(tuple(linear["taps"]), linear["intercept"])
+        return cls(payload["gaussian_sigma_bp"], dict(payload["thresholds"]), weights)
 
 
 def as_score(scores: TrackMetrics, value: float, temperature: float) -> float:
