@@ -198,13 +198,18 @@ def train_options(config: schema.Train) -> TrainOptions:
     )
 
 
-def evaluate_options(config: schema.Train, trainer: schema.Trainer) -> EvaluateOptions:
-    """How to evaluate."""
+def evaluate_options(
+    config: schema.Train, trainer: schema.Trainer, asked: schema.Evaluate | None = None
+) -> EvaluateOptions:
+    """How to evaluate: a training's own validation, or what `asked` says."""
+    asked = asked or schema.Evaluate()
     return EvaluateOptions(
         batch_size=config.optim.batch_size,
         workers=trainer.workers,
         min_length_bp=config.data.label_min_length_bp,
         max_gap_bp=config.data.label_max_gap_bp,
+        bootstrap_draws=asked.bootstrap,
+        block_bp=asked.block_bp,
         progress=trainer.progress,
     )
 

@@ -11,12 +11,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from denoiseq import build, examples, inputs, prediction, provenance, report, schema, sources
+from denoiseq import (
+    build,
+    examples,
+    inputs,
+    peers,
+    prediction,
+    provenance,
+    report,
+    schema,
+    sources,
+    tables,
+)
 from denoiseq.atomic import atomic_path, check_writable, write_json, write_text
 from denoiseq.compatibility import same_preprocessing
 from denoiseq.learning.dataset import WindowDataset
 from denoiseq.learning.describe import convolutions
-from denoiseq.learning.evaluation import evaluate as measure
+from denoiseq.learning.evaluation import measure, tune
 from denoiseq.learning.interrupt import Interrupted
 from denoiseq.learning.loop import train as fit
 from denoiseq.learning.losses import atacworks_loss
@@ -99,7 +110,7 @@ def _train(options: schema.Train, ranks: Ranks) -> None:
         raise KeyboardInterrupt(str(stop)) from stop
     if ranks.main:
         write_json(folder / "metrics.json", {**result.metrics, "split": "validation"})
-        log.info("validation:\n%s", report.metrics_table(result.metrics))
+        log.info("validation:\n%s", tables.metrics_table(result.metrics))
         log.info("checkpoint: %s", run.checkpoint("best"))
 
 
@@ -193,26 +204,36 @@ def evaluate(options: schema.Evaluate) -> None:
     same_preprocessing(payload["preprocessing"], given.noisy)
     data = sources.held_out(data_config, given, config.seed, options.split)
     network = build.trained_model(payload, config, options)
-    tuned = Tuned.from_checkpoint(payload)
-    if tuned is None:
-        raise ValueError(
-            f"{options.checkpoint} is from a training that ended before its first validation: "
-            "train on with resume=, or evaluate a best.pt"
-        )
-    settings = build.evaluate_options(config, options.trainer)
+    settings = build.evaluate_options(config, options.trainer, options)
+    if options.retune:
+        splits = sources.splits(data_config, given, config.seed)
+        tuned = tune(network, splits.validation, settings, splits.train)
+    else:
+        tuned = _trained_choices(payload, options)
     log.info("evaluating %s on %s", options.checkpoint, ", ".join(data.chroms))
-    metrics, _ = measure(network, data, settings, tuned)
-    metrics = {**metrics, "split": options.split}
+    found = measure(network, data, settings, tuned, peers.called(data, options.macs3))
+    metrics = {**found.metrics, "split": options.split}
     write_json(folder / "metrics.json", metrics)
-    write_text(folder / "metrics.tsv", report.metrics_tsv(metrics))
+    write_json(folder / "curves.json", found.curves)
+    write_text(folder / "metrics.tsv", tables.metrics_tsv(metrics))
     loci = examples.of_evaluation(network, data, metrics, settings, options.loci)
     if loci:
         share = f"{data.options.thin_fraction:.0%} of the fragments"
         noisy = share if data.noisy is data.store else "the noisy sample"
         title = f"{options.split} chromosomes, {noisy} in"
         _write_bytes(folder / "loci.png", report.draw_loci(loci, title))
-    print(report.metrics_table(metrics), flush=True)
+    print(tables.metrics_table(metrics), flush=True)
     log.info("written to %s", folder)
+
+
+def _trained_choices(payload: dict[str, Any], options: schema.Evaluate) -> Tuned:
+    tuned = Tuned.from_checkpoint(payload)
+    if tuned is None:
+        raise ValueError(
+            f"{options.checkpoint} is from a training that ended before its first validation: "
+            "train on with resume=, or evaluate a best.pt"
+        )
+    return tuned
 
 
 def _evaluation_folder(options: schema.Evaluate) -> Path:

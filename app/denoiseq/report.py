@@ -18,20 +18,6 @@ from matplotlib.figure import Figure
 
 matplotlib.use("Agg")
 
-TRACKS = ("noisy", "gaussian", "denoised")
-HEADINGS = {
-    "auprc": "AUPRC",
-    "auroc": "AUROC",
-    "best_f1": "best F1",
-    "log1p_pearson": "log1p Pearson",
-    "pearson": "Pearson",
-    "spearman": "Spearman",
-    "mse": "MSE",
-    "peaks.precision": "peaks: precision",
-    "peaks.recall": "peaks: recall",
-    "peaks.f1": "peaks: F1",
-    "peaks.iou_bp": "peaks: IoU (bp)",
-}
 COLOURS = {"gaussian": "#6b7a99", "denoised": "#c2410c", "clean": "#166534"}
 GREY = "#8a8a8a"
 # Tracks that do not share the locus' scale, and the top of theirs; 0: their own maximum.
@@ -56,33 +42,6 @@ class Locus:
     @property
     def name(self) -> str:
         return f"{self.chrom}:{self.start:,}-{self.end:,}"
-
-
-def rows(metrics: dict[str, Any]) -> list[tuple[str, list[float | None]]]:
-    """(metric, values of noisy, gaussian, denoised) of a metrics.json, in reading order."""
-    table = []
-    for key in HEADINGS:
-        group, _, name = key.rpartition(".")
-        values = [metrics[track].get(group, {}) if group else metrics[track] for track in TRACKS]
-        table.append((key, [value.get(name) for value in values]))
-    return table
-
-
-def metrics_tsv(metrics: dict[str, Any]) -> str:
-    """A header and a line a metric; an undefined value is an empty field."""
-    lines = ["\t".join(("metric", *TRACKS))]
-    for key, values in rows(metrics):
-        lines.append("\t".join([key, *("" if v is None else f"{v:.6g}" for v in values)]))
-    return "\n".join(lines) + "\n"
-
-
-def metrics_table(metrics: dict[str, Any]) -> str:
-    """The same for a terminal, aligned."""
-    lines = [f"{'':<18}" + "".join(f"{track:>11}" for track in TRACKS)]
-    for key, values in rows(metrics):
-        cells = "".join(f"{'-' if v is None else format(v, '.3f'):>11}" for v in values)
-        lines.append(f"{HEADINGS[key]:<18}{cells}")
-    return "\n".join(lines)
 
 
 def draw_loci(loci: Sequence[Locus], title: str = "") -> bytes:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
+import torch
 
 from denoiseq.genomics.coverage import gaussian_smooth
 from denoiseq.genomics.intervals import mask
@@ -27,8 +28,9 @@ log = logging.getLogger(__name__)
 # The linear filter's taps are means of 11 bp (odd, so centred): finer than any cut site's window.
 TAP_BP = 11
 REACH_BP = 1_000
-# Equations to solve it from; more change no digit that matters.
+# Bases to fit it on, at most: spikes are rare and weigh, so a tenth of them would show.
 ROWS = 1_000_000
+CHUNK_ROWS = 1 << 15
 
 
 def noisy(track: np.ndarray, core: slice) -> np.ndarray:
@@ -77,18 +79,6 @@ def filters(tuned: Tuned) -> dict[str, Filter]:
     return found
 
 
-@dataclass
-class _Equations:
-    """Normal equations of a least-squares fit, summed."""
-
-    gram: np.ndarray
-    moment: np.ndarray
-
-    def add(self, features: np.ndarray, clean: np.ndarray) -> None:
-        self.gram += features.T @ features
-        self.moment += features.T @ clean
-
-
 def fit_linear(data: WindowDataset, ranks: Ranks = ALONE) -> LinearWeights | None:
     """The filter from noisy to clean that has the least squared error over the windows of `data`.
 
@@ -99,21 +89,48 @@ def fit_linear(data: WindowDataset, ranks: Ranks = ALONE) -> LinearWeights | Non
     if reach < TAP_BP:
         return None
     n = 2 * reach // TAP_BP + 1
-    equations = _Equations(np.zeros((n + 1, n + 1)), np.zeros(n + 1))
+    gram, moment = np.zeros((n + 1, n + 1)), np.zeros(n + 1)
+    for features, clean in _gathered(_equations(data, reach, ranks), CHUNK_ROWS):
+        gram += (features.T @ features).numpy()
+        moment += (features.T @ clean).numpy()
+    solved = np.linalg.lstsq(ranks.total_array(gram), ranks.total_array(moment), rcond=1e-12)[0]
+    return LinearWeights(tuple(solved[:n].tolist()), float(solved[n]))
+
+
+def _equations(
+    data: WindowDataset, reach: int, ranks: Ranks
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of one window at a time: what the taps see of each base and 1, (m, n + 1); clean, (m,)."""
+    n = 2 * reach // TAP_BP + 1
     step = max(1, math.ceil(len(data.tiles) * data.options.interval_bp / TAP_BP / ROWS))
     for tile in data.tiles[::step][ranks.rank :: ranks.world]:
         x, clean = data.tracks(tile.chrom, tile.start, tile.end)
         counted = ~mask(data.store.blacklist, tile.chrom, tile.start, tile.end)
         means = np.pad(_tap_means(x[0]), reach)[tile.core_start - tile.start :: TAP_BP]
         bases = np.arange(tile.core_start, tile.core_end, TAP_BP) - tile.start
-        rows = np.lib.stride_tricks.sliding_window_view(means, n)[: len(bases)]
-        features = np.ones((len(rows), n + 1))
-        features[:, :n] = rows
+        features = np.ones((len(bases), n + 1))
+        features[:, :n] = np.lib.stride_tricks.sliding_window_view(means, n)[: len(bases)]
         kept = counted[bases]
-        equations.add(features[kept], clean[bases][kept].astype(np.float64))
-    gram, moment = ranks.total_array(equations.gram), ranks.total_array(equations.moment)
-    solved = np.linalg.lstsq(gram, moment, rcond=1e-12)[0]
-    return LinearWeights(tuple(solved[:n].tolist()), float(solved[n]))
+        yield features[kept], clean[bases][kept].astype(np.float64)
+
+
+def _gathered(
+    parts: Iterator[tuple[np.ndarray, np.ndarray]], rows: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The same in chunks of about so many rows: small products would wait for threads."""
+    waiting: list[tuple[np.ndarray, np.ndarray]] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(len(clean) for _, clean in waiting) >= rows:
+            yield _stacked(waiting)
+            waiting.clear()
+    if waiting:
+        yield _stacked(waiting)
+
+
+def _stacked(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor]:
+    features, clean = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return torch.from_numpy(features), torch.from_numpy(clean)
 
 
 def tune_baselines(

@@ -236,9 +236,7 @@ class WindowDataset(Dataset):
         clean = self.clean(chrom, start, end, fraction)
         return input_channels(noisy, self.genome, chrom, start), clean
 
-    def clean(
-        self, chrom: str, start: int, end: int, fraction: float | None = None
-    ) -> np.ndarray:
+    def clean(self, chrom: str, start: int, end: int, fraction: float | None = None) -> np.ndarray:
         """The clean coverage of any stretch, float32 (L,), as in `tracks`."""
         rest = None
         if self.options.target == "complement":

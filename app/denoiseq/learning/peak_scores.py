@@ -6,7 +6,7 @@ can take them block by block, at the peak's centre.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -120,9 +120,7 @@ def total_counts(called: Peaks, truth: Peaks) -> np.ndarray:
 
 def peak_agreement(called: Peaks, truth: Peaks) -> dict[str, float]:
     """`agreement` of peaks, as numbers."""
-    return {
-        name: float(value) for name, value in agreement(total_counts(called, truth)).items()
-    }
+    return {name: float(value) for name, value in agreement(total_counts(called, truth)).items()}
 
 
 def replicated_counts(
@@ -143,11 +141,13 @@ def replicated_counts(
         for first in range(0, len(kept), GROUP):
             some = slice(first, first + GROUP)
             keys = [(plain[chrom], block) for block in kept[some].tolist()]
-            total += blocks.weights(keys) @ by_block[some]
+            total += blocks.weights(keys)[1:] @ by_block[some]
     return total
 
 
-def summit_distances(called: Mapping[str, list[Peak]], truth: Mapping[str, list[Peak]]):
+def summit_distances(
+    called: Mapping[str, list[Peak]], truth: Mapping[str, list[Peak]]
+) -> np.ndarray:
     """bp between the summits of each called peak and of the true peak that it shares most with.
 
     int64 (M,), of the called peaks that overlap a true one.

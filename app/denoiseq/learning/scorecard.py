@@ -101,8 +101,8 @@ class Scorecard:
         peaks = {f"peaks.{key}": v for key, v in peak_scores.agreement(counts).items()}
         if name not in self.tracks:
             return peak_scores.base_agreement(counts) | peaks
-        bootstrap = self.tracks[name].bootstrap
-        return (bootstrap.replicates() if bootstrap else {}) | peaks
+        track = self.tracks[name]
+        return (track.bootstrap.replicates(track.total.result()) if track.bootstrap else {}) | peaks
 
     def metrics(self) -> dict[str, Any]:
         """Every track's and rival's numbers, `truth`, `gain` and `chromosomes`."""

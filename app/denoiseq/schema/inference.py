@@ -15,12 +15,22 @@ SPLITS = ("validation", "test")
 
 @dataclass
 class Evaluate:
-    """`denoiseq evaluate`. `out: null` writes beside the checkpoint; `loci` examples are drawn."""
+    """`denoiseq evaluate`. `out: null` writes beside the checkpoint; `loci` examples are drawn.
+
+    `retune` chooses bandwidth and thresholds anew on the validation chromosomes, and fits the
+    linear filter on the training ones, as for data.thin_fraction= of another depth. `macs3: auto`
+    calls its peaks on the same input where it is installed. Intervals come of `bootstrap` draws
+    (0: none) of blocks of `block_bp`.
+    """
 
     checkpoint: str | None = None
     split: str = "validation"
     out: str | None = None
     loci: int = 4
+    retune: bool = False
+    macs3: Any = "auto"
+    bootstrap: int = 500
+    block_bp: int = 50_000
     data: DataOverrides = field(default_factory=DataOverrides)
     conv: Conv = field(default_factory=Conv)
     precision: Precision = field(default_factory=Precision)
@@ -29,6 +39,15 @@ class Evaluate:
     def __post_init__(self) -> None:
         one_of("split", self.split, SPLITS)
         check(0 <= self.loci <= 12, f"loci is {self.loci}, expected 0 to 12")
+        check(
+            self.macs3 in ("auto", True, False),
+            f"macs3 is {self.macs3!r}, expected auto, true or false",
+        )
+        check(
+            self.bootstrap == 0 or 20 <= self.bootstrap <= 10_000,
+            f"bootstrap is {self.bootstrap}, expected 0 (no intervals) or 20 to 10000 draws",
+        )
+        check(self.block_bp >= 1_000, f"block_bp is {self.block_bp}, expected 1000 or more")
 
 
 @dataclass

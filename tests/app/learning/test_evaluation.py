@@ -10,14 +10,11 @@ from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import runs_above
 from denoiseq.genomics.store import Thinning
 from denoiseq.learning.dataset import WindowDataset, WindowOptions
-from denoiseq.learning.evaluation import (
-    EvaluateOptions,
-    evaluate,
-    tune_baselines,
-    validate,
-)
+from denoiseq.learning.baselines import tune_baselines
+from denoiseq.learning.evaluation import EvaluateOptions, evaluate, validate
 from denoiseq.learning.losses import LossWeights, atacworks_loss
-from denoiseq.learning.metrics import TrackMetrics, peak_agreement
+from denoiseq.learning.metrics import TrackMetrics
+from denoiseq.learning.peak_scores import peak_agreement
 from denoiseq.learning.tuned import Tuned
 
 CHROMS = ["chrA", "chrShort", "chrB"]
@@ -61,6 +58,13 @@ def runs(score, counted, threshold, options):
     return runs_above(score, threshold, options.min_length_bp, options.max_gap_bp)
 
 
+def flat(value, prefix=""):
+    """Nested dictionaries as one."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {k: v for key in value for k, v in flat(value[key], f"{prefix}.{key}").items()}
+
+
 def test_streamed_equals_whole_chromosomes(store, peaks, data, make_model):
     model = make_model()
     metrics, tuned = evaluate(model, data, OPTIONS)
@@ -76,8 +80,9 @@ def test_streamed_equals_whole_chromosomes(store, peaks, data, make_model):
             signal = sigmoid(score) if name == "denoised" else score
             called[name][chrom] = runs(signal, counted, tuned.thresholds[name], OPTIONS)
     for name, score in scores.items():
-        got = dict(metrics[name])
-        assert got.pop("peaks") == pytest.approx(peak_agreement(called[name], truth), abs=1e-12)
+        got = {key: metrics[name][key] for key in score.result()}
+        peaks_got = {key: metrics[name]["peaks"][key] for key in peak_agreement({}, {})}
+        assert peaks_got == pytest.approx(peak_agreement(called[name], truth), abs=1e-12)
         assert sum(map(len, called[name].values())) > 3
         assert got == pytest.approx(score.result(), rel=1e-4)
         assert metrics["scale"][name] == pytest.approx(score.scale, rel=1e-5)
@@ -90,10 +95,12 @@ def test_keys_are_the_published_ones_and_json(data, make_model):
     metrics, tuned = evaluate(make_model(), data, OPTIONS)
     names = {"mse", "log1p_pearson", "pearson", "spearman", "auprc", "auroc", "best_f1", "peaks"}
     for name in ("noisy", "gaussian", "denoised"):
-        assert set(metrics[name]) == names
-        assert set(metrics[name]["peaks"]) == {"precision", "recall", "f1", "iou_bp"}
+        assert set(metrics[name]) == names | {"inside", "outside", "frip", "intervals"}
+        peaks = {"precision", "recall", "f1", "iou_bp", "summit_distance_bp"}
+        assert set(metrics[name]["peaks"]) == peaks
     assert set(metrics["scale"]) == {"noisy", "gaussian", "denoised"}
     rest = {"seconds", "segments_per_second", "device", "precision", "algorithm", "tuned", "scale"}
+    rest |= {"truth", "gain", "chromosomes", "calibration"}
     assert set(metrics) == {"noisy", "gaussian", "denoised"} | rest
     assert metrics["algorithm"] == "torch"
     json.dumps(metrics, allow_nan=False)
@@ -105,9 +112,12 @@ def test_how_the_genome_is_cut_does_not_matter(store, peaks, data, make_model, o
     model = make_model()
     metrics, tuned = evaluate(model, data, OPTIONS)
     again, _ = evaluate(model, windows(store, peaks, **other), OPTIONS, tuned)
-    for name in ("noisy", "gaussian", "denoised"):
-        for key, value in metrics[name].items():
-            assert again[name][key] == pytest.approx(value, rel=1e-4), (name, key)
+    for part in ("noisy", "gaussian", "denoised", "truth", "calibration", "chromosomes"):
+        found, expected = flat(again[part]), flat(metrics[part])
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            same = value if value is None else pytest.approx(value, rel=1e-4)
+            assert found[key] == same, (part, key)
 
 
 def test_validation_tunes_and_test_obeys(data, make_model):
@@ -171,7 +181,7 @@ def test_validate_averages_the_loss_and_leaves_the_model_as_it_was(data, make_mo
     row, scores = validate(model, data, loss, OPTIONS)
     assert model.training
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
-    n, _, _, pp, yy, py = scores.sums
+    n, _, _, pp, yy, py = scores.sums.sum(0)
     assert row["loss"] == pytest.approx((pp - 2 * py + yy) / n, rel=1e-4)
     assert row["loss_mse"] == pytest.approx(row["loss"], rel=1e-6)
 

@@ -6,7 +6,6 @@ from denoiseq.learning.metrics import (
     BINS,
     TrackMetrics,
     bin_floor,
-    peak_agreement,
     score_bins,
 )
 
@@ -164,43 +163,3 @@ def test_score_bins_keep_order_and_have_floors():
         assert ((values >= np.float32(bin_floor(index))) == (bins >= index)).all()
     integers = np.arange(4_097, dtype=np.float32)
     assert len(np.unique(score_bins(integers))) == 4_097
-
-
-def brute_agreement(called, truth):
-    pairs = [(c, i) for c in called for i in range(len(called[c]))]
-    a = {c: np.zeros(100, dtype=bool) for c in set(called) | set(truth)}
-    b = {c: v.copy() for c, v in a.items()}
-    for tracks, peaks in ((a, called), (b, truth)):
-        for chrom, rows in peaks.items():
-            for s, e in rows:
-                tracks[chrom][s:e] = True
-    right = sum(b[c][slice(*called[c][i])].any() for c, i in pairs)
-    n_truth = sum(map(len, truth.values()))
-    found = sum(a[c][slice(*row)].any() for c in truth for row in truth[c])
-    both = sum((a[c] & b[c]).sum() for c in a)
-    either = sum((a[c] | b[c]).sum() for c in a)
-    precision, recall = right / len(pairs), found / n_truth
-    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-    return {"precision": precision, "recall": recall, "f1": f1, "iou_bp": both / either}
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_peak_agreement_is_brute_force(seed):
-    rng = np.random.default_rng(seed)
-
-    def draw():
-        edges = np.sort(rng.choice(100, 2 * rng.integers(1, 8), replace=False))
-        return edges.reshape(-1, 2).astype(np.int64)
-
-    called, truth = {"1": draw(), "2": draw()}, {"1": draw(), "3": draw()}
-    assert peak_agreement(called, truth) == pytest.approx(brute_agreement(called, truth))
-
-
-def test_touching_peaks_do_not_overlap_and_empties_are_safe():
-    one, next_one = {"1": np.array([[0, 10]])}, {"1": np.array([[10, 20]])}
-    got = peak_agreement(one, next_one)
-    assert got == {"precision": 0, "recall": 0, "f1": 0, "iou_bp": 0}
-    nothing = peak_agreement({}, one)
-    assert np.isnan(nothing["precision"])
-    assert (nothing["recall"], nothing["f1"], nothing["iou_bp"]) == (0, 0, 0)
-    assert all(np.isnan(v) for v in peak_agreement({}, {}).values())
