@@ -11,7 +11,7 @@ from typing import Any
 ORDER = ("noisy", "gaussian", "linear", "denoised", "macs3")
 # theme -> key of a track's metrics -> how it is called
 SECTIONS = {
-    "Ranking of bases": {"auprc": "AUPRC", "auroc": "AUROC", "best_f1": "best F1"},
+    "Bases ranked": {"auprc": "AUPRC", "auroc": "AUROC", "best_f1": "best F1"},
     "Called peaks": {
         "peaks.precision": "precision",
         "peaks.recall": "recall",
@@ -26,12 +26,12 @@ SECTIONS = {
         "spearman": "Spearman",
         "mse": "MSE",
     },
-    "Track inside peaks": {
+    "Inside peaks": {
         "inside.log1p_pearson": "log1p Pearson",
         "inside.pearson": "Pearson",
         "inside.mse": "MSE",
     },
-    "Track outside peaks": {
+    "Outside peaks": {
         "outside.log1p_pearson": "log1p Pearson",
         "outside.pearson": "Pearson",
         "outside.mse": "MSE",
@@ -93,7 +93,7 @@ def _gains(metrics: Mapping[str, Any]) -> list[str]:
     gain = metrics.get("gain") or {}
     baselines = [track for track in ORDER if gain.get(track)]
     lines = [_line("Gain over", baselines)] if baselines else []
-    headings = {**SECTIONS["Ranking of bases"], "peaks.f1": "peaks: F1", **SECTIONS["Track"]}
+    headings = {**SECTIONS["Bases ranked"], "peaks.f1": "peaks: F1", **SECTIONS["Track"]}
     for key, heading in headings.items():
         found = [gain[track].get(key) for track in baselines]
         if any(found):

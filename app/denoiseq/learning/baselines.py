@@ -48,7 +48,7 @@ def linear(track: np.ndarray, core: slice, weights: LinearWeights) -> np.ndarray
     """The core of a window through the linear filter: float32 (n,), not negative."""
     reach = len(weights.taps) // 2 * TAP_BP
     near, inner = _around(track, core, reach + TAP_BP)
-    means = np.pad(_tap_means(near), reach)
+    means = _tap_means(np.pad(near, reach))
     out, taps = np.empty(len(near)), np.array(weights.taps)
     for phase in range(min(TAP_BP, len(near))):
         out[phase::TAP_BP] = np.correlate(means[phase::TAP_BP], taps, "valid")
@@ -106,7 +106,7 @@ def _equations(
     for tile in data.tiles[::step][ranks.rank :: ranks.world]:
         x, clean = data.tracks(tile.chrom, tile.start, tile.end)
         counted = ~mask(data.store.blacklist, tile.chrom, tile.start, tile.end)
-        means = np.pad(_tap_means(x[0]), reach)[tile.core_start - tile.start :: TAP_BP]
+        means = _tap_means(np.pad(x[0], reach))[tile.core_start - tile.start :: TAP_BP]
         bases = np.arange(tile.core_start, tile.core_end, TAP_BP) - tile.start
         features = np.ones((len(bases), n + 1))
         features[:, :n] = np.lib.stride_tricks.sliding_window_view(means, n)[: len(bases)]
