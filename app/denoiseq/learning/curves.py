@@ -100,8 +100,9 @@ class Profile:
 
 
 def _spread(rising: np.ndarray) -> np.ndarray:
-    """Indices of at most POINTS - 1 values of a rising curve from 0 to 1, evenly spread."""
+    """Indices of at most POINTS - 1 values of a rising curve up to 1, evenly spread, 0 left out."""
     wanted = np.linspace(0, 1, POINTS - 1)
+    wanted[0] = np.finfo(np.float64).tiny
     return np.unique(np.minimum(np.searchsorted(rising, wanted), len(rising) - 1))
 
 

@@ -244,4 +244,6 @@ def _json_ready(value: Any) -> Any:
     """The same with nan as None, which JSON can hold."""
     if isinstance(value, dict):
         return {key: _json_ready(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_json_ready(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

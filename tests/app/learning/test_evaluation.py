@@ -1,6 +1,7 @@
 """Streamed evaluation against the same numbers computed on whole chromosomes in memory."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from denoiseq.genomics.peaks import runs_above
 from denoiseq.genomics.store import Thinning
 from denoiseq.learning.dataset import WindowDataset, WindowOptions
 from denoiseq.learning.baselines import tune_baselines
-from denoiseq.learning.evaluation import EvaluateOptions, evaluate, validate
+from denoiseq.learning.evaluation import EvaluateOptions, evaluate, measure, tune, validate
 from denoiseq.learning.losses import LossWeights, atacworks_loss
 from denoiseq.learning.metrics import TrackMetrics
-from denoiseq.learning.peak_scores import peak_agreement
+from denoiseq.learning.models import Prediction
+from denoiseq.learning.peak_scores import peak_agreement, true_peaks
 from denoiseq.learning.tuned import Tuned
 
 CHROMS = ["chrA", "chrShort", "chrB"]
@@ -120,6 +122,131 @@ def test_how_the_genome_is_cut_does_not_matter(store, peaks, data, make_model, o
             assert found[key] == same, (part, key)
 
 
+def test_intervals_gains_and_curves(data, peaks, make_model):
+    model, h = make_model(), {"chrA": np.array([[600, 900], [5_000, 5_050]]), "chrC": peaks["chrC"]}
+    options = replace(OPTIONS, bootstrap_draws=40, block_bp=1_000)
+    tuned = tune(model, data, options)
+    found = measure(model, data, options, tuned, {"macs3": h})
+    metrics, curves = found.metrics, found.curves
+    for track in ("noisy", "gaussian", "denoised", "macs3"):
+        for name, (low, high) in metrics[track]["intervals"].items():
+            assert found.replicates[track][name].shape == (40,)
+            assert low is None or low <= high
+    for baseline in ("noisy", "gaussian", "macs3"):
+        for name, gain in metrics["gain"][baseline].items():
+            pair = [flat(metrics[track])["." + name] for track in ("denoised", baseline)]
+            assert gain["value"] == pytest.approx(pair[0] - pair[1])
+            paired = found.replicates["denoised"][name] - found.replicates[baseline][name]
+            low, high = np.nanquantile(paired, [0.025, 0.975])
+            assert (gain["low"], gain["high"]) == pytest.approx((low, high))
+    assert {"peaks.f1", "peaks.iou_bp"} <= set(metrics["gain"]["macs3"])
+    truth = sum(len(peaks[chrom]) for chrom in ("chrA", "chrB"))
+    assert metrics["truth"]["peaks"] == truth  # chrC is not evaluated, and adds no call of a rival
+    assert metrics["macs3"]["peaks"] == {
+        "precision": 0.5,
+        "recall": pytest.approx(1 / truth),
+        "f1": pytest.approx(2 * 0.5 / truth / (0.5 + 1 / truth)),
+        "iou_bp": pytest.approx(300 / (metrics["truth"]["bp"] + 50)),
+    }
+    assert curves["macs3"] == {name: metrics["macs3"][name] for name in ("recall", "precision")}
+    json.dumps([metrics, curves], allow_nan=False)
+
+
+def test_replicates_depend_on_blocks_alone(store, peaks, data, make_model):
+    options = replace(OPTIONS, bootstrap_draws=30, block_bp=1_000)
+    tuned = tune(make_model(), data, options)
+    one, other = (measure(make_model(seed), data, options, tuned) for seed in (0, 1))
+    for name, values in one.replicates["noisy"].items():
+        np.testing.assert_array_equal(values, other.replicates["noisy"][name])
+    third = measure(make_model(), windows(store, peaks, interval_bp=777), options, tuned)
+    for name, values in one.replicates["denoised"].items():  # however the genome is cut
+        np.testing.assert_allclose(third.replicates["denoised"][name], values, rtol=1e-3)
+    free = measure(make_model(), data, replace(options, bootstrap_draws=0), tuned).metrics
+    assert free["noisy"]["intervals"] == {}
+    gain = free["gain"]["noisy"]["auprc"]
+    assert (gain["low"], gain["high"]) == (None, None) and gain["value"] is not None
+
+
+def test_any_callable_is_measured(data):
+    def twice(x):
+        return Prediction(2 * x[:, 0], None)
+
+    tuned = Tuned(20.0, {"noisy": 4.0, "gaussian": 4.0, "denoised": 8.0})
+    twice.task = "regression"
+    metrics = measure(twice, data, OPTIONS, tuned).metrics
+    assert metrics["scale"]["denoised"] == pytest.approx(metrics["scale"]["noisy"] / 2)
+    for name in ("auprc", "mse", "pearson", "frip"):
+        assert metrics["denoised"][name] == pytest.approx(metrics["noisy"][name], rel=1e-6)
+    assert metrics["denoised"]["peaks"] == metrics["noisy"]["peaks"]
+    assert "calibration" not in metrics
+
+
+def test_parts_add_up_and_frip_counts_cuts(store, data, make_model):
+    metrics, tuned = evaluate(make_model(), data, OPTIONS)
+    noisy, truth = metrics["noisy"], metrics["truth"]
+    size = sum(store.unmasked_bp(chrom) for chrom in CHROMS)
+    parts = truth["bp"] * noisy["inside"]["mse"] + (size - truth["bp"]) * noisy["outside"]["mse"]
+    assert parts / size == pytest.approx(noisy["mse"])
+    cuts = {chrom: store.cuts(chrom, 0, store.chroms[chrom])[0] for chrom in CHROMS}
+    true = {c: mask(data.truth, c, 0, 10**5) & ~mask(store.blacklist, c, 0, 10**5) for c in cuts}
+    inside = sum(true[chrom][at].sum() for chrom, at in cuts.items())
+    assert truth["frip"] == pytest.approx(inside / sum(map(len, cuts.values())))
+
+
+def test_the_linear_filter_is_measured_where_it_was_fitted(store, peaks, data, make_model):
+    options = WindowOptions(1_000, 300, half_window_bp=75, thin_fraction=0.3)
+    train = WindowDataset(store, ["chrC"], options, peaks, training=True)
+    tuned = tune(make_model(), data, OPTIONS, train)
+    assert set(tuned.thresholds) == {"noisy", "gaussian", "linear", "denoised"}
+    metrics = measure(make_model(), data, OPTIONS, tuned).metrics
+    assert list(metrics)[:4] == ["noisy", "gaussian", "linear", "denoised"]
+    assert metrics["linear"]["mse"] < metrics["noisy"]["mse"]
+    assert metrics["scale"]["linear"] == pytest.approx(1, abs=0.2)
+    assert "linear" not in metrics["tuned"]
+
+
+def test_curves_are_those_of_brute_force(store, peaks, data, make_model):
+    model = make_model()
+    tuned = tune(model, data, OPTIONS)
+    found = measure(model, data, OPTIONS, tuned)
+    curves, scale = found.curves, found.metrics["scale"]
+    tracks = {chrom: whole_chromosome(store, chrom, model, 20) for chrom in CHROMS}
+    score, inside = (
+        np.concatenate(parts)
+        for parts in zip(
+            *(
+                (t["noisy"][0][counted], mask(peaks, chrom, 0, len(counted))[counted])
+                for chrom, (t, _, counted) in tracks.items()
+            ),
+            strict=True,
+        )
+    )
+    pairs = {
+        (float(f"{(score >= s)[inside].mean():.6g}"), float(f"{inside[score >= s].mean():.6g}"))
+        for s in np.unique(score)
+    }
+    pr = curves["pr"]["noisy"]
+    assert set(zip(pr["recall"], pr["precision"], strict=True)) <= pairs
+    assert pr["recall"][-1] == 1 and len(pr["recall"]) > 5
+    roc = curves["roc"]["denoised"]
+    tpr, fpr = np.array(roc["tpr"]), np.array(roc["fpr"])
+    area = (np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2).sum()
+    assert area == pytest.approx(found.metrics["denoised"]["auroc"], abs=0.01)
+    assert sum(curves["reliability"]["bases"]) == len(score)
+    for curve in (*curves["pr"].values(), *curves["roc"].values(), curves["profile"]):
+        assert all(len(values) <= 200 for values in curve.values())
+    profile, middle = curves["profile"], curves["profile"]["offset_bp"].index(0)
+    at = [(c, p.summit) for c, some in true_peaks(data).items() for p in some]
+    for name, which in (("noisy", 0), ("denoised", 0)):
+        values = [tracks[c][0][name][which][s] for c, s in at if tracks[c][2][s]]
+        assert profile[name][middle] == pytest.approx(scale[name] * np.mean(values), rel=1e-4)
+    assert max(profile["clean"]) == profile["clean"][middle]
+    assert (
+        sum(curves["summit_distance_bp"]["counts"])
+        == (found.metrics["denoised"]["peaks"]["summit_distance_bp"]["peaks"])
+    )
+
+
 def test_validation_tunes_and_test_obeys(data, make_model):
     given = Tuned(20.0, {"noisy": 1e6, "gaussian": 0.0, "denoised": 0.5})
     metrics, tuned = evaluate(make_model(), data, OPTIONS, given)
@@ -167,7 +294,7 @@ def test_truth_and_not_labels_are_scored(store, peaks, data, make_model):
     model = make_model()
     by_label, by_truth = (validate(model, d, None, OPTIONS)[0] for d in (data, other))
     assert by_label["auprc"] != by_truth["auprc"]
-    assert by_label["mse"] == by_truth["mse"]
+    assert by_label["mse"] == pytest.approx(by_truth["mse"], rel=1e-12)
 
 
 def test_validate_averages_the_loss_and_leaves_the_model_as_it_was(data, make_model):

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from denoiseq import examples, report
+from denoiseq import examples, report, tables
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import runs_above
 from denoiseq.genomics.tracks import read_bigwig
@@ -75,7 +75,7 @@ def test_two_steps_of_training_then_a_prediction(small, task, store, peaks, tmp_
     assert written == expected
     examples.of_prediction(store, None, settings, found)
     examples.of_evaluation(model, held_out(store, peaks), result.metrics, EVALUATION, 2)
-    report.metrics_table(result.metrics)
+    tables.metrics_table(result.metrics)
 
 
 @pytest.mark.parametrize("task", TASKS)
