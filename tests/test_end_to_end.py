@@ -75,10 +75,19 @@ def test_metrics_have_the_fixed_keys(workplace, path, split):
 def test_evaluate_leaves_a_table_and_a_figure(workplace):
     folder = workplace / "run/evaluate/test"
     header, *rows = csv.reader((folder / "metrics.tsv").open(), delimiter="\t")
-    assert header == ["metric", *TRACKS]
-    values = {row[0]: [float(value) for value in row[1:]] for row in rows}
+    tracks = ["noisy", "gaussian", "linear", "denoised"]
+    bounds = [f"{track}_{side}" for track in tracks for side in ("low", "high")]
+    assert header == ["metric", *tracks, *bounds]
+    values = {row[0]: [float(value) if value else None for value in row[1:]] for row in rows}
     metrics = load(folder / "metrics.json")
-    assert values["auprc"] == pytest.approx([metrics[t]["auprc"] for t in TRACKS], rel=1e-5)
+    shown = [metrics[track]["auprc"] for track in tracks]
+    shown += [bound for track in tracks for bound in metrics[track]["intervals"]["auprc"]]
+    assert values["auprc"] == pytest.approx(shown, rel=1e-5)
+    curves = load(folder / "curves.json")
+    assert {"pr", "roc", "reliability", "profile", "summit_distance_bp"} == set(curves)
+    assert set(curves["pr"]) == set(curves["roc"]) == set(tracks)
+    assert set(metrics["chromosomes"]) == {"chr3"}
+    assert metrics["truth"]["peaks"] > 0
     assert (folder / "loci.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -91,6 +100,53 @@ def test_evaluate_of_the_validation_split_repeats_the_training_s(denoiseq, workp
     for track in TRACKS:
         assert ours[track] == theirs[track]
     assert not (tmp_path / "loci.png").exists()
+
+
+def test_another_depth_may_be_tuned_anew(denoiseq, workplace, tmp_path):
+    best = f"checkpoint={workplace / 'run/checkpoints/best.pt'}"
+    found = {}
+    for retune in ("false", "true"):
+        out = tmp_path / retune
+        given = (best, "split=test", "data.thin_fraction=0.02", f"out={out}", "loci=0")
+        outcome = denoiseq("evaluate", *given, f"retune={retune}", "bootstrap=0", "macs3=false")
+        assert outcome.code == 0, outcome.err
+        found[retune] = load(out / "metrics.json")
+    trained = load(workplace / "run/metrics.json")["tuned"]
+    assert found["false"]["tuned"] == trained
+    assert found["true"]["tuned"]["thresholds"]["noisy"] < trained["thresholds"]["noisy"]
+    for track in ("noisy", "gaussian"):
+        f1 = [found[retune][track]["peaks"]["f1"] or 0 for retune in ("false", "true")]
+        assert f1[0] < f1[1], track
+    scale = [abs(np.log(found[retune]["scale"]["linear"])) for retune in ("true", "false")]
+    assert scale[0] < 0.5 < 1 < scale[1]
+    assert found["true"]["gain"]["noisy"]["auprc"]["low"] is None
+
+
+def test_macs3_where_it_is_asked_for(denoiseq, fails, workplace, tmp_path, monkeypatch):
+    """A program of that name that calls one peak of the chromosome it is given."""
+    best = f"checkpoint={workplace / 'run/checkpoints/best.pt'}"
+    given = (best, "split=test", f"out={tmp_path}", "loci=0", "bootstrap=20")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    outcome = denoiseq("evaluate", *given)
+    assert outcome.code == 0
+    assert "MACS3 is not installed" in outcome.err
+    assert "macs3" not in load(tmp_path / "metrics.json")
+    assert "pip install" in fails("evaluate", *given, "macs3=true")
+    assert "macs3" in fails("evaluate", *given, "macs3=perhaps")
+    program = tmp_path / "macs3"
+    program.write_text(
+        "#!/bin/sh\nfor a in $@; do case $a in --outdir=*) out=${a#*=};; esac; done\n"
+        "printf 'chr3\\t100\\t400\\tx\\t1\\t.\\t1\\t1\\t1\\t1\\n' > $out/cuts_peaks.narrowPeak\n"
+    )
+    program.chmod(0o755)
+    outcome = denoiseq("evaluate", *given)
+    assert outcome.code == 0, outcome.err
+    metrics = load(tmp_path / "metrics.json")
+    assert {"precision", "recall", "f1", "peaks", "frip", "intervals"} == set(metrics["macs3"])
+    assert set(metrics["gain"]) == {"noisy", "gaussian", "linear", "macs3"}
+    assert load(tmp_path / "curves.json")["macs3"]["recall"] == metrics["macs3"]["recall"]
+    assert "macs3" in outcome.out
 
 
 def test_both_convolutions_give_the_same_metrics(denoiseq, workplace, tmp_path):

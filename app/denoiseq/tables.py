@@ -104,7 +104,7 @@ def _gains(metrics: Mapping[str, Any]) -> list[str]:
 
 def _line(name: str, cells: Sequence[str]) -> str:
     width = (WIDTH - NAME) // max(len(cells), 4)
-    return f"{name:<{NAME}}" + "".join(f"{cell:>{width}}" for cell in cells)
+    return f"{name:<{NAME}}" + "".join(f" {cell:>{width - 1}}" for cell in cells)
 
 
 def _interval(track: Mapping[str, Any], key: str) -> tuple[float, float] | None:

@@ -1,5 +1,7 @@
 """The block bootstrap against brute force, and its intervals against a truth that is known."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from denoiseq.learning.bootstrap import Blocks, TrackBootstrap, interval
@@ -21,7 +23,7 @@ def filled(blocks, case, mask=None, logits=True, cuts=(), chrom="chr1"):
     boot = TrackBootstrap(blocks, logits)
     mask = np.ones(len(case[0]), dtype=bool) if mask is None else mask
     edges = [0, *cuts, len(mask)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         part = slice(start, end)
         boot.update((chrom, start), *(v[part] for v in case), mask[part])
     return boot

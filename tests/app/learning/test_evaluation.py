@@ -10,8 +10,8 @@ from denoiseq.genomics.coverage import gaussian_smooth, window_coverage
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import runs_above
 from denoiseq.genomics.store import Thinning
-from denoiseq.learning.dataset import WindowDataset, WindowOptions
 from denoiseq.learning.baselines import tune_baselines
+from denoiseq.learning.dataset import WindowDataset, WindowOptions
 from denoiseq.learning.evaluation import EvaluateOptions, evaluate, measure, tune, validate
 from denoiseq.learning.losses import LossWeights, atacworks_loss
 from denoiseq.learning.metrics import TrackMetrics
@@ -182,7 +182,7 @@ def test_any_callable_is_measured(data):
 
 
 def test_parts_add_up_and_frip_counts_cuts(store, data, make_model):
-    metrics, tuned = evaluate(make_model(), data, OPTIONS)
+    metrics = evaluate(make_model(), data, OPTIONS)[0]
     noisy, truth = metrics["noisy"], metrics["truth"]
     size = sum(store.unmasked_bp(chrom) for chrom in CHROMS)
     parts = truth["bp"] * noisy["inside"]["mse"] + (size - truth["bp"]) * noisy["outside"]["mse"]

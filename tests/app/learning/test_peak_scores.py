@@ -25,8 +25,8 @@ def brute_agreement(called, truth):
     a = {c: np.zeros(100, dtype=bool) for c in set(called) | set(truth)}
     b = {c: v.copy() for c, v in a.items()}
     for tracks, peaks in ((a, called), (b, truth)):
-        for chrom, rows in peaks.items():
-            for s, e in rows:
+        for chrom, bounds in peaks.items():
+            for s, e in bounds:
                 tracks[chrom][s:e] = True
     right = sum(b[c][slice(*called[c][i])].any() for c, i in pairs)
     n_truth = sum(map(len, truth.values()))
