@@ -87,7 +87,7 @@ def test_genomics_knows_neither_torch_nor_learning():
 
 
 def test_learning_knows_windows_and_no_file_format():
-    names = ("store", "samples", "coverage", "sequence", "intervals", "peaks")
+    names = ("store", "samples", "coverage", "sequence", "intervals", "peaks", "frip")
     allowed = [f"denoiseq.genomics.{name}" for name in names]
 
     def forbidden(name):

@@ -46,7 +46,7 @@ def _macs3(data: WindowDataset) -> dict[str, np.ndarray]:
     width = 2 * data.options.half_window_bp
     if not isinstance(data.noisy, Samples):
         return call_peaks(data.noisy, data.chroms, data.draw(), ext_bp=width)
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for store in data.noisy.stores:
         names = {c: data.noisy.home(c)[1] for c in data.chroms if data.noisy.home(c)[0] is store}
         peaks = call_peaks(store, list(names.values()), data.draw(), ext_bp=width)

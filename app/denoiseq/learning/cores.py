@@ -89,8 +89,8 @@ def cores(
             track = smooth(arrays["x"][row, 0], core)
             tracks[name] = track, track
         if pred is not None:
-            track = None if answer[0] is None else answer[0][row, core]
-            tracks["denoised"] = track, score[row, core]
+            denoised = None if answer[0] is None else answer[0][row, core]
+            tracks["denoised"] = denoised, score[row, core]
         truth = {name: arrays[name][row, core] for name in ("coverage", "truth", "mask")}
         yield Core(tile.chrom, tile.core_start, tracks=tracks, **truth)
 

@@ -78,8 +78,8 @@ class Profile:
         near = positions[slice(*np.searchsorted(positions, [first, last]))] - PROFILE_BP
         tracks = {name: track for name, (track, _) in core.tracks.items() if track is not None}
         tracks["clean"] = core.coverage
-        for track in tracks:
-            self.sums.setdefault(track, np.zeros(len(self.bases)))
+        for name in tracks:
+            self.sums.setdefault(name, np.zeros(len(self.bases)))
         for start in (near - core.start).tolist():  # of the profile, in the core
             here = slice(max(start, 0), min(start + len(self.bases), size))
             there = slice(here.start - start, here.stop - start)

@@ -238,9 +238,9 @@ class WindowDataset(Dataset):
 
     def clean(self, chrom: str, start: int, end: int, fraction: float | None = None) -> np.ndarray:
         """The clean coverage of any stretch, float32 (L,), as in `tracks`."""
-        rest = None
-        if self.options.target == "complement":
-            rest = replace(self.draw(fraction), complement=True)
+        rest, drawn = None, self.draw(fraction)
+        if drawn is not None and self.options.target == "complement":
+            rest = replace(drawn, complement=True)
         return window_coverage(self.store, chrom, start, end, self.options.half_window_bp, rest)
 
     def draw(self, fraction: float | None = None) -> Thinning | None:
