@@ -1,0 +1,203 @@
+"""The metrics as tables: TSV, for a terminal, and for a page.
+
+`METRICS` says of each what to call it and whether more of it is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from denoiseq.report.page import Cell, Table
+from denoiseq.report.style import shown_name
+
+TRACKS = ("noisy", "gaussian", "denoised")
+ALL_TRACKS = ("noisy", "gaussian", "linear", "denoised", "macs3")
+HEADINGS = {
+    "auprc": "AUPRC",
+    "auroc": "AUROC",
+    "best_f1": "best F1",
+    "log1p_pearson": "log1p Pearson",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+    "mse": "MSE",
+    "peaks.precision": "peaks: precision",
+    "peaks.recall": "peaks: recall",
+    "peaks.f1": "peaks: F1",
+    "peaks.iou_bp": "peaks: IoU (bp)",
+}
+LOWER_IS_BETTER = ("mse", "summit_distance_bp")
+SIGNAL = ("log1p_pearson", "pearson", "spearman", "mse")
+GROUPS = {
+    "Whole peaks": (
+        *("peaks.recall", "peaks.precision", "peaks.f1", "peaks.iou_bp"),
+        "peaks.summit_distance_bp",
+    ),
+    "Bases of true peaks": ("auprc", "auroc", "best_f1", "precision", "recall", "f1", "frip"),
+    "Coverage, against the clean track": SIGNAL,
+}
+PARTS = {
+    "Coverage inside true peaks": tuple(f"inside.{name}" for name in SIGNAL),
+    "Coverage outside of them": tuple(f"outside.{name}" for name in SIGNAL),
+}
+WORDS = {
+    **{key: heading.removeprefix("peaks: ") for key, heading in HEADINGS.items()},
+    "precision": "precision as called",
+    "recall": "recall as called",
+    "f1": "F1 as called",
+    "frip": "share of cut sites in peaks (FRiP)",
+    "peaks.summit_distance_bp": "distance to true summit (bp)",
+}
+
+
+def rows(metrics: dict[str, Any]) -> list[tuple[str, list[float | None]]]:
+    """(metric, values of noisy, gaussian, denoised) of a metrics.json, in reading order."""
+    return [(key, [value_of(metrics, track, key) for track in TRACKS]) for key in HEADINGS]
+
+
+def value_of(metrics: Mapping[str, Any], track: str, key: str) -> Any:
+    """metrics[track] at a dotted key; None where it is absent."""
+    found: Any = metrics.get(track)
+    for name in key.split("."):
+        if not isinstance(found, Mapping):
+            return None
+        found = found.get(name)
+    return found
+
+
+def metrics_tsv(metrics: dict[str, Any]) -> str:
+    """A header and a line a metric; an undefined value is an empty field."""
+    lines = ["\t".join(("metric", *TRACKS))]
+    for key, values in rows(metrics):
+        lines.append("\t".join([key, *("" if v is None else f"{v:.6g}" for v in values)]))
+    return "\n".join(lines) + "\n"
+
+
+def metrics_table(metrics: dict[str, Any]) -> str:
+    """The same for a terminal, aligned."""
+    lines = [f"{'':<18}" + "".join(f"{track:>11}" for track in TRACKS)]
+    for key, values in rows(metrics):
+        cells = "".join(f"{'-' if v is None else format(v, '.3f'):>11}" for v in values)
+        lines.append(f"{HEADINGS[key]:<18}{cells}")
+    return "\n".join(lines)
+
+
+def summary(metrics: Mapping[str, Any], groups: Mapping[str, tuple[str, ...]] = GROUPS) -> Table:
+    """Metrics of all tracks, by group, with their intervals, the best of each row marked."""
+    tracks = [name for name in ALL_TRACKS if name in metrics]
+    lines: list[tuple[str, list[Cell]]] = []
+    for heading, keys in groups.items():
+        found = [(key, cells) for key in keys if (cells := _cells(metrics, tracks, key))]
+        if found:
+            lines.append((heading, []))
+            lines += [(_named(_words(key), key), cells) for key, cells in found]
+    return Table(["", *map(shown_name, tracks)], lines)
+
+
+def _words(key: str) -> str:
+    return WORDS.get(key) or WORDS[key.rpartition(".")[2]]
+
+
+def _named(heading: str, key: str) -> str:
+    """The heading and its arrow, which no line break parts."""
+    return f"{heading}\N{NO-BREAK SPACE}{_arrow(key)}".rstrip()
+
+
+def _arrow(key: str) -> str:
+    if key == "frip":
+        return ""  # more of it is better only where the peaks are true
+    return "↓" if key.rpartition(".")[2] in LOWER_IS_BETTER else "↑"
+
+
+def _cells(metrics: Mapping[str, Any], tracks: list[str], key: str) -> list[Cell]:
+    """A row's cells; empty where no track has a value."""
+    values = [value_of(metrics, track, key) for track in tracks]
+    if all(value is None for value in values):
+        return []
+    best = _best(values, key)
+    return [
+        Cell(_text(value, key), _note(metrics, track, key, value), i in best)
+        for i, (track, value) in enumerate(zip(tracks, values, strict=True))
+    ]
+
+
+def _best(values: list[Any], key: str) -> list[int]:
+    """Which are best as they are shown, so that what looks equal shares the mark."""
+    arrow = _arrow(key)
+    known = {i: float(_text(v, key)) for i, v in enumerate(values) if _number(v) is not None}
+    if not arrow or len(known) < 2:
+        return []
+    top = min(known.values()) if arrow == "↓" else max(known.values())
+    return [i for i, value in known.items() if value == top]
+
+
+def _number(value: Any) -> float | None:
+    return value.get("median") if isinstance(value, Mapping) else value
+
+
+def _text(value: Any, key: str) -> str:
+    number = _number(value)
+    if number is None:
+        return "-"
+    if key.endswith("_bp") and isinstance(value, Mapping):
+        return f"{number:.0f}"
+    return f"{number:.4g}" if key.endswith("mse") else f"{number:.3f}"
+
+
+def _note(metrics: Mapping[str, Any], track: str, key: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{value['q1']:.0f} to {value['q3']:.0f}" if value.get("median") is not None else ""
+    interval = (value_of(metrics, track, "intervals") or {}).get(key)
+    if not interval or None in interval:
+        return ""
+    low, high = (_text(bound, key) for bound in interval)
+    return f"{low} to {high}"
+
+
+def gains(metrics: Mapping[str, Any]) -> Table | None:
+    """What the denoised track gains over each baseline, and whether the interval excludes 0."""
+    lines: list[tuple[str, list[Cell]]] = []
+    for baseline, found in (metrics.get("gain") or {}).items():
+        known = {key: gain for key, gain in found.items() if gain.get("value") is not None}
+        if known:
+            lines.append((f"over {shown_name(baseline)}", []))
+        for key, gain in known.items():
+            low, high = gain.get("low"), gain.get("high")
+            unknown = low is None or high is None
+            interval = "-" if unknown else f"{_signed(low, key)} to {_signed(high, key)}"
+            name = HEADINGS.get(key) or key
+            lines.append(
+                (
+                    name,
+                    [Cell(_signed(gain["value"], key)), Cell(interval), Cell(verdict(key, gain))],
+                )
+            )
+    head = ["", "denoised minus baseline", "95% interval", "so it is"]
+    return Table(head, lines) if lines else None
+
+
+def verdict(key: str, gain: Mapping[str, float | None]) -> str:
+    """better, worse, or no clear difference."""
+    low, high = gain.get("low"), gain.get("high")
+    if low is None or high is None:
+        return "-"
+    if low <= 0 <= high:
+        return "no clear difference"
+    lower = key.rpartition(".")[2] in LOWER_IS_BETTER
+    return "better" if (low > 0) != lower else "worse"
+
+
+def _signed(value: float, key: str) -> str:
+    return f"{value:+.3g}" if key.endswith(("mse", "_bp")) else f"{value:+.3f}"
+
+
+def by_chromosome(metrics: Mapping[str, Any]) -> Table | None:
+    """A row a chromosome and metric, as far as they were measured apart."""
+    found = metrics.get("chromosomes") or {}
+    tracks = [name for name in ALL_TRACKS if any(name in chrom for chrom in found.values())]
+    lines: list[tuple[str, list[Cell]]] = []
+    for chrom, measured in found.items():
+        cells = {key: _cells(measured, tracks, key) for key in HEADINGS}
+        named = [(_named(HEADINGS[key], key), row) for key, row in cells.items() if row]
+        lines += [(chrom, []), *named] if named else []
+    return Table(["", *map(shown_name, tracks)], lines) if lines else None
