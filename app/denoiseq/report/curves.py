@@ -107,7 +107,7 @@ def losses(history: Sequence[Mapping[str, float]], best_epoch: int | None) -> Fi
     """The loss, each of its terms and the learning rate by epoch, each on a scale of its own."""
     names = [key.removeprefix("train_") for key in history[0] if key.startswith("train_loss")]
     rows = math.ceil((len(names) + 1) / 2)
-    figure, axes = canvas(0.5 + 1.75 * rows, rows, 2, sharex=True, squeeze=False)
+    figure, axes = canvas(0.5 + 1.5 * rows, rows, 2, sharex=True, squeeze=False)
     for axis, name in zip(axes.flat, names, strict=False):
         for kind, line in (("train", "--"), ("validation", "-")):
             x, y = _series(history, f"{kind}_{name}")
@@ -122,6 +122,7 @@ def losses(history: Sequence[Mapping[str, float]], best_epoch: int | None) -> Fi
     _epochs(last, best_epoch)
     for axis in spare:
         axis.set_visible(False)
+        axes[-2, -1].tick_params(labelbottom=True)  # nothing is below it
     axes.flat[0].legend(loc="best")
     figure.supxlabel("epoch", fontsize=9)
     return figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from denoiseq.schema.checks import check, one_of, path_or_paths
+from denoiseq.schema.checks import check, one_of, panels, path_or_paths
 from denoiseq.schema.data import DataOverrides
 from denoiseq.schema.network import Conv, Precision
 from denoiseq.schema.training import Trainer
@@ -15,12 +15,18 @@ SPLITS = ("validation", "test")
 
 @dataclass
 class Evaluate:
-    """`denoiseq evaluate`. `out: null` writes beside the checkpoint; `loci` examples are drawn."""
+    """`denoiseq evaluate`. `out: null` writes beside the checkpoint.
+
+    Drawn are `loci` examples over the ranking of peaks, `random_loci` seeded ones, and `regions`
+    ("chrom:start-end", 0-based, half-open, 100 to 200,000 bp); up to 12 of each.
+    """
 
     checkpoint: str | None = None
     split: str = "validation"
     out: str | None = None
     loci: int = 4
+    random_loci: int = 2
+    regions: list[str] = field(default_factory=list)
     data: DataOverrides = field(default_factory=DataOverrides)
     conv: Conv = field(default_factory=Conv)
     precision: Precision = field(default_factory=Precision)
@@ -28,7 +34,7 @@ class Evaluate:
 
     def __post_init__(self) -> None:
         one_of("split", self.split, SPLITS)
-        check(0 <= self.loci <= 12, f"loci is {self.loci}, expected 0 to 12")
+        panels(self.loci, self.random_loci, self.regions)
 
 
 @dataclass
@@ -37,6 +43,8 @@ class Predict:
 
     `peak_threshold` is a probability (a coverage for a model without peaks); `peak_precision`, a
     share of the called bases, chooses it on the training's validation split.
+
+    `loci`, `random_loci` and `regions` are drawn as by `Evaluate`.
     """
 
     checkpoint: str | None = None
@@ -57,6 +65,9 @@ class Predict:
     peak_max_gap_bp: int | None = None
     tile_bp: int = 50_000
     batch_size: int = 4
+    loci: int = 4
+    random_loci: int = 2
+    regions: list[str] = field(default_factory=list)
     workers: int = 0
     conv: Conv = field(default_factory=Conv)
     precision: Precision = field(default_factory=Precision)
@@ -64,6 +75,7 @@ class Predict:
 
     def __post_init__(self) -> None:
         path_or_paths("bam", self.bam)
+        panels(self.loci, self.random_loci, self.regions)
         depth = self.depth
         cuts_per_mb = isinstance(depth, (int, float)) and not isinstance(depth, bool) and depth > 0
         check(
