@@ -28,7 +28,7 @@ from denoiseq.report import Locus
 WINDOW_BP = 8_000
 REGION_BP = 100, 200_000  # least and most that a figure can show
 TRIES = 100  # at a random window with reads, for each that is wanted
-SPREAD, CHOSEN, RANDOM = "peaks, from strong to weak", "chosen", "at random"
+SPREAD, CHOSEN, RANDOM = "Peaks, from strong to weak", "Chosen", "At random"
 
 Window = tuple[str, int, int]
 Panels = dict[str, list[Locus]]

@@ -51,7 +51,7 @@ def peak_lengths(lengths_bp: Sequence[int]) -> Figure:
     axis.axvline(np.median(lengths), color=GREY, linewidth=1, linestyle=":")
     axis.text(np.median(lengths), 0.98, f" median {np.median(lengths):,.0f} bp", va="top",
               fontsize=8, transform=axis.get_xaxis_transform())  # fmt: skip
-    axis.set(xscale="log", xlabel="peak length (bp)", ylabel="peaks", ylim=(0, None))
+    axis.set(xscale="log", xlabel="peak length (bp)", ylabel="peaks", ylim=(0, 1.15 * counts.max()))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axis.xaxis.set_minor_formatter(FuncFormatter(_few_minor))
     axis.grid(True, axis="y")

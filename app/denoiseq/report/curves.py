@@ -174,4 +174,4 @@ def _epochs(axis: Any, best_epoch: int | None) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     axis.grid(True)
     if best_epoch is not None:
-        axis.axvline(best_epoch, color=colour("clean"), linewidth=1, linestyle=":", zorder=0)
+        axis.axvline(best_epoch, color=colour("clean"), linewidth=1.6, linestyle=":", zorder=1)

@@ -19,8 +19,8 @@ Panels = Mapping[str, Sequence[Locus]]  # how the loci were chosen -> the loci
 Facts = Mapping[str, Mapping[str, Any]]
 
 PANEL_TEXT = (
-    "Coverages of one locus share their scale. Random loci lie anywhere: "
-    "there the tracks should be quiet."
+    "Coverages of one locus share their scale; an input has its own. Random loci lie anywhere: "
+    "between peaks the tracks should be quiet."
 )
 SUMMARY_TEXT = (
     "● marks the best of a row; ↑ more is better, ↓ less is better. Small figures are 95% "
@@ -161,10 +161,8 @@ def _inside(metrics: Mapping[str, Any]) -> list[Section]:
 
 def _calibration(found: Mapping[str, float | None]) -> str:
     text = "On the dotted line, of the bases given 70%, 70% lie in true peaks."
-    before, after = found.get("ece_before"), found.get("ece_after")
-    if before is None or after is None:
-        return text
-    return f"{text} Mean distance from it: {after:.3f} ({before:.3f} before calibration)."
+    error = found.get("ece")
+    return text if error is None else f"{text} Mean distance from it: {error:.3f}."
 
 
 def prediction_page(summary: Mapping[str, Any], found: Found, panels: Panels, facts: Facts) -> Page:

@@ -125,7 +125,7 @@ def _best(values: list[Any], key: str) -> list[int]:
     """Which are best as they are shown, so that what looks equal shares the mark."""
     arrow = _arrow(key)
     known = {i: float(_text(v, key)) for i, v in enumerate(values) if _number(v) is not None}
-    if not arrow or len(known) < 2:
+    if not arrow or len(set(known.values())) < 2:
         return []
     top = min(known.values()) if arrow == "↓" else max(known.values())
     return [i for i, value in known.items() if value == top]

@@ -8,6 +8,12 @@ from typing import Any
 from denoiseq.report.style import shown_name
 from denoiseq.report.tables import HEADINGS, value_of, verdict
 
+# What follows "it ranks bases", by the verdict of the gain's interval.
+JUDGED = {
+    "better": " better than the Gaussian",
+    "worse": " worse than the Gaussian",
+    "no clear difference": " neither clearly better nor clearly worse than the Gaussian",
+}
 # Depths within this factor of the training's are as good as equal; beyond the other, doubtful.
 EQUAL_DEPTH, DOUBTFUL_DEPTH = 1.1, 2.0
 
@@ -30,8 +36,10 @@ def of_evaluation(metrics: Mapping[str, Any], chroms: Sequence[str]) -> list[str
 def _found(metrics: Mapping[str, Any]) -> str:
     recall = value_of(metrics, "denoised", "peaks.recall")
     precision = value_of(metrics, "denoised", "peaks.precision")
-    if recall is None or precision is None:
-        return "there was no true peak to find, so only the coverage is compared"
+    if recall is None:
+        return "there was no true peak to find"
+    if precision is None:
+        return "the denoised track calls no peak at all"
     return (
         f"the denoised track finds {recall:.0%} of the true peaks, "
         f"and {precision:.0%} of the peaks that it calls are true"
@@ -48,19 +56,16 @@ def _as_found(metrics: Mapping[str, Any], name: str) -> str:
 
 
 def _against(metrics: Mapping[str, Any]) -> list[str]:
-    """One sentence on the gain over the Gaussian in the two measures that matter most."""
+    """One sentence on the two measures that matter most; judged only where there are intervals."""
     parts = []
     for key, what in (("log1p_pearson", "follows the clean coverage"), ("auprc", "ranks bases")):
         ours, theirs = (value_of(metrics, name, key) for name in ("denoised", "gaussian"))
         if ours is None or theirs is None:
             continue
-        gain = (metrics.get("gain") or {}).get("gaussian", {}).get(key)
-        judged = "" if gain is None else verdict(key, gain)
-        if judged in ("", "-"):
-            judged = "better" if ours > theirs else "no better"
-        judged = {"no clear difference": "neither clearly better nor worse"}.get(judged, judged)
-        parts.append(f"{what} {judged} ({HEADINGS[key]} {ours:.3f}, Gaussian {theirs:.3f})")
-    return [f"Against the Gaussian, the denoised track {' and '.join(parts)}."] if parts else []
+        gain = (metrics.get("gain") or {}).get("gaussian", {}).get(key) or {}
+        judged = JUDGED.get(verdict(key, gain), "")
+        parts.append(f"{what}{judged} ({HEADINGS[key]} {ours:.3f}, the Gaussian {theirs:.3f})")
+    return [f"The denoised track {' and '.join(parts)}."] if parts else []
 
 
 def of_training(metrics: Mapping[str, Any], epochs: int, best_epoch: int | None) -> list[str]:
