@@ -104,7 +104,7 @@ def of_prediction(
         genome_bp=sum(source.store.chroms.values()),
         peaks=[asdict(peak) for peak in strongest],
         lengths_bp=[peak.end - peak.start for peak in result.peaks],
-        fragment_sizes=fragment_sizes(source.store, source.thinning).tolist(),
+        fragment_sizes=fragment_sizes(source.store).tolist(),
         cutoffs=_columns(folder / f"{summary['name']}.cutoff_analysis.tsv"),
         profile=_profile(source, result, summary["settings"]["half_window_bp"]),
         trained_range=trained_range,
