@@ -149,14 +149,28 @@ def test_a_training_shows_its_curves(metrics, epochs):
     terms = {"loss": 2.0, "loss_mse": 40.0, "loss_bce": float("nan")}
     row = {f"{kind}_{name}": v for kind in ("train", "validation") for name, v in terms.items()}
     history = [
-        {"epoch": i + 1, "lr": 1e-3, "validation_auprc": 0.8, "validation_mse": 4.0, **row}
+        {
+            "epoch": i + 1,
+            "step": 9 * i + 9,
+            "lr": 1e-3,
+            "validation_auprc": 0.8,
+            "validation_mse": 4.0,
+            **row,
+        }
         for i in range(epochs)
     ]
     page = report.training_page("yeast", metrics, history, 1 if epochs else None, {}, FACTS)
     assert ("Training curves" in headings(page)) == (epochs > 0)
-    assert f"{epochs} epoch{'s' * (epochs != 1)}" in page.lead[0]
+    told = f"{epochs} epoch{'s' * (epochs != 1)}" if epochs else "nothing was trained"
+    assert told in page.lead[0]
     assert ("epoch 1 was best" in page.lead[0]) == (epochs > 1)
     check_page(page)
+
+
+def test_weights_taken_as_given_have_no_training_curves(metrics):
+    row = {"epoch": 1, "step": 0, "lr": 1e-3, "validation_auprc": 0.8}
+    page = report.training_page("yeast", metrics, [row], 1, {}, FACTS)
+    assert "nothing was trained" in page.lead[0] and "Training curves" not in headings(page)
 
 
 SUMMARY = {

@@ -59,6 +59,7 @@ def training_page(
 ) -> Page:
     """metrics : of validation. history : a row an epoch, as in history.csv."""
     sections = []
+    history = [row for row in history if row["step"]]  # not that of weights taken as given
     if history:
         sections.append(Section("Training curves", pictures=_history(history, best_epoch)))
     sections.append(Section("Validation", SUMMARY_TEXT, tables.summary(metrics)))

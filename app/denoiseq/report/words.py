@@ -70,9 +70,11 @@ def _against(metrics: Mapping[str, Any]) -> list[str]:
 
 def of_training(metrics: Mapping[str, Any], epochs: int, best_epoch: int | None) -> list[str]:
     """How long it was trained and how well it does on validation."""
-    chosen = f"; epoch {best_epoch} was best and is kept" if best_epoch and epochs > 1 else ""
-    trained = f"Trained for {epochs:,} epoch{'s' * (epochs != 1)}{chosen}."
-    return [trained, *of_evaluation(metrics, list(metrics.get("chromosomes") or {}))]
+    first = "The weights were taken as given and measured; nothing was trained."
+    if epochs:
+        chosen = f"; epoch {best_epoch} was best and is kept" if best_epoch and epochs > 1 else ""
+        first = f"Trained for {epochs:,} epoch{'s' * (epochs != 1)}{chosen}."
+    return [first, *of_evaluation(metrics, list(metrics.get("chromosomes") or {}))]
 
 
 def of_prediction(summary: Mapping[str, Any], genome_bp: int, lengths_bp: Sequence[int]) -> str:
