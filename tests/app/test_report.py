@@ -137,6 +137,17 @@ def test_a_gain_is_judged_by_its_interval(key, low, high, expected):
     assert tables.verdict(key, {"value": 0.0, "low": low, "high": high}) == expected
 
 
+def test_gains_are_signed_where_they_are_sure():
+    sure = {"value": -4.0, "low": -5.0, "high": -3.0}
+    unsure = {"value": 0.02, "low": -0.01, "high": 0.05}
+    gain = {"gaussian": {"mse": sure, "auprc": unsure}, "macs3": {"peaks.f1": sure}, "noisy": {}}
+    table = tables.gains({"gain": gain})
+    assert table.head[1:] == ["Gaussian", "MACS3"]
+    found = {name[:-2]: [cell.text for cell in cells] for name, cells in table.rows}
+    assert found == {"AUPRC": ["+0.020", ""], "MSE": ["-4 ▲", ""], "peaks: F1": ["", "-4.000 ▼"]}
+    assert tables.gains({}) is None and tables.gains({"gain": {"macs3": {}}}) is None
+
+
 def test_without_an_interval_nothing_is_called_better(metrics):
     metrics["gain"] = {}
     assert not any("better" in sentence for sentence in words.of_evaluation(metrics, []))

@@ -27,6 +27,11 @@ SUMMARY_TEXT = (
     "intervals where they were estimated."
 )
 
+GAIN_TEXT = (
+    "Differences with their 95% intervals, over the same resampled stretches of the genome. "
+    "▲ better and ▼ worse where the interval excludes 0; no sign: no clear difference."
+)
+
 
 @dataclass(frozen=True)
 class Found:
@@ -107,8 +112,7 @@ def evaluation_page(
     sections = [Section("Summary", SUMMARY_TEXT, tables.summary(metrics))]
     gained = tables.gains(metrics)
     if gained:
-        text = "Differences on the same stretches of the genome, resampled together."
-        sections.append(Section("Gains", text, gained))
+        sections.append(Section("Gains", GAIN_TEXT, gained))
     drawn = _curves(metrics, curve_data)
     if drawn:
         sections.append(Section("Curves", pictures=drawn))

@@ -26,6 +26,7 @@ HEADINGS = {
     "peaks.f1": "peaks: F1",
     "peaks.iou_bp": "peaks: IoU (bp)",
 }
+SIGNS = {"better": "▲", "worse": "▼", "no clear difference": "", "-": ""}
 LOWER_IS_BETTER = ("mse", "summit_distance_bp")
 SIGNAL = ("log1p_pearson", "pearson", "spearman", "mse")
 GROUPS = {
@@ -155,25 +156,24 @@ def _note(metrics: Mapping[str, Any], track: str, key: str, value: Any) -> str:
 
 
 def gains(metrics: Mapping[str, Any]) -> Table | None:
-    """What the denoised track gains over each baseline, and whether the interval excludes 0."""
-    lines: list[tuple[str, list[Cell]]] = []
-    for baseline, found in (metrics.get("gain") or {}).items():
-        known = {key: gain for key, gain in found.items() if gain.get("value") is not None}
-        if known:
-            lines.append((f"over {shown_name(baseline)}", []))
-        for key, gain in known.items():
-            low, high = gain.get("low"), gain.get("high")
-            unknown = low is None or high is None
-            interval = "-" if unknown else f"{_signed(low, key)} to {_signed(high, key)}"
-            name = HEADINGS.get(key) or key
-            lines.append(
-                (
-                    name,
-                    [Cell(_signed(gain["value"], key)), Cell(interval), Cell(verdict(key, gain))],
-                )
-            )
-    head = ["", "denoised minus baseline", "95% interval", "so it is"]
+    """What the denoised track gains over each baseline, signed where the interval excludes 0."""
+    found = {name: gain for name, gain in (metrics.get("gain") or {}).items() if gain}
+    lines = []
+    for key, heading in HEADINGS.items():
+        cells = [_gain(gain.get(key) or {}, key) for gain in found.values()]
+        if any(cell.text for cell in cells):
+            lines.append((_named(heading, key), cells))
+    head = ["denoised minus", *map(shown_name, found)]
     return Table(head, lines) if lines else None
+
+
+def _gain(gain: Mapping[str, float | None], key: str) -> Cell:
+    if gain.get("value") is None:
+        return Cell("")
+    low, high = gain.get("low"), gain.get("high")
+    known = low is not None and high is not None
+    note = f"{_signed(low, key)} to {_signed(high, key)}" if known else ""
+    return Cell(f"{_signed(gain['value'], key)} {SIGNS[verdict(key, gain)]}".rstrip(), note)
 
 
 def verdict(key: str, gain: Mapping[str, float | None]) -> str:
@@ -187,8 +187,8 @@ def verdict(key: str, gain: Mapping[str, float | None]) -> str:
     return "better" if (low > 0) != lower else "worse"
 
 
-def _signed(value: float, key: str) -> str:
-    return f"{value:+.3g}" if key.endswith(("mse", "_bp")) else f"{value:+.3f}"
+def _signed(value: float | None, key: str) -> str:
+    return f"{value:+.3g}" if key.endswith(("mse", "distance_bp")) else f"{value:+.3f}"
 
 
 def by_chromosome(metrics: Mapping[str, Any]) -> Table | None:
