@@ -25,9 +25,10 @@ from denoiseq.genomics.quality import fragment_sizes
 from denoiseq.genomics.samples import samples_of
 from denoiseq.genomics.tracks import read_bigwig
 from denoiseq.learning.dataset import WindowDataset
-from denoiseq.learning.evaluation import EvaluateOptions, Tuned
+from denoiseq.learning.evaluation import EvaluateOptions
 from denoiseq.learning.loop import TrainResult
 from denoiseq.learning.network import Network
+from denoiseq.learning.tuned import Tuned
 from denoiseq.prediction import GenomePrediction, Source
 
 PICTURED_LOCI = 3

@@ -56,13 +56,13 @@ def test_the_profile_skips_summits_near_an_end():
 def test_a_cutoff_analysis_is_read_where_there_is_one(tmp_path):
     path = tmp_path / "x.cutoff_analysis.tsv"
     assert reporting._columns(path) == {}
-    path.write_text("threshold\tpeaks\tbp\n")
+    path.write_text("score\tnpeaks\tlpeaks\n")
     assert reporting._columns(path) == {}
-    path.write_text("threshold\tpeaks\tbp\n0.5\t20\t9000\n0.6\t10\t4000\n")
+    path.write_text("score\tnpeaks\tlpeaks\n0.5\t20\t9000\n0.6\t10\t4000\n")
     assert reporting._columns(path) == {
-        "threshold": [0.5, 0.6],
-        "peaks": [20.0, 10.0],
-        "bp": [9000.0, 4000.0],
+        "score": [0.5, 0.6],
+        "npeaks": [20.0, 10.0],
+        "lpeaks": [9000.0, 4000.0],
     }
 
 

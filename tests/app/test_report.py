@@ -201,7 +201,7 @@ def test_a_prediction_tells_what_was_found():
         peaks=[PEAK],
         lengths_bp=[400, 500, 600],
         fragment_sizes=[0] * 40 + [9] * 100 + [1] * 100,
-        cutoffs={"threshold": [0.2, 0.4, 0.6], "peaks": [5, 3, 1], "bp": [2e3, 1e3, 500]},
+        cutoffs={"score": [0.2, 0.4, 0.6], "npeaks": [5, 3, 1], "lpeaks": [2e3, 1e3, 500]},
         profile={"offset_bp": [-10, 0, 10], "input": [1, 2, 1], "denoised": [0, 9, 0]},
     )
     page = report.prediction_page(SUMMARY, found, {"Chosen": [locus(input=np.ones(900))]}, FACTS)

@@ -65,11 +65,11 @@ def _few_minor(value: float, _: int) -> str:
 
 @drawn
 def cutoffs(columns: Mapping[str, Sequence[float]], threshold: float | None) -> Figure:
-    """Peaks and bases in peaks by threshold; columns threshold, peaks, bp. Marks the one in use."""
+    """Peaks and bases in them by threshold, the one in use marked; columns score, npeaks, lpeaks."""
     figure, axes = canvas(3.8, 2, sharex=True)
-    x = columns["threshold"]
-    for axis, key, label in zip(axes, ("peaks", "bp"), ("peaks", "Mb in peaks"), strict=True):
-        values = np.asarray(columns[key], dtype=np.float64) / (1e6 if key == "bp" else 1)
+    x = columns["score"]
+    for axis, key, label in zip(axes, ("npeaks", "lpeaks"), ("peaks", "Mb in peaks"), strict=True):
+        values = np.asarray(columns[key], dtype=np.float64) / (1e6 if key == "lpeaks" else 1)
         axis.plot(x, values, color=colour("denoised"), marker="o", ms=2.5)
         axis.set(ylabel=label, ylim=(0, None))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))

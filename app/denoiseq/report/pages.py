@@ -40,7 +40,7 @@ class Found:
     peaks : of the strongest, chrom, start, end, summit, score, signal each
     lengths_bp : of all peaks
     fragment_sizes : histogram[n] = fragments of n bp; empty where they are unknown
-    cutoffs : columns threshold, peaks, bp; empty where there is no such analysis
+    cutoffs : columns score (the threshold), npeaks, lpeaks (bases); empty where there are none
     profile : offset_bp, and the mean of each track around summits; empty where there is none
     trained_range : least and largest depth of the training, cut sites per Mb
     """
@@ -220,7 +220,7 @@ def _of_peaks(summary: Mapping[str, Any], found: Found) -> list[Picture]:
         pictures.append(Picture("peak_lengths", "Lengths of the peaks", png))
     if found.cutoffs:
         png = counts.cutoffs(found.cutoffs, summary["settings"].get("peak_threshold"))
-        text = "How many peaks another threshold would give (peak_threshold=)."
+        text = "What another threshold would give (peak_threshold=)."
         pictures.append(Picture("cutoffs", "Peaks by threshold", png, text))
     return pictures
 
