@@ -65,7 +65,7 @@ def _few_minor(value: float, _: int) -> str:
 
 @drawn
 def cutoffs(columns: Mapping[str, Sequence[float]], threshold: float | None) -> Figure:
-    """Peaks and bases in them by threshold, the one in use marked; columns score, npeaks, lpeaks."""
+    """Peaks and bases in them by threshold (columns score, npeaks, lpeaks); one is in use."""
     figure, axes = canvas(3.8, 2, sharex=True)
     x = columns["score"]
     for axis, key, label in zip(axes, ("npeaks", "lpeaks"), ("peaks", "Mb in peaks"), strict=True):
