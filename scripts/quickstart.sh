@@ -39,8 +39,9 @@ step "held-out chromosomes, 10% of the fragments in"
 cat "$out/table.txt"
 cat <<EOF
 
-metrics and figure   $run/evaluate/test/
+training             $run/report.html
+metrics and figures  $run/evaluate/test/report.html
 checkpoint           $best
 tracks and peaks     $out/prediction/
-report               $out/prediction/report.html
+prediction           $out/prediction/report.html
 EOF

@@ -89,6 +89,23 @@ def test_evaluate_leaves_a_table_and_a_figure(workplace):
     assert set(metrics["chromosomes"]) == {"chr3"}
     assert metrics["truth"]["peaks"] > 0
     assert (folder / "loci.png").read_bytes().startswith(b"\x89PNG")
+    page = (folder / "report.html").read_text()
+    assert "chromosomes that the network never saw" in page and "data:image/png;base64," in page
+
+
+def test_train_leaves_a_report_with_its_curves(workplace):
+    page = (workplace / "run/report.html").read_text()
+    assert "Training curves" in page and "http" not in page
+    names = {path.name for path in (workplace / "run/figures").iterdir()}
+    assert {"losses.png", "validation_scores.png", "locus_1.png"} <= names
+
+
+def test_a_region_off_the_split_is_refused_at_once(denoiseq, workplace, tmp_path):
+    best = workplace / "run/checkpoints/best.pt"
+    outcome = denoiseq("evaluate", f"checkpoint={best}", f"out={tmp_path}", "regions=[chr1:0-500]")
+    assert outcome.code == 2
+    assert "chr1:0-500 is on none of the chromosomes here" in outcome.err
+    assert not (tmp_path / "metrics.json").exists()
 
 
 def test_evaluate_of_the_validation_split_repeats_the_training_s(denoiseq, workplace, tmp_path):
@@ -197,6 +214,7 @@ def test_predict_leaves_tracks_peaks_and_a_report(workplace):
         "reads.cutoff_analysis.tsv",
         "summary.json",
         "report.html",
+        "figures",
         "predict.log",
     }
     for chrom, size in CHROMS.items():

@@ -92,6 +92,12 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write `data`, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
 def write_json(path: str | Path, obj: object) -> None:
     """Write `obj` as indented JSON, atomically. NaN and infinity are refused (ValueError)."""
     write_text(path, json.dumps(obj, indent=2, allow_nan=False) + "\n")

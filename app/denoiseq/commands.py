@@ -19,13 +19,12 @@ from denoiseq import (
     prediction,
     provenance,
     report,
+    reporting,
     schema,
     sources,
-    tables,
 )
-from denoiseq.atomic import atomic_path, check_writable, write_json, write_text
+from denoiseq.atomic import check_writable, write_json, write_text
 from denoiseq.compatibility import same_preprocessing
-from denoiseq.learning.dataset import WindowDataset
 from denoiseq.learning.describe import convolutions
 from denoiseq.learning.evaluation import measure, tune
 from denoiseq.learning.interrupt import Interrupted
@@ -37,7 +36,6 @@ from denoiseq.learning.ranks import Ranks, joined
 from denoiseq.learning.tuned import Tuned
 
 log = logging.getLogger(__name__)
-PICTURED_LOCI = 3
 
 
 def prepare(options: schema.Prepare) -> None:
@@ -92,7 +90,7 @@ def _train(options: schema.Train, ranks: Ranks) -> None:
         resume=None if options.resume is None else Path(options.resume),
         evaluation=build.evaluate_options(options, options.trainer),
         ranks=ranks,
-        picture=lambda model, tuned, scale: _picture(model, splits.validation, run, tuned, scale),
+        picture=lambda *made: reporting.picture(splits.validation, run.evaluation, *made),
     )
     if ranks.main:
         write_text(folder / "config.yaml", schema.to_yaml(options))
@@ -110,7 +108,17 @@ def _train(options: schema.Train, ranks: Ranks) -> None:
         raise KeyboardInterrupt(str(stop)) from stop
     if ranks.main:
         write_json(folder / "metrics.json", {**result.metrics, "split": "validation"})
-        log.info("validation:\n%s", tables.metrics_table(result.metrics))
+        log.info("validation:\n%s", report.metrics_table(result.metrics))
+        facts = {
+            "Settings": run.metadata["config"],
+            "Software": _software(network),
+            "Data": {"fingerprint": splits.train.fingerprint},
+        }
+        choice = examples.Choice(seed=options.seed)
+        panels = examples.of_evaluation(
+            network.eval(), splits.validation, result.metrics, run.evaluation, choice
+        )
+        reporting.write(folder, reporting.of_training(options.name, result, panels, facts))
         log.info("checkpoint: %s", run.checkpoint("best"))
 
 
@@ -158,20 +166,6 @@ def _log_start(
         log.info("  %s", line)
 
 
-def _picture(
-    model: Network, data: WindowDataset, run: Run, tuned: Tuned, scale: float
-) -> bytes | None:
-    """Example loci of the validation split as a PNG; None where there is no peak to show."""
-    metrics = {
-        "tuned": asdict(tuned),
-        "scale": {"noisy": None, "gaussian": None, "denoised": scale},
-    }
-    was_training = model.training
-    loci = examples.of_evaluation(model.eval(), data, metrics, run.evaluation, PICTURED_LOCI)
-    model.train(was_training)
-    return report.draw_loci(loci) if loci else None
-
-
 def _further_stages(options: schema.Train, best: Path) -> None:
     again: dict[str, Any] = {
         "checkpoint": str(best),
@@ -203,6 +197,8 @@ def evaluate(options: schema.Evaluate) -> None:
     given = sources.open_sources(data_config)
     same_preprocessing(payload["preprocessing"], given.noisy)
     data = sources.held_out(data_config, given, config.seed, options.split)
+    choice = _choice(options, config.seed)
+    examples.parse_regions(choice.regions, {c: data.store.chroms[c] for c in data.chroms})
     network = build.trained_model(payload, config, options)
     settings = build.evaluate_options(config, options.trainer, options)
     if options.retune:
@@ -215,15 +211,24 @@ def evaluate(options: schema.Evaluate) -> None:
     metrics = {**found.metrics, "split": options.split}
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "curves.json", found.curves)
-    write_text(folder / "metrics.tsv", tables.metrics_tsv(metrics))
-    loci = examples.of_evaluation(network, data, metrics, settings, options.loci)
-    if loci:
-        share = f"{data.options.thin_fraction:.0%} of the fragments"
-        noisy = share if data.noisy is data.store else "the noisy sample"
-        title = f"{options.split} chromosomes, {noisy} in"
-        _write_bytes(folder / "loci.png", report.draw_loci(loci, title))
-    print(tables.metrics_table(metrics), flush=True)
+    write_text(folder / "metrics.tsv", report.metrics_tsv(metrics))
+    panels = examples.of_evaluation(network, data, metrics, settings, choice)
+    share = f"{data.options.thin_fraction:.0%} of the fragments"
+    noisy = share if data.noisy is data.store else "the noisy sample"
+    title = f"{options.split} chromosomes, {noisy} in"
+    reporting.write_loci(folder / "loci.png", panels, title)
+    facts = {
+        "Model": provenance.model_facts(str(options.checkpoint), payload),
+        "Software": _software(network),
+    }
+    page = reporting.of_evaluation(folder, f"{config.name}: {title}", metrics, data, panels, facts)
+    reporting.write(folder, page)
+    print(report.metrics_table(metrics), flush=True)
     log.info("written to %s", folder)
+
+
+def _choice(options: schema.Evaluate | schema.Predict, seed: int) -> examples.Choice:
+    return examples.Choice(options.loci, options.random_loci, options.regions, seed)
 
 
 def _trained_choices(payload: dict[str, Any], options: schema.Evaluate) -> Tuned:
@@ -258,30 +263,40 @@ def predict(options: schema.Predict) -> None:
         thinning, depth = inputs.thinning(options, payload, opened, h)
         network = build.trained_model(payload, config, options)
         settings = build.predict_settings(options, payload, config)
+        choice = _choice(options, options.seed)
+        examples.parse_regions(choice.regions, opened.chroms)
         log.info("predicting %s on %d chromosomes", name, len(opened.chroms))
         outputs = prediction.Outputs(out, name)
         given = prediction.Source(opened, thinning, genome)
         result = prediction.predict_genome(network, given, settings, outputs)
-        loci = examples.of_prediction(opened, thinning, settings, result)
-        source = provenance.input_facts(opened)
-    peaks = result.peaks
-    summary = {
+        summary = _summary(name, depth, settings, result) | {
+            "input": provenance.input_facts(opened),
+            "model": provenance.model_facts(str(options.checkpoint), payload),
+            "software": _software(network),
+        }
+        panels = examples.of_prediction(opened, thinning, settings, result, choice)
+        trained = payload.get("trained_cuts_per_mb_range")
+        page = reporting.of_prediction(out, summary, given, result, panels, trained)
+    reporting.write(out, page)
+    write_json(out / "summary.json", summary)
+    log.info("%s peaks; written to %s", f"{len(result.peaks):,}", out)
+
+
+def _summary(
+    name: str,
+    depth: dict[str, float | None],
+    settings: prediction.PredictSettings,
+    result: prediction.GenomePrediction,
+) -> dict[str, Any]:
+    """What a prediction found, for its summary.json."""
+    return {
         "name": name,
-        "peaks": len(peaks),
-        "peak_bp": sum(peak.end - peak.start for peak in peaks),
+        "peaks": len(result.peaks),
+        "peak_bp": sum(peak.end - peak.start for peak in result.peaks),
         "depth": depth,
         "seconds": round(result.seconds, 2),
         "settings": asdict(settings),
-        "input": source,
-        "model": provenance.model_facts(str(options.checkpoint), payload),
-        "software": _software(network),
     }
-    figure = report.draw_loci(loci, f"{name}: peaks from strong to weak") if loci else None
-    strongest = sorted(peaks, key=lambda peak: -peak.signal)[:15]
-    page = report.prediction_page(summary, [asdict(peak) for peak in strongest], figure)
-    write_text(out / "report.html", page)
-    write_json(out / "summary.json", summary)
-    log.info("%s peaks; written to %s", f"{len(peaks):,}", out)
 
 
 def _software(network: Network) -> dict[str, Any]:
@@ -295,8 +310,3 @@ def _log_to(path: Path) -> None:
     handler.setLevel(logging.DEBUG)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger("denoiseq").addHandler(handler)
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)

@@ -1,10 +1,14 @@
 """Example loci for the figures: which to show, and their tracks and peaks as plain arrays.
 
-Loci are spread over the ranking of the peaks by signal, so a figure shows weak ones as well.
+Some are spread over the ranking of the peaks by signal, so that weak ones are shown as well; some
+are random, so that what lies between peaks is; some the user names.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,11 +26,55 @@ from denoiseq.prediction import GenomePrediction, PredictSettings
 from denoiseq.report import Locus
 
 WINDOW_BP = 8_000
+REGION_BP = 100, 200_000  # least and most that a figure can show
+TRIES = 100  # at a random window with reads, for each that is wanted
+SPREAD, CHOSEN, RANDOM = "Peaks, from strong to weak", "Chosen", "At random"
+
+Window = tuple[str, int, int]
+Panels = dict[str, list[Locus]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which loci to show.
+
+    spread : how many over the ranking of the peaks
+    random : how many anywhere, seeded by `seed`
+    regions : "chrom:start-end" each, 0-based and half-open
+    """
+
+    spread: int = 4
+    random: int = 2
+    regions: Sequence[str] = ()
+    seed: int = 0
+
+
+def parse_regions(regions: Sequence[str], sizes: Mapping[str, int]) -> list[Window]:
+    """The windows that `regions` name; ValueError for one that is not on `sizes` (chrom -> bp)."""
+    return [_parse(text, sizes) for text in regions]
+
+
+def _parse(text: str, sizes: Mapping[str, int]) -> Window:
+    found = re.fullmatch(r"(.+):([0-9,]+)-([0-9,]+)", text.strip())
+    if found is None:
+        raise ValueError(f"regions: {text!r} is no region, expected one as in chr1:100000-120000")
+    chrom, start, end = found[1], *(int(number.replace(",", "")) for number in found.groups()[1:])
+    if chrom not in sizes:
+        raise ValueError(
+            f"regions: {text} is on none of the chromosomes here ({', '.join(list(sizes)[:8])})"
+        )
+    least, most = REGION_BP
+    if not (end <= sizes[chrom] and least <= end - start <= most):
+        raise ValueError(
+            f"regions: {text} does not fit, expected {least} to {most:,} bp within the "
+            f"{sizes[chrom]:,} bp of {chrom}"
+        )
+    return chrom, start, end
 
 
 def spread_over_ranking(
-    ranked: list[tuple[float, str, int]], sizes: dict[str, int], n: int
-) -> list[tuple[str, int, int]]:
+    ranked: list[tuple[float, str, int]], sizes: Mapping[str, int], n: int
+) -> list[Window]:
     """`n` windows around (signal, chrom, position), from the strongest 2% to the weakest 20%."""
     if not ranked or n < 1:
         return []
@@ -34,40 +82,89 @@ def spread_over_ranking(
     picks = (np.linspace(0.02, 0.8, n) * len(ordered)).astype(int)
     windows = []
     for _, chrom, position in (ordered[i] for i in dict.fromkeys(picks.tolist())):
-        start = max(min(position - WINDOW_BP // 2, sizes[chrom] - WINDOW_BP), 0)
-        windows.append((chrom, start, min(start + WINDOW_BP, sizes[chrom])))
+        windows.append(_around(chrom, position, sizes[chrom]))
+    return windows
+
+
+def _around(chrom: str, position: int, size: int) -> Window:
+    start = max(min(position - WINDOW_BP // 2, size - WINDOW_BP), 0)
+    return chrom, start, min(start + WINDOW_BP, size)
+
+
+def random_windows(
+    sizes: Mapping[str, int], n: int, seed: int, has_reads: Callable[[Window], bool]
+) -> list[Window]:
+    """Up to `n` windows, every base of the genome as likely as any, that `has_reads` accepts."""
+    rng, names = np.random.default_rng(seed), list(sizes)
+    share = np.array([sizes[chrom] for chrom in names], dtype=np.float64)
+    windows: list[Window] = []
+    for _ in range(TRIES * n):
+        chrom = names[rng.choice(len(names), p=share / share.sum())]
+        window = _around(chrom, int(rng.integers(sizes[chrom])), sizes[chrom])
+        if len(windows) < n and window not in windows and has_reads(window):
+            windows.append(window)
+        if len(windows) == n:
+            break
     return windows
 
 
 def of_evaluation(
     model: Network,
     data: WindowDataset,
-    metrics: dict[str, Any],
+    metrics: Mapping[str, Any],
     options: EvaluateOptions,
-    n: int,
-) -> list[Locus]:
+    choice: Choice,
+    callers: Mapping[str, Merged] | None = None,
+) -> Panels:
     """Noisy, Gaussian and denoised tracks beside the clean one, scaled as the metrics scale them.
 
-    A model without regression shows its peak probability for the denoised track.
-    The draw of fragments is the one that the metrics were computed on.
+    The peak probability stands below the denoised track, or in its place where there is none.
+    The draw of fragments is the one that the metrics were computed on. `callers` are peaks that
+    others called, by name.
     """
     store, h = data.store, data.options.half_window_bp
+    sizes = {chrom: store.chroms[chrom] for chrom in data.chroms}
     ranked = []
     for chrom in data.chroms:
         for start, end in data.truth.get(chrom, ()):
             if not mask(store.blacklist, chrom, start, end).any():
                 height = window_coverage(store, chrom, start, end, h).max()
                 ranked.append((float(height), chrom, int(start + end) // 2))
-    windows = spread_over_ranking(ranked, store.chroms, n)
-    return [_evaluation_locus(model, data, metrics, options, window) for window in windows]
+
+    def locus(window: Window) -> Locus:
+        return _evaluation_locus(model, data, metrics, options, window, callers or {})
+
+    def has_reads(window: Window) -> bool:
+        return bool(window_coverage(store, *window, h).any())
+
+    return _panels(_windows(ranked, sizes, choice, has_reads), locus)
+
+
+def _windows(
+    ranked: list[tuple[float, str, int]],
+    sizes: Mapping[str, int],
+    choice: Choice,
+    has_reads: Callable[[Window], bool],
+) -> dict[str, list[Window]]:
+    """The windows that `choice` asks for, by how they were chosen."""
+    return {
+        CHOSEN: parse_regions(choice.regions, sizes),
+        SPREAD: spread_over_ranking(ranked, sizes, choice.spread),
+        RANDOM: random_windows(sizes, choice.random, choice.seed, has_reads),
+    }
+
+
+def _panels(windows: Mapping[str, list[Window]], locus: Callable[[Window], Locus]) -> Panels:
+    return {how: [locus(window) for window in some] for how, some in windows.items() if some}
 
 
 def _evaluation_locus(
     model: Network,
     data: WindowDataset,
-    metrics: dict[str, Any],
+    metrics: Mapping[str, Any],
     options: EvaluateOptions,
-    window: tuple[str, int, int],
+    window: Window,
+    callers: Mapping[str, Merged],
 ) -> Locus:
     chrom, start, end = window
     store = data.store
@@ -78,18 +175,18 @@ def _evaluation_locus(
     noisy, clean = x[0], clean[core]
     answer = {name: track[core] for name, track in _answer(model, x).items()}
     tuned, scale = metrics["tuned"], metrics["scale"]
-    smooth = gaussian_smooth(noisy, tuned["gaussian_sigma_bp"])
-    tracks = {"noisy": noisy[core], "gaussian": smooth[core]}
-    scores = {"gaussian": smooth[core], "denoised": [*answer.values()][-1]}
-    tracks |= dict([*answer.items()][:1])
+    smooth = gaussian_smooth(noisy, tuned["gaussian_sigma_bp"])[core]
+    tracks = {"noisy": noisy[core], "gaussian": smooth, **answer}
+    scores = {"denoised": [*answer.values()][-1], "gaussian": smooth}
     scaled = {name: (scale.get(name) or 1.0) * track for name, track in tracks.items()}
     called = {
         name: start
         + runs_above(score, tuned["thresholds"][name], options.min_length_bp, options.max_gap_bp)
         for name, score in scores.items()
     }
-    truth = _overlapping(data.truth, chrom, start, end)
-    return Locus(chrom, start, end, {**scaled, "clean": clean}, {**called, "clean": truth})
+    others = {name: _overlapping(peaks, *window) for name, peaks in callers.items()}
+    truth = _overlapping(data.truth, *window)
+    return Locus(*window, {**scaled, "clean": clean}, {**called, **others, "clean": truth})
 
 
 def _answer(model: Network, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -113,20 +210,23 @@ def of_prediction(
     thinning: Thinning | None,
     settings: PredictSettings,
     result: GenomePrediction,
-    n: int = 4,
-) -> list[Locus]:
+    choice: Choice,
+) -> Panels:
     """The input as the model saw it, the tracks as they were written, and the called peaks."""
     ranked = [(p.signal, p.chrom, (p.start + p.end) // 2) for p in result.peaks]
-    loci = []
-    for chrom, start, end in spread_over_ranking(ranked, store.chroms, n):
-        h = settings.half_window_bp
-        tracks = {"input": window_coverage(store, chrom, start, end, h, thinning)}
-        tracks |= {
-            name: read_bigwig(path, chrom, start, end) for name, path in result.tracks.items()
-        }
-        peaks = _rows(result.peaks, chrom, start, end)
-        loci.append(Locus(chrom, start, end, tracks, {"denoised": peaks}))
-    return loci
+
+    def seen(window: Window) -> np.ndarray:
+        return window_coverage(store, *window, settings.half_window_bp, thinning)
+
+    def locus(window: Window) -> Locus:
+        tracks = {"input": seen(window)}
+        tracks |= {name: read_bigwig(path, *window) for name, path in result.tracks.items()}
+        return Locus(*window, tracks, {"denoised": _rows(result.peaks, *window)})
+
+    def has_reads(window: Window) -> bool:
+        return bool(seen(window).any())
+
+    return _panels(_windows(ranked, store.chroms, choice, has_reads), locus)
 
 
 def _rows(peaks: list[Peak], chrom: str, start: int, end: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from denoiseq import tables
+from denoiseq.report import text as tables
 
 TRACK = {
     "auprc": 0.85912,

@@ -1,4 +1,7 @@
-"""The content of a `.qc.json`: what was kept, what was dropped and why, by chromosome and file."""
+"""The content of a `.qc.json`: what was kept, what was dropped and why, by chromosome and file.
+
+And what can be counted again from a store: the lengths of its fragments.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -7,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from denoiseq.genomics.cutsites import ChromCounts
+from denoiseq.genomics.cutsites import SHIFTS, ChromCounts
 from denoiseq.genomics.intervals import Merged, covered_bp
+from denoiseq.genomics.store import CutStore, Store, Thinning
+
+_CHUNK_BP = 1 << 22
 
 
 def quality(
@@ -61,6 +67,43 @@ def _fragment_size(histogram: np.ndarray) -> dict[str, object]:
         "mean": round(float(np.arange(len(histogram)) @ histogram) / total, 2),
         "histogram": histogram[: longest + 1].tolist(),
     }
+
+
+def fragment_sizes(
+    store: Store, thinning: Thinning | None = None, chroms: Iterable[str] | None = None
+) -> np.ndarray:
+    """Count the fragments of a store by length, from the two cut sites of each.
+
+    Parameters
+    ----------
+    thinning : count those it keeps; None: all.
+    chroms : count those on these chromosomes; None: on all.
+
+    Returns
+    -------
+    int64 (max_fragment_bp + 1,), [n] = fragments of n bp, without those that lost a cut site to
+    the blacklist; (0,) for coverage and for single-end reads, which have no lengths.
+    """
+    made = store.preprocessing
+    if not isinstance(store, CutStore) or made.get("layout") == "single":
+        return np.zeros(0, dtype=np.int64)
+    longest = int(made["max_fragment_bp"])
+    left, right = SHIFTS[made["shift"]]
+    counts = np.zeros(longest + 1, dtype=np.int64)
+    for chrom in store.chroms if chroms is None else chroms:
+        for start in range(0, store.chroms[chrom], _CHUNK_BP):
+            end = start + _CHUNK_BP
+            positions, fragments = store.cuts(chrom, start, end + longest)
+            if thinning is not None:
+                kept = thinning.keep(fragments)
+                positions, fragments = positions[kept], fragments[kept]
+            order = np.argsort(fragments, kind="stable")
+            positions, fragments = positions[order], fragments[order]
+            first = np.flatnonzero(fragments[1:] == fragments[:-1])
+            first = first[positions[first] < end]  # the others are the next chunk's
+            lengths = positions[first + 1] - positions[first] + left - right
+            counts += np.bincount(lengths, minlength=longest + 1)
+    return counts
 
 
 def read_totals(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from denoiseq.schema.checks import check, one_of, path_or_paths
+from denoiseq.schema.checks import check, one_of, panels, path_or_paths
 from denoiseq.schema.data import DataOverrides
 from denoiseq.schema.network import Conv, Precision
 from denoiseq.schema.training import Trainer
@@ -15,7 +15,10 @@ SPLITS = ("validation", "test")
 
 @dataclass
 class Evaluate:
-    """`denoiseq evaluate`. `out: null` writes beside the checkpoint; `loci` examples are drawn.
+    """`denoiseq evaluate`. `out: null` writes beside the checkpoint.
+
+    Drawn are `loci` examples over the ranking of peaks, `random_loci` seeded ones, and `regions`
+    ("chrom:start-end", 0-based, half-open, 100 to 200,000 bp); up to 12 of each.
 
     `retune` chooses bandwidth and thresholds anew on the validation chromosomes, and fits the
     linear filter on the training ones, as for data.thin_fraction= of another depth. `macs3: auto`
@@ -27,6 +30,8 @@ class Evaluate:
     split: str = "validation"
     out: str | None = None
     loci: int = 4
+    random_loci: int = 2
+    regions: list[str] = field(default_factory=list)
     retune: bool = False
     macs3: Any = "auto"
     bootstrap: int = 500
@@ -38,7 +43,7 @@ class Evaluate:
 
     def __post_init__(self) -> None:
         one_of("split", self.split, SPLITS)
-        check(0 <= self.loci <= 12, f"loci is {self.loci}, expected 0 to 12")
+        panels(self.loci, self.random_loci, self.regions)
         check(
             self.macs3 in ("auto", True, False),
             f"macs3 is {self.macs3!r}, expected auto, true or false",
@@ -56,6 +61,8 @@ class Predict:
 
     `peak_threshold` is a probability (a coverage for a model without peaks); `peak_precision`, a
     share of the called bases, chooses it on the training's validation split.
+
+    `loci`, `random_loci` and `regions` are drawn as by `Evaluate`.
     """
 
     checkpoint: str | None = None
@@ -76,6 +83,9 @@ class Predict:
     peak_max_gap_bp: int | None = None
     tile_bp: int = 50_000
     batch_size: int = 4
+    loci: int = 4
+    random_loci: int = 2
+    regions: list[str] = field(default_factory=list)
     workers: int = 0
     conv: Conv = field(default_factory=Conv)
     precision: Precision = field(default_factory=Precision)
@@ -83,6 +93,7 @@ class Predict:
 
     def __post_init__(self) -> None:
         path_or_paths("bam", self.bam)
+        panels(self.loci, self.random_loci, self.regions)
         depth = self.depth
         cuts_per_mb = isinstance(depth, (int, float)) and not isinstance(depth, bool) and depth > 0
         check(

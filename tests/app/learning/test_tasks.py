@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from denoiseq import examples, report, tables
+from denoiseq import examples, report
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import runs_above
 from denoiseq.genomics.tracks import read_bigwig
@@ -73,9 +73,13 @@ def test_two_steps_of_training_then_a_prediction(small, task, store, peaks, tmp_
     expected |= {"x.coverage.bw"} if task != "classification" else set()
     expected |= {"x.peak_probability.bw"} if task != "regression" else set()
     assert written == expected
-    examples.of_prediction(store, None, settings, found)
-    examples.of_evaluation(model, held_out(store, peaks), result.metrics, EVALUATION, 2)
-    tables.metrics_table(result.metrics)
+    choice = examples.Choice(2, 1, ["chrB:1000-3000"])
+    shown = examples.of_prediction(store, None, settings, found, choice)
+    assert len(shown[examples.CHOSEN]) == len(shown[examples.RANDOM]) == 1
+    held = held_out(store, peaks)
+    shown = examples.of_evaluation(model, held, result.metrics, EVALUATION, choice)
+    assert [len(loci) for loci in shown.values()] == [1, 2, 1]
+    report.metrics_table(result.metrics)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -97,15 +101,16 @@ def test_figures_show_the_heads_that_there_are(task, store, peaks, tmp_path):
     metrics, _ = evaluate(model, data, EVALUATION)
     heads = {"both": ["denoised", "peak probability"], "regression": ["denoised"]}
     heads = heads.get(task, ["peak probability"])
-    locus = examples.of_evaluation(model, data, metrics, EVALUATION, 1)[0]
-    assert list(locus.tracks) == ["noisy", "gaussian", heads[0], "clean"]
+    one = examples.Choice(1, random=0)
+    (locus,) = examples.of_evaluation(model, data, metrics, EVALUATION, one)[examples.SPREAD]
+    assert list(locus.tracks) == ["noisy", "gaussian", *heads, "clean"]
     assert report.draw_loci([locus]).startswith(b"\x89PNG")
     with torch.no_grad():
         for parameter in model.parameters():  # everything is a peak
             parameter.fill_(1.0)
     settings = PredictSettings(75, 0.5, 50, 30, 1_000, 3, progress=False)
     found = predict_genome(model, Source(store), settings, Outputs(tmp_path, "x"))
-    locus = examples.of_prediction(store, None, settings, found, 1)[0]
+    (locus,) = examples.of_prediction(store, None, settings, found, one)[examples.SPREAD]
     assert list(locus.tracks) == ["input", *heads]
     assert report.draw_loci([locus]).startswith(b"\x89PNG")
 

@@ -1,0 +1,177 @@
+"""Figures of an evaluation and of a training, each from the plain lists of curves.json and
+history.csv.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from denoiseq.report.style import GREY, INK, canvas, colour, drawn, shown_name
+
+SQUARE = 4.3  # inches high: axes from 0 to 1 on both sides
+METRIC_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#b8568f", "#e69f00", "#56b4e9", "#333333")
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+@drawn
+def precision_recall(
+    curves: Mapping[str, Mapping[str, Sequence[float]]],
+    areas: Mapping[str, float | None],
+    points: Mapping[str, Mapping[str, float]],
+) -> Figure:
+    """curves : track -> recall, precision. areas : track -> AUPRC.
+    points : caller without a score -> its one recall and precision.
+    """
+    figure, axis = canvas(SQUARE)
+    for name, curve in curves.items():
+        axis.plot(curve["recall"], curve["precision"], color=colour(name), label=_area(name, areas))
+    for name, point in points.items():
+        axis.plot(point["recall"], point["precision"], "X", ms=9, mec="white", color=colour(name),
+                  label=f"{shown_name(name)} as called")  # fmt: skip
+    axis.set(xlabel="recall: share of true-peak bases found",
+             ylabel="precision: share of found bases that are true")  # fmt: skip
+    _unit_square(axis)
+    axis.legend(loc="lower left")
+    return figure
+
+
+@drawn
+def roc(
+    curves: Mapping[str, Mapping[str, Sequence[float]]], areas: Mapping[str, float | None]
+) -> Figure:
+    """curves : track -> fpr, tpr. areas : track -> AUROC."""
+    figure, axis = canvas(SQUARE)
+    axis.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
+    for name, curve in curves.items():
+        axis.plot(curve["fpr"], curve["tpr"], color=colour(name), label=_area(name, areas))
+    axis.set(xlabel="share of other bases called by mistake",
+             ylabel="share of true-peak bases found")  # fmt: skip
+    _unit_square(axis)
+    axis.legend(loc="lower right")
+    return figure
+
+
+@drawn
+def reliability(predicted: Sequence[float], observed: Sequence[float], bases: Any) -> Figure:
+    """Predicted probability against the share of bases that are true, and how many bases."""
+    figure, (axis, counts) = canvas(SQUARE, 2, sharex=True, height_ratios=[3.2, 1])
+    axis.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":", label="perfect")
+    axis.plot(predicted, observed, "o-", ms=4, color=colour("denoised"), label="denoised")
+    axis.set(ylabel="share of bases in true peaks", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axis.grid(True)
+    axis.legend(loc="upper left")
+    width = 0.8 / max(len(predicted), 1)
+    counts.bar(predicted, bases, width=width, color=colour("denoised"), alpha=0.6)
+    counts.set(yscale="log", ylabel="bases", xlabel="predicted peak probability")
+    return figure
+
+
+@drawn
+def profile(
+    offset_bp: Sequence[float], tracks: Mapping[str, Sequence[float]], apart: bool = False
+) -> Figure:
+    """Mean coverage around summits; `apart` gives every track a scale of its own."""
+    rows = len(tracks) if apart else 1
+    figure, axes = canvas(3.5, rows, sharex=True, squeeze=False)
+    for i, (name, values) in enumerate(tracks.items()):
+        axis = axes[i if apart else 0, 0]
+        axis.plot(offset_bp, values, color=colour(name), label=shown_name(name))
+        axis.set(ylabel="mean coverage", xlim=(offset_bp[0], offset_bp[-1]))
+        axis.legend(loc="upper right")
+        axis.grid(True)
+    for axis in axes[:, 0]:
+        axis.set_ylim(bottom=0)
+        axis.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
+    axes[-1, 0].set_xlabel("distance from the peak's summit (bp)")
+    return figure
+
+
+@drawn
+def summit_distances(edges: Sequence[float], counts: Sequence[int]) -> Figure:
+    """Histogram of the distance between called and true summits: counts (B,), edges (B + 1,)."""
+    figure, axis = canvas(3.2)
+    axis.stairs(counts, edges, fill=True, color=colour("denoised"), alpha=0.85)
+    axis.set(xlabel="distance to the true summit (bp)", ylabel="denoised peaks", ylim=(0, None))
+    axis.grid(True, axis="y")
+    return figure
+
+
+@drawn
+def losses(history: Sequence[Mapping[str, float]], best_epoch: int | None) -> Figure:
+    """The loss, each of its terms and the learning rate by epoch, each on a scale of its own."""
+    names = [key.removeprefix("train_") for key in history[0] if key.startswith("train_loss")]
+    rows = math.ceil((len(names) + 1) / 2)
+    figure, axes = canvas(0.5 + 1.5 * rows, rows, 2, sharex=True, squeeze=False)
+    for axis, name in zip(axes.flat, names, strict=False):
+        for kind, line in (("train", "--"), ("validation", "-")):
+            x, y = _series(history, f"{kind}_{name}")
+            if len(x):
+                shade = GREY if kind == "train" else colour("denoised")
+                axis.plot(x, y, line, marker="o", ms=3, color=shade, label=kind)
+        axis.set_title("loss (weighted sum)" if name == "loss" else _term(name))
+        _epochs(axis, best_epoch)
+    last, *spare = axes.flat[len(names) :]
+    last.plot(*_series(history, "lr"), marker="o", ms=3, color=INK)
+    last.set(title="learning rate", ylim=(0, None))
+    _epochs(last, best_epoch)
+    for axis in spare:
+        axis.set_visible(False)
+        axes[-2, -1].tick_params(labelbottom=True)  # nothing is below it
+    axes.flat[0].legend(loc="best")
+    figure.supxlabel("epoch", fontsize=9)
+    return figure
+
+
+@drawn
+def validation_scores(
+    history: Sequence[Mapping[str, float]],
+    names: Mapping[str, str],
+    best_epoch: int | None,
+) -> Figure:
+    """names : metric of the validation columns -> its heading."""
+    figure, axis = canvas(3.5)
+    for (name, heading), shade, mark in zip(names.items(), METRIC_COLOURS, MARKS, strict=False):
+        x, y = _series(history, f"validation_{name}")
+        if len(x):
+            axis.plot(x, y, marker=mark, ms=4, color=shade, label=heading)
+    axis.set(xlabel="epoch", ylabel="score (1 is perfect)")
+    _epochs(axis, best_epoch)
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _area(name: str, areas: Mapping[str, float | None]) -> str:
+    area = areas.get(name)
+    return shown_name(name) if area is None else f"{shown_name(name)} ({area:.3f})"
+
+
+def _unit_square(axis: Any) -> None:
+    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axis.grid(True)
+
+
+def _series(history: Sequence[Mapping[str, float]], key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Epochs and finite values of a column; empty where there is none."""
+    pairs = [(row["epoch"], row.get(key)) for row in history]
+    kept = [(x, y) for x, y in pairs if y is not None and math.isfinite(y)]
+    both = np.array(kept, dtype=np.float64).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
+
+
+def _term(name: str) -> str:
+    return name.removeprefix("loss_").replace("_", " ")
+
+
+def _epochs(axis: Any, best_epoch: int | None) -> None:
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    axis.grid(True)
+    if best_epoch is not None:
+        axis.axvline(best_epoch, color=colour("clean"), linewidth=1.6, linestyle=":", zorder=1)

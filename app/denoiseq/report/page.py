@@ -1,0 +1,122 @@
+"""What a page consists of, and its HTML: one file that opens offline, figures inside.
+
+Text comes in plain; the template escapes it. The figures are also given apart, by file name.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the page. name : of its file, without the suffix. wide : takes a whole row."""
+
+    name: str
+    title: str
+    png: bytes
+    caption: str = ""
+    wide: bool = False
+
+    @property
+    def uri(self) -> str:
+        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value of a table, a smaller note beneath it, and whether it is the best of its row."""
+
+    text: str
+    note: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a name and cells beneath a head; a row of the name alone is a heading of others."""
+
+    head: list[str]
+    rows: list[tuple[str, list[Cell]]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page; `folded` hides all but its heading until it is clicked."""
+
+    heading: str
+    text: str = ""
+    table: Table | None = None
+    pictures: list[Picture] = field(default_factory=list)
+    folded: bool = False
+
+    @property
+    def anchor(self) -> str:
+        return re.sub(r"[^a-z0-9]+", "-", self.heading.lower()).strip("-")
+
+
+@dataclass(frozen=True)
+class Page:
+    """kind : what was run. lead : what came out, in sentences. warnings : what to doubt.
+    tiles : (value, what it is) of the few numbers to see first. facts : what made it, by group.
+    """
+
+    kind: str
+    title: str
+    lead: list[str]
+    sections: list[Section]
+    facts: Mapping[str, Mapping[str, Any]]
+    tiles: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def html(self) -> str:
+        facts = {group: _rows(entries) for group, entries in self.facts.items() if entries}
+        return _template().render(page=self, facts=facts)
+
+    def files(self) -> dict[str, bytes]:
+        """File name -> PNG of every figure."""
+        pictures = [picture for section in self.sections for picture in section.pictures]
+        return {f"{picture.name}.png": picture.png for picture in pictures}
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    text = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    return environment.from_string(text)
+
+
+def _rows(entries: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(key, shown(value)) for key, value in _flat(entries).items()]
+
+
+def _flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in entries.items():
+        nested = isinstance(value, Mapping)
+        flat |= _flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return flat
+
+
+def shown(value: Any) -> str:
+    """A fact as text."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "-"}[value]
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list | tuple):
+        return ", ".join(shown(item) for item in value)
+    return str(value)
