@@ -31,7 +31,7 @@ COLOURS = {
 NAMES = {"gaussian": "Gaussian", "linear": "linear filter", "macs3": "MACS3"}
 WIDTH = 5.4  # inches; one column of the page
 DPI = 160
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,

@@ -91,7 +91,7 @@ def of_prediction(summary: Mapping[str, Any], genome_bp: int, lengths_bp: Sequen
 
 
 def of_depth(
-    depth: Mapping[str, float | None], trained_range: tuple[float, float] | None
+    depth: Mapping[str, Any], trained_range: tuple[float, float] | None
 ) -> tuple[str, str]:
     """A sentence on the input's depth beside the training's, and a warning or ""."""
     used, trained = depth["used_cuts_per_mb"], depth["trained_cuts_per_mb"]
