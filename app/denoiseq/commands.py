@@ -207,12 +207,13 @@ def evaluate(options: schema.Evaluate) -> None:
     else:
         tuned = _trained_choices(payload, options)
     log.info("evaluating %s on %s", options.checkpoint, ", ".join(data.chroms))
-    found = measure(network, data, settings, tuned, peers.called(data, options.macs3))
+    rivals = peers.called(data, options.macs3)
+    found = measure(network, data, settings, tuned, rivals)
     metrics = {**found.metrics, "split": options.split}
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "curves.json", found.curves)
     write_text(folder / "metrics.tsv", report.metrics_tsv(metrics))
-    panels = examples.of_evaluation(network, data, metrics, settings, choice)
+    panels = examples.of_evaluation(network, data, metrics, settings, choice, rivals)
     share = f"{data.options.thin_fraction:.0%} of the fragments"
     noisy = share if data.noisy is data.store else "the noisy sample"
     title = f"{options.split} chromosomes, {noisy} in"

@@ -14,6 +14,7 @@ import numpy as np
 from denoiseq.report import counts, curves, tables, words
 from denoiseq.report.loci import Locus, draw_locus
 from denoiseq.report.page import Cell, Page, Picture, Section, Table
+from denoiseq.report.text import ORDER, named
 
 Panels = Mapping[str, Sequence[Locus]]  # how the loci were chosen -> the loci
 Facts = Mapping[str, Mapping[str, Any]]
@@ -131,7 +132,7 @@ def _curves(metrics: Mapping[str, Any], data: Mapping[str, Any]) -> list[Picture
     """The figures that curves.json has data for."""
 
     def areas(key: str) -> dict[str, float | None]:
-        return {track: tables.value_of(metrics, track, key) for track in tables.ALL_TRACKS}
+        return {track: named(metrics, f"{track}.{key}") for track in ORDER}
 
     pictures = []
     if data.get("pr"):

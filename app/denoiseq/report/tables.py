@@ -7,8 +7,8 @@ from typing import Any
 
 from denoiseq.report.page import Cell, Table
 from denoiseq.report.style import shown_name
+from denoiseq.report.text import ORDER, named
 
-ALL_TRACKS = ("noisy", "gaussian", "linear", "denoised", "macs3")
 HEADINGS = {
     "auprc": "AUPRC",
     "auroc": "AUROC",
@@ -47,19 +47,9 @@ WORDS = {
 }
 
 
-def value_of(metrics: Mapping[str, Any], track: str, key: str) -> Any:
-    """metrics[track] at a dotted key; None where it is absent."""
-    found: Any = metrics.get(track)
-    for name in key.split("."):
-        if not isinstance(found, Mapping):
-            return None
-        found = found.get(name)
-    return found
-
-
 def summary(metrics: Mapping[str, Any], groups: Mapping[str, tuple[str, ...]] = GROUPS) -> Table:
     """Metrics of all tracks, by group, with their intervals, the best of each row marked."""
-    tracks = [name for name in ALL_TRACKS if name in metrics]
+    tracks = [name for name in ORDER if name in metrics]
     lines: list[tuple[str, list[Cell]]] = []
     for heading, keys in groups.items():
         found = [(key, cells) for key in keys if (cells := _cells(metrics, tracks, key))]
@@ -86,7 +76,7 @@ def _arrow(key: str) -> str:
 
 def _cells(metrics: Mapping[str, Any], tracks: list[str], key: str) -> list[Cell]:
     """A row's cells; empty where no track has a value."""
-    values = [value_of(metrics, track, key) for track in tracks]
+    values = [named(metrics, f"{track}.{key}") for track in tracks]
     if all(value is None for value in values):
         return []
     best = _best(values, key)
@@ -122,7 +112,7 @@ def _text(value: Any, key: str) -> str:
 def _note(metrics: Mapping[str, Any], track: str, key: str, value: Any) -> str:
     if isinstance(value, Mapping):
         return f"{value['q1']:.0f} to {value['q3']:.0f}" if value.get("median") is not None else ""
-    interval = (value_of(metrics, track, "intervals") or {}).get(key)
+    interval = (named(metrics, f"{track}.intervals") or {}).get(key)
     if not interval or None in interval:
         return ""
     low, high = (_text(bound, key) for bound in interval)
@@ -168,7 +158,7 @@ def _signed(value: float | None, key: str) -> str:
 def by_chromosome(metrics: Mapping[str, Any]) -> Table | None:
     """A row a chromosome and metric, as far as they were measured apart."""
     found = metrics.get("chromosomes") or {}
-    tracks = [name for name in ALL_TRACKS if any(name in chrom for chrom in found.values())]
+    tracks = [name for name in ORDER if any(name in chrom for chrom in found.values())]
     lines: list[tuple[str, list[Cell]]] = []
     for chrom, measured in found.items():
         cells = {key: _cells(measured, tracks, key) for key in HEADINGS}

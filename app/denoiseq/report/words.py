@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from denoiseq.report.style import shown_name
-from denoiseq.report.tables import HEADINGS, value_of, verdict
+from denoiseq.report.tables import HEADINGS, verdict
+from denoiseq.report.text import named
 
 # What follows "it ranks bases", by the verdict of the gain's interval.
 JUDGED = {
@@ -34,8 +35,8 @@ def of_evaluation(metrics: Mapping[str, Any], chroms: Sequence[str]) -> list[str
 
 
 def _found(metrics: Mapping[str, Any]) -> str:
-    recall = value_of(metrics, "denoised", "peaks.recall")
-    precision = value_of(metrics, "denoised", "peaks.precision")
+    recall = named(metrics, "denoised.peaks.recall")
+    precision = named(metrics, "denoised.peaks.precision")
     if recall is None:
         return "there was no true peak to find"
     if precision is None:
@@ -47,8 +48,8 @@ def _found(metrics: Mapping[str, Any]) -> str:
 
 
 def _as_found(metrics: Mapping[str, Any], name: str) -> str:
-    recall = value_of(metrics, name, "peaks.recall")
-    precision = value_of(metrics, name, "peaks.precision")
+    recall = named(metrics, f"{name}.peaks.recall")
+    precision = named(metrics, f"{name}.peaks.precision")
     if recall is None or precision is None:
         return ""
     who = "the best Gaussian smoothing" if name == "gaussian" else shown_name(name)
@@ -59,7 +60,7 @@ def _against(metrics: Mapping[str, Any]) -> list[str]:
     """One sentence on the two measures that matter most; judged only where there are intervals."""
     parts = []
     for key, what in (("log1p_pearson", "follows the clean coverage"), ("auprc", "ranks bases")):
-        ours, theirs = (value_of(metrics, name, key) for name in ("denoised", "gaussian"))
+        ours, theirs = (named(metrics, f"{name}.{key}") for name in ("denoised", "gaussian"))
         if ours is None or theirs is None:
             continue
         gain = (metrics.get("gain") or {}).get("gaussian", {}).get(key) or {}
