@@ -232,7 +232,9 @@ def test_metrics_are_those_of_evaluate_with_the_checkpoint(fit, store, peaks):
     # Tuning anew on validation chooses what training chose there, up to a bin of the logits.
     _, again = evaluate(model, held, EVALUATION)
     assert again.gaussian_sigma_bp == tuned.gaussian_sigma_bp
-    assert again.thresholds == pytest.approx(tuned.thresholds, rel=1e-3)
+    assert tuned.linear is not None  # of the training windows, which are not at hand here
+    expected = {name: value for name, value in tuned.thresholds.items() if name != "linear"}
+    assert again.thresholds == pytest.approx(expected, rel=1e-3)
 
 
 def test_probabilities_are_calibrated_on_validation(fit, store, peaks):
