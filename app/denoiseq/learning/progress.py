@@ -115,6 +115,11 @@ def check_resumable(
     path: Path, payload: dict[str, Any], options: TrainOptions, data: WindowDataset
 ) -> None:
     """Raise ValueError where a training cannot go on from a checkpoint as it was."""
+    if payload["training_state"] is None:
+        raise ValueError(
+            f"{path} was released to predict with, without its training's state: start a training "
+            "from its weights with model.pretrained=."
+        )
     was = payload.get("train_options", {})
     for name in PINNED:
         if was.get(name, getattr(options, name)) != getattr(options, name):

@@ -357,6 +357,14 @@ def test_resume_refuses_another_model_or_store(fit, make_model, tmp_path):
         fit("more", resume=tmp_path / "other.pt")
 
 
+def test_a_checkpoint_without_the_training_s_state_cannot_be_resumed(fit, tmp_path):
+    _, _, folder = fit(epochs=1)
+    payload = load_checkpoint(folder / "checkpoints" / "last.pt")
+    save_checkpoint(tmp_path / "released.pt", payload | {"training_state": None})
+    with pytest.raises(ValueError, match="released to predict with"):
+        fit("more", resume=tmp_path / "released.pt")
+
+
 def test_more_epochs_go_on_from_a_finished_run(fit):
     whole = fit("whole", epochs=3)
     _, _, folder = fit("first", epochs=2)
