@@ -67,7 +67,7 @@ def claimed(folder: Path, key: dict[str, Any]) -> Iterator[None]:
                 shutil.rmtree(folder)
             elif isinstance(error, KeyboardInterrupt):
                 raise KeyboardInterrupt(
-                    f"{done} chromosomes are whole; the same command goes on from there"
+                    f"chromosomes done: {done}; the same command goes on from there"
                 ) from error
             raise
         shutil.rmtree(folder)
