@@ -26,6 +26,14 @@ log = logging.getLogger(__name__)
 
 # Depths that differ from the training's by less than this factor are taken as they are.
 TOLERATED_DEPTH_FACTOR = 2.0
+TOO_DEEP = (
+    "background looks like signal to it there, so too many and too wide peaks are called; "
+    "give depth=trained, which thins the input to the training's depth, or a number"
+)
+TOO_SHALLOW = (
+    "signal looks like background to it there, so peaks are missed and flattened; merge "
+    "replicates, or train on thinner data (data.thin_fraction, data.thin_range)"
+)
 
 
 def sample_name(options: schema.Predict) -> str:
@@ -164,6 +172,8 @@ def thinning(
     `TOLERATED_DEPTH_FACTOR`.
     """
     trained, (given,) = float(payload["trained_cuts_per_mb"]), depths(opened, half_window_bp)
+    if given == 0:
+        raise ValueError(f"{opened.path} is empty: nothing to predict from")
     wanted = trained if options.depth == "trained" else options.depth
     fraction = 1.0 if wanted is None else min(1.0, float(wanted) / given)
     used = fraction * given
@@ -192,9 +202,8 @@ def _check_depth(used: float, payload: dict[str, Any]) -> None:
     if low / TOLERATED_DEPTH_FACTOR <= used <= high * TOLERATED_DEPTH_FACTOR:
         return
     log.warning(
-        "warning: the input has %.0f cut sites per Mb, the model was trained at %s: "
-        "its answer is unreliable there (%s)",
+        "warning: the input has %.0f cut sites per Mb, the model was trained at %s: %s",
         used,
         f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}",
-        "depth=trained thins it to that" if used > high else "train on thinner data",
+        TOO_DEEP if used > high else TOO_SHALLOW,
     )
