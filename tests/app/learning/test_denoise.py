@@ -139,7 +139,7 @@ def network(name, make_model):
     with torch.no_grad():
         for key, value in model.state_dict().items():
             if key.endswith(("running_mean", "bias")):
-                value.normal_()
+                value.normal_(std=0.2)
             elif key.startswith("regressor"):
                 value.abs_()
     return model.eval()
