@@ -16,7 +16,8 @@ from denoiseq.genomics.tracks import read_bigwig
 
 ROOT = Path(__file__).parents[1]
 CHROMS = {"chr1": 200_000, "chr2": 100_000, "chr3": 100_000}
-OUTPUTS = ("x.coverage.bw", "x.peak_probability.bw", "x.peaks.narrowPeak")
+OUTPUTS = ("x.coverage.bw", "x.peak_probability.bw", "x.peaks.narrowPeak",
+           "x.cutoff_analysis.tsv")  # fmt: skip
 
 
 def given(workplace, out, *more) -> list[str]:
@@ -59,10 +60,10 @@ def stopped(denoiseq, workplace, tmp_path, monkeypatch):
     """The folder of a prediction that Ctrl-C ended when two chromosomes were done."""
     finish = journal.Writer.finish
 
-    def third(self, chrom, peaks):
+    def third(self, chrom, *called):
         if chrom == "chr3":
             raise KeyboardInterrupt
-        finish(self, chrom, peaks)
+        finish(self, chrom, *called)
 
     with monkeypatch.context() as patch:
         patch.setattr(journal.Writer, "finish", third)
@@ -107,14 +108,14 @@ KILLED = """
 import os
 from denoiseq import cli, journal
 finish = journal.Writer.finish
-def killed(self, chrom, peaks):
+def killed(self, chrom, *called):
     if chrom == "chr2":
         for file in [f for files in self._files for f in files]:
             file.flush()
         self._lines.write(b'{"chrom": "chr2", "tra')
         self._lines.flush()
         os._exit(9)
-    finish(self, chrom, peaks)
+    finish(self, chrom, *called)
 journal.Writer.finish = killed
 cli.main(["predict", *__import__("sys").argv[1:]])
 """
