@@ -94,14 +94,14 @@ class Denoiser:
             If the answer is not finite.
         """
         length = tile.core_end - tile.core_start
-        answer = tuple(self._background(head, length) for head in (0, 1))
+        answer = self._background(0, length), self._background(1, length)
         for start, end in self._stretches(x, tile, size):
             first = max(start - self.context_bp, tile.start)
             first -= first % self.model.tile_step_bp  # a window begins on a multiple of it as well
             last = min(end + self.context_bp, tile.end)
             tracks = self._run(x[:, first - tile.start : last - tile.start])
             for track, whole in zip(tracks, answer, strict=True):
-                if whole is not None:
+                if whole is not None and track is not None:
                     whole[start - tile.core_start : end - tile.core_start] = track[
                         start - first : end - first
                     ]

@@ -154,7 +154,7 @@ class Writer:
         with room_for(self.folder):
             for files, piece in zip(self._files, pieces, strict=True):
                 for file, part in zip(files, piece, strict=True):
-                    file.write(part)
+                    file.write(memoryview(part))  # type: ignore[arg-type]
 
     def finish(self, chrom: str, peaks: list[Peak], counts: np.ndarray) -> None:
         """The chromosome at hand is whole; `counts` are a `CutoffCounter`'s."""

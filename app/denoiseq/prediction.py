@@ -8,8 +8,8 @@ grows with the genome but the list of peaks.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -164,7 +164,9 @@ def predict_genome(
     done = ranks.tell(list(journal.finished(folder)))
     mine = _share({chrom: size for chrom, size in sizes.items() if chrom not in done}, ranks)
     denoiser = Denoiser(model, settings.tile_bp)
-    pieces = _pieces(denoiser, source, settings.half_window_bp, mine, [*map(DECIMALS.get, tracks)])
+    pieces = _pieces(
+        denoiser, source, settings.half_window_bp, mine, [DECIMALS[name] for name in tracks]
+    )
     bar = tqdm(
         total=sum(mine.values()),
         unit="bp",
@@ -180,7 +182,7 @@ def predict_genome(
     writing = time.perf_counter()
     peaks = _write(outputs, tracks, sizes, journal.finished(folder), cutoffs)
     seconds["writing"] = time.perf_counter() - writing
-    return GenomePrediction(tracks, peaks, time.perf_counter() - began, dict(seconds))
+    return GenomePrediction(tracks, peaks, time.perf_counter() - began, seconds)
 
 
 def _write(
@@ -218,7 +220,7 @@ def _pieces(
     half_window_bp: int,
     sizes: dict[str, int],
     decimals: list[int],
-) -> Iterator[Piece]:
+) -> Generator[Piece]:
     """The answers for whole chromosomes, tile by tile in order, a few ahead of the caller.
 
     Several tiles on a thread each waste less than one on all: there is no barrier to wait at,
@@ -271,9 +273,9 @@ def _keep(
     cutoffs: np.ndarray,
     writer: journal.Writer,
     bar: tqdm,
-) -> Counter[str]:
+) -> dict[str, float]:
     """Call peaks and put chromosome after chromosome into the journal; CPU time by step."""
-    seconds: Counter[str] = Counter(dict.fromkeys((*STEPS, "peaks"), 0.0))
+    seconds = dict.fromkeys((*STEPS, "peaks"), 0.0)
     rule = settings.peak_min_length_bp, settings.peak_max_gap_bp
     for chrom, parts in groupby(pieces, key=lambda piece: piece.tile.chrom):
         caller = PeakCaller(chrom, settings.peak_threshold, *rule)
@@ -284,7 +286,7 @@ def _keep(
             counter.add(piece.tile.core_start, piece.score)
             writer.add(piece.encoded)
             bar.update(len(piece.score))
-            seconds.update(piece.seconds)
-            seconds["peaks"] += time.thread_time() - began
+            for step, taken in {**piece.seconds, "peaks": time.thread_time() - began}.items():
+                seconds[step] += taken
         writer.finish(chrom, caller.finish(), counter.finish())
     return seconds

@@ -7,7 +7,7 @@ them, one value at a time under Python's lock, and crashes on a full disk. Littl
 
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -250,10 +250,11 @@ def _write_zooms(
     levels = []
     total = np.zeros(3)  # bases, sum, sum of squares
     extremes = [np.inf, -np.inf]
-    width, records = ZOOM_BP, (one.table("zoom") for one in stored.values())
-    coarser: list[np.ndarray] = []
+    width = ZOOM_BP
+    records: Iterable[np.ndarray] = (one.table("zoom") for one in stored.values())
     for level in range(ZOOM_LEVELS):
-        place, tables, count, coarser = file.tell(), {}, 0, []
+        place, tables, count = file.tell(), {}, 0
+        coarser: list[np.ndarray] = []
         file.write(bytes(4))
         for i, zoom in zip(stored, records, strict=True):
             if level == 0 and len(zoom):
@@ -274,7 +275,7 @@ def _write_zooms(
         levels.append((width, 0, place, index))
         if count <= BLOCK_ITEMS:
             break
-        width, records = width * ZOOM_FACTOR, iter(coarser)
+        width, records = width * ZOOM_FACTOR, coarser
     if not total[0]:
         extremes = [0.0, 0.0]
     return levels, (int(total[0]), *map(float, extremes), *total[1:].tolist())
