@@ -37,7 +37,8 @@ from denoiseq.learning.checkpoint import save_checkpoint
 from dilconv import bench
 
 ROOT = Path(__file__).resolve().parents[1]
-YEAST = ROOT / "data/yeast/yeast_atac_SRR1822137.bam"
+YEAST = ROOT / "data/yeast"
+YEAST_INPUT = [f"bam={YEAST / 'yeast_atac_SRR1822137.bam'}", f"fasta={YEAST / 'sacCer3.fa.gz'}"]
 HUMAN_BP, HUMAN_FRAGMENTS, HUMAN_PEAKS = 3.1e9, 20e6, 100e3
 IN_PEAKS = 1 / 3
 
@@ -102,7 +103,7 @@ def alone_s_per_mb(checkpoint, threads):
 
 def predicted(what, checkpoint, source, folder, threads):
     """A row: one run of app/predict.py in a process of its own."""
-    command = [sys.executable, ROOT / "app/predict.py", f"checkpoint={checkpoint}", source,
+    command = [sys.executable, ROOT / "app/predict.py", f"checkpoint={checkpoint}", *source,
                f"out={folder}", f"trainer.threads={threads}", "trainer.progress=false",
                "depth=trained"]  # fmt: skip
     began = time.perf_counter()
@@ -146,9 +147,9 @@ def main():
         random_checkpoint(weights, store.preprocessing, store.cuts_per_mb)
         yeast = arguments.checkpoint
         if yeast is not None:
-            rows.append(predicted("yeast, BAM", yeast, f"bam={YEAST}", folder / "yeast", threads))
+            rows.append(predicted("yeast, BAM", yeast, YEAST_INPUT, folder / "yeast", threads))
         human = folder / "human"
-        rows.append(predicted("human, store", weights, f"store={cuts}", human, threads))
+        rows.append(predicted("human, store", weights, [f"store={cuts}"], human, threads))
     facts = bench.machine()
     machine = {key: facts[key] for key in ("cpu", "isa", "torch", "commit")}
     for row in rows:
