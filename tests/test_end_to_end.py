@@ -391,12 +391,15 @@ def test_a_depth_out_of_range_is_said(denoiseq, workplace, tmp_path):
     deep = denoiseq("predict", best, store, f"out={tmp_path / 'deep'}")
     assert deep.code == 0
     assert "warning" in deep.err and "depth=trained" in deep.err
+    assert "too many and too wide peaks" in deep.err
     fit = denoiseq("predict", best, store, f"out={tmp_path / 'fit'}", "depth=trained")
     assert "warning" not in fit.err
     denoiseq("predict", best, store, f"out={tmp_path / 'again'}", "depth=trained", "seed=1")
     name = "cuts.coverage.bw"
     assert (tmp_path / "again" / name).read_bytes() != (tmp_path / "fit" / name).read_bytes()
     half = load(tmp_path / "fit/summary.json")["depth"]["used_cuts_per_mb"] / 2
+    shallow = denoiseq("predict", best, store, f"out={tmp_path / 'x'}", f"depth={half / 4}")
+    assert "peaks are missed and flattened" in shallow.err and "depth=trained" not in shallow.err
     denoiseq("predict", best, store, f"out={tmp_path / 'half'}", f"depth={half}")
     assert load(tmp_path / "half/summary.json")["depth"]["thinning_fraction"] == pytest.approx(0.05)
 

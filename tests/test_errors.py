@@ -10,6 +10,7 @@ import pysam
 import pytest
 import torch
 from denoiseq.genomics.coverage_store import write_coverage_store
+from denoiseq.genomics.store import CutStore, write_store
 
 
 @pytest.fixture
@@ -312,6 +313,20 @@ def test_predict_where_the_blacklist_is_gone(predict, best, genome, tmp_path):
     torch.save(payload, moved)
     text = predict(f"checkpoint={moved}", f"bam={genome['bam']}")
     assert "gone.bed" in text and "blacklist=" in text
+
+
+def test_predict_from_an_empty_store(predict, workplace, tmp_path):
+    full = CutStore(workplace / "cuts.h5")
+    write_store(tmp_path / "no.h5", full.chroms, {}, full.blacklist, full.preprocessing, {})
+    assert "no.h5 is empty" in predict(f"store={tmp_path / 'no.h5'}")
+
+
+def test_predict_with_weights_of_another_model(predict, best, workplace, tmp_path):
+    payload = torch.load(best, weights_only=True)
+    payload["config"]["model"]["channels"] += 1
+    torch.save(payload, tmp_path / "other.pt")
+    text = predict(f"checkpoint={tmp_path / 'other.pt'}", f"store={workplace / 'cuts.h5'}")
+    assert "do not fit" in text
 
 
 def test_the_traceback_is_in_the_log(predict, tmp_path):

@@ -230,7 +230,6 @@ def predict_settings(
         peak_min_length_bp=config.data.label_min_length_bp if length is None else length,
         peak_max_gap_bp=config.data.label_max_gap_bp if gap is None else gap,
         tile_bp=options.tile_bp,
-        batch_size=options.batch_size,
         progress=options.trainer.progress,
     )
 

@@ -7,6 +7,7 @@ and what is said to the user.
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from denoiseq import (
     build,
     examples,
     inputs,
+    journal,
     peers,
     prediction,
     provenance,
@@ -252,24 +254,40 @@ def _evaluation_folder(options: schema.Evaluate) -> Path:
 
 def predict(options: schema.Predict) -> None:
     """Denoised coverage, peak probability and peaks of a whole genome, and a report."""
+    with joined(options.trainer.device) as ranks:
+        if not ranks.main:
+            logging.getLogger("denoiseq").setLevel(logging.ERROR)
+        _predict(options, ranks)
+
+
+def _predict(options: schema.Predict, ranks: Ranks) -> None:
     payload, config = build.checkpoint(options.checkpoint)
     out = Path(build.required(options.out, "out", "prediction"))
     name = inputs.sample_name(options)
-    check_writable(out / "summary.json")
-    _log_to(out / "predict.log")
+    if ranks.main:
+        check_writable(out / "summary.json")
+        _log_to(out / "predict.log")
     build.use_threads(options.trainer)
-    with inputs.opened_store(options, payload, config) as opened:
+    network = build.trained_model(payload, config, options)
+    folder = out / f".{name}.unfinished"
+    key = inputs.identity(options, payload, config) | {"software": _software(network)}
+    with journal.claimed(folder, key) if ranks.main else nullcontext():
+        if ranks.main:
+            inputs.opened_store(options, payload, config, folder)  # prepared for all
+        ranks.wait()
+        opened = inputs.opened_store(options, payload, config, folder)
         genome = inputs.genome(options, config, opened)
         h = config.data.half_window_bp
         thinning, depth = inputs.thinning(options, payload, opened, h)
-        network = build.trained_model(payload, config, options)
         settings = build.predict_settings(options, payload, config)
         choice = _choice(options, options.seed)
         examples.parse_regions(choice.regions, opened.chroms)
         log.info("predicting %s on %d chromosomes", name, len(opened.chroms))
         outputs = prediction.Outputs(out, name)
         given = prediction.Source(opened, thinning, genome)
-        result = prediction.predict_genome(network, given, settings, outputs)
+        result = prediction.predict_genome(network, given, settings, outputs, folder, ranks)
+        if result is None:  # the first process has it
+            return
         summary = _summary(name, depth, settings, result) | {
             "input": provenance.input_facts(opened),
             "model": provenance.model_facts(str(options.checkpoint), payload),
@@ -296,6 +314,7 @@ def _summary(
         "peak_bp": sum(peak.end - peak.start for peak in result.peaks),
         "depth": depth,
         "seconds": round(result.seconds, 2),
+        "seconds_of": {step: round(value, 2) for step, value in result.seconds_of.items()},
         "settings": asdict(settings),
     }
 

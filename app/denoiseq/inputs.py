@@ -5,14 +5,12 @@ Decides which fragments the network sees and says so; predicts nothing.
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from denoiseq import build, schema
+from denoiseq import build, journal, schema
 from denoiseq.compatibility import (
     holds,
     same_genome,
@@ -28,6 +26,14 @@ log = logging.getLogger(__name__)
 
 # Depths that differ from the training's by less than this factor are taken as they are.
 TOLERATED_DEPTH_FACTOR = 2.0
+TOO_DEEP = (
+    "background looks like signal to it there, so too many and too wide peaks are called; "
+    "give depth=trained, which thins the input to the training's depth, or a number"
+)
+TOO_SHALLOW = (
+    "signal looks like background to it there, so peaks are missed and flattened; merge "
+    "replicates, or train on thinner data (data.thin_fraction, data.thin_range)"
+)
 
 
 def sample_name(options: schema.Predict) -> str:
@@ -43,46 +49,85 @@ def sample_name(options: schema.Predict) -> str:
     return Path(first.stem).stem if first.suffix in (".gz", ".bgz") else first.stem
 
 
-@contextmanager
 def opened_store(
-    options: schema.Predict, payload: dict[str, Any], config: schema.Train
-) -> Iterator[Store]:
-    """The cut sites to predict from; those of reads live in a folder that is removed at the end."""
+    options: schema.Predict, payload: dict[str, Any], config: schema.Train, folder: Path
+) -> Store:
+    """The cut sites to predict from; those of reads are prepared in `folder`, once."""
     trained = payload["preprocessing"]
     if options.store is not None:
         opened = open_store(options.store)
         same_preprocessing(trained, opened)
-        yield opened
-        return
+        return opened
     if trained.get("kind") == "coverage":
         raise ValueError(
             "the model was trained on a coverage track, which reads cannot stand in for: "
             "prepare the sample's track (prepare bigwig=) and give store="
         )
-    sizes, source = _genome(options, trained)
-    same_genome(trained, sizes, source)
-    blacklist = options.blacklist
-    if blacklist is None:
-        blacklist = training_blacklist(trained, config.data.prepare.blacklist)
-    prefix = f".{sample_name(options)}.cuts-"
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=options.out) as folder:
-        prepare = schema.Prepare(
-            bam=options.bam,
-            fragments=options.fragments,
-            barcodes=options.barcodes,
-            fasta=options.fasta,
-            out=str(Path(folder) / "cuts.h5"),
-            blacklist=None if blacklist == "none" else blacklist,
-            shift_check=options.shift_check,
-            max_fragment_bp=trained["max_fragment_bp"],
-            include=[chrom for chrom in sizes if chrom in trained["genome"]],
-            exclude=[],
-            workers=options.workers,
-            progress=options.trainer.progress,
-            **({} if options.fragments else _filters(trained)),
-        )
-        build.prepared(prepare, sizes)
-        yield CutStore(str(prepare.out))
+    cuts = folder / journal.CUTS
+    if not cuts.exists():
+        sizes, source = _genome(options, trained)
+        same_genome(trained, sizes, source)
+        build.prepared(_preparation(options, trained, config, cuts, sizes), sizes)
+    return CutStore(cuts)
+
+
+def _preparation(
+    options: schema.Predict,
+    trained: dict[str, Any],
+    config: schema.Train,
+    out: Path,
+    sizes: dict[str, int],
+) -> schema.Prepare:
+    """How the reads of a sample are prepared: as the training's were."""
+    return schema.Prepare(
+        bam=options.bam,
+        fragments=options.fragments,
+        barcodes=options.barcodes,
+        fasta=options.fasta,
+        out=str(out),
+        blacklist=blacklist(options, trained, config),
+        shift_check=options.shift_check,
+        max_fragment_bp=trained["max_fragment_bp"],
+        include=[chrom for chrom in sizes if chrom in trained["genome"]],
+        exclude=[],
+        workers=options.workers,
+        progress=options.trainer.progress,
+        **({} if options.fragments else _filters(trained)),
+    )
+
+
+def blacklist(options: schema.Predict, trained: dict[str, Any], config: schema.Train) -> str | None:
+    """The BED of regions to leave out: `blacklist=`, or the training's."""
+    if options.blacklist is None:
+        return training_blacklist(trained, config.data.prepare.blacklist)
+    return None if options.blacklist == "none" else options.blacklist
+
+
+def identity(
+    options: schema.Predict, payload: dict[str, Any], config: schema.Train
+) -> dict[str, Any]:
+    """All that a prediction's result depends on but the software, as plain values."""
+    given = schema.plain(options)
+    for name in ("checkpoint", "out", "workers", "trainer", "loci", "random_loci", "regions"):
+        del given[name]
+    paths = {name: given[name] for name in ("bam", "fragments", "barcodes", "store", "fasta")}
+    if options.store is None:
+        paths["blacklist"] = blacklist(options, payload["preprocessing"], config)
+    files = {
+        name: [_facts(path) for path in (value if isinstance(value, list) else [value])]
+        for name, value in paths.items()
+        if value
+    }
+    checkpoint = hashlib.sha256(Path(str(options.checkpoint)).read_bytes()).hexdigest()
+    return {"checkpoint": checkpoint, "settings": given, "files": files}
+
+
+def _facts(path: str) -> list[Any]:
+    """Where a file lies, its size and age; nothing of one that is not there, which others say."""
+    if not Path(path).is_file():
+        return [path]
+    stat = Path(path).stat()
+    return [str(Path(path).resolve()), stat.st_size, stat.st_mtime_ns]
 
 
 def _genome(options: schema.Predict, trained: dict[str, Any]) -> tuple[dict[str, int], str]:
@@ -127,6 +172,8 @@ def thinning(
     `TOLERATED_DEPTH_FACTOR`.
     """
     trained, (given,) = float(payload["trained_cuts_per_mb"]), depths(opened, half_window_bp)
+    if given == 0:
+        raise ValueError(f"{opened.path} is empty: nothing to predict from")
     wanted = trained if options.depth == "trained" else options.depth
     fraction = 1.0 if wanted is None else min(1.0, float(wanted) / given)
     used = fraction * given
@@ -155,9 +202,8 @@ def _check_depth(used: float, payload: dict[str, Any]) -> None:
     if low / TOLERATED_DEPTH_FACTOR <= used <= high * TOLERATED_DEPTH_FACTOR:
         return
     log.warning(
-        "warning: the input has %.0f cut sites per Mb, the model was trained at %s: "
-        "its answer is unreliable there (%s)",
+        "warning: the input has %.0f cut sites per Mb, the model was trained at %s: %s",
         used,
         f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}",
-        "depth=trained thins it to that" if used > high else "train on thinner data",
+        TOO_DEEP if used > high else TOO_SHALLOW,
     )

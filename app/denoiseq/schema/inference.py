@@ -61,6 +61,7 @@ class Predict:
 
     `peak_threshold` is a probability (a coverage for a model without peaks); `peak_precision`, a
     share of the called bases, chooses it on the training's validation split.
+    `tile_bp` bases are answered for at a time (null: what suits the model); it trades memory.
 
     `loci`, `random_loci` and `regions` are drawn as by `Evaluate`.
     """
@@ -81,8 +82,7 @@ class Predict:
     peak_precision: float | None = None
     peak_min_length_bp: int | None = None
     peak_max_gap_bp: int | None = None
-    tile_bp: int = 50_000
-    batch_size: int = 4
+    tile_bp: int | None = None
     loci: int = 4
     random_loci: int = 2
     regions: list[str] = field(default_factory=list)
@@ -113,6 +113,7 @@ class Predict:
             self.peak_threshold is None or self.peak_precision is None,
             "peak_threshold and peak_precision are two ways to choose one threshold: give one",
         )
-        for name in ("tile_bp", "batch_size"):
-            value = getattr(self, name)
-            check(value >= 1, f"{name} is {value}, expected 1 or more")
+        check(
+            self.tile_bp is None or self.tile_bp >= 1,
+            f"tile_bp is {self.tile_bp}, expected 1 or more, or null",
+        )

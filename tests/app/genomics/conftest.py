@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pysam
 import pytest
+from denoiseq.genomics.bigwig_format import Encoded, Stored, encode, part_file, write_bigwig
 from denoiseq.genomics.synthetic import make_synthetic
 
 PAIRED, PROPER, UNMAPPED, REVERSE, MATE_REVERSE = 0x1, 0x2, 0x4, 0x10, 0x20
@@ -66,3 +68,29 @@ def read_type():
 @pytest.fixture(scope="session")
 def bam_writer():
     return write_bam
+
+
+def write_track(path: Path, chroms, pieces, decimals=1) -> Path:
+    """Write (chrom, start, values) to a bigWig, encoded piece by piece."""
+    stem, numbers, found = path.with_suffix(".part"), list(chroms), {}
+    files = [part_file(stem, name).open("wb") for name in Encoded._fields]
+    for chrom, start, values in pieces:
+        begins = [file.tell() for file in files]
+        encoded = encode(numbers.index(chrom), start, np.asarray(values, np.float32), decimals)
+        for file, part in zip(files, encoded, strict=True):
+            file.write(part)
+        if chrom in found:
+            begins = [bounds[0] for bounds in found[chrom][1:]]
+        ends = [file.tell() for file in files]
+        found[chrom] = Stored(stem, *zip(begins, ends, strict=True))
+    for file in files:
+        file.close()
+    write_bigwig(path, chroms, found)
+    for name in Encoded._fields:
+        part_file(stem, name).unlink()
+    return path
+
+
+@pytest.fixture(scope="session")
+def track_writer():
+    return write_track

@@ -8,7 +8,7 @@ from denoiseq.genomics.bigwig import prepare_bigwig
 from denoiseq.genomics.cutsites import CutOptions
 from denoiseq.genomics.intervals import Interval
 from denoiseq.genomics.store import CoverageStore, open_store
-from denoiseq.genomics.tracks import BigWigWriter, stream_bigwig
+from denoiseq.genomics.tracks import stream_bigwig
 
 SIZES = {"chr2": 3_000, "chr1": 5_000, "chrM": 100}
 
@@ -21,11 +21,10 @@ def tracks():
 
 
 @pytest.fixture
-def path(tracks, tmp_path):
-    with BigWigWriter(tmp_path / "clean.bw", {"chr1": 5_000, "chr2": 3_000, "chrM": 100}) as writer:
-        writer.add("chr1", 0, tracks["chr1"])
-        writer.add("chr2", 500, tracks["chr2"])
-    return tmp_path / "clean.bw"
+def path(tracks, tmp_path, track_writer):
+    sizes = {"chr1": 5_000, "chr2": 3_000, "chrM": 100}
+    pieces = [("chr1", 0, tracks["chr1"]), ("chr2", 500, tracks["chr2"])]
+    return track_writer(tmp_path / "clean.bw", sizes, pieces)
 
 
 @pytest.mark.parametrize("chunk_bp", [1 << 20, 70])

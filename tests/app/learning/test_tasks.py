@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from denoiseq import examples, report
+from denoiseq import examples, journal, report
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import runs_above
 from denoiseq.genomics.tracks import read_bigwig
@@ -17,6 +17,7 @@ from denoiseq.learning.evaluation import EvaluateOptions, evaluate, validate
 from denoiseq.learning.loop import Run, TrainOptions, train
 from denoiseq.learning.losses import LossWeights, atacworks_loss
 from denoiseq.learning.models import MODELS, Linear
+from denoiseq.learning.ranks import ALONE
 from denoiseq.learning.tuned import Tuned
 from denoiseq.prediction import Outputs, PredictSettings, Source, predict_genome
 
@@ -49,6 +50,12 @@ def held_out(store, peaks):
     return WindowDataset(store, ["chrB"], WINDOWS, peaks, training=False)
 
 
+def predicted(model, store, settings, outputs):
+    folder = outputs.folder / "unfinished"
+    with journal.claimed(folder, {}):
+        return predict_genome(model, Source(store), settings, outputs, folder, ALONE)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_two_steps_of_training_then_a_prediction(small, task, store, peaks, tmp_path):
     model = small(task)
@@ -65,9 +72,9 @@ def test_two_steps_of_training_then_a_prediction(small, task, store, peaks, tmp_
     best = load_checkpoint(run.checkpoint("best"))
     tuned, model.temperature = Tuned.from_checkpoint(best), best["temperature"]
     assert (best["calibration"] is None) == (task == "regression")
-    settings = PredictSettings(75, tuned.thresholds["denoised"], 50, 30, 1_000, 3, progress=False)
+    settings = PredictSettings(75, tuned.thresholds["denoised"], 50, 30, 1_000, progress=False)
     outputs = Outputs(tmp_path / "predicted", "x")
-    found = predict_genome(model, Source(store), settings, outputs)
+    found = predicted(model, store, settings, outputs)
     written = {path.name for path in (tmp_path / "predicted").iterdir()}
     expected = {"x.peaks.narrowPeak", "x.cutoff_analysis.tsv"}
     expected |= {"x.coverage.bw"} if task != "classification" else set()
@@ -108,8 +115,8 @@ def test_figures_show_the_heads_that_there_are(task, store, peaks, tmp_path):
     with torch.no_grad():
         for parameter in model.parameters():  # everything is a peak
             parameter.fill_(1.0)
-    settings = PredictSettings(75, 0.5, 50, 30, 1_000, 3, progress=False)
-    found = predict_genome(model, Source(store), settings, Outputs(tmp_path, "x"))
+    settings = PredictSettings(75, 0.5, 50, 30, 1_000, progress=False)
+    found = predicted(model, store, settings, Outputs(tmp_path, "x"))
     (locus,) = examples.of_prediction(store, None, settings, found, one)[examples.SPREAD]
     assert list(locus.tracks) == ["input", *heads]
     assert report.draw_loci([locus]).startswith(b"\x89PNG")
@@ -126,8 +133,8 @@ def test_without_a_peak_head_the_track_is_the_score(store, peaks):
 def test_without_a_peak_head_peaks_come_from_the_coverage(store, peaks, tmp_path):
     model = Linear(field=1, task="regression", conv="torch")
     outputs = Outputs(tmp_path, "x")
-    settings = PredictSettings(75, 6.0, 50, 30, 1_000, 3, progress=False)
-    found = predict_genome(model, Source(store), settings, outputs).peaks
+    settings = PredictSettings(75, 6.0, 50, 30, 1_000, progress=False)
+    found = predicted(model, store, settings, outputs).peaks
     expected = []
     for chrom, size in store.chroms.items():
         track = read_bigwig(outputs.coverage, chrom, 0, size)  # of whole numbers: exact

@@ -1,0 +1,162 @@
+#!/usr/bin/env python
+"""Benchmark of whole-genome prediction: the clock, the memory, and where the time goes.
+
+    python scripts/bench_predict.py                              # about ten minutes
+    python scripts/bench_predict.py --csv docs/inference/predict.csv
+    python scripts/bench_predict.py --mbp 20 --checkpoint outputs/yeast/…/checkpoints/best.pt
+
+Two predictions, each a process of its own from start to report:
+- yeast: the bundled BAM, prepared inside predict, with --checkpoint, if it is given;
+- human: a generated chromosome of --mbp with 20 M fragments per 3.1 Gb, a third of them in peaks,
+  as a store, with AtacWorks' network (random weights: they take as long).
+
+The floor is the network alone: its forward pass on one thread, the best of five, over the bases
+without context, divided by the threads. `written_alone_pct` is the share of the clock in which
+files are made and nothing is computed; all else overlaps. CPU times are those of the steps'
+threads: compare by them on a machine that others use too. `whole_genome` extrapolates to 3.1 Gb;
+`…_cpu_minutes_a_thread` is what that would take if no other program ran.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from denoiseq import build, schema
+from denoiseq.atomic import write_csv
+from denoiseq.denoise import Denoiser
+from denoiseq.genomics.store import CutStore, write_store
+from denoiseq.learning.checkpoint import save_checkpoint
+from dilconv import bench
+
+ROOT = Path(__file__).resolve().parents[1]
+YEAST = ROOT / "data/yeast"
+YEAST_INPUT = [f"bam={YEAST / 'yeast_atac_SRR1822137.bam'}", f"fasta={YEAST / 'sacCer3.fa.gz'}"]
+HUMAN_BP, HUMAN_FRAGMENTS, HUMAN_PEAKS = 3.1e9, 20e6, 100e3
+IN_PEAKS = 1 / 3
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--checkpoint", type=Path, help="for the yeast genome")
+    parser.add_argument("--mbp", type=float, default=150, help="of the human chromosome")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--csv", type=Path, help="write the rows here")
+    return parser.parse_args()
+
+
+def human_store(path, size):
+    """A chromosome of fragments of 40 to 400 bp, IN_PEAKS of them within 300 bp of a peak."""
+    rng = np.random.default_rng(0)
+    n = round(HUMAN_FRAGMENTS * size / HUMAN_BP)
+    starts = rng.integers(0, size - 800, n)
+    peaks = rng.integers(0, size - 800, round(HUMAN_PEAKS * size / HUMAN_BP))
+    clustered = rng.random(n) < IN_PEAKS
+    starts[clustered] = rng.choice(peaks, clustered.sum()) + rng.integers(0, 300, clustered.sum())
+    starts.sort()
+    positions = np.concatenate([starts, starts + rng.integers(40, 400, n)]).astype(np.uint32)
+    order = np.argsort(positions, kind="stable")
+    ids = np.tile(np.arange(n, dtype=np.uint32), 2)
+    made = {"shift": "+4/-4", "min_mapq": 30, "keep_duplicates": False, "max_fragment_bp": 2000,
+            "blacklist_sha256": "", "genome": {"chr1": size}}  # fmt: skip
+    write_store(path, {"chr1": size}, {"chr1": (positions[order], ids[order])}, {}, made, {})
+
+
+def random_checkpoint(path, preprocessing, cuts_per_mb):
+    """AtacWorks' network with fresh weights, as a training would leave it."""
+    data = schema.Data(store="none.h5", validation=["chr1"], test=[])
+    config = schema.Train(out="none", name="atacworks", data=data)
+    network = build.model(config.model, config.conv, config.precision)
+    facts = {"epoch": 0, "step": 0, "seed": 0, "fingerprint": "", "preprocessing": preprocessing}
+    save_checkpoint(path, {
+        "state_dict": network.state_dict(), "config": schema.plain(config), "peak_threshold": 0.9,
+        "trained_cuts_per_mb": cuts_per_mb, **facts,
+    })  # fmt: skip
+
+
+def alone_s_per_mb(checkpoint, threads):
+    """CPU seconds a Mb of the network's forward pass with nothing around it."""
+    payload, config = build.checkpoint(str(checkpoint))
+    network = build.trained_model(payload, config, schema.Predict())
+    denoiser = Denoiser(network)
+    x = torch.rand(1, network.in_channels, denoiser.tile_bp + 2 * denoiser.context_bp)
+
+    def forward():
+        began = time.thread_time()
+        with torch.inference_mode():
+            network(x)
+        return time.thread_time() - began
+
+    with ThreadPoolExecutor(1, initializer=lambda: torch.set_num_threads(1)) as pool:
+        times = [pool.submit(forward).result() for _ in range(6)][1:]
+    return min(times) / (x.shape[-1] / 1e6), sum(p.numel() for p in network.parameters())
+
+
+def predicted(what, checkpoint, source, folder, threads):
+    """A row: one run of app/predict.py in a process of its own."""
+    command = [sys.executable, ROOT / "app/predict.py", f"checkpoint={checkpoint}", *source,
+               f"out={folder}", f"trainer.threads={threads}", "trainer.progress=false",
+               "depth=trained"]  # fmt: skip
+    began = time.perf_counter()
+    process = subprocess.Popen(list(map(str, command)))
+    _, status, used = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - began
+    if status:
+        raise SystemExit(f"{what}: predict failed")
+    summary = json.loads((folder / "summary.json").read_text())
+    cpu = used.ru_utime + used.ru_stime
+    bases = sum(summary["input"]["preprocessing"]["genome"].values()) / 1e6
+    alone, parameters = alone_s_per_mb(checkpoint, threads)
+    steps = {f"{step}_cpu_s": s for step, s in summary["seconds_of"].items() if step != "writing"}
+    writing = summary["seconds_of"]["writing"]
+    return {
+        "what": what, "parameters": parameters, "mbp": round(bases, 1), "threads": threads,
+        "wall_s": round(wall, 1), "cpu_s": round(cpu, 1),
+        "peak_rss_mb": used.ru_maxrss // 1024, "predict_wall_s": summary["seconds"], **steps,
+        "writing_wall_s": writing, "written_alone_pct": round(100 * writing / wall, 1),
+        "floor_s": round(alone * bases / threads, 1),
+        "floor_share": round(alone * bases / threads / wall, 2),
+        "whole_genome_minutes": _extrapolated(wall, summary["seconds"], bases),
+        "whole_genome_cpu_minutes_a_thread": _extrapolated(
+            cpu / threads, sum(steps.values()) / threads, bases),
+    }  # fmt: skip
+
+
+def _extrapolated(whole_s, growing_s, mbp):
+    """Minutes for a human genome, of which `growing_s` of `whole_s` grow with the bases."""
+    return round((whole_s - growing_s + growing_s * HUMAN_BP / (1e6 * mbp)) / 60, 1)
+
+
+def main():
+    arguments = parse_arguments()
+    threads, rows = arguments.threads, []
+    with tempfile.TemporaryDirectory(prefix="bench-predict-") as name:
+        folder = Path(name)
+        cuts, weights = folder / "human.h5", folder / "human.pt"
+        human_store(cuts, int(arguments.mbp * 1e6))
+        store = CutStore(cuts)
+        random_checkpoint(weights, store.preprocessing, store.cuts_per_mb)
+        yeast = arguments.checkpoint
+        if yeast is not None:
+            rows.append(predicted("yeast, BAM", yeast, YEAST_INPUT, folder / "yeast", threads))
+        human = folder / "human"
+        rows.append(predicted("human, store", weights, [f"store={cuts}"], human, threads))
+    facts = bench.machine()
+    machine = {key: facts[key] for key in ("cpu", "isa", "torch", "commit")}
+    for row in rows:
+        print(json.dumps(row, indent=1))
+    if arguments.csv:
+        write_csv(arguments.csv, [row | machine for row in rows])
+
+
+if __name__ == "__main__":
+    main()
