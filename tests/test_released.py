@@ -1,0 +1,53 @@
+"""The checkpoint that the repository carries: small, free of any machine's paths, good to use."""
+
+import json
+from pathlib import Path
+
+import pytest
+from denoiseq import build, schema
+from denoiseq.learning.checkpoint import load_checkpoint
+from hydra import compose, initialize_config_dir
+
+ROOT = Path(__file__).parents[1]
+YEAST = ROOT / "data" / "yeast"
+RELEASED = YEAST / "denoiser.pt"
+
+
+def strings(value):
+    """Every string in plain containers."""
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list | tuple):
+        return [text for item in value for text in strings(item)]
+    return [value] if isinstance(value, str) else []
+
+
+def test_it_is_small_and_names_no_place_of_its_making():
+    assert RELEASED.stat().st_size < 1_000_000
+    payload = load_checkpoint(RELEASED)
+    assert payload["training_state"] is None
+    del payload["state_dict"]
+    assert not [text for text in strings(payload) if text.startswith(("/", "~"))]
+
+
+def test_it_is_the_experiment_as_it_stands():
+    """Settings of the experiment that the checkpoint was not made with ask for a new checkpoint."""
+    _, trained = build.checkpoint(str(RELEASED))
+    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "configs")):
+        values = compose(config_name="train", overrides=["+experiment=yeast"])
+    asked = schema.parse(schema.Train, values)
+    for group in ("model", "loss", "optim", "data"):
+        assert vars(getattr(trained, group)) == vars(getattr(asked, group)), group
+
+
+@pytest.mark.slow
+def test_it_predicts_the_bundled_sample(denoiseq, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)  # its blacklist lies where the training's command said
+    outcome = denoiseq(
+        *("predict", f"checkpoint={RELEASED}", f"bam={YEAST / 'yeast_atac_SRR1822137.bam'}"),
+        *(f"fasta={YEAST / 'sacCer3.fa.gz'}", f"out={tmp_path}", "depth=trained", "loci=1"),
+    )
+    assert outcome.code == 0, outcome.err
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert 800 < summary["peaks"] < 2_500  # MACS3 calls 1,902 on all of the fragments
+    assert summary["depth"]["used_cuts_per_mb"] == pytest.approx(5_024, rel=0.02)
