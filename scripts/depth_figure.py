@@ -116,12 +116,12 @@ def picture(rows):
         axes.set_title(title)
         if (metric, "worth_noisy", ARROW) in rows:
             draw_worth(axes, rows, metric)
-    panels[1].legend(loc="lower right")  # the panel that has MACS3
+    panels[1].legend(loc="upper left")  # the panel that has MACS3
     return figure
 
 
 def draw_worth(axes, rows, metric):
-    """An arrow from the denoised score at ARROW to the depth at which the noisy one equals it."""
+    """From the denoised score at ARROW to where the noisy curve has it, and down to the depth."""
     score, depth = (rows[metric, what, ARROW]["value"] for what in ("denoised", "worth_noisy"))
     if math.isnan(depth):
         return
@@ -129,9 +129,15 @@ def draw_worth(axes, rows, metric):
     end = min(max(depth, fractions[0]), fractions[-1])
     arrow = {"arrowstyle": "->", "color": ours, "linestyle": "--", "shrinkA": 3, "shrinkB": 0}
     axes.annotate("", xy=(end, score), xytext=(ARROW, score), arrowprops=arrow)
-    place = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center"}
-    words = f"noisy at {percent(depth, fractions)}"
-    axes.annotate(words, (math.sqrt(end * ARROW), score), color=ours, fontsize=8, **place)
+    foot = axes.get_ylim()[0]
+    if end == depth:
+        axes.vlines(end, foot, score, color=ours, linestyle=":", linewidth=1)
+        axes.set_ylim(bottom=foot)
+    left = end > ARROW  # the side of the line that has room
+    place = {"xytext": (-4 if left else 4, 4), "textcoords": "offset points"}
+    words = percent(depth, fractions)
+    words = f"{100 * ARROW:g}% denoised {words if end != depth else f'= {words}'} noisy"
+    axes.annotate(words, (end, foot), color=ours, ha="right" if left else "left", **place)
 
 
 def write(folder):
