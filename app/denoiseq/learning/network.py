@@ -95,11 +95,8 @@ class Network(nn.Module):
         """x (N, in_channels, L), the coverage its first channel -> Prediction of (N, L) tracks."""
         pred = self._one_strand(x)
         if self.both_strands and not self.training:
-            other = self._one_strand(reverse_complement(x))
-            means = (
-                a if a is None else (a + b.flip(-1)) / 2 for a, b in zip(pred, other, strict=True)
-            )
-            pred = Prediction(*means)
+            turned = self._one_strand(reverse_complement(x))
+            pred = Prediction(*map(_mean, pred, turned))
         return pred
 
     def _one_strand(self, x: Tensor) -> Prediction:
@@ -185,6 +182,11 @@ class Network(nn.Module):
 def reverse_complement(x: Tensor) -> Tensor:
     """The input (N, C, L) as the other strand has it: positions reversed, A for T and C for G."""
     return torch.cat([x[:, :1], x[:, 1:].flip(1)], dim=1).flip(-1)
+
+
+def _mean(here: Tensor | None, turned: Tensor | None) -> Tensor | None:
+    """The mean of a strand's track (N, L) and the other's, which runs backwards."""
+    return None if here is None or turned is None else (here + turned.flip(-1)) / 2
 
 
 def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
