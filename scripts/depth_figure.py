@@ -89,11 +89,12 @@ def described(rows):
         " are of all fragments.",
         f"True peaks: {peaks} of the first half, {one['true_peaks']:,.0f} on the test chromosomes.",
         f"One network, trained at {trained} of a whole sample, denoises every depth.",
-        f"Means of {draws} draws (at 50% there is one); in brackets 95% intervals of a bootstrap"
-        " over blocks of 50 kb.",
+        f"Means of {draws} draw{'s' * (draws > 1)} (at 50% there is one); in brackets 95% intervals"
+        " of a bootstrap over blocks of 50 kb.",
     ]
     if any(what == "macs3" for _, what, _ in rows):
-        said.append("MACS3's F1 is that of its peaks, the others' that of their best threshold.")
+        home = ", and the truth is its own" if one["truth"] == "macs3" else ""
+        said.append(f"MACS3's F1 is that of its peaks{home}; the others' of their best threshold.")
     return " ".join(said) + "\n\n"
 
 
@@ -129,10 +130,11 @@ def draw_worth(axes, rows, metric):
     end = min(max(depth, fractions[0]), fractions[-1])
     arrow = {"arrowstyle": "->", "color": ours, "linestyle": "--", "shrinkA": 3, "shrinkB": 0}
     axes.annotate("", xy=(end, score), xytext=(ARROW, score), arrowprops=arrow)
-    foot = axes.get_ylim()[0]
+    low, high = axes.get_ylim()
+    foot = low - 0.08 * (high - low)  # room for the words
+    axes.set_ylim(foot, high)
     if end == depth:
         axes.vlines(end, foot, score, color=ours, linestyle=":", linewidth=1)
-        axes.set_ylim(bottom=foot)
     left = end > ARROW  # the side of the line that has room
     place = {"xytext": (-4 if left else 4, 4), "textcoords": "offset points"}
     words = percent(depth, fractions)
