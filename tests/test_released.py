@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pysam
 import pytest
 from denoiseq import build, schema
 from denoiseq.learning.checkpoint import load_checkpoint
@@ -51,3 +52,36 @@ def test_it_predicts_the_bundled_sample(denoiseq, tmp_path, monkeypatch):
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert 800 < summary["peaks"] < 2_500  # MACS3 calls 1,902 on all of the fragments
     assert summary["depth"]["used_cuts_per_mb"] == pytest.approx(5_024, rel=0.02)
+
+
+def shifted(source: Path, target: Path, chrom: str) -> None:
+    """Copy the reads of a chromosome as a program leaves them that has moved their ends to the
+    cut sites: forward reads 4 bp to the right, reverse ones 5 to the left.
+    """
+    with (
+        pysam.AlignmentFile(str(source)) as reads,
+        pysam.AlignmentFile(str(target), "wb", template=reads) as out,
+    ):
+        for read in sorted(moved(reads.fetch(chrom)), key=lambda read: read.reference_start):
+            out.write(read)
+    pysam.index(str(target))
+
+
+def moved(reads):
+    for read in reads:
+        if read.is_proper_pair and min(read.reference_start, read.next_reference_start) > 5:
+            back, forth = -5, 4
+            read.reference_start += back if read.is_reverse else forth
+            read.next_reference_start += back if read.mate_is_reverse else forth
+            read.template_length -= 9 if read.template_length > 0 else -9
+            yield read
+
+
+def test_reads_that_were_shifted_already_are_refused(fails, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    shifted(YEAST / "yeast_atac_SRR1822137.bam", tmp_path / "x.bam", "chrIV")
+    sentence = fails(
+        *("predict", f"checkpoint={RELEASED}", f"bam={tmp_path / 'x.bam'}"),
+        *(f"fasta={YEAST / 'sacCer3.fa.gz'}", f"out={tmp_path / 'out'}"),
+    )
+    assert "shift" in sentence
