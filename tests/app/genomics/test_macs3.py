@@ -12,7 +12,7 @@ from denoiseq.genomics.fragments import CutOptions, prepare
 from denoiseq.genomics.intervals import Interval, merge, read_bed
 from denoiseq.genomics.sequence import chrom_sizes
 from denoiseq.genomics.store import CutStore, Thinning, write_store
-from denoiseq.learning.metrics import peak_agreement
+from denoiseq.learning.peak_scores import peak_agreement
 
 YEAST = Path(__file__).parents[3] / "data" / "yeast"
 FULL = YEAST / "macs3_full_cutsites_q05.narrowPeak"
