@@ -153,7 +153,7 @@ def test_coverage_as_noisy_input(make, covered):
     assert (window["x"] == 3).all() and window["coverage"].std() > 0
 
 
-def test_cut_sites_and_coverage_are_not_taken_for_each_other(make, covered):
+def test_cut_sites_and_coverage_are_not_taken_for_each_other(make, covered, tmp_path):
     cuts, track = CutStore(make("a")), CoverageStore(covered)
     same_preprocessing(track.preprocessing, track)
     with pytest.raises(ValueError, match=r"covered.h5 holds a coverage track, .* on cut sites"):
@@ -165,11 +165,8 @@ def test_cut_sites_and_coverage_are_not_taken_for_each_other(make, covered):
         sources.open_sources(config(clean, noisy_store=make("d"), **mixed))
     payload = {"preprocessing": track.preprocessing}
     reads = schema.Predict(bam="x.bam")
-    with (
-        pytest.raises(ValueError, match=r"trained on a coverage track, .*bigwig="),
-        inputs.opened_store(reads, payload, schema.Train()),
-    ):
-        pass
+    with pytest.raises(ValueError, match=r"trained on a coverage track, .*bigwig="):
+        inputs.opened_store(reads, payload, schema.Train(), tmp_path)
 
 
 def test_a_coverage_store_alone_cannot_be_thinned(covered):
