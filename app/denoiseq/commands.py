@@ -270,7 +270,8 @@ def _predict(options: schema.Predict, ranks: Ranks) -> None:
     build.use_threads(options.trainer)
     network = build.trained_model(payload, config, options)
     folder = out / f".{name}.unfinished"
-    key = inputs.identity(options, payload, config) | {"software": _software(network)}
+    software = _software(network)
+    key = inputs.identity(options, payload, config) | {"software": software}
     with journal.claimed(folder, key) if ranks.main else nullcontext():
         if ranks.main:
             inputs.opened_store(options, payload, config, folder)  # prepared for all
@@ -291,19 +292,19 @@ def _predict(options: schema.Predict, ranks: Ranks) -> None:
         summary = _summary(name, depth, settings, result) | {
             "input": provenance.input_facts(opened),
             "model": provenance.model_facts(str(options.checkpoint), payload),
-            "software": _software(network),
+            "software": software,
         }
         panels = examples.of_prediction(opened, thinning, settings, result, choice)
         trained = payload.get("trained_cuts_per_mb_range")
         page = reporting.of_prediction(out, summary, given, result, panels, trained)
-    reporting.write(out, page)
-    write_json(out / "summary.json", summary)
+        reporting.write(out, page)
+        write_json(out / "summary.json", summary)
     log.info("%s peaks; written to %s", f"{len(result.peaks):,}", out)
 
 
 def _summary(
     name: str,
-    depth: dict[str, float | None],
+    depth: dict[str, Any],
     settings: prediction.PredictSettings,
     result: prediction.GenomePrediction,
 ) -> dict[str, Any]:

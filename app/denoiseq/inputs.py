@@ -164,12 +164,12 @@ def genome(options: schema.Predict, config: schema.Train, opened: Store) -> Geno
 
 def thinning(
     options: schema.Predict, payload: dict[str, Any], opened: Store, half_window_bp: int
-) -> tuple[Thinning | None, dict[str, float | None]]:
+) -> tuple[Thinning | None, dict[str, Any]]:
     """The draw that brings `opened` to the depth asked for, and the depths in cut sites per Mb.
 
     A network sees coverage, so a depth that it was not trained for gives plausible, wrong tracks:
-    warns where the depth used is further from the range of the training's than
-    `TOLERATED_DEPTH_FACTOR`.
+    where the one used is further from the range of the training's than
+    `TOLERATED_DEPTH_FACTOR`, "warning" says so, and the log too; else it is "".
     """
     trained, (given,) = float(payload["trained_cuts_per_mb"]), depths(opened, half_window_bp)
     if given == 0:
@@ -188,22 +188,22 @@ def thinning(
         raise ValueError(
             f"{opened.path} holds coverage, not fragments, and cannot be thinned: leave out depth="
         )
-    _check_depth(used, payload)
+    warning = _depth_warning(used, payload)
+    if warning:
+        log.warning("warning: %s", warning)
     known = {"given": given, "used": used, "trained": trained}
     rounded = {f"{name}_cuts_per_mb": round(value, 1) for name, value in known.items()}
     draw = Thinning(fraction, options.seed) if fraction < 1 else None
-    return draw, {**rounded, "thinning_fraction": round(fraction, 6)}
+    return draw, {**rounded, "thinning_fraction": round(fraction, 6), "warning": warning}
 
 
-def _check_depth(used: float, payload: dict[str, Any]) -> None:
-    """Warn of a depth that the training did not have."""
+def _depth_warning(used: float, payload: dict[str, Any]) -> str:
     trained = float(payload["trained_cuts_per_mb"])
     low, high = payload.get("trained_cuts_per_mb_range", (trained, trained))
     if low / TOLERATED_DEPTH_FACTOR <= used <= high * TOLERATED_DEPTH_FACTOR:
-        return
-    log.warning(
-        "warning: the input has %.0f cut sites per Mb, the model was trained at %s: %s",
-        used,
-        f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}",
-        TOO_DEEP if used > high else TOO_SHALLOW,
+        return ""
+    at = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+    return (
+        f"the input has {used:.0f} cut sites per Mb, the model was trained at {at}: "
+        f"{TOO_DEEP if used > high else TOO_SHALLOW}"
     )

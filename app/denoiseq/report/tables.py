@@ -7,38 +7,30 @@ from typing import Any
 
 from denoiseq.report.page import Cell, Table
 from denoiseq.report.style import shown_name
-from denoiseq.report.text import ORDER, named
+from denoiseq.report.text import ORDER, RANKED, TRACK, metric_name, named
 
+PEAKS = ("precision", "recall", "f1", "iou_bp")
+
+# What gains and chromosomes are told by: key -> heading
 HEADINGS = {
-    "auprc": "AUPRC",
-    "auroc": "AUROC",
-    "best_f1": "best F1",
-    "log1p_pearson": "log1p Pearson",
-    "pearson": "Pearson",
-    "spearman": "Spearman",
-    "mse": "MSE",
-    "peaks.precision": "peaks: precision",
-    "peaks.recall": "peaks: recall",
-    "peaks.f1": "peaks: F1",
-    "peaks.iou_bp": "peaks: IoU (bp)",
+    **{key: metric_name(key) for key in (*RANKED, *TRACK)},
+    **{f"peaks.{name}": f"peaks: {metric_name(name)}" for name in PEAKS},
 }
 SIGNS = {"better": "▲", "worse": "▼", "no clear difference": "", "-": ""}
 LOWER_IS_BETTER = ("mse", "summit_distance_bp")
-SIGNAL = ("log1p_pearson", "pearson", "spearman", "mse")
 GROUPS = {
     "Whole peaks": (
         *("peaks.recall", "peaks.precision", "peaks.f1", "peaks.iou_bp"),
         "peaks.summit_distance_bp",
     ),
-    "Bases of true peaks": ("auprc", "auroc", "best_f1", "precision", "recall", "f1", "frip"),
-    "Coverage, against the clean track": SIGNAL,
+    "Bases of true peaks": (*RANKED, "precision", "recall", "f1", "frip"),
+    "Coverage, against the clean track": TRACK,
 }
 PARTS = {
-    "Coverage inside true peaks": tuple(f"inside.{name}" for name in SIGNAL),
-    "Coverage outside of them": tuple(f"outside.{name}" for name in SIGNAL),
+    "Coverage inside true peaks": tuple(f"inside.{name}" for name in TRACK),
+    "Coverage outside of them": tuple(f"outside.{name}" for name in TRACK),
 }
 WORDS = {
-    **{key: heading.removeprefix("peaks: ") for key, heading in HEADINGS.items()},
     "precision": "precision as called",
     "recall": "recall as called",
     "f1": "F1 as called",
@@ -60,7 +52,7 @@ def summary(metrics: Mapping[str, Any], groups: Mapping[str, tuple[str, ...]] = 
 
 
 def _words(key: str) -> str:
-    return WORDS.get(key) or WORDS[key.rpartition(".")[2]]
+    return WORDS.get(key) or metric_name(key)
 
 
 def _named(heading: str, key: str) -> str:

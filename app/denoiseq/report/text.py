@@ -9,33 +9,36 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 ORDER = ("noisy", "gaussian", "linear", "denoised", "macs3")
-# theme -> key of a track's metrics -> how it is called
+# The last part of a metric's key -> how it is called.
+METRICS = {
+    "auprc": "AUPRC",
+    "auroc": "AUROC",
+    "best_f1": "best F1",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "iou_bp": "IoU (bp)",
+    "median": "to summit (bp)",
+    "frip": "FRiP",
+    "log1p_pearson": "log1p Pearson",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+    "mse": "MSE",
+}
+RANKED = ("auprc", "auroc", "best_f1")
+TRACK = ("log1p_pearson", "pearson", "spearman", "mse")
+PARTED = ("log1p_pearson", "pearson", "mse")
+# theme -> keys of a track's metrics
 SECTIONS = {
-    "Bases ranked": {"auprc": "AUPRC", "auroc": "AUROC", "best_f1": "best F1"},
-    "Called peaks": {
-        "peaks.precision": "precision",
-        "peaks.recall": "recall",
-        "peaks.f1": "F1",
-        "peaks.iou_bp": "IoU (bp)",
-        "peaks.summit_distance_bp.median": "to summit (bp)",
-        "frip": "FRiP",
-    },
-    "Track": {
-        "log1p_pearson": "log1p Pearson",
-        "pearson": "Pearson",
-        "spearman": "Spearman",
-        "mse": "MSE",
-    },
-    "Inside peaks": {
-        "inside.log1p_pearson": "log1p Pearson",
-        "inside.pearson": "Pearson",
-        "inside.mse": "MSE",
-    },
-    "Outside peaks": {
-        "outside.log1p_pearson": "log1p Pearson",
-        "outside.pearson": "Pearson",
-        "outside.mse": "MSE",
-    },
+    "Bases ranked": RANKED,
+    "Called peaks": (
+        *(f"peaks.{name}" for name in ("precision", "recall", "f1", "iou_bp")),
+        "peaks.summit_distance_bp.median",
+        "frip",
+    ),
+    "Track": TRACK,
+    "Inside peaks": tuple(f"inside.{name}" for name in PARTED),
+    "Outside peaks": tuple(f"outside.{name}" for name in PARTED),
 }
 WIDTH, NAME = 100, 15
 
@@ -48,18 +51,21 @@ def named(metrics: Mapping[str, Any], key: str) -> Any:
     return found
 
 
+def metric_name(key: str) -> str:
+    """What a metric is called beneath its theme, by its dotted key."""
+    return METRICS[key.rpartition(".")[2]]
+
+
 def _tracks(metrics: Mapping[str, Any]) -> list[str]:
     return [track for track in ORDER if track in metrics]
 
 
-def _rows(
-    metrics: Mapping[str, Any], keys: Mapping[str, str]
-) -> Iterator[tuple[str, str, list[Any]]]:
-    """(key, heading, a value a track), without rows that are empty throughout."""
-    for key, heading in keys.items():
+def _rows(metrics: Mapping[str, Any], keys: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
+    """(key, a value a track), without rows that are empty throughout."""
+    for key in keys:
         values = [named(metrics[track], key) for track in _tracks(metrics)]
         if any(value is not None for value in values):
-            yield key, heading, values
+            yield key, values
 
 
 def metrics_tsv(metrics: Mapping[str, Any]) -> str:
@@ -68,7 +74,7 @@ def metrics_tsv(metrics: Mapping[str, Any]) -> str:
     bounds = [f"{track}_{side}" for track in tracks for side in ("low", "high")]
     lines = ["\t".join(("metric", *tracks, *bounds))]
     for keys in SECTIONS.values():
-        for key, _, values in _rows(metrics, keys):
+        for key, values in _rows(metrics, keys):
             pairs = [_interval(metrics[track], key) or (None, None) for track in tracks]
             cells = [*values, *(bound for pair in pairs for bound in pair)]
             lines.append("\t".join([key, *("" if v is None else f"{v:.6g}" for v in cells)]))
@@ -82,9 +88,9 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
         known = [t for t in _tracks(metrics) if any(named(metrics[t], k) is not None for k in keys)]
         if known:
             lines.append(_line(title, known))
-        for key, heading, _ in _rows(metrics, keys):
+        for key, _ in _rows(metrics, keys):
             found = [(named(metrics[t], key), _interval(metrics[t], key)) for t in known]
-            lines.append(_line(f" {heading}", [_cell(*one) for one in found]))
+            lines.append(_line(f" {metric_name(key)}", [_cell(*one) for one in found]))
     return "\n".join([*lines, *_gains(metrics)])
 
 
@@ -93,11 +99,11 @@ def _gains(metrics: Mapping[str, Any]) -> list[str]:
     gain = metrics.get("gain") or {}
     baselines = [track for track in ORDER if gain.get(track)]
     lines = [_line("Gain over", baselines)] if baselines else []
-    headings = {**SECTIONS["Bases ranked"], "peaks.f1": "peaks: F1", **SECTIONS["Track"]}
-    for key, heading in headings.items():
+    for key in (*RANKED, "peaks.f1", *TRACK):
         found = [gain[track].get(key) for track in baselines]
         if any(found):
             cells = [_cell(g["value"], (g["low"], g["high"]), "+") if g else "-" for g in found]
+            heading = "peaks: F1" if key == "peaks.f1" else metric_name(key)
             lines.append(_line(f" {heading}", cells))
     return lines
 

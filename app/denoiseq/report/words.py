@@ -15,8 +15,8 @@ JUDGED = {
     "worse": " worse than the Gaussian",
     "no clear difference": " neither clearly better nor clearly worse than the Gaussian",
 }
-# Depths within this factor of the training's are as good as equal; beyond the other, doubtful.
-EQUAL_DEPTH, DOUBTFUL_DEPTH = 1.1, 2.0
+# Depths within this factor of the training's are as good as equal.
+EQUAL_DEPTH = 1.1
 
 
 def of_evaluation(metrics: Mapping[str, Any], chroms: Sequence[str]) -> list[str]:
@@ -94,7 +94,7 @@ def of_prediction(summary: Mapping[str, Any], genome_bp: int, lengths_bp: Sequen
 def of_depth(
     depth: Mapping[str, Any], trained_range: tuple[float, float] | None
 ) -> tuple[str, str]:
-    """A sentence on the input's depth beside the training's, and a warning or ""."""
+    """A sentence on the input's depth beside the training's, and the prediction's warning or ""."""
     used, trained = depth["used_cuts_per_mb"], depth["trained_cuts_per_mb"]
     given, kept = depth.get("given_cuts_per_mb"), depth.get("thinning_fraction") or 1.0
     low, high = trained_range or (trained, trained)
@@ -106,11 +106,8 @@ def of_depth(
         return f"{read}: a depth that it was trained for.", ""
     bound = low if used < low else high
     text = f"{read}: {used / bound:.0%} of the depth that it was trained for ({bound:,.0f})."
-    if used * DOUBTFUL_DEPTH < low:
-        return text, "The input is much shallower than the training's: expect missed weak peaks."
-    if used > DOUBTFUL_DEPTH * high:
-        return text, (
-            "The input is much deeper than the training's, and the answer to it unreliable: "
-            "predict again with depth=trained, or train for a range of depths."
-        )
-    return text, ""
+    return text, _sentence(depth.get("warning") or "")
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
