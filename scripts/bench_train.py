@@ -6,9 +6,10 @@
     python scripts/bench_train.py -N 8 --memory        # peak memory of a step, float32 and bfloat16
 
 A step is forward, loss, backward and Adam. The same network with the same weights takes the same
-steps on dilconv ("native"), on torch with the input padded beforehand ("torch-padded") and on torch
-with padding inside the call ("torch"); their losses must agree to four digits at every step, to two
-with activations in bfloat16 ("native-bf16"). Ratios are to the fastest of torch's forms.
+steps on dilconv ("native") and on torch: with the input padded beforehand ("torch-padded"), with
+padding inside the call ("torch"), with the phases of the dilation in the batch ("torch-phases") and
+as conv2d in channels_last ("torch-conv2d"). Losses must agree to four digits at every step, to
+two with activations in bfloat16 ("native-bf16"). Ratios are to the fastest of torch's forms.
 ONEDNN_MAX_CPU_ISA=AVX2 in the environment holds torch to AVX2; the CSV says so in `onednn_isa`.
 """
 
@@ -52,8 +53,10 @@ def parse_arguments():
 def measure(arguments, threads):
     """Rows of one number of threads, a contender each; prints what was found."""
     torch.set_num_threads(threads)
-    entered = speed.contenders(arguments.N, arguments.W)
-    speed.take_turns(entered, arguments.rounds, arguments.steps)
+    everyone = speed.contenders(arguments.N, arguments.W)
+    entered = speed.take_turns(everyone, arguments.rounds, arguments.steps)
+    for left_out in (c.name for c in everyone if c not in entered):
+        print(f"{left_out}: left out, its first step took {speed.HOPELESS} times torch's best")
     losses = speed.check_losses(entered)
     times, shares = speed.summary(entered), speed.breakdown(entered[0], arguments.steps)
     shares = {part: round(share, 4) for part, share in shares.items()}

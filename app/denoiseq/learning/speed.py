@@ -15,14 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from denoiseq.learning.layers import SameConv1d
 from denoiseq.learning.losses import LossWeights, atacworks_loss
 from denoiseq.learning.models import DenoisingResNet
 from denoiseq.learning.step import optimizer_step
+from denoiseq.learning.torch_forms import Phases, Rows, padding_inside
 
-# dilconv, also in bfloat16; torch with the input padded by F.pad beforehand, and with `padding=`
-# inside the call.
-CONTENDERS = ("native", "native-bf16", "torch-padded", "torch")
+# dilconv, also in bfloat16; torch with the input padded by F.pad beforehand, with `padding=` inside
+# the call, and in the forms of `torch_forms`, which need windows of whole multiples of d.
+CONTENDERS = ("native", "native-bf16", "torch-padded", "torch", "torch-phases", "torch-conv2d")
+TORCH = tuple(name for name in CONTENDERS if name.startswith("torch"))
+HOPELESS = 5
+FORMS = {"torch": padding_inside, "torch-phases": Phases, "torch-conv2d": Rows}
 SEED, LEARNING_RATE = 0, 2e-4
 LOSS_TOLERANCE, BF16_TOLERANCE = 1e-4, 1e-2
 PAD_SHARE = 12  # one part in so many of a window's columns is context, on each side
@@ -61,7 +64,7 @@ class Contender:
     """A network in training; losses of all of its steps, (wall, CPU) seconds of those timed."""
 
     name: str
-    model: DenoisingResNet
+    model: nn.Module
     batch: dict[str, Tensor]
     losses: list[float] = field(default_factory=list)
     seconds: list[tuple[float, float]] = field(default_factory=list)
@@ -90,40 +93,32 @@ def contenders(
     torch.manual_seed(SEED)
     batch = made_batch(N, W)
     made: list[Contender] = []
+    weights = DenoisingResNet(**shape).state_dict()
     for name in only:
-        conv = "torch" if name.startswith("torch") else "dilconv"
+        conv = "torch" if name in TORCH else "dilconv"
         precision = "bf16" if name.endswith("bf16") else "fp32"
         model = DenoisingResNet(**shape, conv=conv, precision=precision)
-        if made:
-            model.load_state_dict(made[0].model.state_dict())
-        if name == "torch":
-            _pad_inside(model)
-        made.append(Contender(name, model, batch))
+        model.load_state_dict(weights)
+        made.append(Contender(name, FORMS.get(name, lambda network: network)(model), batch))
     return made
 
 
-def _pad_inside(model: DenoisingResNet) -> None:
-    """`padding=` in the call, which takes one number for both sides, instead of F.pad before."""
-    for layer in model.modules():
-        if isinstance(layer, SameConv1d) and isinstance(layer.conv_layer, nn.Conv1d):
-            left, right = layer.padding
-            if left == right:
-                layer.conv_layer.padding, layer.pad_before = (left,), False
-
-
-def take_turns(entered: Sequence[Contender], rounds: int, native_steps: int) -> None:
+def take_turns(entered: Sequence[Contender], rounds: int, native_steps: int) -> list[Contender]:
     """Time `rounds` rounds, each in another order, of one step of torch's and many of dilconv's.
 
-    The first step of each contender, untimed, comes before them.
+    The first step of each contender, untimed, comes before them. Returns those that were timed: a
+    form of torch's that takes HOPELESS times as long as its best is left out.
     """
-    for contender in entered:
-        contender.step()
-    order = list(entered)
+    first = {contender.name: contender.step()[0] for contender in entered}
+    best = min((s for name, s in first.items() if name in TORCH), default=0)
+    order = [c for c in entered if c.name not in TORCH or first[c.name] <= HOPELESS * best]
+    timed = list(order)
     for _ in range(rounds):
         for contender in order:
-            steps = 1 if contender.name.startswith("torch") else native_steps
+            steps = 1 if contender.name in TORCH else native_steps
             contender.seconds += [contender.step() for _ in range(steps)]
         order = [*order[1:], order[0]]
+    return timed
 
 
 def check_losses(entered: Sequence[Contender]) -> list[list[float]]:
@@ -211,7 +206,7 @@ def summary(entered: Sequence[Contender]) -> dict[str, dict[str, float]]:
             "iqr_ms": round(high - low, 3),
             "cpus_used": round(sum(cpu) / sum(wall), 3),
         }
-    fastest = min(row["median_ms"] for name, row in rows.items() if name.startswith("torch"))
+    fastest = min(row["median_ms"] for name, row in rows.items() if name in TORCH)
     for row in rows.values():
         row["speedup_over_torch"] = round(fastest / row["median_ms"], 3)
     return rows
