@@ -80,10 +80,24 @@ def test_the_shims_run_from_any_folder(command, tmp_path):
 
 
 def test_doctor_says_what_the_machine_has(denoiseq):
-    outcome = denoiseq("doctor")
+    outcome = denoiseq("doctor", "measure=false")
     assert outcome.code == 0
     for word in ("cores", "torch", "dilconv", package.__version__):
         assert word in outcome.out
+
+
+def test_doctor_foretells_a_training(denoiseq, tmp_path):
+    made = (f"data.store={tmp_path}/cuts.h5", f"data.prepare.bam={tmp_path}/reads.bam",
+            f"data.prepare.fasta={tmp_path}/genome.fa", f"data.truth={tmp_path}/peaks.bed",
+            f"data.prepare.blacklist={tmp_path}/blacklist.bed")  # fmt: skip
+    outcome = denoiseq("doctor", "measure=false", "+experiment=smoke", *made)
+    assert outcome.code == 0
+    assert "41 windows of 5,800 bp" in outcome.out and "for 4 epochs" in outcome.out
+
+
+def test_doctor_refuses_what_training_would(fails):
+    assert "data.stroe" in fails("doctor", "data.stroe=x.h5")
+    assert "data.validation" in fails("doctor", "data.store=x.h5", "data.test=[chr1]")
 
 
 def test_debug_shows_the_traceback(denoiseq, monkeypatch):

@@ -100,7 +100,7 @@ def test_learning_knows_windows_and_no_file_format():
 
 
 def test_the_choice_of_convolution_is_made_in_one_file():
-    allowed = {"denoiseq.learning.layers", "denoiseq.doctor", "denoiseq.cli"}
+    allowed = {"denoiseq.learning.layers", "denoiseq.machine", "denoiseq.doctor", "denoiseq.cli"}
     assert not offenders(
         lambda m: within(m, "denoiseq") and m not in allowed, lambda n: within(n, "dilconv")
     )

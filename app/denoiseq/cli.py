@@ -33,7 +33,7 @@ usage: denoiseq COMMAND [key=value …]
   train     store -> checkpoint
   evaluate  checkpoint -> metrics and figures on held-out chromosomes
   predict   checkpoint + BAM -> bigWig, narrowPeak, report
-  doctor    what this machine and this installation can do
+  doctor    what this machine and this installation can do, and what to mend
   bench     measure the convolution layer on this machine
 
 `denoiseq COMMAND --help` lists the command's keys and `--version` prints the version."""
@@ -75,7 +75,7 @@ def _main(argv: Sequence[str] | None) -> int:
     command, *overrides = arguments
     try:
         if command == "doctor":
-            return _doctor()
+            return _doctor(overrides)
         if command == "bench":
             return _bench(overrides)
         if command not in schema.COMMANDS:
@@ -198,11 +198,29 @@ def _hydra_sentence(error: HydraException, command: str) -> str:
     return " ".join(text.split("See https")[0].split())
 
 
-def _doctor() -> int:
-    from denoiseq import doctor
+def _doctor(arguments: list[str]) -> int:
+    """`denoiseq doctor [measure=false] [keys of a training, whose time is then foretold]`."""
+    from denoiseq import doctor, machine
 
-    print(doctor.render(doctor.examine()))
+    measures = "measure=false" not in arguments
+    overrides = [a for a in arguments if a not in ("measure=false", "measure=true")]
+    options = _composed_training(overrides) if overrides else None
+    facts = machine.examine()
+    loaded = facts["dilconv"]["loaded"]
+    measured = doctor.measure(_say) if measures and loaded else None
+    training = doctor.expected_training(options) if options else None
+    print(doctor.report(facts, measured, training))
     return 0
+
+
+def _composed_training(overrides: list[str]) -> schema.Train:
+    """The training that `denoiseq train` would do with these keys."""
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return schema.parse(schema.Train, hydra.compose("train", [*overrides, "out=unused"]))
+
+
+def _say(text: str) -> None:
+    print(f"{text} …", file=sys.stderr, flush=True)
 
 
 def _bench(arguments: list[str]) -> int:

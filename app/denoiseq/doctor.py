@@ -1,84 +1,267 @@
-"""What this machine and this installation can do: CPU, threads, versions, instruction sets.
+"""`denoiseq doctor`: what the machine is, how fast it is at this work, and what to mend.
 
-`examine` looks up and measures nothing; `bench` measures the AtacWorks layer, verified first.
+`machine` looks up the facts; here they are measured against and judged.
 """
 
 from __future__ import annotations
 
-import os
-import platform
-from importlib import metadata
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from denoiseq import __version__
+from denoiseq import schema
 
-FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16")
-PACKAGES = ("torch", "numpy", "pysam", "h5py", "hydra-core", "pyBigWig", "matplotlib")
+COPIED_BYTES = 256 * 2**20
+PEAK_ROUNDS = 3
+LAYER = ("AtacWorks", 1, 15, 15, 51, 8, 60_000)  # name, N, C, K, S, d, W
+FORMS = ("torch-padded", "torch-phases", "torch-conv2d", "direct", "spectral", "auto")
+# Below these shares of what the machine should give, something is in the way.
+BUSY_SHARE, SHARED_PEAK, LITTLE_MEMORY_GIB = 0.3, 0.7, 2.0
+BF16_SLOWER = 1.25
+STEPS = 3
 
 
-def examine() -> dict[str, Any]:
-    """Collect the facts, as plain JSON-able values."""
+def measure(say: Callable[[str], None]) -> dict[str, Any]:
+    """Peak, bandwidth, and the AtacWorks layer; seconds in all. `say` tells what is under way.
+
+    Returns
+    -------
+    dict
+        peak_gflops : float32 multiply-adds of one core, and of all threads together
+        bandwidth_gb_s : reading and writing in a large copy, all threads
+        layer : rows of `dilconv.bench`, forward and backward, all threads, both dtypes
+    """
+    import torch
+    from dilconv import active_isa, bench
+
+    threads = torch.get_num_threads()
+    say("measuring the peak and the memory")
+    isa = active_isa()
+    peak = {"one core": peak_gflops(isa, 1), "together": peak_gflops(isa, threads)}
+    bandwidth = copy_gb_s()
+    say("measuring the AtacWorks layer, each result verified first")
+    layer, rows = bench.Layer(*LAYER), []
+    for dtype in (torch.float32, torch.bfloat16):
+        names = [name for name in FORMS if dtype == torch.float32 or name == "auto"]
+        found = bench.bench_layer(layer, names, threads=threads, rounds=7, seconds=1, dtype=dtype)
+        rows += [row for row in found if row["pass"] == "forward_backward"]
+    return {"peak_gflops": peak, "bandwidth_gb_s": bandwidth, "layer": rows}
+
+
+def peak_gflops(isa: str, threads: int) -> float:
+    """float32 multiply-adds of so many threads at once, in GFLOP/s: the best round."""
+    from dilconv.bench import measure_peak
+
+    with ThreadPoolExecutor(threads) as pool:
+        rounds = [
+            sum(pool.map(lambda _: measure_peak(isa), range(threads))) for _ in range(PEAK_ROUNDS)
+        ]
+    return round(max(rounds), 1)
+
+
+def copy_gb_s() -> float:
+    """GB read and written a second by a copy that no cache holds, the best of five."""
+    import torch
+
+    source = torch.ones(COPIED_BYTES // 4)
+    target, seconds = torch.empty_like(source), []
+    for _ in range(6):
+        began = time.perf_counter()
+        target.copy_(source)
+        seconds.append(time.perf_counter() - began)
+    return round(2 * COPIED_BYTES / min(seconds[1:]) / 1e9, 1)
+
+
+def expected_training(options: schema.Train) -> dict[str, Any]:
+    """How long the training of `options` would take here, from a few of its steps.
+
+    The steps are taken on made-up windows of the same size; validation comes on top.
+    """
+    import torch
+
+    from denoiseq import build, sources
+    from denoiseq.learning.losses import atacworks_loss
+    from denoiseq.learning.optimizer import make_optimizer
+    from denoiseq.learning.speed import made_batch
+    from denoiseq.learning.step import optimizer_step
+
+    threads = build.use_threads(options.trainer)
+    given = sources.open_sources(options.data)
+    windows = sources.splits(options.data, given, options.seed).train
+    train = build.train_options(options)
+    batch_size = min(train.batch_size, len(windows))
+    batch = made_batch(batch_size, windows.options.length_bp)
+    channels = build.in_channels(options.data)
+    batch["x"] = batch["x"].repeat(1, channels, 1)
+    network = build.model(options.model, options.conv, options.precision, options.seed, channels)
+    weights, optimizer = build.loss_weights(options.loss), make_optimizer(network, train)
+    seconds = []
+    for _ in range(1 + STEPS):
+        began = time.perf_counter()
+        loss = lambda pred, batch: atacworks_loss(pred, batch, weights)  # noqa: E731
+        optimizer_step(network, optimizer, loss, batch, micro_batch=train.micro_batch)
+        seconds.append(time.perf_counter() - began)
+    a_window = statistics.median(seconds[1:]) / batch_size
     return {
-        "denoiseq": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu": cpu(),
-        "threads": threads(),
-        "packages": {name: package_version(name) for name in PACKAGES},
-        "dilconv": dilconv_state(),
+        "windows": len(windows),
+        "window_bp": windows.options.length_bp,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "epochs": train.epochs,
+        "threads": threads,
+        "torch": torch.__version__,
+        "segments_per_second": round(1 / a_window, 2),
+        "epoch_seconds": round(a_window * len(windows), 1),
+        "hours": round(a_window * len(windows) * train.epochs / 3600, 2),
     }
 
 
-def cpu() -> dict[str, Any]:
-    """Model name, cores this process may use, and the vector features the kernel reports."""
-    lines: dict[str, str] = {}
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            key, _, value = line.partition(":")
-            lines.setdefault(key.strip(), value.strip())
-    flags = set(lines.get("flags", "").split())
-    affinity = getattr(os, "sched_getaffinity", None)
-    return {
-        "model": lines.get("model name") or platform.processor() or platform.machine(),
-        "cores": len(affinity(0)) if affinity else os.cpu_count(),
-        "features": [name for name in FEATURES if name in flags],
-    }
+def warnings(facts: dict[str, Any], measured: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """What stands in the way of full speed, and the remedy of each."""
+    return [*_of_installation(facts), *_of_threads(facts), *_of_speed(facts, measured or {})]
 
 
-def threads() -> dict[str, Any]:
-    """torch's intra-op threads and the variables that set them."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "DILCONV_ISA")
-    settings = {name: os.environ[name] for name in names if name in os.environ}
-    try:
-        import torch
-    except ImportError:
-        return {"torch": None, "environment": settings}
-    return {"torch": torch.get_num_threads(), "environment": settings}
+def _of_installation(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    found, state = [], facts["dilconv"]
+    if not state["loaded"]:
+        found.append((
+            f"dilconv does not load ({state['reason']}), so everything runs on torch",
+            "reinstall with `pip install --force-reinstall --no-deps .` and a C++17 compiler",
+        ))  # fmt: skip
+    elif facts["threads"]["environment"].get("DILCONV_ISA"):
+        found.append((
+            f"DILCONV_ISA holds dilconv to {state['active']}; here there are "
+            f"{', '.join(state['isas'])}",
+            "unset DILCONV_ISA",
+        ))  # fmt: skip
+    elif state["active"] == "generic":
+        found.append((
+            "the CPU has no AVX2, so the plainest kernels run, at about a third of the speed",
+            "use a machine of 2015 or later where there is one",
+        ))  # fmt: skip
+    available = facts["memory_gib"].get("available", LITTLE_MEMORY_GIB)
+    if available < LITTLE_MEMORY_GIB:
+        found.append((
+            f"{available} GiB of memory are free",
+            "close other programs, or lower optim.micro_batch (training) and trainer.threads "
+            "(prediction)",
+        ))  # fmt: skip
+    return found
 
 
-def package_version(name: str) -> str | None:
-    """The installed version of a distribution, None where it is absent."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+def _of_threads(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    found, threads, cores = [], facts["threads"], facts["cpu"]["cores"]
+    runtimes = {Path(path).resolve() for path in threads.get("openmp", ())}
+    if len(runtimes) > 1:
+        names = " and ".join(sorted(path.name for path in runtimes))
+        found.append((
+            f"{len(runtimes)} OpenMP runtimes are loaded ({names}): each starts its own threads, "
+            "and they fight for the cores",
+            "install torch, numpy and denoiseq with pip in one fresh environment, not from conda "
+            "and pip mixed",
+        ))  # fmt: skip
+    usable = min(cores, facts["cpu"]["quota"] or cores)
+    if threads["torch"] and threads["torch"] > usable:
+        found.append((
+            f"torch takes {threads['torch']} threads, but this process may use {usable:g} cores",
+            f"set OMP_NUM_THREADS={max(1, int(usable))}, or trainer.threads",
+        ))  # fmt: skip
+    if threads["torch"] and "OMP_NUM_THREADS" in threads["environment"] and (
+        threads["torch"] < usable // 2
+    ):  # fmt: skip
+        found.append((
+            f"OMP_NUM_THREADS holds torch to {threads['torch']} of {usable:g} cores",
+            "unset OMP_NUM_THREADS, or set trainer.threads",
+        ))  # fmt: skip
+    return found
 
 
-def dilconv_state() -> dict[str, Any]:
-    """Instruction sets of the compiled kernels here and the one in use, or why they do not load."""
-    try:
-        import dilconv
-        import torch
-    except (ImportError, OSError, RuntimeError) as error:
-        return {"loaded": False, "reason": " ".join(str(error).split())}
-    return {
-        "loaded": True,
-        "isas": list(dilconv.available_isas()),
-        "active": dilconv.active_isa(),
-        "active_bf16": dilconv.active_isa(torch.bfloat16),
-    }
+def _of_speed(facts: dict[str, Any], measured: dict[str, Any]) -> list[tuple[str, str]]:
+    found, cores = [], facts["cpu"]["cores"]
+    if facts["load"] > BUSY_SHARE * cores:  # then nothing that is measured can be judged
+        return [(
+            f"other programs use about {facts['load']:.1f} of {cores} cores: what is measured here "
+            "is too low, and trainings will be as slow",
+            "wait for them, or give this one fewer cores with trainer.threads",
+        )]  # fmt: skip
+    if not measured:
+        return found
+    threads = measured["layer"][0]["threads"]
+    one, together = measured["peak_gflops"]["one core"], measured["peak_gflops"]["together"]
+    if together < SHARED_PEAK * threads * one:
+        found.append((
+            f"{threads} threads together reach {together / one:.1f} times one thread's peak: some "
+            "are two of one core (hyperthreads), or a limit of the machine holds them back",
+            f"try trainer.threads={max(1, round(together / one))}; fewer threads are often faster",
+        ))  # fmt: skip
+    times = layer_ms(measured)
+    if times["auto"] > min(ms for name, ms in times.items() if name.startswith("torch")):
+        found.append((
+            "dilconv is slower than torch on the AtacWorks layer here",
+            "measure again; if it stays so, train with conv=torch and tell us what "
+            "`denoiseq bench` prints",
+        ))  # fmt: skip
+    if times["auto, bfloat16"] > BF16_SLOWER * times["auto"]:
+        found.append((
+            "bfloat16 is slower than float32 here: the CPU has no instructions for it, or they "
+            "are slow",
+            "train with precision=fp32 unless memory is short",
+        ))  # fmt: skip
+    return found
+
+
+def layer_ms(measured: dict[str, Any]) -> dict[str, float]:
+    """Milliseconds of the layer's forward and backward by contender."""
+    names = {"float32": "", "bfloat16": ", bfloat16"}
+    return {row["contender"] + names[row["dtype"]]: row["median_ms"] for row in measured["layer"]}
+
+
+def report(
+    facts: dict[str, Any], measured: dict[str, Any] | None, training: dict[str, Any] | None
+) -> str:
+    """All of it for a terminal, warnings last."""
+    parts = [render(facts)]
+    if measured:
+        parts.append(_measured(measured))
+    if training:
+        parts.append(_training(training))
+    found = warnings(facts, measured)
+    lines = [f"warning: {what}\n  remedy: {remedy}" for what, remedy in found]
+    parts.append("\n".join(lines) if lines else "nothing to mend")
+    return "\n\n".join(parts)
+
+
+def _measured(measured: dict[str, Any]) -> str:
+    peaks = ", ".join(f"{name} {value:g}" for name, value in measured["peak_gflops"].items())
+    times = layer_ms(measured)
+    best = min(ms for name, ms in times.items() if name.startswith("torch"))
+    row = measured["layer"][0]
+    lines = [
+        f"multiply-add peak, GFLOP/s: {peaks}",
+        f"memory, GB/s: {measured['bandwidth_gb_s']:g}",
+        f"AtacWorks layer (C=K=15, S=51, d=8, W=60,000), forward + backward, {row['threads']} "
+        "threads:",
+    ]
+    lines += [f"  {name:<16}{ms:>9.2f} ms{best / ms:>8.1f} x torch" for name, ms in times.items()]
+    return "\n".join(lines)
+
+
+def _training(found: dict[str, Any]) -> str:
+    return (
+        f"this training: {found['windows']:,} windows of {found['window_bp']:,} bp, "
+        f"{found['parameters']:,} parameters, {found['segments_per_second']:g} windows/s on "
+        f"{found['threads']} threads: about {duration(found['epoch_seconds'])} an epoch, "
+        f"{duration(3600 * found['hours'])} for {found['epochs']} epochs, validation not counted"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a reader says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def render(facts: dict[str, Any], indent: str = "") -> str:

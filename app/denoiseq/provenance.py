@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from denoiseq import __version__
-from denoiseq.doctor import PACKAGES, dilconv_state, package_version
 from denoiseq.genomics.store import CutStore, Store
+from denoiseq.machine import PACKAGES, dilconv_state, package_version
 
 
 def versions() -> dict[str, str | None]:

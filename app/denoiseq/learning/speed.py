@@ -90,17 +90,23 @@ def contenders(
     N: int, W: int, *, only: Sequence[str] = CONTENDERS, **shape: Any
 ) -> list[Contender]:
     """One of each name with the same weights; `shape` goes to `DenoisingResNet`."""
+    batch, start = made_batch(N, W), weights(**shape)
+    return [Contender(name, network(name, start, **shape), batch) for name in only]
+
+
+def weights(**shape: Any) -> dict[str, Tensor]:
+    """The state dict that all start from."""
     torch.manual_seed(SEED)
-    batch = made_batch(N, W)
-    made: list[Contender] = []
-    weights = DenoisingResNet(**shape).state_dict()
-    for name in only:
-        conv = "torch" if name in TORCH else "dilconv"
-        precision = "bf16" if name.endswith("bf16") else "fp32"
-        model = DenoisingResNet(**shape, conv=conv, precision=precision)
-        model.load_state_dict(weights)
-        made.append(Contender(name, FORMS.get(name, lambda network: network)(model), batch))
-    return made
+    return DenoisingResNet(**shape).state_dict()
+
+
+def network(name: str, start: dict[str, Tensor], **shape: Any) -> nn.Module:
+    """The network of a contender; any form of torch's may end in "-bf16"."""
+    form = name.removesuffix("-bf16")
+    conv = "torch" if form in TORCH else "dilconv"
+    model = DenoisingResNet(**shape, conv=conv, precision="fp32" if form == name else "bf16")
+    model.load_state_dict(start)
+    return FORMS[form](model) if form in FORMS else model
 
 
 def take_turns(entered: Sequence[Contender], rounds: int, native_steps: int) -> list[Contender]:

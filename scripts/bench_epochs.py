@@ -1,0 +1,147 @@
+#!/usr/bin/env python
+"""Benchmark of whole trainings: epochs of AtacWorks' network on segments of 60,000 bp of yeast.
+
+    python scripts/bench_epochs.py                         # about half an hour on two cores
+    python scripts/bench_epochs.py --quick                 # an epoch of a few segments
+    python scripts/bench_epochs.py --csv epochs.csv --runs outputs/epochs
+
+The same training (experiment atacworks: data, loss, Adam, windows in the same order, the same
+weights at the start) on dilconv and on torch, each in float32 and under bfloat16 autocast. torch
+runs in the fastest of its forms (see bench_train.py), each of which takes steps of the same batch
+first. A row each: seconds an epoch, without validation; loss, AUROC and AUPRC on the validation
+chromosome at the end. Interrupted, it goes on where it was.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from denoiseq import build, schema, sources
+from denoiseq.atomic import check_writable, write_csv, write_json
+from denoiseq.cli import config_dir, start_logging
+from denoiseq.learning import speed
+from denoiseq.learning.interrupt import Interrupted
+from denoiseq.learning.loop import train
+from denoiseq.learning.losses import atacworks_loss
+from denoiseq.learning.options import Run
+from dilconv import bench
+from dilconv.memory import keep_freed_memory
+from hydra import compose, initialize_config_dir
+
+ROOT = Path(__file__).resolve().parents[1]
+EXPERIMENT = "atacworks"
+# Chromosomes to train on, epochs, windows a step: 41 segments, or 5.
+FULL, QUICK = (("chrVII", "chrXIII"), 3, 4), (("chrI",), 1, 2)
+RATE = 1e-3  # AtacWorks' own, 2e-4, wants more steps than these few
+METRICS = ("loss", "auroc", "auprc", "log1p_pearson")
+ON = ("native", "native-bf16", "torch", "torch-bf16")
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--runs", type=Path, default=ROOT / "outputs" / "epochs")
+    parser.add_argument("--csv", type=Path, help="write the rows here")
+    return parser.parse_args()
+
+
+def configured(arguments):
+    """The experiment, on the chromosomes that are asked for."""
+    chroms, epochs, batch = QUICK if arguments.quick else FULL
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        values = compose(config_name="train", overrides=[
+            f"+experiment={EXPERIMENT}", f"optim.epochs={epochs}", f"out={arguments.runs}",
+            f"trainer.threads={arguments.threads}", "trainer.tensorboard=false",
+            f"optim.batch_size={batch}", f"optim.lr={RATE}",
+        ])  # fmt: skip
+        options = schema.parse(schema.Train, values)
+    everything = sources.open_sources(options.data).clean.chroms
+    kept = {*chroms, *options.data.validation, *options.data.test}
+    unused = [name for name in everything if name not in kept]
+    return replace(options, data=replace(options.data, exclude=unused))
+
+
+def form_of(on, arguments, batch_size):
+    """The contender of `speed` that trains: of torch the one whose second step is fastest.
+
+    Which it was is kept in the runs' folder, so that an interrupted benchmark goes on with it.
+    """
+    if not on.startswith("torch"):
+        return on
+    path = arguments.runs / f"{on}.json"
+    if not path.is_file():
+        suffix = on.removeprefix("torch")
+        seconds = {}
+        for name in speed.TORCH:
+            (contender,) = speed.contenders(batch_size, 60_000, only=(name + suffix,))
+            first = contender.step()[0]
+            hopeless = first > speed.HOPELESS * min(seconds.values(), default=first)
+            seconds[name + suffix] = first if hopeless else contender.step()[0]
+            print(f"  {name + suffix}: {seconds[name + suffix]:.2f} s a step", flush=True)
+        write_json(path, {"form": min(seconds, key=seconds.get), "seconds": seconds})
+    return json.loads(path.read_text())["form"]
+
+
+def trained(on, options, splits, arguments):
+    """A row: one training of a contender, gone on with if it was begun."""
+    form = form_of(on, arguments, options.optim.batch_size)
+    print(f"training on {on} ({form})", flush=True)
+    torch.manual_seed(options.seed)
+    model = speed.network(form, speed.weights())
+    folder = arguments.runs / on
+    last = folder / "checkpoints" / "last.pt"
+    evaluation = replace(build.evaluate_options(options, options.trainer), bootstrap_draws=0)
+    run = Run(folder, resume=last if last.is_file() else None, evaluation=evaluation)
+    weights = build.loss_weights(options.loss)
+    result = train(
+        model,
+        splits.train,
+        splits.validation,
+        lambda prediction, batch: atacworks_loss(prediction, batch, weights),
+        replace(build.train_options(options), monitor="loss"),
+        run,
+    )
+    seconds = statistics.median(float(epoch["seconds"]) for epoch in result.history)
+    end = result.history[-1]
+    dtype = torch.bfloat16 if form.endswith("bf16") else torch.float32
+    return {
+        "on": on, "form": form, "threads": arguments.threads, "W": splits.train.options.length_bp,
+        "segments": len(splits.train), "batch": options.optim.batch_size,
+        "epochs": len(result.history), "epoch_s": round(seconds, 2),
+        "segments_per_second": round(len(splits.train) / seconds, 4),
+        **{name: round(float(end[f"validation_{name}"]), 5) for name in METRICS},
+        **bench.machine(dtype),
+    }  # fmt: skip
+
+
+def main():
+    arguments = parse_arguments()
+    try:
+        check_writable(arguments.runs / "any")
+        options = configured(arguments)
+        start_logging()
+        keep_freed_memory()
+        build.use_threads(options.trainer)
+        given = sources.open_sources(options.data)
+        splits = sources.splits(options.data, given, options.seed)
+        rows = [trained(on, options, splits, arguments) for on in ON]
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    except Interrupted as stop:
+        sys.exit(f"stopped: {stop}")
+    for row in rows:
+        print(json.dumps(row))
+    if arguments.csv:
+        write_csv(arguments.csv, rows)
+
+
+if __name__ == "__main__":
+    main()
