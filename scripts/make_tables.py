@@ -1,176 +1,41 @@
 #!/usr/bin/env python
-"""Write the README's speed tables from the benchmark's CSV files.
+"""Write the results page and the README's speed tables from the benchmarks' CSV files.
 
-    python scripts/make_tables.py                # docs/bench/*.csv into README.md
-    python scripts/make_tables.py --check        # exit 1 if README.md is not what they give
+    python scripts/make_tables.py                     # docs/results, and README.md
+    python scripts/make_tables.py --check             # exit 1 if they are not what the CSV gives
+    python scripts/make_tables.py --folder outputs/results/full       # your own machine's page
 
-The tables lie between two markers; nothing there is typed by hand. The files come from
-scripts/bench_layer.py, training*.csv from scripts/bench_train.py: whoever replaces one runs this
-again. Where two files hold the same layer, threads and pass, the first by name counts.
+The CSV files come from scripts/reproduce_tables.sh. Nothing in a table is typed by hand. The page
+is README.md in the folder, with its figures; the README's tables lie between two markers and are
+made from docs/results only.
 """
 
 import argparse
-import csv
-import statistics
 import sys
-from itertools import groupby
 from pathlib import Path
 
+import jinja2
+from denoiseq.atomic import atomic_path, write_text
+from results import figures, rows, scale, tables
+
 ROOT = Path(__file__).resolve().parents[1]
+OWN = ROOT / "docs" / "results"
+TEMPLATE = Path(__file__).parent / "results" / "page.md.j2"
 OPEN, CLOSE = "<!-- speed tables -->", "<!-- /speed tables -->"
-LETTERS = ("N", "C", "K", "S", "d", "W")
-ATACWORKS = {"C": 15, "K": 15, "S": 51, "d": 8, "W": 60_000}
-PASS_WORDS = {
-    "forward": "forward",
-    "backward_data": "gradient of x",
-    "backward_weight": "gradient of w",
-    "forward_backward": "forward + backward",
-}
-NOTHING = "-"
-LATER = {"onednn_isa": "", "dtype": "float32"}  # columns that early files lack
+FIGURES = {"layers": "float32", "layers_bf16": "bfloat16"}
 
 
-def read_file(path, column, script):
-    """The rows that `script` wrote, known by one of its columns."""
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or column not in rows[0]:
-        raise ValueError(f"{path} holds no rows of {script} (--csv)")
-    return rows
+def page(folder, found):
+    """The text of the results page."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    makers = {name: make for name, make in vars(tables).items() if callable(make)}
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    names = dict.fromkeys((Path(name).stem for name in rows.FILES), ()) | found
+    machine = tables.machine_words(rows.machine(folder), found)
+    return template.render(makers, found=names, scale=scale, machine=machine)
 
 
-def read_rows(paths):
-    """Rows of the benchmark, numbers as numbers; a (layer, threads, pass) from one file only."""
-    rows, owner = [], {}
-    for path in paths:
-        for row in read_file(path, "fraction_of_peak", "scripts/bench_layer.py"):
-            for key in (*LETTERS, "threads"):
-                row[key] = int(row[key])
-            for key in ("median_ms", "fraction_of_peak", "speedup_over_torch", "peak_gflops"):
-                row[key] = float(row[key])
-            run = (*machine_of(row), *(row[k] for k in (*LETTERS, "threads", "pass")))
-            if owner.setdefault(run, path) == path:
-                rows.append(row)
-    return rows
-
-
-def read_training(paths):
-    """Rows of whole training steps."""
-    return [row for path in paths for row in read_file(path, "loss", "scripts/bench_train.py")]
-
-
-def training_table(rows):
-    """One machine's training steps: a line for every run and contender."""
-    body = [
-        [
-            *(row[key] for key in ("N", "threads", "contender")),
-            f"{float(row['median_ms']):.0f}",
-            f"{float(row['speedup_over_torch']):.1f}",
-            f"{float(row['loss']):.4f}",
-        ]
-        for row in rows
-    ]
-    parameters, width = (int(rows[0][key]) for key in ("parameters", "W"))
-    text = (
-        f"Whole training steps of the AtacWorks network ({parameters:,} parameters, W={width:,}, "
-        f"Adam; `scripts/bench_train.py`) on {words_of(machine_of(rows[0]))}: the same "
-        "steps from the same weights on dilconv (native), on torch with the input padded "
-        "beforehand, and on torch with `padding=` in the call, as users write it."
-    )
-    head = ["N", "threads", "on", "ms a step", "x the fastest torch", "loss after the steps"]
-    return f"{text}\n\n{table(head, body)}"
-
-
-def machine_of(row):
-    return (
-        *(row[key] for key in ("cpu", "isa", "torch")),
-        *(row.get(*later) for later in LATER.items()),
-    )
-
-
-def words_of(machine):
-    cpu, isa, torch, onednn_isa, dtype = machine
-    held = f" with its oneDNN held to {onednn_isa}" if onednn_isa else ""
-    return f"{cpu}, {dtype}, kernels for {isa}, torch {torch}{held}"
-
-
-def is_atacworks(row):
-    return all(row[letter] == value for letter, value in ATACWORKS.items())
-
-
-def table(head, body):
-    rows = [head, ["---"] * len(head), *body]
-    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)
-
-
-def caption(rows):
-    peak = statistics.median(row["peak_gflops"] / row["threads"] for row in rows)
-    return f"{words_of(machine_of(rows[0]))}; multiply-add peak {peak:.0f} GFLOP/s a core"
-
-
-def layer_table(rows):
-    """The AtacWorks layer: a line for every N, threads and pass, a column for every contender."""
-    contenders = list(dict.fromkeys(row["contender"] for row in rows))
-    body = []
-    order = sorted(rows, key=lambda r: (r["N"], r["threads"], list(PASS_WORDS).index(r["pass"])))
-    for (N, threads, name), group in groupby(order, lambda r: (r["N"], r["threads"], r["pass"])):
-        cells = {
-            row["contender"]: f"{row['speedup_over_torch']:.2f} ({row['fraction_of_peak']:.2f})"
-            for row in group
-        }
-        body.append([N, threads, PASS_WORDS[name], *(cells.get(c, NOTHING) for c in contenders)])
-    text = (
-        f"The AtacWorks layer (C=K=15, S=51, d=8, W=60,000) on {caption(rows)}. Entries: times as "
-        "fast as the fastest form of torch in the same run, and in brackets the rate of "
-        "2·N·C·K·S·W operations a pass as a fraction of the peak of the threads used."
-    )
-    return f"{text}\n\n{table(['N', 'threads', 'pass', *contenders], body)}"
-
-
-def sweep_table(rows):
-    """`auto` at every layer: how many times as fast as the fastest torch, by pass and threads."""
-    found = {(point_of(r), r["threads"], r["pass"]): r for r in rows if r["contender"] == "auto"}
-    threads = sorted({key[1] for key in found})
-    columns = [(t, name) for name in ("forward", "forward_backward") for t in threads]
-    head = ["layer", *LETTERS, *(f"{PASS_WORDS[name]}, {t} thr." for t, name in columns)]
-    body = []
-    for point in dict.fromkeys(key[0] for key in found):
-        cells = [found.get((point, *column)) for column in columns]
-        body.append([*point, *(NOTHING if r is None else sweep_cell(r) for r in cells)])
-    text = (
-        f"The sweep on {caption(rows)}. Entries: `auto` in milliseconds, and in brackets times as "
-        "fast as the fastest form of torch in the same run."
-    )
-    return f"{text}\n\n{table([*head], body)}"
-
-
-def point_of(row):
-    return (row["layer"], *(row[letter] for letter in LETTERS))
-
-
-def sweep_cell(row):
-    return f"{row['median_ms']:.3g} ({row['speedup_over_torch']:.2f})"
-
-
-def machines(rows):
-    """The rows machine by machine."""
-    for machine in dict.fromkeys(map(machine_of, rows)):
-        yield [row for row in rows if machine_of(row) == machine]
-
-
-def make_tables(rows):
-    """Both tables of layers for every machine in the rows; "" without rows."""
-    parts = []
-    for here in machines(rows):
-        layer = [row for row in here if is_atacworks(row)]
-        if layer:
-            parts.append(layer_table(layer))
-        if len({point_of(row)[1:] for row in here if not is_atacworks(row)}):
-            parts.append(sweep_table(here))
-    return "\n\n".join(parts)
-
-
-def replace_tables(text, tables):
+def replace_tables(text, made):
     """`text` with the tables between its markers; a missing closing marker is added.
 
     Raises
@@ -182,38 +47,52 @@ def replace_tables(text, tables):
     if not marker:
         raise ValueError(f"no line {OPEN} to put the tables behind")
     after = after.partition(CLOSE)[2] if CLOSE in after else after
-    inside = f"\n\n{tables}\n\n" if tables else "\n"
+    inside = f"\n\n{made}\n\n" if made else "\n"
     return f"{before}{OPEN}{inside}{CLOSE}\n\n{after.lstrip()}"
 
 
-def main():
+def draw(folder, found):
+    """The figures, beside the page."""
+    for name, dtype in FIGURES.items():
+        if name in found:
+            title = f"One letter at a time around the AtacWorks layer, one thread, {dtype}"
+            with atomic_path(folder / f"{name}.png") as temporary:
+                temporary.write_bytes(figures.efficiency(found[name], title))
+
+
+def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", type=Path, default=ROOT / "docs" / "bench")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
-    parser.add_argument("--check", action="store_true", help="compare, write nothing")
-    arguments = parser.parse_args()
-    paths = sorted(arguments.folder.glob("*.csv"))
-    training = [path for path in paths if path.name.startswith("training")]
+    parser.add_argument("--folder", type=Path, default=OWN, help="with the CSV files")
+    parser.add_argument("--readme", type=Path, help="default: README.md, for docs/results")
+    parser.add_argument("--check", action="store_true", help="compare the text, write nothing")
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse_arguments()
+    folder, readme = arguments.folder, arguments.readme
+    if readme is None and folder.resolve() == OWN:
+        readme = ROOT / "README.md"
     try:
-        old = arguments.readme.read_text(encoding="utf-8")
-        tables = [
-            make_tables(read_rows(p for p in paths if p not in training)),
-            *(training_table(rows) for rows in machines(read_training(training))),
-        ]
-        new = replace_tables(old, "\n\n".join(filter(None, tables)))
-    except ValueError as error:
+        found = rows.read(folder)
+        texts = {folder / "README.md": page(folder, found)}
+        if readme is not None:
+            old = readme.read_text(encoding="utf-8")
+            texts[readme] = replace_tables(old, tables.summary(found))
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if arguments.check:
-        if new != old:
-            print(f"{arguments.readme} is not what {arguments.folder} gives", file=sys.stderr)
-        return int(new != old)
-    temporary = arguments.readme.with_name(arguments.readme.name + ".tmp")
-    temporary.write_text(new, encoding="utf-8")
-    temporary.replace(arguments.readme)
-    print(f"{arguments.readme}: tables from {len(paths)} file(s)")
+        stale = [p for p, text in texts.items() if not p.is_file() or p.read_text("utf-8") != text]
+        for path in stale:
+            print(f"{path} is not what {folder} gives", file=sys.stderr)
+        return int(bool(stale))
+    for path, text in texts.items():
+        write_text(path, text)
+    draw(folder, found)
+    print(f"{', '.join(map(str, texts))}: from {len(found)} file(s)")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The README's speed tables come from the benchmark's CSV files; the sweep writes such files."""
+"""The results page and the README's tables come from the benchmarks' CSV files alone."""
 
 import csv
 import re
@@ -7,28 +7,34 @@ import sys
 from pathlib import Path
 
 import pytest
+from results import rows, scale, tables
 
 ROOT = Path(__file__).parents[1]
 README = "# Title\n\n<!-- speed tables -->\nText after the tables.\n"
 COLUMNS = (
     "layer,N,C,K,S,d,W,pass,contender,threads,median_ms,iqr_ms,gflops,fraction_of_peak,"
-    "speedup_over_torch,peak_gflops,cpu,isa,torch,commit"
+    "speedup_over_torch,peak_gflops,cpu,isa,dtype,torch,onednn_isa,commit"
 )
-TAIL = "100.0,Some CPU,avx2,2.13.0,abc1234"
-LAYER = f"""{COLUMNS}
+TAIL = "100.0,Some CPU,avx2,float32,2.13.0,,abc1234"
+LAYERS = f"""{COLUMNS}
 AtacWorks,1,15,15,51,8,60000,forward,torch,1,20.0,0.1,69.0,0.69,1.0,{TAIL}
+AtacWorks,1,15,15,51,8,60000,forward,direct,1,18.0,0.1,69.0,0.78,1.1,{TAIL}
 AtacWorks,1,15,15,51,8,60000,forward,auto,1,2.0,0.1,690.0,6.9,10.0,{TAIL}
 AtacWorks,1,15,15,51,8,60000,forward_backward,auto,1,6.5,0.1,650.0,6.52,31.25,{TAIL}
-"""
-SWEEP = f"""{COLUMNS}
-AtacWorks,1,15,15,51,8,60000,forward,auto,1,9.9,0.1,1.0,1.0,99.0,{TAIL}
 S=3,1,15,15,3,8,60000,forward,auto,1,1.25,0.1,65.0,0.65,1.5,{TAIL}
-S=3,1,15,15,3,8,60000,forward,auto,2,0.75,0.1,65.0,0.65,1.75,{TAIL}
+S=3,1,15,15,3,8,60000,forward,auto,2,0.75,0.1,65.0,0.65,0.75,{TAIL}
 """
-
-TRAINING = """contender,N,W,parameters,threads,median_ms,speedup_over_torch,loss,cpu,isa,torch
-native,1,60000,219706,1,80.4,25.5,0.92876,Some CPU,avx2,2.13.0
-torch,1,60000,219706,1,2050.6,1.0,0.92877,Some CPU,avx2,2.13.0
+HALF = LAYERS.replace("float32", "bfloat16").replace("2.0,0.1,690", "1.6,0.1,690")
+HERE = "cpu,isa,dtype,torch,onednn_isa,commit"
+STEPS = f"""contender,N,threads,median_ms,speedup_over_torch,loss,share_conv_forward,{HERE}
+native,1,1,80.4,25.5,0.92876,0.3,Some CPU,avx2,float32,2.13.0,,abc1234
+torch,1,1,2050.6,1.0,0.92877,,Some CPU,avx2,float32,2.13.0,,abc1234
+"""
+EPOCHS = f"""on,form,threads,segments,batch,epoch_s,segments_per_second,loss,auroc,auprc,{HERE}
+native,native,2,41,4,3.0,14.0,0.9,0.91,0.5,Some CPU,avx2,float32,2.13.0,,abc1234
+native-bf16,native-bf16,2,41,4,2.5,16.4,0.9,0.91,0.5,Some CPU,avx2,bfloat16,2.13.0,,abc1234
+torch,torch-conv2d,2,41,4,60.0,0.7,0.9,0.91,0.5,Some CPU,avx2,float32,2.13.0,,abc1234
+torch-bf16,torch-bf16,2,41,4,50.0,0.8,0.9,0.91,0.5,Some CPU,avx2,bfloat16,2.13.0,,abc1234
 """
 
 
@@ -40,66 +46,105 @@ def run(script, *arguments):
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "README.md").write_text(README)
-    (tmp_path / "bench").mkdir()
-    (tmp_path / "bench" / "atacworks.csv").write_text(LAYER)
-    (tmp_path / "bench" / "sweep.csv").write_text(SWEEP)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "layers.csv").write_text(LAYERS)
     return tmp_path
 
 
-def tables(folder, *options):
-    return run(
-        "make_tables.py", "--folder", folder / "bench", "--readme", folder / "README.md", *options
-    )
+def make(folder, *options):
+    there = ("--folder", folder / "results", "--readme", folder / "README.md")
+    return run("make_tables.py", *there, *options)
 
 
 def test_tables_are_made_once_and_again(folder):
-    assert tables(folder).returncode == 0
-    text = (folder / "README.md").read_text()
-    assert "| N | threads | pass | torch | auto |" in text
-    assert "| 1 | 1 | forward | 1.00 (0.69) | 10.00 (6.90) |" in text
-    assert "| 1 | 1 | forward + backward | - | 31.25 (6.52) |" in text
-    assert "| S=3 | 1 | 15 | 15 | 3 | 8 | 60000 | 1.25 (1.50) | 0.75 (1.75) | - | - |" in text
-    assert "99.00" not in text  # the first file has this layer and pass
-    assert text.startswith("# Title\n\n<!-- speed tables -->\n")
-    assert text.endswith("\n<!-- /speed tables -->\n\nText after the tables.\n")
-    assert tables(folder, "--check").returncode == 0
-    assert tables(folder).returncode == 0
-    assert (folder / "README.md").read_text() == text
-
-
-def test_training_steps_have_a_table_of_their_own(folder):
-    (folder / "bench" / "training.csv").write_text(TRAINING)
-    assert tables(folder).returncode == 0
-    text = (folder / "README.md").read_text()
-    assert "219,706 parameters, W=60,000" in text
-    assert "| 1 | 1 | native | 80 | 25.5 | 0.9288 |" in text
-    assert text.index("The sweep on") < text.index("Whole training steps") < text.index("<!-- /")
+    (folder / "results" / "layers_bf16.csv").write_text(HALF)
+    (folder / "results" / "epochs.csv").write_text(EPOCHS)
+    done = make(folder)
+    assert done.returncode == 0, done.stderr
+    readme = (folder / "README.md").read_text()
+    page = (folder / "results" / "README.md").read_text()
+    assert "| 1 | 1 | forward | 2.00 | 6.9 | 20.0 (torch) | **10.0** |" in readme
+    assert "41 segments of 60,000 bp, 4 a step" in readme
+    assert readme.startswith("# Title\n\n<!-- speed tables -->\n")
+    assert readme.endswith("\n<!-- /speed tables -->\n\nText after the tables.\n")
+    assert {p.name for p in (folder / "results").glob("*.png")} == {"layers.png", "layers_bf16.png"}
+    assert "commit abc1234" in page
+    assert make(folder, "--check").returncode == 0
+    assert make(folder).returncode == 0
+    assert (folder / "README.md").read_text() == readme
 
 
 def test_a_changed_number_is_noticed(folder):
-    tables(folder)
-    readme = folder / "README.md"
-    readme.write_text(readme.read_text().replace("31.25", "41.25"))
-    assert tables(folder, "--check").returncode == 1
-    assert "41.25" in readme.read_text()
+    make(folder)
+    for path in (folder / "README.md", folder / "results" / "README.md"):
+        text = path.read_text()
+        path.write_text(text.replace("6.9", "7.9"))
+        done = make(folder, "--check")
+        assert done.returncode == 1 and str(path) in done.stderr
+        path.write_text(text)
+    assert make(folder, "--check").returncode == 0
 
 
-@pytest.mark.parametrize("name", ["other.csv", "training_other.csv"])
-def test_files_that_are_no_benchmark_are_refused(folder, name):
-    (folder / "bench" / name).write_text("a,b\n1,2\n")
-    outcome = tables(folder)
-    assert outcome.returncode == 2 and f"{name} holds no rows" in outcome.stderr
+def test_files_that_are_no_benchmark_are_refused(folder):
+    (folder / "results" / "steps.csv").write_text("a,b\n1,2\n")
+    outcome = make(folder)
+    assert outcome.returncode == 2 and "steps.csv holds no rows" in outcome.stderr
     assert (folder / "README.md").read_text() == README
 
 
-def test_the_readme_shows_what_the_files_hold():
+def test_an_empty_folder_is_one_sentence(tmp_path):
+    outcome = run("make_tables.py", "--folder", tmp_path)
+    assert outcome.returncode == 2 and "holds no results" in outcome.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def read(tmp_path, **files):
+    for name, text in files.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    return rows.read(tmp_path)
+
+
+def test_each_table_holds_its_rows(tmp_path):
+    found = read(tmp_path, layers=LAYERS, layers_bf16=HALF, steps=STEPS, epochs=EPOCHS)
+    layer = tables.layer_table(found["layers"])
+    assert "| N | threads | pass | torch | direct | auto |" in layer
+    assert "| 1 | 1 | forward + backward | - | - | 31.25 (6.52) |" in layer
+    sweep = tables.sweep_table(found["layers"])
+    assert "| S=3 | 1 | 15 | 15 | 3 | 8 | 60000 | 1.25 (1.50) | 0.75 (0.75) | - | - |" in sweep
+    half = tables.precision_table(found["layers"], found["layers_bf16"])
+    assert "| AtacWorks | forward | 1 | 2 | 1.6 | 1.25 |" in half
+    assert "| 1 | 1 | native | 80 | 25.5 | 0.9288 |" in tables.steps_table(found["steps"])
+    epochs = tables.epochs_table(found["epochs"])
+    assert "| native-bf16 | native-bf16 | 2.5 | 16.40 | 20.0 |" in epochs
+    claims = tables.headline(found)
+    assert "direct up to 78% (AtacWorks, forward)" in claims
+    assert "FP32 20.0 x, BF16 20.0 x" in claims and "6.86 x oneDNN" in claims
+
+
+def test_where_torch_wins_is_told(tmp_path):
+    found = read(tmp_path, layers=LAYERS)["layers"]
+    assert "1 of 4 measurements" in tables.torch_wins(found)
+    assert "| S=3 | 1 | 15 | 15 | 3 | 8 | 60000 | forward | 2 | 0.75 |" in tables.torch_wins(found)
+    ahead = [row for row in found if row["speedup_over_torch"] != 0.75]
+    assert tables.torch_wins(ahead).endswith("in 0 of 3 measurements.")
+
+
+def test_the_reckoning_of_a_socket():
+    worst, likely, best = scale.estimates(segments_per_second=14.0, threads=2)
+    assert best.minutes == pytest.approx(53_641 / (7.0 * 28) / 60)
+    assert worst.minutes == pytest.approx(2 * best.minutes) and best.minutes < likely.minutes
+    assert best.watt_hours == pytest.approx(205 * best.minutes / 60)
+    assert best.sockets_for_v100s == pytest.approx(best.minutes / 2.7)
+
+
+def test_the_pages_show_what_the_files_hold():
     outcome = run("make_tables.py", "--check")
     assert outcome.returncode == 0, outcome.stderr
 
 
 def test_sweep_writes_every_point_and_resumes(tmp_path):
     pytest.importorskip("dilconv")
-    path = tmp_path / "bench" / "sweep.csv"
+    path = tmp_path / "bench" / "layers.csv"
     options = ["--rounds", 2, "--seconds", 0.01, "--csv", path]
     options += ["--contenders", "torch-padded", "direct", "spectral", "auto", "--resume"]
     first = run("bench_layer.py", "--sweep", "--points", "W=1000", *options)
@@ -109,15 +154,15 @@ def test_sweep_writes_every_point_and_resumes(tmp_path):
     assert second.returncode == 0, second.stderr
     assert "W=1000" not in second.stdout and "1x1 15->1" in second.stdout
     with path.open() as file:
-        rows = list(csv.DictReader(file))
-    assert [r["layer"] for r in rows if r["pass"] == "forward"] == ["W=1000"] * 4 + [
+        found = list(csv.DictReader(file))
+    assert [r["layer"] for r in found if r["pass"] == "forward"] == ["W=1000"] * 4 + [
         "1x1 15->1"
     ] * 4
-    assert {r["pass"] for r in rows} > {"backward_data", "backward_weight"}
+    assert {r["pass"] for r in found} > {"backward_data", "backward_weight"}
     assert list(path.parent.iterdir()) == [path]
-    (tmp_path / "README.md").write_text(README)
-    assert tables(tmp_path).returncode == 0
-    assert "| 1x1 15->1 | 1 | 15 | 1 | 1 | 1 | 60000 |" in (tmp_path / "README.md").read_text()
+    assert "| 1x1 15->1 | 1 | 15 | 1 | 1 | 1 | 60000 |" in tables.sweep_table(
+        rows.read(path.parent)["layers"]
+    )
 
 
 def test_planner_is_compared_with_both_algorithms():

@@ -1,0 +1,171 @@
+#!/usr/bin/env python
+"""Run all benchmarks of the results page, one after the other, and make the page.
+
+    python scripts/reproduce_tables.py --quick          # about ten minutes: does it all work here?
+    python scripts/reproduce_tables.py                  # about two hours on two cores
+    python scripts/reproduce_tables.py --out docs/results
+
+Each leaves a CSV in --out (outputs/results/quick or outputs/results/full) and is not run again
+while that is there; sweeps go on at the point that they had reached. Ctrl-C stops, the same command
+goes on. --again begins anew. Close other programs first: they take what is measured.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import torch
+from denoiseq import doctor, machine
+from denoiseq.atomic import check_writable, write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = ROOT / "scripts"
+QUICK_POINTS = ("AtacWorks", "W=10000", "S=9", "S=101", "C=K=64", "d=1", "BPNet d=8")
+BF16 = ("--dtype", "bfloat16")
+BF16_CONTENDERS = ("--contenders", "torch-padded", "torch", "torch-conv2d", "direct", "auto")
+HELD = {"ONEDNN_MAX_CPU_ISA": "AVX2"}  # torch as on a CPU without AVX-512
+
+
+@dataclass(frozen=True)
+class Step:
+    """One benchmark: its file, what it is called, its command, and the minutes that it took us."""
+
+    file: str
+    words: str
+    command: tuple
+    minutes: float
+    environment: dict = field(default_factory=dict)
+    continues: bool = False  # the command itself knows what is done
+
+
+def steps(quick, out, threads):
+    """All benchmarks in order; `threads`: of this machine."""
+    some = sorted({1, threads})
+    sweep = ("bench_layer.py", "--sweep", "--resume", "--seconds", 0.05 if quick else 0.2)
+    points = ("--points", *QUICK_POINTS) if quick else ()
+    many = ("--threads", *(some if not quick else [threads]))
+    found = [
+        Step("layers.csv", "layers, float32", (*sweep, *points, *many), 3 if quick else 40,
+             continues=True),
+        Step("layers_bf16.csv", "layers, bfloat16",
+             (*sweep, *points, *BF16, *BF16_CONTENDERS, "--threads", 1), 2 if quick else 20,
+             continues=True),
+        Step("steps.csv", "training steps",
+             ("bench_train.py", "--rounds", 2 if quick else 3, *many), 2 if quick else 5),
+        Step("epochs.csv", "whole trainings",
+             ("bench_epochs.py", "--runs", out / "runs", *(["--quick"] if quick else [])),
+             3 if quick else 20),
+        Step("ranks.csv", "threads and processes",
+             ("bench_ranks.py", "--shapes", *_shapes(threads), "--out", out,
+              *(["--turns", 1, "--steps", 3] if quick else [])), 1 if quick else 3),
+        Step("predict.csv", "prediction",
+             ("bench_predict.py", "--checkpoint", ROOT / "data/yeast/denoiser.pt", "--mbp",
+              5 if quick else 150), 1.5 if quick else 3),
+        Step("models.csv", "other people's models",
+             ("bench_models.py", "--resume", *many, *(["--quick"] if quick else [])),
+             3 if quick else 20, continues=True),
+    ]  # fmt: skip
+    if not quick and "avx512f" in machine.cpu()["features"]:
+        one = ("bench_layer.py", "--threads", threads, "--rounds", 9, "--seconds", 1)
+        found += [
+            Step("layers_onednn_avx2.csv", "the layer, torch held to AVX2", one, 1, HELD),
+            Step("steps_onednn_avx2.csv", "training steps, torch held to AVX2",
+                 ("bench_train.py", "--threads", threads), 2, HELD),
+        ]  # fmt: skip
+    return found
+
+
+def _shapes(threads):
+    """All cores in one process, in one a core, and one core alone, which comes first."""
+    return list(dict.fromkeys(["1x1", f"1x{threads}", f"{threads}x1"]))
+
+
+def command_of(step, out):
+    """The script and all of its options."""
+    return step.command if step.file == "ranks.csv" else (*step.command, "--csv", out / step.file)
+
+
+def run(step, out):
+    """Run one; a sentence and an exit where it fails."""
+    name, *options = command_of(step, out)
+    command = [sys.executable, str(SCRIPTS / name), *map(str, options)]
+    status = subprocess.run(command, env={**os.environ, **step.environment}, check=False).returncode
+    if status:
+        sys.exit(f"error: {name} ended with {status}; the same command goes on from there")
+
+
+def time_left(todo, spent, done):
+    """Words on the rest, from our own minutes and how this machine compares with them so far."""
+    pace = spent / done if done else 60.0
+    return doctor.duration(pace * sum(step.minutes for step in todo))
+
+
+def measure_all(todo, out):
+    """Run the steps; says how long it will still take."""
+    began, done = time.perf_counter(), 0.0
+    for number, step in enumerate(todo):
+        left = time_left(todo[number:], time.perf_counter() - began, done)
+        print(f"\n== {number + 1}/{len(todo)} {step.words}: about {left} left in all", flush=True)
+        run(step, out)
+        done += step.minutes
+
+
+def describe_machine(out):
+    """machine.json: what this machine is, its peak and its bandwidth, unless it is there."""
+    path = out / "machine.json"
+    if path.is_file():
+        return
+    facts = machine.examine()
+    facts["threads"]["openmp"] = [Path(name).name for name in facts["threads"]["openmp"]]
+    isa, threads = facts["dilconv"]["active"], torch.get_num_threads()
+    peak = {"one core": doctor.peak_gflops(isa, 1), "together": doctor.peak_gflops(isa, threads)}
+    write_json(path, {
+        "date": date.today().isoformat(), "facts": facts, "peak_gflops": peak,
+        "bandwidth_gb_s": doctor.copy_gb_s(),
+    })  # fmt: skip
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="few points, small sizes")
+    parser.add_argument("--out", type=Path, help="folder of the CSV files and of the page")
+    parser.add_argument("--again", action="store_true", help="measure anew what is there")
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse_arguments()
+    kind = "quick" if arguments.quick else "full"
+    out = (arguments.out or ROOT / "outputs" / "results" / kind).resolve()
+    os.chdir(ROOT)
+    try:
+        check_writable(out / "machine.json")
+        everything = steps(arguments.quick, out, len(os.sched_getaffinity(0)))
+        if arguments.again:
+            for name in ("machine.json", *(step.file for step in everything)):
+                (out / name).unlink(missing_ok=True)
+            shutil.rmtree(out / "runs", ignore_errors=True)
+        describe_machine(out)
+        kept = [s for s in everything if (out / s.file).is_file() and not s.continues]
+        for step in kept:
+            print(f"kept: {step.words} ({step.file})")
+        measure_all([step for step in everything if step not in kept], out)
+    except OSError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from there", file=sys.stderr)
+        return 130
+    command = [sys.executable, str(SCRIPTS / "make_tables.py"), "--folder", str(out)]
+    return subprocess.run(command, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""From the benchmarks' CSV files to the tables, figures and estimates of the results page."""
