@@ -13,12 +13,12 @@ import argparse
 import csv
 import json
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
 from denoiseq.atomic import atomic_path, check_writable, write_csv, write_text
 from matplotlib.figure import Figure
+from trainings import trained
 
 ROOT = Path(__file__).resolve().parents[1]
 PRECISIONS = {"fp32": "#1d4ed8", "bf16": "#c2410c"}
@@ -38,23 +38,6 @@ def parse_arguments():
 
 def run_folder(out, precision, seed):
     return out / f"{precision}_seed{seed}"
-
-
-def train(arguments, precision, seed):
-    """One training with its evaluation; a sentence and an exit where it fails."""
-    folder = run_folder(arguments.out, precision, seed)
-    if (folder / "evaluate" / "test" / "metrics.json").is_file():
-        return
-    last = folder / "checkpoints" / "last.pt"
-    command = [
-        *(sys.executable, str(ROOT / "app" / "train.py"), f"+experiment={arguments.experiment}"),
-        *(f"precision={precision}", f"seed={seed}", f"out={folder}", "stages=[train,evaluate]"),
-        *(f"resume={last if last.is_file() else 'null'}", *arguments.overrides),
-    ]
-    print(f"training in {precision}, seed {seed}", flush=True)
-    status = subprocess.run(command, cwd=ROOT, check=False).returncode
-    if status:
-        sys.exit(f"error: the training in {precision}, seed {seed} failed; see {folder}/train.log")
 
 
 def result(arguments, precision, seed):
@@ -121,13 +104,16 @@ def draw_losses(arguments, path):
 
 def main():
     arguments = parse_arguments()
+    runs = [(precision, seed) for seed in arguments.seeds for precision in PRECISIONS]
     try:
         check_writable(arguments.out / "study.csv")
-    except OSError as error:
+        for precision, seed in runs:
+            made = (f"precision={precision}", f"seed={seed}", "stages=[train,evaluate]")
+            folder = run_folder(arguments.out, precision, seed)
+            overrides = (*made, *arguments.overrides)
+            trained(folder, arguments.experiment, overrides, done="evaluate/test/metrics.json")
+    except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    runs = [(precision, seed) for seed in arguments.seeds for precision in PRECISIONS]
-    for precision, seed in runs:
-        train(arguments, precision, seed)
     rows = [result(arguments, precision, seed) for precision, seed in runs]
     write_csv(arguments.out / "study.csv", rows)
     write_text(arguments.out / "study.md", table(rows) + "\n")

@@ -13,15 +13,14 @@ row a training) and ablation.md in --out. Trainings that are done are not repeat
 import argparse
 import csv
 import json
-import os
 import statistics
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from denoiseq.atomic import check_writable, write_csv, write_text
 from tqdm import tqdm
+from trainings import trained
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDS = {"A": "[chrII,chrXI]", "B": "[chrVII,chrIX]", "C": "[chrXII,chrVIII]"}
@@ -63,22 +62,8 @@ def parse_arguments():
 def train(arguments, setting, fold):
     """One training; its folder."""
     folder = arguments.runs / f"{setting}_{fold}_{arguments.epochs}"
-    if (folder / "metrics.json").is_file():
-        return folder
-    last = folder / "checkpoints" / "last.pt"
-    command = [
-        *(sys.executable, str(ROOT / "app" / "train.py"), "+experiment=yeast", f"out={folder}"),
-        *(f"data.validation={FOLDS[fold]}", f"optim.epochs={arguments.epochs}"),
-        *("trainer.threads=1", "trainer.progress=false", "trainer.tensorboard=false"),
-        *(f"resume={last if last.is_file() else 'null'}", *SETTINGS[setting][1]),
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise ValueError(f"{setting} on fold {fold} failed: {done.stderr.strip()[-300:]}")
-    return folder
+    common = (f"data.validation={FOLDS[fold]}", f"optim.epochs={arguments.epochs}")
+    return trained(folder, "yeast", (*common, *SETTINGS[setting][1]), quiet=True)
 
 
 def row(folder, setting, fold):

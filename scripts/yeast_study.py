@@ -17,7 +17,6 @@ trained or measured already is not done again.
 import argparse
 import json
 import os
-import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -31,6 +30,7 @@ from denoiseq.learning.baselines import fit_linear, tune_baselines
 from denoiseq.learning.bootstrap import interval
 from denoiseq.learning.evaluation import measure, validate
 from tqdm import tqdm
+from trainings import trained
 
 ROOT = Path(__file__).resolve().parents[1]
 METRICS = {"auprc": "AUPRC", "best_f1": "best F1", "log1p_pearson": "log1p-Pearson", "mse": "MSE"}
@@ -52,21 +52,6 @@ def parse_arguments():
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "yeast")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the trainings")
     return parser.parse_args()
-
-
-def train(arguments, seed):
-    """One training, where it is not done; a sentence and an exit where it fails."""
-    folder = arguments.runs / f"seed{seed}"
-    if (folder / "metrics.json").is_file():
-        return
-    last = folder / "checkpoints" / "last.pt"
-    command = [
-        *(sys.executable, str(ROOT / "app" / "train.py"), "+experiment=yeast", f"seed={seed}"),
-        *(f"out={folder}", f"resume={last if last.is_file() else 'null'}", *arguments.overrides),
-    ]
-    print(f"training with seed {seed}", flush=True)
-    if subprocess.run(command, cwd=ROOT, check=False).returncode:
-        sys.exit(f"error: the training with seed {seed} failed; see {folder}/train.log")
 
 
 def measured(folder, fraction, draws):
@@ -177,10 +162,11 @@ def main():
     arguments = parse_arguments()
     try:
         check_writable(arguments.out / "study.csv")
-    except OSError as error:
+        for seed in arguments.seeds:
+            overrides = (f"seed={seed}", *arguments.overrides)
+            trained(arguments.runs / f"seed{seed}", "yeast", overrides)
+    except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    for seed in arguments.seeds:
-        train(arguments, seed)
     tasks = [(arguments.runs / f"seed{s}", f) for f in arguments.fractions for s in arguments.seeds]
     files = {}
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
