@@ -26,7 +26,7 @@ def trained(folder, experiment, overrides, *, done="metrics.json", quiet=False):
         *(sys.executable, str(ROOT / "app" / "train.py"), f"+experiment={experiment}"),
         *(f"out={folder}", f"resume={last if last.is_file() else 'null'}", *overrides),
     ]
-    options = {}
+    options = {}  # of subprocess.run
     if quiet:
         command += ["trainer.threads=1", "trainer.progress=false", "trainer.tensorboard=false"]
         options = {
