@@ -199,6 +199,22 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(
     assert contents(tmp_path) == straight
 
 
+@pytest.mark.parametrize("last", ["reporting.write", "write_json"])
+def test_a_disk_that_fills_up_at_the_report_costs_the_report_alone(
+    denoiseq, fails, workplace, straight, tmp_path, monkeypatch, computed, last
+):
+    def full(path, *_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"denoiseq.commands.{last}", full)
+        assert "No space left" in fails("predict", *given(workplace, tmp_path))
+    computed.clear()
+    assert denoiseq("predict", *given(workplace, tmp_path)).code == 0
+    assert not computed  # of the chromosomes
+    assert contents(tmp_path) == straight
+
+
 def without(bam, path, unwanted):
     """A copy of a BAM without the reads that `unwanted` says."""
     with (
