@@ -190,8 +190,12 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", type=Path, default=ROOT / "docs" / "bench")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / "docs" / "bench", help="where the CSV files lie"
+    )
+    parser.add_argument(
+        "--readme", type=Path, default=ROOT / "README.md", help="the page to write into"
+    )
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
     arguments = parser.parse_args()
     paths = sorted(arguments.folder.glob("*.csv"))
