@@ -54,7 +54,7 @@ def test_help_of_the_others(denoiseq, command):
     assert outcome.code == 0 and f"denoiseq {command}" in outcome.out
 
 
-def test_doctor_takes_nothing(fails):
+def test_doctor_takes_settings_alone(fails):
     assert "'now'" in fails("doctor", "now")
 
 

@@ -1,15 +1,20 @@
 """The documentation is true: its commands, Python, links, settings and error sentences.
 
-Every line of a shell block falls into one of the classes of `kind_of`, or fails. Commands of
-denoiseq are composed and checked as they stand; those that this file can make small (`small`) are
-run as well: on the synthetic genome, with the smoke experiment's sizes, paths taken by their key.
+Every line of a shell block (a bare fence, or bash) falls into a class of `kind_of`, or fails:
+- denoiseq, app/X.py: Hydra composes it as it stands and the schema takes it; `prepare`, `evaluate`
+  and `predict` are run too, made `small`: on the synthetic genome, files taken by their key.
+- scripts/X.py, data/X.py: their own parser takes the arguments, their help explains every option.
+- shell scripts, other programs, a listing of folders: good shell, and paths that are there.
+Blocks of text, diff and yaml are not looked at.
 """
 
 import argparse
 import ast
 import importlib.util
+import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,22 +22,19 @@ from pathlib import Path
 import numpy as np
 import pyBigWig
 import pytest
-from denoiseq import schema
+from denoiseq import cli, schema
 from hydra import compose, initialize_config_dir
-from hydra.core.plugins import Plugins
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     path
     for pattern in ("README.md", "docs/**/*.md", "data/**/README.md", "kernels/README.md")
     for path in ROOT.glob(pattern)
-    if "work" not in path.parts[-2:]
 )
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# Programs that are not ours: their lines must be good shell, no more can be said here.
-FOREIGN = {"curl", "gunzip", "bowtie2-build", "bowtie2", "fastp", "samtools", "tensorboard", "head"}
-SHELL = {"for", "done", "export", "eval", "mkdir", "cd", "#!/bin/bash", "work", "head", "scontrol"}
-SHELL |= {"md5sum", "sha256sum", "source", "git"}
+# What is no program of ours: such lines must be good shell, no more can be said here.
+SHELL = {"for", "done", "export", "eval", "mkdir", "cd", "#!/bin/bash", "work", "head"}
+SHELL |= {"curl", "gunzip", "sha256sum", "bowtie2-build", "bowtie2", "fastp", "samtools"}
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
@@ -56,7 +58,7 @@ SHELL_LINES = [
 
 def words_of(line: str) -> list[str]:
     """Without variables in front, launchers and the interpreter: what is run, and with what."""
-    words = shlex.split(line)
+    words = line.split() if line.split()[0].startswith("app/denoiseq") else shlex.split(line)
     while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
         words.pop(0)
     if words[:1] in (["srun"], ["torchrun"]):
@@ -70,7 +72,7 @@ def words_of(line: str) -> list[str]:
 def kind_of(words: list[str]) -> str:
     """The class of a command: what can be checked of it."""
     program = words[0]
-    if re.fullmatch(r"app/\w+\.py", program) or Path(program).name == "denoiseq":
+    if re.fullmatch(r"app/\w+\.py", program) or program in ("denoiseq", ".venv/bin/denoiseq"):
         return "denoiseq"
     if re.fullmatch(r"(scripts|data)/\w+\.py", program):
         return "script"
@@ -79,8 +81,8 @@ def kind_of(words: list[str]) -> str:
     if program == "pip" or words[:2] == ["-m", "pip"]:
         return "installation"
     if (ROOT / program).exists():
-        return "path"
-    if program.split("=")[0] in SHELL | FOREIGN:
+        return "listing"
+    if program.split("=")[0] in SHELL:
         return "shell"
     return "unknown"
 
@@ -93,14 +95,14 @@ def denoiseq_of(words: list[str]) -> tuple[str, list[str]]:
 
 
 @pytest.mark.parametrize(("page", "line"), SHELL_LINES)
-def test_every_command_is_one_that_would_run(page, line, monkeypatch):
+def test_every_command_is_one_that_would_run(page, line, parser_of):
     words = words_of(line)
     kind = kind_of(words)
     assert kind != "unknown", f"{line!r} is no known command; what is none wants ```text"
     if kind == "denoiseq":
         composes(*denoiseq_of(words))
     elif kind == "script":
-        parses(words, monkeypatch)
+        parser_of(ROOT / words[0], [word.replace("…", "x") for word in words[1:]])
     elif kind == "shell script":
         subprocess.run(["bash", "-n", ROOT / words[1]], check=True)
     elif kind == "installation":
@@ -117,52 +119,64 @@ def test_every_shell_block_is_good_shell(page):
             assert not done.stderr, block
 
 
+FLAGS = ("-m", "--cfg", "job", "-sc")
+
+
 def composes(command: str, arguments: list[str]) -> None:
-    """Hydra composes it and the schema takes it; `x=…` stands for anything."""
-    if command in ("doctor", "bench", "-sc", "COMMAND"):
+    """Hydra composes it and the schema takes it; … stands for anything."""
+    if command not in schema.COMMANDS:
+        assert command in cli.COMMANDS or command in cli.COMPLETION
         return
-    assert command in schema.COMMANDS
-    given = [word for word in arguments if "=" in word and word != "key=value …"]
-    assert not [
-        word
-        for word in arguments
-        if word not in given and word not in ("-m", "--cfg", "job", "…", "--help")
-    ]
-    Plugins.instance()
+    settings = [word.replace("…", "x") for word in arguments if word not in FLAGS]
+    assert all("=" in word for word in settings)
+    if "-m" in arguments:  # of a sweep the first job; the launcher's own settings are Hydra's
+        settings = [re.sub(r",.*", "", w) for w in settings if not w.startswith("hydra")]
     with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "configs")):
-        plain = [
-            word for word in given if not word.startswith("hydra") and "," not in word.split("=")[1]
-        ]
-        config = compose(
-            config_name=command, overrides=[w.replace("…", "x") for w in plain if w[-1] != "="]
-        )
-    if command != "train" or config.data.get("store", "???") != "???":
-        schema.parse(schema.COMMANDS[command], config)
+        config = compose(config_name=command, overrides=settings)
+    schema.parse(schema.COMMANDS[command], config)
 
 
 class Parsed(Exception):
-    pass
+    """Raised in place of what a script would do."""
 
 
-def parses(words: list[str], monkeypatch) -> None:
-    """The script's own parser takes the arguments, and its help explains every option."""
-    real = argparse.ArgumentParser.parse_args
+@pytest.fixture
+def parser_of(monkeypatch):
+    """`parser_of(script, arguments)`: the script's parser, once it has taken the arguments."""
 
-    def parse_args(self, *given):
-        real(self, [word.rstrip(".") or "x" for word in words[1:]])
-        unexplained = [a.dest for a in self._actions if not a.help]
-        assert not unexplained, f"{words[0]} --help says nothing of {unexplained}"
-        raise Parsed
+    def find(script: Path, arguments: list[str]) -> argparse.ArgumentParser:
+        found = []
 
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
-    monkeypatch.setattr(sys, "argv", words)
-    spec = importlib.util.spec_from_file_location("documented", ROOT / words[0])
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "documented", module)
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    spec.loader.exec_module(module)
-    with pytest.raises(Parsed):
-        module.main()
+        def parse_args(self, *given):
+            real(self, arguments)
+            found.append(self)
+            raise Parsed
+
+        real = argparse.ArgumentParser.parse_args
+        spec = importlib.util.spec_from_file_location("documented", script)
+        module = importlib.util.module_from_spec(spec)
+        with monkeypatch.context() as patch:
+            patch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+            patch.setitem(sys.modules, "documented", module)
+            patch.syspath_prepend(str(script.parent))
+            spec.loader.exec_module(module)
+            with pytest.raises(Parsed):
+                module.main()
+        return found[0]
+
+    return find
+
+
+SCRIPTS = [p for p in sorted(ROOT.glob("scripts/*.py")) if "argparse" in p.read_text("utf-8")]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_the_help_of_a_script_explains_every_option(script, parser_of):
+    source = script.read_text("utf-8")
+    needs = ["a.pt", "b.pt"] if 'add_argument("checkpoint"' in source else []
+    parser = parser_of(script, needs)
+    assert [a.dest for a in parser._actions if not a.help] == []
+    assert f"python scripts/{script.name}" in parser.description
 
 
 @pytest.fixture(scope="session")
@@ -178,8 +192,11 @@ def files(genome, workplace, tmp_path_factory) -> dict[str, str]:
         track.addHeader([("chr1", 200_000)])
         track.addEntries(["chr1"], [0], ends=[200_000], values=[2.0])
     bam, checkpoints = genome["bam"], workplace / "run" / "checkpoints"
+    for suffix in ("", ".bai"):
+        shutil.copy(f"{bam}{suffix}", folder / f"replicate.bam{suffix}")
     return {
         "bam": str(bam),
+        "replicate": str(folder / "replicate.bam"),
         "fasta": str(genome["fasta"]),
         "blacklist": str(genome["blacklist"]),
         "fragments": str(folder / "fragments.tsv"),
@@ -190,48 +207,37 @@ def files(genome, workplace, tmp_path_factory) -> dict[str, str]:
     }
 
 
-# Settings of a documented command that are the smoke experiment's or the test's instead.
-OURS = (
-    "data.",
-    "model.",
-    "+experiment",
-    "include",
-    "name",
-    "out",
-    "resume",
-    "optim.",
-    "replicates",
-)
-
-
-def small(command: str, arguments: list[str], files: dict[str, str]) -> list[str] | None:
-    """The command on the fixtures; None for one that is composed alone."""
-    if command not in ("prepare", "evaluate", "predict") or "--cfg" in arguments:
+def small(command: str, arguments: list[str], files: dict[str, str]) -> tuple[str, ...] | None:
+    """A documented command on the fixtures: given files by their key, settings that belong to
+    other files left out. None for one that is composed alone.
+    """
+    if command not in ("prepare", "evaluate", "predict"):
         return None
-    kept = []
-    for key, _, value in (word.partition("=") for word in arguments):
-        if key in files:
-            kept.append(f"{key}={files[key]}")
-        elif not key.startswith(OURS):
-            kept.append(f"{key}={value}")
-    return [command, *sorted(kept), *(["loci=1", "random_loci=0"] if command != "prepare" else [])]
+    given = dict(word.split("=", 1) for word in arguments)
+    replaced = {key: files.get(key, value) for key, value in given.items()}
+    if given.get("bam", "").startswith("["):
+        replaced["bam"] = f"[{files['bam']},{files['replicate']}]"
+    for key in ("include", "out"):
+        replaced.pop(key, None)
+    if command != "prepare":
+        replaced |= {"loci": "1", "random_loci": "0"}
+    return (command, *sorted(f"{key}={value}" for key, value in replaced.items()))
 
 
 def test_what_can_be_made_small_runs(denoiseq, files, tmp_path):
     """One test: commands that are the same when they are small are run once."""
-    commands: dict[tuple[str, ...], str] = {}
-    for parameters in SHELL_LINES:
-        words = words_of(parameters.values[1])
-        if kind_of(words) == "denoiseq" and "[" not in " ".join(words).partition("bam=")[2][:1]:
-            shrunk = small(*denoiseq_of(words), files)
-            if shrunk and not any("x" == word or "…" in word for word in shrunk):
-                commands.setdefault(tuple(shrunk), parameters.values[1])
+    commands = {}
+    for _, line in (parameters.values for parameters in SHELL_LINES):
+        words = words_of(line)
+        if kind_of(words) == "denoiseq":
+            commands.setdefault(small(*denoiseq_of(words), files), line)
+    del commands[None]
     assert {command[0] for command in commands} == {"prepare", "evaluate", "predict"}
     for number, (command, line) in enumerate(commands.items()):
-        suffix = "store.h5" if command[0] == "prepare" else "folder"
-        outcome = denoiseq(*command, f"out={tmp_path / str(number) / suffix}")
+        out = tmp_path / str(number) / ("store.h5" if command[0] == "prepare" else "folder")
+        outcome = denoiseq(*command, f"out={out}")
         assert outcome.code == 0, f"{line}\n{outcome.err}"
-        assert list((tmp_path / str(number)).iterdir())
+        assert list(out.parent.iterdir())
 
 
 def test_the_python_runs(workplace):
@@ -241,8 +247,6 @@ def test_the_python_runs(workplace):
     pages = {name: re.sub(r'"[^"]*best\.pt"', repr(best), code) for name, code in pages.items()}
     runner = "import json, sys\nfor name, code in json.load(sys.stdin).items():\n"
     runner += "    exec(compile(code, name, 'exec'), {'__name__': 'page'})\n"
-    import json
-
     given = json.dumps({name: code for name, code in pages.items() if code})
     done = subprocess.run(
         [sys.executable, "-c", runner], input=given, capture_output=True, text=True, cwd=ROOT
