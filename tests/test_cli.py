@@ -36,6 +36,7 @@ def test_help_of_a_command_explains_each_of_its_settings_and_no_others(denoiseq,
             assert f"  {group}.{entry.name}=" in shown
     for group in ("data", "model", "loss", "optim", "conv"):
         assert (f"\n{group}: " in shown) == (group in describe.groups(kind))
+    assert ("data=default" in shown) == (command == "train")
     assert ("+experiment=" in shown) == (command == "train")
     assert max(map(len, shown.splitlines())) <= 100
     assert f"denoiseq {command} " in shown

@@ -156,9 +156,12 @@ def _run(command: str, overrides: list[str]) -> None:
 
 def _help(command: str, overrides: list[str]) -> str:
     """The settings of a command with the values that `overrides` give them."""
-    files: dict[str, list[str]] = {}
-    for path in sorted(config_dir().glob("*/*.yaml")):
-        files.setdefault(path.parent.name, []).append(path.stem)
+    defaults = OmegaConf.load(config_dir() / f"{command}.yaml")["defaults"]
+    groups = [group for item in defaults if isinstance(item, DictConfig) for group in item]
+    files = {
+        group: sorted(path.stem for path in (config_dir() / str(group)).glob("*.yaml"))
+        for group in [*groups, "experiment"]
+    }
     experiments = f"Whole trainings: +experiment={' | '.join(files['experiment'])}\n"
     more = MORE.format(experiments=experiments if command == "train" else "")
     values: Any = OmegaConf.to_container(_composed(command, overrides))

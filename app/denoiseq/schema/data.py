@@ -34,7 +34,7 @@ class Prepare:
 
     bam: Any = option(
         None,
-        "BAM or CRAM, coordinate-sorted and indexed; replicates as [a.bam,b.bam]",
+        "BAM or CRAM, coordinate-sorted and indexed; replicates as [a.bam,b.bam]. Or:",
         kind=PATHS,
     )
     replicates: str = option(
@@ -62,7 +62,9 @@ class Prepare:
         None, "the genome, plain or bgzipped: chromosome sizes, and the check of the shift",
         kind=PATH,
     )  # fmt: skip
-    out: str | None = option(None, "the store, .h5; a .qc.json is written beside it", kind=PATH)
+    out: str | None = option(
+        None, "the store, .h5; must be given; a .qc.json is written beside it", kind=PATH
+    )
     blacklist: str | None = option(
         None, "BED; cut sites inside are dropped, the regions stay masked", kind=PATH
     )

@@ -39,7 +39,7 @@ class Evaluate:
     denoiseq evaluate checkpoint=outputs/mine/checkpoints/best.pt split=test
     """
 
-    checkpoint: str | None = option(None, "best.pt of a training", kind=PATH)
+    checkpoint: str | None = option(None, "best.pt of a training; must be given", kind=PATH)
     split: str = option("validation", "chromosomes to measure on", one_of("validation", "test"))
     out: str | None = option(
         None, "output folder; null = beside the checkpoints folder: RUN/evaluate/SPLIT", kind=PATH
@@ -85,7 +85,7 @@ class Predict:
     denoiseq predict checkpoint=best.pt bam=reads.bam fasta=genome.fa depth=trained out=prediction
     """
 
-    checkpoint: str | None = option(None, "best.pt of a training", kind=PATH)
+    checkpoint: str | None = option(None, "best.pt of a training; must be given", kind=PATH)
     bam: Any = option(
         None,
         "one, or replicates to merge: [a.bam,b.bam]; prepared as the training data were",
@@ -109,7 +109,7 @@ class Predict:
     shift_check: bool = option(
         True, "stop where the Tn5 motif is elsewhere than the shift takes it to be"
     )
-    out: str | None = option(None, "output folder", kind=PATH)
+    out: str | None = option(None, "output folder; must be given", kind=PATH)
     name: str | None = option(None, "how its files begin; null = the stem of the (first) input")
     depth: int | float | str | None = option(
         None,

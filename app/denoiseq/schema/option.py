@@ -57,7 +57,7 @@ def option(default: Any, doc: str, allowed: Allowed | None = None, kind: str = "
     ----------
     default : value, or MISSING where one must be given
     doc : str
-        What it does; its first sentence is the summary that `--help` and the YAML show.
+        What it does, in a line; null and 0 explained where they are special.
     allowed : Allowed, optional
         Nothing: any value of the field's type.
     kind : str, optional
