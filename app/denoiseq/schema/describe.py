@@ -12,8 +12,6 @@ from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, dataclass, fields, is_dataclass
 from typing import Any, get_type_hints
 
-from omegaconf import MISSING
-
 from denoiseq.schema.network import MODELS, Model
 
 WIDTH, COLUMN = 100, 30
@@ -111,10 +109,10 @@ def help_text(
 def _help_blocks(
     schema: type, values: Mapping[str, Any], files: Mapping[str, list[str]], prefix: str
 ) -> list[str]:
+    """The settings of `schema` itself, then a block for each of its groups."""
     lines = [
-        _help_line(f"{prefix}{entry.name}={_value(values[entry.name])}", entry.brief())
+        _help_line(f"{prefix}{entry.name}={shown(values[entry.name])}", entry.brief())
         for entry in entries(schema)
-        if entry.name in values
     ]
     blocks = ["\n".join(lines)]
     for name, (kind, doc) in groups(schema).items():
@@ -127,10 +125,6 @@ def _help_blocks(
         inner = _help_blocks(kind, values[name], files, f"{name}.")
         blocks += [f"{name}: {doc}{choices}\n{inner[0]}", *inner[1:]]
     return blocks
-
-
-def _value(value: Any) -> str:
-    return "???" if value == MISSING else shown(value)
 
 
 def _help_line(setting: str, text: str) -> str:
