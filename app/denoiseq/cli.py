@@ -156,10 +156,11 @@ def _run(command: str, overrides: list[str]) -> None:
 
 def _help(command: str, overrides: list[str]) -> str:
     """The settings of a command with the values that `overrides` give them."""
-    defaults = OmegaConf.load(config_dir() / f"{command}.yaml")["defaults"]
-    groups = [group for item in defaults if isinstance(item, DictConfig) for group in item]
+    loaded: Any = OmegaConf.load(config_dir() / f"{command}.yaml")
+    chosen = [item for item in loaded.defaults if isinstance(item, DictConfig)]
+    groups = [str(group) for item in chosen for group in item]
     files = {
-        group: sorted(path.stem for path in (config_dir() / str(group)).glob("*.yaml"))
+        group: sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
         for group in [*groups, "experiment"]
     }
     experiments = f"Whole trainings: +experiment={' | '.join(files['experiment'])}\n"

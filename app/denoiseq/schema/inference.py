@@ -25,7 +25,7 @@ from denoiseq.schema.training import Trainer
 
 LOCI = (4, "examples drawn in the report, from the strongest peaks to weak ones", between(0, 12))
 RANDOM_LOCI = (2, "further ones, anywhere there are reads", between(0, 12))
-REGIONS = (
+REGIONS: tuple[Any, ...] = (
     [],
     "and these, as [chrI:100000-120000]: 0-based, half-open, 100 to 200,000 bp each",
     up_to(12),
