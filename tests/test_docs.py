@@ -220,7 +220,7 @@ def small(command: str, arguments: list[str], files: dict[str, str]) -> tuple[st
     for key in ("include", "out"):
         replaced.pop(key, None)
     if command != "prepare":
-        replaced |= {"loci": "1", "random_loci": "0"}
+        replaced |= {"loci": "0", "random_loci": "0"}
     return (command, *sorted(f"{key}={value}" for key, value in replaced.items()))
 
 
