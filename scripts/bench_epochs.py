@@ -46,9 +46,13 @@ def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--runs", type=Path, default=ROOT / "outputs" / "epochs")
+    parser.add_argument(
+        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the arithmetic"
+    )
+    parser.add_argument("--quick", action="store_true", help="an epoch of a few segments")
+    parser.add_argument(
+        "--runs", type=Path, default=ROOT / "outputs" / "epochs", help="what is measured already"
+    )
     parser.add_argument("--csv", type=Path, help="write the rows here")
     return parser.parse_args()
 

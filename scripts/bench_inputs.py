@@ -48,7 +48,7 @@ def parse_arguments():
     )
     parser.add_argument("--reads", type=int, default=3_000_000, help="of the BAM, about")
     parser.add_argument("--fragments", type=int, default=50_000_000, help="of the large store")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="turns of every contender")
     parser.add_argument("--csv", type=Path, help="write the rows here")
     return parser.parse_args()
 

@@ -30,7 +30,13 @@ from dilconv import bench
 from dilconv.sweep import ATACWORKS, affordable, sweep_layers
 from tqdm import tqdm
 
-LETTERS = "CKSdW"
+LETTERS = {
+    "C": "input channels",
+    "K": "filters",
+    "S": "taps",
+    "d": "dilation",
+    "W": "input width",
+}
 
 
 def parse_arguments():
@@ -38,8 +44,9 @@ def parse_arguments():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("-N", type=int, nargs="+", default=[1], help="batch sizes (one layer)")
-    for letter in LETTERS:
-        parser.add_argument(f"-{letter}", type=int, default=getattr(ATACWORKS, letter))
+    for letter, words in LETTERS.items():
+        default = getattr(ATACWORKS, letter)
+        parser.add_argument(f"-{letter}", type=int, default=default, help=words)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--sweep", action="store_true", help="the sweep's points, not one layer")
     kind.add_argument(
@@ -51,7 +58,7 @@ def parse_arguments():
     parser.add_argument(
         "--points", nargs="+", metavar="NAME", choices=names, help=f"only these: {', '.join(names)}"
     )
-    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="counts to run with")
     parser.add_argument(
         "--rounds", type=int, help="timed rounds, at least 2 (default 15; 101 with --sweep, ...)"
     )
@@ -62,7 +69,11 @@ def parse_arguments():
         "(default: no limit; 0.5 with --sweep, --planner)",
     )
     parser.add_argument(
-        "--contenders", nargs="+", default=list(bench.CONTENDERS), choices=list(bench.CONTENDERS)
+        "--contenders",
+        nargs="+",
+        default=list(bench.CONTENDERS),
+        choices=list(bench.CONTENDERS),
+        help="what is timed",
     )
     parser.add_argument(
         "--dtype", default="float32", choices=("float32", "bfloat16"), help="of x, y and gradients"

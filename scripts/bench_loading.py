@@ -51,11 +51,18 @@ def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=schema.Optim().batch_size)
+    parser.add_argument("--threads", type=int, default=2, help="of the arithmetic")
+    parser.add_argument(
+        "--batch", type=int, default=schema.Optim().batch_size, help="windows a step"
+    )
     parser.add_argument("--steps", type=int, default=6, help="timed steps of every kind")
     parser.add_argument("--windows", type=int, default=200, help="windows timed alone")
-    parser.add_argument("--folder", type=Path, default=ROOT / "outputs" / "bench_loading")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=ROOT / "outputs" / "bench_loading",
+        help="for the stores that it makes",
+    )
     parser.add_argument("--csv", type=Path, help="write the rows here")
     arguments = parser.parse_args()
     if min(arguments.threads, arguments.batch, arguments.steps, arguments.windows) < 1:

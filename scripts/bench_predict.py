@@ -49,7 +49,9 @@ def parse_arguments():
     )
     parser.add_argument("--checkpoint", type=Path, help="for the yeast genome")
     parser.add_argument("--mbp", type=float, default=150, help="of the human chromosome")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument(
+        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the arithmetic"
+    )
     parser.add_argument("--csv", type=Path, help="write the rows here")
     return parser.parse_args()
 

@@ -42,14 +42,18 @@ def parse_arguments():
     )
     cores = len(os.sched_getaffinity(0))
     shapes = [f"1x{cores}", f"{cores}x1"]
-    parser.add_argument("--shapes", nargs="+", default=shapes, metavar="PROCESSESxTHREADS")
+    parser.add_argument(
+        "--shapes", nargs="+", default=shapes, metavar="PROCESSESxTHREADS", help="what is compared"
+    )
     parser.add_argument("-N", type=int, default=4, help="windows a step, over all processes")
-    parser.add_argument("-W", type=int, default=60_000)
+    parser.add_argument("-W", type=int, default=60_000, help="bases of a window")
     parser.add_argument(
         "--steps", type=int, default=8, help="timed steps a turn, after one untimed"
     )
     parser.add_argument("--turns", type=int, default=3, help="of all shapes")
-    parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "ranks")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "outputs" / "ranks", help="output folder"
+    )
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 

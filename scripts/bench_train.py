@@ -33,7 +33,7 @@ def parse_arguments():
     )
     parser.add_argument("-N", type=int, default=1, help="segments in the batch")
     parser.add_argument("-W", type=int, default=60_000, help="bases of a segment")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="counts to run with")
     parser.add_argument(
         "--rounds", type=int, default=3, help="timed steps of torch's forms, at least 2"
     )

@@ -29,9 +29,11 @@ def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--experiment", default="yeast")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "bf16_study")
+    parser.add_argument("--experiment", default="yeast", help="what is trained")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="a training each")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "outputs" / "bf16_study", help="output folder"
+    )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the config")
     return parser.parse_args()
 

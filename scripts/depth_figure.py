@@ -154,7 +154,9 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", type=Path, default=ROOT / "docs" / "depth")
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / "docs" / "depth", help="where depth.csv lies"
+    )
     try:
         print(write(parser.parse_args().folder))
     except (OSError, ValueError) as error:

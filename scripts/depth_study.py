@@ -48,13 +48,28 @@ def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--checkpoint", type=Path, default=ROOT / "data" / "yeast" / "denoiser.pt")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        default=ROOT / "data" / "yeast" / "denoiser.pt",
+        help="the network",
+    )
     parser.add_argument("--fractions", type=float, nargs="+", default=FRACTIONS, help="of all")
-    parser.add_argument("--draws", type=int, default=3)
-    parser.add_argument("--truth", choices=("auto", "macs3", "poisson"), default="auto")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--runs", type=Path, default=ROOT / "outputs" / "depth_study")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "depth")
+    parser.add_argument("--draws", type=int, default=3, help="of fragments, at each fraction")
+    parser.add_argument(
+        "--truth",
+        choices=("auto", "macs3", "poisson"),
+        default="auto",
+        help="where true peaks come from",
+    )
+    parser.add_argument("--threads", type=int, help="of the arithmetic")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=ROOT / "outputs" / "depth_study",
+        help="what is measured already",
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "depth", help="output folder")
     arguments = parser.parse_args()
     arguments.fractions = sorted(set(arguments.fractions))
     if not 0 < arguments.fractions[0] < arguments.fractions[-1] <= 0.5:

@@ -19,8 +19,8 @@ def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("checkpoint", type=Path, help="of a training")
+    parser.add_argument("out", type=Path, help="the file to write")
     return parser.parse_args()
 
 

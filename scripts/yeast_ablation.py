@@ -50,12 +50,21 @@ def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", nargs="+", choices=SETTINGS, default=list(SETTINGS))
-    parser.add_argument("--folds", nargs="+", choices=FOLDS, default=list(FOLDS))
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument(
+        "--only", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="settings to change"
+    )
+    parser.add_argument(
+        "--folds", nargs="+", choices=FOLDS, default=list(FOLDS), help="of held-out chromosomes"
+    )
+    parser.add_argument("--epochs", type=int, default=8, help="of a training")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, a thread each")
-    parser.add_argument("--runs", type=Path, default=ROOT / "outputs" / "yeast_ablation")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "yeast")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=ROOT / "outputs" / "yeast_ablation",
+        help="what is trained already",
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "yeast", help="output folder")
     return parser.parse_args()
 
 

@@ -44,12 +44,23 @@ def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--fractions", type=float, nargs="+", default=[0.01, 0.02, 0.05, 0.1])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="a training each")
+    parser.add_argument("--draws", type=int, default=5, help="of fragments, at each fraction")
+    parser.add_argument(
+        "--fractions",
+        type=float,
+        nargs="+",
+        default=[0.01, 0.02, 0.05, 0.1],
+        help="of all fragments",
+    )
     parser.add_argument("--jobs", type=int, default=2, help="measured at a time, a thread each")
-    parser.add_argument("--runs", type=Path, default=ROOT / "outputs" / "yeast_study")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "yeast")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=ROOT / "outputs" / "yeast_study",
+        help="what is trained already",
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "yeast", help="output folder")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the trainings")
     return parser.parse_args()
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import denoiseq as package
 import pytest
-from denoiseq import cli
+from denoiseq import cli, schema
+from denoiseq.schema import describe
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,11 +24,88 @@ def test_help_and_version(denoiseq):
     assert denoiseq("--version") == (0, f"denoiseq {package.__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "predict"])
-def test_help_of_a_command_lists_its_keys(denoiseq, command):
+@pytest.mark.parametrize("command", list(schema.COMMANDS))
+def test_help_of_a_command_explains_each_of_its_settings_and_no_others(denoiseq, command):
     outcome = denoiseq(command, "--help")
-    assert outcome.code == 0
-    assert ("checkpoint:" if command in ("evaluate", "predict") else "workers:") in outcome.out
+    assert (outcome.code, outcome.err) == (0, "")
+    kind, shown = schema.COMMANDS[command], outcome.out
+    for entry in describe.entries(kind):
+        assert f"  {entry.name}=" in shown
+    for group, (inner, _) in describe.groups(kind).items():
+        for entry in describe.entries(inner):
+            assert f"  {group}.{entry.name}=" in shown
+    for group in ("data", "model", "loss", "optim", "conv"):
+        assert (f"\n{group}: " in shown) == (group in describe.groups(kind))
+    assert ("data=default" in shown) == (command == "train")
+    assert ("+experiment=" in shown) == (command == "train")
+    assert max(map(len, shown.splitlines())) <= 100
+    assert f"denoiseq {command} " in shown
+
+
+def test_help_shows_the_values_of_its_command_line(denoiseq):
+    shown = denoiseq("train", "+experiment=smoke", "model=unet", "-h").out
+    assert "  name=smoke" in shown
+    assert "  model.up_kernel_size=5" in shown and "model.blocks" not in shown
+    assert "unknown config key 'optim.lrr'" in denoiseq("train", "optim.lrr=1", "-h").err
+
+
+@pytest.mark.parametrize("command", ["doctor", "bench"])
+def test_help_of_the_others(denoiseq, command):
+    outcome = denoiseq(command, "--help")
+    assert outcome.code == 0 and f"denoiseq {command}" in outcome.out
+
+
+def test_doctor_takes_settings_alone(fails):
+    assert "'now'" in fails("doctor", "now")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("denoiseq ", ["prepare", "train", "evaluate", "predict", "doctor", "bench"]),
+        ("denoiseq ev", ["evaluate"]),
+        ("denoiseq train optim.l", ["optim.lr="]),
+        ("denoiseq train +experiment=sm", ["+experiment=smoke"]),
+        ("denoiseq predict peak_t", ["peak_threshold="]),
+        ("denoiseq bench t", []),
+    ],
+)
+def test_the_shell_completes_commands_and_settings(denoiseq, monkeypatch, line, words):
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(len(line)))
+    assert denoiseq("-sc", "query=bash").out.split() == words
+
+
+@pytest.mark.parametrize(
+    ("program", "name"), [("/x/bin/denoiseq", "denoiseq"), ("app/train.py", "python")]
+)
+def test_completion_is_installed_for_the_program_that_runs(denoiseq, monkeypatch, program, name):
+    monkeypatch.setattr("sys.argv", [program])
+    command = [] if name == "denoiseq" else ["train"]
+    script = denoiseq(*command, "-sc", "install=bash").out
+    assert script.endswith(f"-F hydra_bash_completion {name}\n")
+
+
+def test_bash_completes_with_what_was_installed(tmp_path):
+    """The script in a real shell: what the tab key does to `denoiseq train optim.l`."""
+    program = "import sys\nfrom denoiseq.cli import main\nsys.exit(main())\n"
+    (tmp_path / "denoiseq").write_text(f"#!{sys.executable}\n{program}")
+    (tmp_path / "denoiseq").chmod(0o755)
+    script = """
+    eval "$(denoiseq -sc install=bash)"
+    export COMP_LINE="denoiseq train optim.l" COMP_POINT=22 COMP_CWORD=2
+    hydra_bash_completion
+    echo "${COMPREPLY[@]}"
+    """
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["bash", "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("optim.lr=", "")
+
+
+def test_hydra_answers_for_itself(denoiseq):
+    assert "--cfg" in denoiseq("train", "--hydra-help").out
+    assert "checkpoint: null" in denoiseq("predict", "--cfg", "job").out
 
 
 @pytest.mark.parametrize(

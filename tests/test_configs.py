@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from denoiseq import cli, schema
+from denoiseq.schema import describe
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -159,6 +160,21 @@ def test_wrong_values_are_one_sentence(schema_type, values, words):
     assert "\n" not in text
     for word in words:
         assert word in text
+
+
+RANGED = (schema.Prepare, schema.Conv, schema.Loss, schema.Optim, schema.Trainer, schema.Linear)
+
+
+@pytest.mark.parametrize("kind", [*RANGED, schema.Evaluate, schema.Predict])
+def test_what_an_option_does_not_allow_is_refused_in_the_words_of_its_reference(kind):
+    checked = 0
+    for entry in describe.entries(kind):
+        if entry.choices or (entry.allowed and entry.kind in ("number", "whole number")):
+            with pytest.raises(ValueError) as error:
+                schema.parse(kind, {entry.name: "nonsense" if entry.choices else -1})
+            assert f"{entry.name} is " in str(error.value) and entry.allowed in str(error.value)
+            checked += 1
+    assert checked
 
 
 @pytest.mark.parametrize("weight", [3, 0.5, "balanced"])

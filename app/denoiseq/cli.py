@@ -19,10 +19,11 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from denoiseq import __version__, schema
+from denoiseq.schema import describe
 
 USAGE = """\
 denoiseq: denoise low-depth ATAC-seq and call its peaks, on CPUs.
@@ -36,8 +37,33 @@ usage: denoiseq COMMAND [key=value …]
   doctor    what this machine and this installation can do, and what to mend
   bench     measure the convolution layer on this machine
 
-`denoiseq COMMAND --help` lists the command's keys and `--version` prints the version."""
+`denoiseq COMMAND --help` lists the command's settings and `--version` prints the version.
+`eval "$(denoiseq -sc install=bash)"` switches on completion by the tab key in this shell."""
 
+MORE = """\
+Values shown are those of this command line; ??? must be given, null is none or what is said.
+{experiments}Hydra's own flags, as --cfg job (settings as YAML) or -m (sweeps): --hydra-help"""
+
+DOCTOR = """\
+What this machine and this installation can do, how fast they are, and what to mend.
+
+  denoiseq doctor
+  denoiseq doctor +experiment=yeast
+
+  measure=true                false: only look, in a second or two
+  KEY=VALUE                   settings of a training: how long it would take here"""
+
+BENCH = """\
+Times of the AtacWorks layer on this machine, each result checked against a reference first.
+
+  denoiseq bench threads=2 batch=8
+
+  threads=1                   of dilconv and of torch
+  batch=1                     items, of 60,000 bp each
+  rounds=9                    that every contender is timed"""
+
+COMMANDS = [*schema.COMMANDS, "doctor", "bench"]
+HELP, COMPLETION = ("-h", "--help"), ("-sc", "--shell-completion")
 EXPECTED = (ValueError, OSError, HydraException, OmegaConfBaseException, FloatingPointError)
 log = logging.getLogger("denoiseq")
 
@@ -66,7 +92,7 @@ def _main(argv: Sequence[str] | None) -> int:
     # Idle OpenMP threads sleep soon instead of spinning: where cores are shared with other programs
     # a training is several times faster so. Read when torch loads its OpenMP runtime.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if not arguments or arguments[0] in (*HELP, "help"):
         print(USAGE)
         return 0 if arguments else 2
     if arguments[0] == "--version":
@@ -78,9 +104,11 @@ def _main(argv: Sequence[str] | None) -> int:
             return _doctor(overrides)
         if command == "bench":
             return _bench(overrides)
+        if command in COMPLETION:
+            _complete(overrides)
+            return 0
         if command not in schema.COMMANDS:
-            choices = ", ".join([*schema.COMMANDS, "doctor", "bench"])
-            raise ValueError(f"there is no command '{command}', choose from {choices}")
+            raise ValueError(f"there is no command '{command}', choose from {', '.join(COMMANDS)}")
         _run(command, overrides)
     except EXPECTED as error:
         return _fail(error, command)
@@ -94,6 +122,9 @@ def _run(command: str, overrides: list[str]) -> None:
     """Compose, check and execute `command` under hydra; its exceptions come out unchanged."""
     if overrides and overrides[0] == "--version":
         print(f"denoiseq {__version__}")
+        return
+    if not set(HELP).isdisjoint(overrides):
+        print(_help(command, [text for text in overrides if not text.startswith("-")]))
         return
     # Without this hydra prints a shortened traceback of its own and exits.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -109,7 +140,8 @@ def _run(command: str, overrides: list[str]) -> None:
 
     decorate = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)
     saved = sys.argv
-    sys.argv = [f"denoiseq {command}", *overrides]
+    completes = not set(COMPLETION).isdisjoint(overrides)
+    sys.argv = [saved[0] if completes else f"denoiseq {command}", *overrides]
     try:
         decorate(task)()
     except SystemExit as stop:
@@ -120,6 +152,40 @@ def _run(command: str, overrides: list[str]) -> None:
     finally:
         sys.argv = saved
         close_logging()
+
+
+def _help(command: str, overrides: list[str]) -> str:
+    """The settings of a command with the values that `overrides` give them."""
+    loaded: Any = OmegaConf.load(config_dir() / f"{command}.yaml")
+    chosen = [item for item in loaded.defaults if isinstance(item, DictConfig)]
+    groups = [str(group) for item in chosen for group in item]
+    files = {
+        group: sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+        for group in [*groups, "experiment"]
+    }
+    experiments = f"Whole trainings: +experiment={' | '.join(files['experiment'])}\n"
+    more = MORE.format(experiments=experiments if command == "train" else "")
+    values: Any = OmegaConf.to_container(_composed(command, overrides))
+    return describe.help_text(schema.COMMANDS[command], values, files, more)
+
+
+def _composed(command: str, overrides: list[str]) -> DictConfig:
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return hydra.compose(command, overrides)
+
+
+def _complete(arguments: list[str]) -> None:
+    """Completion of `denoiseq …`: hydra does what stands behind the command's name."""
+    if not arguments or not arguments[0].startswith("query="):
+        _run("train", [COMPLETION[0], *arguments])  # install, uninstall: the same for all
+        return
+    program, _, rest = os.environ.get("COMP_LINE", "").lstrip().partition(" ")
+    command, behind, rest = rest.lstrip().partition(" ")
+    if not behind:
+        print(" ".join(name for name in COMMANDS if name.startswith(command)))
+    elif command in schema.COMMANDS:
+        os.environ["COMP_LINE"] = f"{program} {rest}"
+        _run(command, [COMPLETION[0], *arguments])
 
 
 def _execute(command: str, config: DictConfig) -> None:
@@ -200,11 +266,16 @@ def _hydra_sentence(error: HydraException, command: str) -> str:
 
 def _doctor(arguments: list[str]) -> int:
     """`denoiseq doctor [measure=false] [keys of a training, whose time is then foretold]`."""
+    if arguments and arguments[0] in HELP:
+        print(DOCTOR)
+        return 0
     from denoiseq import doctor, machine
 
     measures = "measure=false" not in arguments
     overrides = [a for a in arguments if a not in ("measure=false", "measure=true")]
-    options = _composed_training(overrides) if overrides else None
+    options = None
+    if overrides:  # the training that `denoiseq train` would do with these keys
+        options = schema.parse(schema.Train, _composed("train", [*overrides, "out=unused"]))
     facts = machine.examine()
     loaded = facts["dilconv"]["loaded"]
     measured = doctor.measure(_say) if measures and loaded else None
@@ -213,18 +284,15 @@ def _doctor(arguments: list[str]) -> int:
     return 0
 
 
-def _composed_training(overrides: list[str]) -> schema.Train:
-    """The training that `denoiseq train` would do with these keys."""
-    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return schema.parse(schema.Train, hydra.compose("train", [*overrides, "out=unused"]))
-
-
 def _say(text: str) -> None:
     print(f"{text} …", file=sys.stderr, flush=True)
 
 
 def _bench(arguments: list[str]) -> int:
     """`denoiseq bench threads=1 batch=1 rounds=9`."""
+    if arguments and arguments[0] in HELP:
+        print(BENCH)
+        return 0
     numbers = {"threads": 1, "batch": 1, "rounds": 9}
     for argument in arguments:
         key, _, value = argument.partition("=")

@@ -15,7 +15,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from denoiseq.schema.checks import one_of
+from denoiseq.schema.checks import check
 from denoiseq.schema.network import MODELS, DenoisingResNet, Model
 from denoiseq.schema.training import Train
 
@@ -70,7 +70,7 @@ def parse(schema: type[Schema], values: DictConfig | dict[str, Any]) -> Schema:
 def _model_class(values: Any) -> type[Model]:
     """The class of `model.name` in the values of a training, which decides its other keys."""
     name = OmegaConf.select(values, "model.name") or DenoisingResNet.name
-    one_of("model.name", name, tuple(MODELS))
+    check(name in MODELS, f"model.name is {name!r}, expected one of {', '.join(MODELS)}")
     return MODELS[name]
 
 

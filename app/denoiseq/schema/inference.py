@@ -2,118 +2,157 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from denoiseq.schema.checks import check, one_of, panels, path_or_paths
+from denoiseq.schema.checks import check, path_or_paths
 from denoiseq.schema.data import DataOverrides
 from denoiseq.schema.network import Conv, Precision
+from denoiseq.schema.option import (
+    PATH,
+    PATHS,
+    Allowed,
+    at_least,
+    between,
+    check_options,
+    group,
+    one_of,
+    option,
+    share,
+    up_to,
+)
 from denoiseq.schema.training import Trainer
 
-SPLITS = ("validation", "test")
+LOCI = (4, "examples drawn in the report, from the strongest peaks to weak ones", between(0, 12))
+RANDOM_LOCI = (2, "further ones, anywhere there are reads", between(0, 12))
+REGIONS: tuple[Any, ...] = (
+    [],
+    "and these, as [chrI:100000-120000]: 0-based, half-open, 100 to 200,000 bp each",
+    up_to(12),
+)
 
 
 @dataclass
 class Evaluate:
-    """`denoiseq evaluate`. `out: null` writes beside the checkpoint.
+    """Metrics and figures of a checkpoint on held-out chromosomes.
 
-    Drawn are `loci` examples over the ranking of peaks, `random_loci` seeded ones, and `regions`
-    ("chrom:start-end", 0-based, half-open, 100 to 200,000 bp); up to 12 of each.
-
-    `retune` chooses bandwidth and thresholds anew on the validation chromosomes, and fits the
-    linear filter on the training ones, as for data.thin_fraction= of another depth. `macs3: auto`
-    calls its peaks on the same input where it is installed. Intervals come of `bootstrap` draws
-    (0: none) of blocks of `block_bp`.
+    denoiseq evaluate checkpoint=outputs/mine/checkpoints/best.pt split=test
     """
 
-    checkpoint: str | None = None
-    split: str = "validation"
-    out: str | None = None
-    loci: int = 4
-    random_loci: int = 2
-    regions: list[str] = field(default_factory=list)
-    retune: bool = False
-    macs3: Any = "auto"
-    bootstrap: int = 500
-    block_bp: int = 50_000
-    data: DataOverrides = field(default_factory=DataOverrides)
-    conv: Conv = field(default_factory=Conv)
-    precision: Precision = field(default_factory=Precision)
-    trainer: Trainer = field(default_factory=Trainer)
+    checkpoint: str | None = option(None, "best.pt of a training; must be given", kind=PATH)
+    split: str = option("validation", "chromosomes to measure on", one_of("validation", "test"))
+    out: str | None = option(
+        None, "output folder; null = beside the checkpoints folder: RUN/evaluate/SPLIT", kind=PATH
+    )
+    loci: int = option(*LOCI)
+    random_loci: int = option(*RANDOM_LOCI)
+    regions: list[str] = option(*REGIONS)
+    retune: bool = option(
+        False, "choose sigma, linear filter and thresholds anew, without the test split"
+    )
+    macs3: Any = option(
+        "auto",
+        "call MACS3's peaks on the same input; auto = where it is installed",
+        Allowed("auto, true or false", lambda value: value in ("auto", True, False)),
+        kind="auto, true or false",
+    )
+    bootstrap: int = option(
+        500,
+        "replicates that the 95% intervals come of; 0 = no intervals",
+        Allowed("0, or 20 to 10,000", lambda value: value == 0 or 20 <= value <= 10_000),
+    )
+    block_bp: int = option(
+        50_000, "stretches of the genome that the bootstrap draws whole", at_least(1_000)
+    )
+    data: DataOverrides = group(DataOverrides, "null = as in training")
+    conv: Conv = group(Conv, "which convolution computes it")
+    precision: Precision = group(Precision, "of the activations")
+    trainer: Trainer = group(Trainer, "how the machine is used")
 
     def __post_init__(self) -> None:
-        one_of("split", self.split, SPLITS)
-        panels(self.loci, self.random_loci, self.regions)
-        check(
-            self.macs3 in ("auto", True, False),
-            f"macs3 is {self.macs3!r}, expected auto, true or false",
-        )
-        check(
-            self.bootstrap == 0 or 20 <= self.bootstrap <= 10_000,
-            f"bootstrap is {self.bootstrap}, expected 0 (no intervals) or 20 to 10000 draws",
-        )
-        check(self.block_bp >= 1_000, f"block_bp is {self.block_bp}, expected 1000 or more")
+        check_options(self)
+
+
+def _is_depth(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value == "trained" or (number and value > 0)
 
 
 @dataclass
 class Predict:
-    """`denoiseq predict`. `depth` (cut sites per Mb, or "trained") thins the input first.
+    """Denoised coverage and peaks of a whole genome, from reads and a checkpoint.
 
-    `peak_threshold` is a probability (a coverage for a model without peaks); `peak_precision`, a
-    share of the called bases, chooses it on the training's validation split.
-    `tile_bp` bases are answered for at a time (null: what suits the model); it trades memory.
-
-    `loci`, `random_loci` and `regions` are drawn as by `Evaluate`.
+    denoiseq predict checkpoint=best.pt bam=reads.bam fasta=genome.fa depth=trained out=prediction
     """
 
-    checkpoint: str | None = None
-    bam: Any = None
-    fragments: str | None = None
-    barcodes: str | None = None
-    store: str | None = None
-    fasta: str | None = None
-    blacklist: str | None = None
-    shift_check: bool = True
-    out: str | None = None
-    name: str | None = None
-    depth: int | float | str | None = None
-    seed: int = 0
-    peak_threshold: float | None = None
-    peak_precision: float | None = None
-    peak_min_length_bp: int | None = None
-    peak_max_gap_bp: int | None = None
-    tile_bp: int | None = None
-    loci: int = 4
-    random_loci: int = 2
-    regions: list[str] = field(default_factory=list)
-    workers: int = 0
-    conv: Conv = field(default_factory=Conv)
-    precision: Precision = field(default_factory=Precision)
-    trainer: Trainer = field(default_factory=Trainer)
+    checkpoint: str | None = option(None, "best.pt of a training; must be given", kind=PATH)
+    bam: Any = option(
+        None,
+        "one, or replicates to merge: [a.bam,b.bam]; prepared as the training data were",
+        kind=PATHS,
+    )
+    fragments: str | None = option(None, "a fragment file in place of reads", kind=PATH)
+    barcodes: str | None = option(
+        None, "of the fragment file: a list of the barcodes to keep, one a line", kind=PATH
+    )
+    store: str | None = option(None, "or a store that is prepared already", kind=PATH)
+    fasta: str | None = option(
+        None,
+        "the genome: checks the input and its shift; a must for a model that reads the sequence",
+        kind=PATH,
+    )
+    blacklist: str | None = option(
+        None,
+        "BED, or none; null = that of the training, where it still exists",
+        kind="path, or none",
+    )
+    shift_check: bool = option(
+        True, "stop where the Tn5 motif is elsewhere than the shift takes it to be"
+    )
+    out: str | None = option(None, "output folder; must be given", kind=PATH)
+    name: str | None = option(None, "how its files begin; null = the stem of the (first) input")
+    depth: int | float | str | None = option(
+        None,
+        "cut sites per Mb to thin the input to, or trained: the training's; null = as it is",
+        Allowed('null, "trained" or a number of cut sites per Mb', _is_depth),
+        kind="number, or trained",
+    )
+    seed: int = option(0, "of that thinning, and of the random loci")
+    peak_threshold: float | None = option(
+        None,
+        "a probability (a coverage, without a peak head); null = the best F1 on validation",
+        Allowed(
+            "a probability between 0 and 1, or a coverage above 0 for a model without peaks",
+            lambda value: value > 0,
+        ),
+    )
+    peak_precision: float | None = option(
+        None, "or the share of called bases that shall be right, as on validation: 0.9, say",
+        share(),
+    )  # fmt: skip
+    peak_min_length_bp: int | None = option(
+        None, "shorter peaks are dropped; null = as the training labels"
+    )
+    peak_max_gap_bp: int | None = option(
+        None, "gaps up to this are closed; null = as the training labels"
+    )
+    tile_bp: int | None = option(
+        None,
+        "bases computed at a time, on each thread; null = so many that context costs 5%",
+        at_least(1),
+    )
+    loci: int = option(*LOCI)
+    random_loci: int = option(*RANDOM_LOCI)
+    regions: list[str] = option(*REGIONS)
+    workers: int = option(0, "processes that read the BAM; 0 = all cores", at_least(0))
+    conv: Conv = group(Conv, "which convolution computes it")
+    precision: Precision = group(Precision, "of the activations")
+    trainer: Trainer = group(Trainer, "how the machine is used")
 
     def __post_init__(self) -> None:
         path_or_paths("bam", self.bam)
-        panels(self.loci, self.random_loci, self.regions)
-        depth = self.depth
-        cuts_per_mb = isinstance(depth, (int, float)) and not isinstance(depth, bool) and depth > 0
-        check(
-            depth is None or depth == "trained" or cuts_per_mb,
-            f'depth is {self.depth!r}, expected null, "trained" or a number of cut sites per Mb',
-        )
-        check(
-            self.peak_threshold is None or self.peak_threshold > 0,
-            f"peak_threshold is {self.peak_threshold}, expected a probability between 0 and 1, or "
-            "a coverage above 0 for a model without peaks",
-        )
-        check(
-            self.peak_precision is None or 0 < self.peak_precision <= 1,
-            f"peak_precision is {self.peak_precision}, expected a share above 0, up to 1",
-        )
+        check_options(self)
         check(
             self.peak_threshold is None or self.peak_precision is None,
             "peak_threshold and peak_precision are two ways to choose one threshold: give one",
-        )
-        check(
-            self.tile_bp is None or self.tile_bp >= 1,
-            f"tile_bp is {self.tile_bp}, expected 1 or more, or null",
         )

@@ -2,107 +2,98 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from denoiseq.schema.checks import check, one_of
+from denoiseq.schema.checks import check
+from denoiseq.schema.option import PATH, at_least, check_options, one_of, option
 
 TASKS = ("both", "regression", "classification")
 
 
 @dataclass
 class Model:
-    """What all networks have; the class of `name` adds its own sizes.
+    """What all networks have; the class of `name` adds its own sizes."""
 
-    `task` says which heads there are, `both_strands` whether validation and prediction average the
-    answers to both strands (training reads one), `pretrained` is a checkpoint of ours or of
-    AtacWorks whose weights a training starts from.
-    """
-
-    name: str = MISSING
-    task: str = "both"
-    input_transform: str = "none"
-    both_strands: bool = False
-    pretrained: str | None = None
+    name: str = option(MISSING, "the architecture, chosen by model=NAME")
+    task: str = option(
+        "both",
+        "heads for the denoised coverage (regression), the peaks (classification), or both",
+        one_of(*TASKS),
+    )
+    input_transform: str = option(
+        "none", "the scale on which the network sees coverage", one_of("none", "log1p", "sqrt")
+    )
+    both_strands: bool = option(
+        False, "validation and prediction average the answers to both strands; twice the work"
+    )
+    pretrained: str | None = option(
+        None, "weights to start from: a best.pt, or a checkpoint of AtacWorks", kind=PATH
+    )
 
     def __post_init__(self) -> None:
-        one_of("model.task", self.task, TASKS)
-        one_of("model.input_transform", self.input_transform, ("none", "log1p", "sqrt"))
+        check_options(self, "model.")
 
 
 @dataclass
 class DenoisingResNet(Model):
-    """The defaults are AtacWorks' 219,706 parameters. Taps and dilations in bp.
+    """The residual network of AtacWorks; the defaults are its 219,706 parameters."""
 
-    Beyond it: `stem_kernel_size` taps of a dense convolution in front (0: none), `bias` in the
-    regression trunk, `peak_input` (what the peak trunk reads), `add_input` (the track is the noisy
-    input plus what the trunk adds).
-    """
-
-    name: str = "denoising_resnet"
-    channels: int = 15
-    kernel_size: int = 51
-    dilation: int = 8
-    blocks: int = 5
-    peak_blocks: int = 2
-    peak_kernel_size: int = 51
-    peak_dilation: int = 8
-    stem_kernel_size: int = 0
-    bias: bool = False
-    peak_input: str = "track"
-    add_input: bool = False
-    batch_norm: bool = False
-    activation: str = "relu"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("model.activation", self.activation, ("relu", "prelu"))
-        one_of("model.peak_input", self.peak_input, ("track", "features"))
-        stem = self.stem_kernel_size
-        check(stem >= 0, f"model.stem_kernel_size is {stem}, expected 0 (none) or more")
-        trunks = ("kernel_size", "dilation", "blocks")
-        for name in ("channels", *trunks, *(f"peak_{name}" for name in trunks)):
-            value = getattr(self, name)
-            check(value >= 1, f"model.{name} is {value}, expected 1 or more")
+    name: str = option("denoising_resnet", "the architecture, chosen by model=NAME")
+    channels: int = option(15, "filters of every layer", at_least(1))
+    kernel_size: int = option(51, "taps of a filter", at_least(1))
+    dilation: int = option(8, "bp between taps", at_least(1))
+    blocks: int = option(5, "residual blocks of the first trunk, 3 layers each", at_least(1))
+    peak_blocks: int = option(2, "of the peak trunk, which task=both alone has", at_least(1))
+    peak_kernel_size: int = option(51, "of the peak trunk", at_least(1))
+    peak_dilation: int = option(8, "of the peak trunk", at_least(1))
+    stem_kernel_size: int = option(
+        0, "taps of a dense convolution in front; 0 = none, as AtacWorks", at_least(0)
+    )
+    bias: bool = option(False, "biases in the first trunk")
+    peak_input: str = option(
+        "track",
+        "what the peak trunk reads; features = with the track, the first trunk's",
+        one_of("track", "features"),
+    )
+    add_input: bool = option(
+        False, "the track is the noisy input plus what the network adds; for thinnings"
+    )
+    batch_norm: bool = option(False, "BatchNorm behind every convolution")
+    activation: str = option("relu", "between layers", one_of("relu", "prelu"))
 
 
 @dataclass
 class UNet(Model):
-    """Channels and taps of each level, the bottleneck last; a level halves the width."""
+    """AtacWorks' U-Net: a level halves the width."""
 
-    name: str = "unet"
-    channels: list[int] = field(default_factory=lambda: [16, 32, 64, 128, 256])
-    kernel_sizes: list[int] = field(default_factory=lambda: [5, 5, 25, 25, 250])
-    up_kernel_size: int = 5
-    batch_norm: bool = False
-    activation: str = "relu"
+    name: str = option("unet", "the architecture, chosen by model=NAME")
+    channels: list[int] = option([16, 32, 64, 128, 256], "of each level, the bottleneck last")
+    kernel_sizes: list[int] = option([5, 5, 25, 25, 250], "taps of each level")
+    up_kernel_size: int = option(5, "taps on the way back up", at_least(1))
+    batch_norm: bool = option(False, "BatchNorm behind every convolution")
+    activation: str = option("relu", "between layers", one_of("relu", "prelu"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("model.activation", self.activation, ("relu", "prelu"))
         check(not self.both_strands, "model.both_strands=true is of no use to a U-Net: it pools")
         check(
             len(self.channels) == len(self.kernel_sizes) >= 2,
             f"model.channels is {self.channels} and model.kernel_sizes {self.kernel_sizes}, "
             "expected a number a level each, 2 levels or more",
         )
-        for name in ("channels", "kernel_sizes", "up_kernel_size"):
+        for name in ("channels", "kernel_sizes"):
             value = getattr(self, name)
-            least = value if name == "up_kernel_size" else min(value)
-            check(least >= 1, f"model.{name} is {value}, expected 1 or more")
+            check(min(value) >= 1, f"model.{name} is {value}, expected 1 or more")
 
 
 @dataclass
 class Linear(Model):
-    """Linear and logistic regression; `field` is the taps of a convolution in bp."""
+    """Linear regression of the coverage, or logistic regression of the peaks: one convolution."""
 
-    name: str = "linear"
-    field: int = 8401
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(self.field >= 1, f"model.field is {self.field}, expected 1 or more")
+    name: str = option("linear", "the architecture, chosen by model=NAME")
+    field: int = option(8401, "taps, bp; task=both reads twice as far", at_least(1))
 
 
 MODELS: dict[str, type[Model]] = {
@@ -114,18 +105,17 @@ MODELS: dict[str, type[Model]] = {
 
 @dataclass
 class Conv:
-    """Which convolution the layers call: ours or torch's. Same weights, same results.
+    """Which convolution the layers call: same weights, same results."""
 
-    `algorithm` is dilconv's: auto takes the faster one for each layer, direct errs as plain sums
-    do, spectral is fast for long filters.
-    """
-
-    backend: str = "dilconv"
-    algorithm: str = "auto"
+    backend: str = option("dilconv", "ours, or PyTorch's", one_of("dilconv", "torch"))
+    algorithm: str = option(
+        "auto",
+        "of dilconv; auto = the faster one for each layer",
+        one_of("auto", "direct", "spectral"),
+    )
 
     def __post_init__(self) -> None:
-        one_of("conv.backend", self.backend, ("dilconv", "torch"))
-        one_of("conv.algorithm", self.algorithm, ("auto", "direct", "spectral"))
+        check_options(self, "conv.")
         check(
             self.backend == "dilconv" or self.algorithm == "auto",
             f"conv.algorithm is {self.algorithm!r}, which only conv.backend=dilconv knows",
@@ -134,9 +124,9 @@ class Conv:
 
 @dataclass
 class Precision:
-    """fp32, or bf16: activations in bfloat16; weights, sums, heads, losses and metrics float32."""
+    """Of the activations; weights, sums, heads, losses and metrics are float32 in both."""
 
-    name: str = "fp32"
+    name: str = option("fp32", "float32, or bfloat16 in half the memory", one_of("fp32", "bf16"))
 
     def __post_init__(self) -> None:
-        one_of("precision.name", self.name, ("fp32", "bf16"))
+        check_options(self, "precision.")
