@@ -333,3 +333,21 @@ def test_the_traceback_is_in_the_log(predict, tmp_path):
     text = predict(f"bam={tmp_path / 'absent.bam'}")
     log = (tmp_path / "p/predict.log").read_text()
     assert "Traceback" in log and text in log
+
+
+@pytest.mark.parametrize("error", [RuntimeError("… can't allocate memory: …"), MemoryError()])
+def test_want_of_memory(train, monkeypatch, error):
+    def greedy(*_):
+        raise error
+
+    monkeypatch.setattr("denoiseq.commands.train", greedy)
+    assert "out of memory: lower optim.micro_batch" in train()
+
+
+def test_other_errors_of_torch_keep_their_traceback(denoiseq, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr("denoiseq.commands.prepare", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        denoiseq("prepare", "bam=x.bam", "fasta=y.fa", "out=z.h5")

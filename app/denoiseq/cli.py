@@ -133,7 +133,9 @@ def _run(command: str, overrides: list[str]) -> None:
     def task(config: DictConfig) -> None:
         try:
             _execute(command, config)
-        except (*EXPECTED, KeyboardInterrupt) as error:
+        except (*EXPECTED, KeyboardInterrupt, RuntimeError, MemoryError) as error:
+            if not isinstance(error, (*EXPECTED, KeyboardInterrupt)):
+                error = _out_of_memory(error)
             log.debug("%s ended early", command, exc_info=True)  # to the run's file only
             failure.append(error)
             raise SystemExit(2) from error
@@ -186,6 +188,16 @@ def _complete(arguments: list[str]) -> None:
     elif command in schema.COMMANDS:
         os.environ["COMP_LINE"] = f"{program} {rest}"
         _run(command, [COMPLETION[0], *arguments])
+
+
+def _out_of_memory(error: Exception) -> OSError:
+    """The sentence for torch's allocator, or numpy's, that got none; other errors are raised on."""
+    if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
+        raise error
+    return OSError(
+        "out of memory: lower optim.micro_batch or data.interval_bp (training), tile_bp or "
+        "trainer.threads (prediction), or workers (prepare)"
+    )
 
 
 def _execute(command: str, config: DictConfig) -> None:
