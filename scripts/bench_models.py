@@ -115,9 +115,7 @@ def pair_of(example, N, dtype):
     model = example.build()
     inputs, truth = example.batch(N)
     converted = dilconv.convert(copy.deepcopy(model))
-    return tuple(
-        Contender(m, inputs, truth, example.loss(m), dtype) for m in (model, converted)
-    )
+    return tuple(Contender(m, inputs, truth, example.loss(m), dtype) for m in (model, converted))
 
 
 def worst_difference(found, expected):

@@ -164,5 +164,7 @@ EXAMPLES = (
     Example("WaveNet S=2", (1,), WaveNet, wavenet_batch, _cross_entropy),
     Example("WaveNet S=3", (1,), lambda: WaveNet(taps=3), wavenet_batch, _cross_entropy),
     Example("filterbank S=401", (8,), Filterbank, filterbank_batch, _cross_entropy),
-    Example("filterbank S=101", (8,), lambda: Filterbank(taps=101), filterbank_batch, _cross_entropy),
+    Example(
+        "filterbank S=101", (8,), lambda: Filterbank(taps=101), filterbank_batch, _cross_entropy
+    ),
 )
