@@ -59,8 +59,9 @@ WinogradPlan plan_winograd(const IsaKernels& isa, const dilconv_problem& p, Pass
   } else {
     plan.shared = isa.winograd_weights->weights_floats(conv);
   }
-  const double tiles = static_cast<double>(p.N) * static_cast<double>(conv.all_tiles()) *
-                       static_cast<double>(conv.all_phases());
+  const int64_t whole = conv.all_tiles() - 1;  // a phase; then those that hold an output
+  const int64_t ends = std::min(conv.outputs - whole * conv.hop() * posed.taps.d, posed.taps.d);
+  const double tiles = static_cast<double>(p.N) * static_cast<double>(whole * posed.taps.d + ends);
   const double count = static_cast<double>(p.C * p.K * p.S);
   const double once = count * (weights ? 8.0 + 2.0 * plan.parts : 12.0);
   plan.cycles = tiles * tile_cycles(conv, weights, isa.direct->lanes) / plan.threads + once +
