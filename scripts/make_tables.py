@@ -1,12 +1,13 @@
 #!/usr/bin/env python
-"""Write the README's speed tables from the benchmark's CSV files.
+"""Write the speed tables of README.md and kernels/README.md from the benchmark's CSV files.
 
-    python scripts/make_tables.py                # docs/bench/*.csv into README.md
-    python scripts/make_tables.py --check        # exit 1 if README.md is not what they give
+    python scripts/make_tables.py                # docs/bench/*.csv into both pages
+    python scripts/make_tables.py --check        # exit 1 if they are not what the files give
 
 The tables lie between two markers; nothing there is typed by hand. The files come from
-scripts/bench_layer.py, training*.csv from scripts/bench_train.py: whoever replaces one runs this
-again. Where two files hold the same layer, threads and pass, the first by name counts.
+scripts/bench_layer.py, training*.csv from scripts/bench_train.py, models*.csv, for
+kernels/README.md, from scripts/bench_models.py: whoever replaces one runs this again. Where two
+files hold the same layer, threads and pass, the first by name counts.
 """
 
 import argparse
@@ -26,6 +27,7 @@ PASS_WORDS = {
     "backward_weight": "gradient of w",
     "forward_backward": "forward + backward",
 }
+MODELS = ("<!-- models table -->", "<!-- /models table -->")
 NOTHING = "-"
 LATER = {"onednn_isa": "", "dtype": "float32"}  # columns that early files lack
 
@@ -78,6 +80,29 @@ def training_table(rows):
         "beforehand, and on torch with `padding=` in the call, as users write it."
     )
     head = ["N", "threads", "on", "ms a step", "x the fastest torch", "loss after the steps"]
+    return f"{text}\n\n{table(head, body)}"
+
+
+def models_table(rows):
+    """Models before and after: a line for every model, N, type and threads."""
+    body = [
+        [
+            *(row[key] for key in ("model", "N", "dtype", "threads")),
+            *(
+                f"{float(row[f'{name}_torch_ms']):.0f} -> {float(row[f'{name}_dilconv_ms']):.0f} "
+                f"({float(row[f'{name}_ratio']):.2f})"
+                for name in ("forward", "step")
+            ),
+            row["worst_gradient"],
+        ]
+        for row in rows
+    ]
+    text = (
+        f"On {rows[0]['cpu']}, torch {rows[0]['torch']}: milliseconds on torch -> on dilconv, and "
+        "in brackets how many times as fast (the median of the rounds; below 1 torch is faster). "
+        "The last column is the largest difference between the two in a parameter's gradient, by its norm."
+    )
+    head = ["model", "N", "type", "threads", "forward", "training step", "gradients differ by"]
     return f"{text}\n\n{table(head, body)}"
 
 
@@ -170,7 +195,7 @@ def make_tables(rows):
     return "\n\n".join(parts)
 
 
-def replace_tables(text, tables):
+def replace_tables(text, tables, markers=(OPEN, CLOSE)):
     """`text` with the tables between its markers; a missing closing marker is added.
 
     Raises
@@ -178,12 +203,34 @@ def replace_tables(text, tables):
     ValueError
         If the opening marker is missing.
     """
-    before, marker, after = text.partition(OPEN)
+    opening, closing = markers
+    before, marker, after = text.partition(opening)
     if not marker:
-        raise ValueError(f"no line {OPEN} to put the tables behind")
-    after = after.partition(CLOSE)[2] if CLOSE in after else after
+        raise ValueError(f"no line {opening} to put the tables behind")
+    after = after.partition(closing)[2] if closing in after else after
     inside = f"\n\n{tables}\n\n" if tables else "\n"
-    return f"{before}{OPEN}{inside}{CLOSE}\n\n{after.lstrip()}"
+    return f"{before}{opening}{inside}{closing}\n\n{after.lstrip()}"
+
+
+def pages(arguments):
+    """(path, its text, what its tables make of it): README.md, and the page of the models' table.
+
+    The second is left alone where there is no models*.csv.
+    """
+    paths = sorted(arguments.folder.glob("*.csv"))
+    training = [path for path in paths if path.name.startswith("training")]
+    models = [path for path in paths if path.name.startswith("models")]
+    layers = [path for path in paths if path not in (*training, *models)]
+    tables = [
+        make_tables(read_rows(layers)),
+        *(training_table(rows) for rows in machines(read_training(training))),
+    ]
+    old = arguments.readme.read_text(encoding="utf-8")
+    yield arguments.readme, old, replace_tables(old, "\n\n".join(filter(None, tables)))
+    if models:
+        found = [row for path in models for row in read_file(path, "step_ratio", "bench_models.py")]
+        old = arguments.models_page.read_text(encoding="utf-8")
+        yield arguments.models_page, old, replace_tables(old, models_table(found), MODELS)
 
 
 def main():
@@ -192,28 +239,24 @@ def main():
     )
     parser.add_argument("--folder", type=Path, default=ROOT / "docs" / "bench")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--models-page", type=Path, default=ROOT / "kernels" / "README.md")
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
     arguments = parser.parse_args()
-    paths = sorted(arguments.folder.glob("*.csv"))
-    training = [path for path in paths if path.name.startswith("training")]
     try:
-        old = arguments.readme.read_text(encoding="utf-8")
-        tables = [
-            make_tables(read_rows(p for p in paths if p not in training)),
-            *(training_table(rows) for rows in machines(read_training(training))),
-        ]
-        new = replace_tables(old, "\n\n".join(filter(None, tables)))
+        found = list(pages(arguments))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if arguments.check:
-        if new != old:
-            print(f"{arguments.readme} is not what {arguments.folder} gives", file=sys.stderr)
-        return int(new != old)
-    temporary = arguments.readme.with_name(arguments.readme.name + ".tmp")
-    temporary.write_text(new, encoding="utf-8")
-    temporary.replace(arguments.readme)
-    print(f"{arguments.readme}: tables from {len(paths)} file(s)")
+        stale = [path for path, old, new in found if new != old]
+        for path in stale:
+            print(f"{path} is not what {arguments.folder} gives", file=sys.stderr)
+        return int(bool(stale))
+    for path, _, new in found:
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(new, encoding="utf-8")
+        temporary.replace(path)
+        print(f"{path}: its tables are those of {arguments.folder}")
     return 0
 
 

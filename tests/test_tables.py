@@ -31,6 +31,11 @@ native,1,60000,219706,1,80.4,25.5,0.92876,Some CPU,avx2,2.13.0
 torch,1,60000,219706,1,2050.6,1.0,0.92877,Some CPU,avx2,2.13.0
 """
 
+MODELS = """model,N,threads,dtype,parameters,forward_torch_ms,forward_dilconv_ms,forward_ratio,\
+step_torch_ms,step_dilconv_ms,step_ratio,worst_output,worst_gradient,cpu,isa,torch
+BPNet,64,2,float32,1,900.1,300.2,2.998,4000.1,1000.6,3.998,3.8e-07,2.6e-05,Some CPU,avx2,2.13.0
+"""
+
 
 def run(script, *arguments):
     command = [sys.executable, str(ROOT / "scripts" / script), *map(str, arguments)]
@@ -74,6 +79,22 @@ def test_training_steps_have_a_table_of_their_own(folder):
     assert "219,706 parameters, W=60,000" in text
     assert "| 1 | 1 | native | 80 | 25.5 | 0.9288 |" in text
     assert text.index("The sweep on") < text.index("Whole training steps") < text.index("<!-- /")
+
+
+def test_models_have_a_table_on_their_own_page(folder):
+    page = folder / "models.md"
+    page.write_text("# Models\n\n<!-- models table -->\n<!-- /models table -->\n\nText.\n")
+    (folder / "bench" / "models.csv").write_text(MODELS)
+    assert tables(folder, "--models-page", page).returncode == 0
+    text = page.read_text()
+    assert (
+        "| BPNet | 64 | float32 | 2 | 900 -> 300 (3.00) | 4000 -> 1001 (4.00) | 2.6e-05 |" in text
+    )
+    assert text.startswith("# Models") and text.endswith("<!-- /models table -->\n\nText.\n")
+    assert "BPNet" not in (folder / "README.md").read_text()
+    page.write_text(text.replace("4.00", "5.00"))
+    outcome = tables(folder, "--models-page", page, "--check")
+    assert outcome.returncode == 1 and "models.md is not what" in outcome.stderr
 
 
 def test_a_changed_number_is_noticed(folder):
