@@ -93,16 +93,17 @@ def models_table(rows):
                 f"({float(row[f'{name}_ratio']):.2f})"
                 for name in ("forward", "step")
             ),
-            row["worst_gradient"],
+            " -> ".join(row[f"gradient_error_{who}"] for who in ("torch", "dilconv")),
         ]
         for row in rows
     ]
     text = (
         f"On {rows[0]['cpu']}, torch {rows[0]['torch']}: milliseconds on torch -> on dilconv, and "
         "in brackets how many times as fast (the median of the rounds; below 1 torch is faster). "
-        "The last column is the largest difference between the two in a parameter's gradient, by its norm."
+        "The last column is the largest error of a parameter's gradient, as a share of its norm, "
+        "against float64."
     )
-    head = ["model", "N", "type", "threads", "forward", "training step", "gradients differ by"]
+    head = ["model", "N", "type", "threads", "forward", "training step", "error of gradients"]
     return f"{text}\n\n{table(head, body)}"
 
 
