@@ -4,7 +4,7 @@
     python scripts/bench_layer.py                      # the AtacWorks layer, one thread
     python scripts/bench_layer.py --threads 1 2 -N 1 8 --csv docs/bench/atacworks.csv
     python scripts/bench_layer.py --sweep --threads 1 2 --csv docs/bench/sweep.csv
-    python scripts/bench_layer.py --planner            # auto against direct and spectral
+    python scripts/bench_layer.py --planner            # auto against each algorithm
 
 A rate counts 2*N*C*K*S*W operations a pass (three passes for forward_backward); `peak` is the
 fraction of the machine's FMA peak measured in the same run, `x torch` the ratio to the fastest of
@@ -52,7 +52,7 @@ def parse_arguments():
     kind.add_argument(
         "--planner",
         action="store_true",
-        help="at the sweep's points, auto's time over the better of direct's and spectral's",
+        help="at the sweep's points, auto's time over that of the best algorithm",
     )
     names = [layer.name for layer in sweep_layers()]
     parser.add_argument(

@@ -6,8 +6,8 @@
     python scripts/make_tables.py --folder outputs/results/full       # your own machine's page
 
 The CSV files come from scripts/reproduce_tables.sh. Nothing in a table is typed by hand. The page
-is README.md in the folder, with its figures; the README's tables lie between two markers and are
-made from docs/results only.
+is README.md in the folder, with its figures. The tables in README.md and, of other people's models,
+in kernels/README.md lie between two markers and are made from docs/results only.
 """
 
 import argparse
@@ -21,7 +21,8 @@ from results import figures, rows, scale, tables
 ROOT = Path(__file__).resolve().parents[1]
 OWN = ROOT / "docs" / "results"
 TEMPLATE = Path(__file__).parent / "results" / "page.md.j2"
-OPEN, CLOSE = "<!-- speed tables -->", "<!-- /speed tables -->"
+SPEED = "<!-- speed tables -->", "<!-- /speed tables -->"
+MODELS = "<!-- models table -->", "<!-- /models table -->"
 FIGURES = {"layers": "float32", "layers_bf16": "bfloat16"}
 
 
@@ -35,20 +36,35 @@ def page(folder, found):
     return template.render(makers, found=names, scale=scale, machine=machine)
 
 
-def replace_tables(text, made):
-    """`text` with the tables between its markers; a missing closing marker is added.
+def replace_tables(text, made, markers):
+    """`text` with `made` between the markers; a missing closing marker is added.
 
     Raises
     ------
     ValueError
         If the opening marker is missing.
     """
-    before, marker, after = text.partition(OPEN)
-    if not marker:
-        raise ValueError(f"no line {OPEN} to put the tables behind")
-    after = after.partition(CLOSE)[2] if CLOSE in after else after
-    inside = f"\n\n{made}\n\n" if made else "\n"
-    return f"{before}{OPEN}{inside}{CLOSE}\n\n{after.lstrip()}"
+    opening, closing = markers
+    before, found, after = text.partition(opening)
+    if not found:
+        raise ValueError(f"no line {opening} to put the tables behind")
+    after = after.partition(closing)[2] if closing in after else after
+    return f"{before}{opening}\n\n{made}\n\n{closing}\n\n{after.lstrip()}"
+
+
+def others(arguments, found):
+    """{path: text} of the pages that hold tables between markers."""
+    readme, models_page = arguments.readme, arguments.models_page
+    if arguments.folder.resolve() == OWN:
+        readme, models_page = readme or ROOT / "README.md", ROOT / "kernels" / "README.md"
+    texts = {}
+    if readme is not None:
+        old = readme.read_text(encoding="utf-8")
+        texts[readme] = replace_tables(old, tables.summary(found), SPEED)
+    if models_page is not None and "models" in found:
+        old = models_page.read_text(encoding="utf-8")
+        texts[models_page] = replace_tables(old, tables.models_table(found["models"]), MODELS)
+    return texts
 
 
 def draw(folder, found):
@@ -66,21 +82,17 @@ def parse_arguments():
     )
     parser.add_argument("--folder", type=Path, default=OWN, help="with the CSV files")
     parser.add_argument("--readme", type=Path, help="default: README.md, for docs/results")
+    parser.add_argument("--models-page", type=Path, help="default: kernels/README.md, likewise")
     parser.add_argument("--check", action="store_true", help="compare the text, write nothing")
     return parser.parse_args()
 
 
 def main():
     arguments = parse_arguments()
-    folder, readme = arguments.folder, arguments.readme
-    if readme is None and folder.resolve() == OWN:
-        readme = ROOT / "README.md"
+    folder = arguments.folder
     try:
         found = rows.read(folder)
-        texts = {folder / "README.md": page(folder, found)}
-        if readme is not None:
-            old = readme.read_text(encoding="utf-8")
-            texts[readme] = replace_tables(old, tables.summary(found))
+        texts = {folder / "README.md": page(folder, found), **others(arguments, found)}
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

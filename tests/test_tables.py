@@ -37,6 +37,13 @@ torch,torch-conv2d,2,41,4,60.0,0.7,0.9,0.91,0.5,Some CPU,avx2,float32,2.13.0,,ab
 torch-bf16,torch-bf16,2,41,4,50.0,0.8,0.9,0.91,0.5,Some CPU,avx2,bfloat16,2.13.0,,abc1234
 """
 
+MODELS = """model,N,threads,dtype,parameters,forward_torch_ms,forward_dilconv_ms,forward_ratio,\
+step_torch_ms,step_dilconv_ms,step_ratio,gradient_error_torch,gradient_error_dilconv,\
+cpu,isa,torch,commit
+BPNet,8,2,float32,1,90.1,30.2,2.998,400.1,100.6,3.998,8.0e-04,2.6e-05,CPU,avx2,2.13.0,abc1234
+BPNet,64,2,float32,1,900.1,300.2,2.998,4000.1,1000.6,3.998,8.0e-04,2.6e-05,CPU,avx2,2.13.0,abc1234
+"""
+
 
 def run(script, *arguments):
     command = [sys.executable, str(ROOT / "scripts" / script), *map(str, arguments)]
@@ -72,6 +79,23 @@ def test_tables_are_made_once_and_again(folder):
     assert make(folder, "--check").returncode == 0
     assert make(folder).returncode == 0
     assert (folder / "README.md").read_text() == readme
+
+
+def test_models_have_a_table_on_their_own_page(folder):
+    page = folder / "models.md"
+    page.write_text("# Models\n\n<!-- models table -->\n<!-- /models table -->\n\nText.\n")
+    (folder / "results" / "models.csv").write_text(MODELS)
+    assert make(folder, "--models-page", page).returncode == 0
+    text = page.read_text()
+    line = "| BPNet | 64 | float32 | 2 | 900 → 300 (**3.00**) | 4000 → 1001 (**4.00**) | 8e-04 → "
+    assert line in text and line in (folder / "results" / "README.md").read_text()
+    assert text.startswith("# Models") and text.endswith("<!-- /models table -->\n\nText.\n")
+    readme = (folder / "README.md").read_text()
+    assert "| BPNet | 64 | float32 | 2 | 4000 → 1001 (**4.00**) |" in readme
+    assert "| BPNet | 8 |" in text and "| BPNet | 8 |" not in readme
+    page.write_text(text.replace("4.00", "5.00"))
+    outcome = make(folder, "--models-page", page, "--check")
+    assert outcome.returncode == 1 and "models.md is not what" in outcome.stderr
 
 
 def test_a_changed_number_is_noticed(folder):

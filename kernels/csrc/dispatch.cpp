@@ -66,7 +66,7 @@ bool runs_amx() {
 // All kernels of an instruction set, but the direct ones of bf16 of another.
 #define DILCONV_KERNELS(isa, bf16_isa)                                                      \
   &isa::direct, &bf16_isa::direct_bf16, &isa::spectra, &isa::spectral, &isa::spectral_bf16, \
-      &isa::peak
+      &isa::winograd_weights, &isa::winograd, &isa::winograd_bf16, &isa::peak
 
 const IsaKernels kIsas[] = {
     {"generic", DILCONV_KERNELS(generic, generic), runs_anywhere},

@@ -16,6 +16,9 @@ struct IsaKernels {
   const SpectraKernels* spectra;
   const SpectralKernels<float>* spectral;
   const SpectralKernels<Bf16>* spectral_bf16;
+  const WinogradWeights* winograd_weights;
+  const WinogradKernels<float>* winograd;
+  const WinogradKernels<Bf16>* winograd_bf16;
   const Peak* peak;
   bool (*supported)();
 };
@@ -39,6 +42,16 @@ inline const SpectralKernels<float>& spectral_of(const IsaKernels& isa) {
 template <>
 inline const SpectralKernels<Bf16>& spectral_of(const IsaKernels& isa) {
   return *isa.spectral_bf16;
+}
+template <class T>
+const WinogradKernels<T>& winograd_of(const IsaKernels& isa);
+template <>
+inline const WinogradKernels<float>& winograd_of(const IsaKernels& isa) {
+  return *isa.winograd;
+}
+template <>
+inline const WinogradKernels<Bf16>& winograd_of(const IsaKernels& isa) {
+  return *isa.winograd_bf16;
 }
 
 // Null, with the reason in *status, if the build lacks the ISA or the CPU cannot run it.

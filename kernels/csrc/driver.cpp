@@ -274,7 +274,95 @@ int32_t backward_spectral(const IsaKernels& isa, const dilconv_problem& p, const
   return DILCONV_OK;
 }
 
+// ----------------------------------------------------------------------------------- winograd
+
+template <class T>
+int32_t convolve_winograd(const IsaKernels& isa, const dilconv_problem& p, Pass pass,
+                          const WinogradPlan& plan, const Tensors& t, Epilogue<T>* epilogue) {
+  const Posed posed = pose(p, pass);
+  const Floats workspace = allocate(plan.workspace());
+  if (!workspace) return DILCONV_NO_MEMORY;
+  WeightView weights = posed.weights;
+  weights.data = t.w + posed.first_weight;
+  isa.winograd_weights->transform_weights(plan.conv, weights, workspace.get());
+  const int64_t units = plan.conv.units();
+  const int parts = free_parts(plan.items(), plan.threads);
+  if (!epilogue->open(parts)) return DILCONV_NO_MEMORY;
+  run_parts(plan.items(), parts, plan.threads,
+            [&](int thread, int part, int64_t first, int64_t last) {
+              float* own = workspace.get() + plan.shared + thread * plan.per_thread;
+              WinogradConv<T> conv{};
+              static_cast<WinogradShape&>(conv) = plan.conv;
+              conv.weights = workspace.get(), conv.bias = t.bias, conv.relu = t.relu;
+              for (int64_t item = first; item < last; ++item) {
+                epilogue->take(part, item / units, item % units, units);
+                set_item(&conv, t, item / units, conv.outputs);
+                winograd_of<T>(isa).forward(conv, item % units, own);
+              }
+            });
+  epilogue->close();
+  return DILCONV_OK;
+}
+
+// As weights_direct: parts are added in order.
+template <class T>
+int32_t weights_winograd(const IsaKernels& isa, const dilconv_problem& p, const WinogradPlan& plan,
+                         const Tensors& t, const T* x, float* dw, Epilogue<T>* epilogue) {
+  const Floats workspace = allocate(plan.workspace());
+  if (!workspace || !epilogue->open(plan.parts)) return DILCONV_NO_MEMORY;
+  float* sums = workspace.get();
+  const int64_t units = plan.conv.units();
+  run_parts(plan.items(), plan.parts, plan.threads,
+            [&](int thread, int part, int64_t first, int64_t last) {
+              WinogradGradient<T> work{};
+              static_cast<WinogradShape&>(work) = plan.conv;
+              work.sums = sums + part * plan.sums;
+              std::memset(work.sums, 0, static_cast<size_t>(plan.sums) * sizeof(float));
+              for (int64_t item = first; item < last; ++item) {
+                const int64_t n = item / units;
+                epilogue->take(part, n, item % units, units);
+                work.x = {x + n * p.x_batch, p.x_channel};
+                work.g = rows_of<T>(t.x, n);
+                work.relu_of = rows_of<T>(t.relu_of, n);
+                winograd_of<T>(isa).backward_weight(
+                    work, item % units, sums + plan.parts * plan.sums + thread * plan.per_thread);
+              }
+            });
+  for (int part = 1; part < plan.parts; ++part)
+    for (int64_t i = 0; i < plan.sums; ++i) sums[i] += sums[part * plan.sums + i];
+  isa.winograd_weights->weight_gradient(plan.conv, sums, dw);
+  epilogue->close();
+  return DILCONV_OK;
+}
+
 // --------------------------------------------------------------------------------- whole calls
+
+// The plans of all algorithms for what a call computes; of direct and winograd, by pass.
+struct Plans {
+  DirectPlan direct[2];
+  WinogradPlan winograd[2];
+  SpectralPlan spectral{};
+  int count;
+
+  Plans(const IsaKernels& isa, const dilconv_problem& p, Pass pass)
+      : count(pass == kBackward ? 2 : 1) {
+    const Pass of[] = {pass == kBackward ? kBackwardData : pass, kBackwardWeight};
+    for (int i = 0; i < count; ++i) {
+      direct[i] = plan_direct(isa, p, of[i]);
+      winograd[i] = plan_winograd(isa, p, of[i]);
+    }
+    if (p.algorithm == DILCONV_AUTO || p.algorithm == DILCONV_SPECTRAL)
+      spectral = plan_spectral(isa, p, pass);
+  }
+  Estimates cycles() const {
+    Estimates sum{direct[0].cycles, spectral.cycles, winograd[0].cycles};
+    if (count == 2) sum.direct += direct[1].cycles, sum.winograd += winograd[1].cycles;
+    return sum;
+  }
+  // The last of the passes is backward-weight, if that is among them.
+  const DirectPlan& last_direct() const { return direct[count - 1]; }
+  const WinogradPlan& last_winograd() const { return winograd[count - 1]; }
+};
 
 // Without dx and dw, nothing else reads the gradient.
 template <class T>
@@ -299,31 +387,33 @@ dilconv_operand relu_operand(const dilconv_problem& p, const void* y) {
 template <class T>
 int32_t forward(const IsaKernels& isa, const dilconv_problem& p, const Tensors& t) {
   Epilogue<T> none(isa, p, {}, {}, nullptr, nullptr);  // forward has it in its kernels
-  const DirectPlan direct = plan_direct(isa, p, kForward);
-  if (p.algorithm != DILCONV_DIRECT) {
-    const SpectralPlan spectral = plan_spectral(isa, p, kForward);
-    if (chooses_spectral(p, spectral, direct.cycles))
-      return convolve_spectral(isa, p, kForward, spectral, t, &none);
+  const Plans plans(isa, p, kForward);
+  switch (choose(p, plans.cycles())) {
+    case DILCONV_SPECTRAL:
+      return convolve_spectral(isa, p, kForward, plans.spectral, t, &none);
+    case DILCONV_WINOGRAD:
+      return convolve_winograd(isa, p, kForward, plans.winograd[0], t, &none);
   }
-  return convolve_direct(isa, p, kForward, direct, t, &none);
+  return convolve_direct(isa, p, kForward, plans.direct[0], t, &none);
 }
 
 template <class T>
 int32_t both_gradients(const IsaKernels& isa, const dilconv_problem& p, const Tensors& t,
                        const T* x, float* dw, Epilogue<T>* epilogue) {
   const Pass pass = !dw ? kBackwardData : !t.y ? kBackwardWeight : kBackward;
-  const DirectPlan data = plan_direct(isa, p, kBackwardData);
-  const DirectPlan weight = plan_direct(isa, p, kBackwardWeight);
-  if (p.algorithm != DILCONV_DIRECT) {
-    const SpectralPlan spectral = plan_spectral(isa, p, pass);
-    if (chooses_spectral(p, spectral, (t.y ? data.cycles : 0) + (dw ? weight.cycles : 0)))
-      return dw ? backward_spectral(isa, p, spectral, t, x, dw, epilogue)
-                : convolve_spectral(isa, p, kBackwardData, spectral, t, epilogue);
-  }
+  const Plans plans(isa, p, pass);
+  const int32_t chosen = choose(p, plans.cycles());
+  if (chosen == DILCONV_SPECTRAL)
+    return dw ? backward_spectral(isa, p, plans.spectral, t, x, dw, epilogue)
+              : convolve_spectral(isa, p, kBackwardData, plans.spectral, t, epilogue);
+  const bool direct = chosen == DILCONV_DIRECT;
   int32_t status = DILCONV_OK;
-  if (t.y) status = convolve_direct(isa, p, kBackwardData, data, t, epilogue);
+  if (t.y)
+    status = direct ? convolve_direct(isa, p, kBackwardData, plans.direct[0], t, epilogue)
+                    : convolve_winograd(isa, p, kBackwardData, plans.winograd[0], t, epilogue);
   if (dw && status == DILCONV_OK)
-    status = weights_direct(isa, p, weight, t.x, t.relu_of, x, dw, epilogue);
+    status = direct ? weights_direct(isa, p, plans.last_direct(), t.x, t.relu_of, x, dw, epilogue)
+                    : weights_winograd(isa, p, plans.last_winograd(), t, x, dw, epilogue);
   return status;
 }
 
@@ -354,28 +444,28 @@ DILCONV_EXPORT int32_t dilconv_plan(int32_t isa, const dilconv_problem* problem,
   const int32_t status = open_call(isa, problem, &kernels);
   if (status != DILCONV_OK) return status;
   if (pass < kForward || pass > kBackward) return DILCONV_BAD_ARGUMENT;
-  const bool both = pass == kBackward;
-  DirectPlan direct = plan_direct(*kernels, *problem, both ? kBackwardData : Pass(pass));
-  int64_t direct_floats = direct.workspace();
-  if (both) {
-    const DirectPlan weight = plan_direct(*kernels, *problem, kBackwardWeight);
-    direct.cycles += weight.cycles;
-    direct_floats = std::max(direct_floats, weight.workspace());
-  }
-  const SpectralPlan spectral = plan_spectral(*kernels, *problem, Pass(pass));
-  const bool chosen = chooses_spectral(*problem, spectral, direct.cycles);
+  dilconv_problem auto_problem = *problem;
+  auto_problem.algorithm = DILCONV_AUTO;  // estimates of all
+  const Plans plans(*kernels, auto_problem, Pass(pass));
+  const Estimates cycles = plans.cycles();
+  const int32_t chosen = choose(*problem, cycles);
+  const SpectralPlan& spectral = plans.spectral;
+  int64_t floats = spectral.workspace();
+  int threads = spectral.threads;
+  if (chosen == DILCONV_DIRECT)
+    floats = std::max(plans.direct[0].workspace(), plans.last_direct().workspace()),
+    threads = plans.direct[0].threads;
+  if (chosen == DILCONV_WINOGRAD)
+    floats = std::max(plans.winograd[0].workspace(), plans.last_winograd().workspace()),
+    threads = plans.winograd[0].threads;
   const Tiling& t = spectral.conv.tiling;
-  *report = {chosen ? DILCONV_SPECTRAL : DILCONV_DIRECT,
-             chosen ? spectral.threads : direct.threads,
-             (chosen ? spectral.workspace() : direct_floats) * int64_t{sizeof(float)},
-             direct.cycles,
-             spectral.cycles,
-             direct.blocking.q_block,
-             direct.blocking.c_block,
-             spectral.conv.table.length,
-             t.hop,
-             t.parts,
-             t.phases};
+  const Blocking& b = plans.direct[0].blocking;
+  const WinogradShape& w = plans.winograd[0].conv;
+  *report = {chosen,        threads,           floats * int64_t{sizeof(float)},
+             cycles.direct, cycles.spectral,   cycles.winograd,
+             b.q_block,     b.c_block,         spectral.conv.table.length,
+             t.hop,         t.parts,           t.phases,
+             w.hop(),       w.phases * w.tiles};
   return DILCONV_OK;
 }
 

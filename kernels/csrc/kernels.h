@@ -188,6 +188,58 @@ struct SpectralKernels {
   void (*backward)(const SpectralBackward<T>&, int64_t unit, float* workspace);
 };
 
+// ------------------------------------------------------------------------------------ winograd
+
+constexpr int kWinogradPoints = 6;  // products of a channel and filter for each tile
+
+// A convolution of 2 to 5 taps posed as for ConvBlock, cut into units of phases x tiles. A tile is
+// `hop` outputs of one phase of the dilation: t*hop*d + r and every d-th from there.
+struct WinogradShape {
+  int64_t C, K, outputs;
+  Taps taps;
+  int64_t phases, tiles;  // of a unit, at most
+
+  int64_t hop() const { return kWinogradPoints + 1 - taps.S; }
+  int64_t all_phases() const { return taps.d < outputs ? taps.d : outputs; }
+  int64_t all_tiles() const { return Split(outputs, hop() * taps.d).parts; }
+  int64_t units() const {
+    return Split(all_phases(), phases).parts * Split(all_tiles(), tiles).parts;
+  }
+};
+
+template <class T>
+struct WinogradConv : WinogradShape {
+  Rows<T> x, relu_of;
+  const float* weights;  // as transform_weights leaves them
+  T* y;
+  int64_t y_stride;
+  const float* bias;
+  Rows<T> residual;
+  bool relu;
+};
+
+// Backward-weight of one item, added to sums.
+template <class T>
+struct WinogradGradient : WinogradShape {
+  Rows<T> x, g, relu_of;
+  float* sums;
+};
+
+// What the tensors' type does not change.
+struct WinogradWeights {
+  int64_t (*weights_floats)(const WinogradShape&);
+  int64_t (*sums_floats)(const WinogradShape&);
+  int64_t (*workspace_floats)(const WinogradShape&);  // per thread
+  void (*transform_weights)(const WinogradShape&, const WeightView&, float* out);
+  void (*weight_gradient)(const WinogradShape&, const float* sums, float* dw);  // (K,C,S)
+};
+
+template <class T>
+struct WinogradKernels {
+  void (*forward)(const WinogradConv<T>&, int64_t unit, float* workspace);
+  void (*backward_weight)(const WinogradGradient<T>&, int64_t unit, float* workspace);
+};
+
 // Runs `iterations` rounds of independent multiply-adds; the operations done.
 typedef double (*Peak)(int64_t iterations);
 
@@ -198,6 +250,9 @@ typedef double (*Peak)(int64_t iterations);
   extern const SpectraKernels spectra;              \
   extern const SpectralKernels<float> spectral;     \
   extern const SpectralKernels<Bf16> spectral_bf16; \
+  extern const WinogradWeights winograd_weights;    \
+  extern const WinogradKernels<float> winograd;     \
+  extern const WinogradKernels<Bf16> winograd_bf16; \
   extern const Peak peak;                           \
   }
 DILCONV_DECLARE(generic)

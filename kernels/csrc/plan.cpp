@@ -11,17 +11,6 @@
 #include "fft_tables.h"
 
 namespace dilconv {
-namespace {
-
-constexpr int64_t kLine = 16;                 // floats in a 64-byte cache line
-constexpr int64_t kL1Bytes = 24 << 10;        // three quarters of the smallest L1 in use
-constexpr int64_t kForwardBlock = 576;        // outputs: a packed row of AtacWorks' layer is 3.9 KB
-constexpr int64_t kWeightBlock = 1152;        // long enough that summing the lanes costs under 5 %
-constexpr int64_t kTilesBytes = 32 << 20;     // most that a spectral plan may take a thread
-constexpr int64_t kSpectraBytes = 256 << 20;  // and for the spectra of the weights and their sums
-
-int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
 
 int64_t l2_bytes() {
   static const int64_t bytes = [] {
@@ -33,6 +22,33 @@ int64_t l2_bytes() {
   }();
   return bytes;
 }
+
+double region_cycles(int threads) { return threads > 1 ? 15e3 : 0; }
+
+int useful_threads(int64_t threads, int64_t items) {
+  return static_cast<int>(std::max<int64_t>(1, std::min(threads, items)));
+}
+
+// Parts with sums of their own, added up at the end. As many as keep the threads evenly busy and
+// the adding cheap; the number of threads enters only where they are more than that, so that
+// results mostly do not depend on it.
+int summed_parts(int64_t items, int threads, int64_t sums) {
+  constexpr int64_t kItems = 8, kMost = 16, kFloats = 4 << 20;
+  const int64_t affordable = std::min(kMost, kFloats / std::max<int64_t>(sums, 1));
+  return static_cast<int>(std::max<int64_t>({std::min(items / kItems, affordable), threads, 1}));
+}
+
+namespace {
+
+constexpr int64_t kLine = 16;                 // floats in a 64-byte cache line
+constexpr int64_t kL1Bytes = 24 << 10;        // three quarters of the smallest L1 in use
+constexpr int64_t kForwardBlock = 576;        // outputs: a packed row of AtacWorks' layer is 3.9 KB
+constexpr int64_t kWeightBlock = 1152;        // long enough that summing the lanes costs under 5 %
+constexpr int64_t kTilesBytes = 32 << 20;     // most that a spectral plan may take a thread
+constexpr int64_t kSpectraBytes = 256 << 20;  // and for the spectra of the weights and their sums
+
+int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
 
 // Outputs per block: about `target`, blocks equal in size, two a thread where there are enough.
 int64_t choose_q_block(int64_t outputs, int64_t batch, int64_t target, int64_t unit, int threads) {
@@ -66,22 +82,6 @@ int64_t channels_in_l1(const Taps& taps) {
   const int64_t touched = (taps.S - 1) * std::min<int64_t>(taps.d, kLine) + kTile * taps.S;
   const int64_t fit = kL1Bytes / (touched * static_cast<int64_t>(sizeof(float)));
   return std::max({fit, divide_up(kSteps, taps.S), int64_t{1}});
-}
-
-// Cycles to call the threads and to wait for the last of them.
-double region_cycles(int threads) { return threads > 1 ? 15e3 : 0; }
-
-int useful_threads(int64_t threads, int64_t items) {
-  return static_cast<int>(std::max<int64_t>(1, std::min(threads, items)));
-}
-
-// Parts with sums of their own, added up at the end. As many as keep the threads evenly busy and
-// the adding cheap; the number of threads enters only where they are more than that, so that
-// results mostly do not depend on it.
-int summed_parts(int64_t items, int threads, int64_t sums) {
-  constexpr int64_t kItems = 8, kMost = 16, kFloats = 4 << 20;
-  const int64_t affordable = std::min(kMost, kFloats / std::max<int64_t>(sums, 1));
-  return static_cast<int>(std::max<int64_t>({std::min(items / kItems, affordable), threads, 1}));
 }
 
 }  // namespace
@@ -276,11 +276,13 @@ SpectralPlan plan_spectral(const IsaKernels& isa, const dilconv_problem& p, Pass
   return best;
 }
 
-bool chooses_spectral(const dilconv_problem& p, const SpectralPlan& spectral,
-                      double direct_cycles) {
-  if (spectral.cycles == std::numeric_limits<double>::infinity()) return false;
-  if (p.algorithm == DILCONV_SPECTRAL) return true;
-  return p.algorithm == DILCONV_AUTO && spectral.cycles < direct_cycles;
+int32_t choose(const dilconv_problem& p, const Estimates& cycles) {
+  constexpr double kNever = std::numeric_limits<double>::infinity();
+  if (p.algorithm == DILCONV_SPECTRAL && cycles.spectral < kNever) return DILCONV_SPECTRAL;
+  if (p.algorithm == DILCONV_WINOGRAD && cycles.winograd < kNever) return DILCONV_WINOGRAD;
+  if (p.algorithm != DILCONV_AUTO) return DILCONV_DIRECT;
+  if (cycles.spectral < std::min(cycles.direct, cycles.winograd)) return DILCONV_SPECTRAL;
+  return cycles.winograd < cycles.direct ? DILCONV_WINOGRAD : DILCONV_DIRECT;
 }
 
 }  // namespace dilconv

@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from dilconv._native import active_isa, available_isas
 from dilconv.conv import Conv1d, conv1d
 from dilconv.convert import convert, revert
+from dilconv.memory import keep_freed_memory
 from dilconv.planner import Plan, plan
 
 try:
@@ -20,6 +21,7 @@ __all__ = [
     "available_isas",
     "conv1d",
     "convert",
+    "keep_freed_memory",
     "plan",
     "revert",
 ]

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch  # first: the OpenMP runtime that torch ships is then the one that libdilconv uses
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 PASSES = ("forward", "backward_data", "backward_weight", "backward")
-ALGORITHMS = ("auto", "direct", "spectral")
+ALGORITHMS = ("auto", "direct", "spectral", "winograd")
 DTYPES = (torch.float32, torch.bfloat16)
 
 _int32, _int64, _pointer = ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p
@@ -45,7 +45,9 @@ class PlanReport(ctypes.Structure):
         ("workspace_bytes", _int64),
         ("direct_cycles", ctypes.c_double),
         ("spectral_cycles", ctypes.c_double),
+        ("winograd_cycles", ctypes.c_double),
         *((n, _int64) for n in ("block", "channel_block", "fft_length", "hop", "parts", "phases")),
+        *((n, _int64) for n in ("tile_outputs", "unit_tiles")),
     )
 
 

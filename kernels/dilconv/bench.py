@@ -255,11 +255,11 @@ def _rows(layer, pass_name, times: dict[str, Times], peak: float, info: dict) ->
 def bench_planner(
     layer: Layer, *, threads: int, rounds: int, seconds: float = float("inf")
 ) -> list[dict]:
-    """Rows (one a pass) of auto's time over the better of direct's and spectral's, in `ratio`.
+    """Rows (one a pass) of auto's time over that of the best algorithm, in `ratio`.
 
     A ratio is the median over the rounds of auto's time to the other's in the same round.
     """
-    names, rows = ("direct", "spectral", "auto"), []
+    names, rows = (*_native.ALGORITHMS[1:], "auto"), []
     with _torch_threads(threads):
         tensors, isa = Tensors.of(layer), _native.active_isa()
         made = {name: CONTENDERS[name](tensors) for name in names}

@@ -130,7 +130,7 @@ def _dilconv(algorithm: str) -> Callable[[Tensors], Contender]:
 
 
 def takes(layer: Layer, pass_name: str, algorithm: str, dtype: torch.dtype) -> bool:
-    """Whether dilconv's algorithm, asked for, does the whole pass (spectral tiles may not fit)."""
+    """Whether dilconv's algorithm, asked for, does the whole pass (winograd: 2 to 5 taps)."""
     calls = ("forward", "backward") if pass_name == "forward_backward" else (pass_name,)
     return algorithm == "auto" or all(
         chosen(layer, call, dtype, algorithm) == algorithm for call in calls
@@ -300,7 +300,7 @@ CONTENDERS: dict[str, Callable[[Tensors], Contender]] = {
     "torch": _torch_inside,
     "torch-phases": _torch_phases,
     "torch-conv2d": _torch_conv2d,
-    **{name: _dilconv(name) for name in ("direct", "spectral", "auto")},
+    **{name: _dilconv(name) for name in ("direct", "spectral", "winograd", "auto")},
 }
 if find_spec("jax"):
     CONTENDERS["jax"] = _jax

@@ -98,7 +98,8 @@ def conv1d(
         Distance between taps; 1 is a dense filter.
     activation : None or "relu"
     residual : Tensor of the output's shape and dtype, optional
-    algorithm : "auto", "direct" or "spectral"
+    algorithm : "auto", "direct", "spectral" or "winograd"
+        What an algorithm cannot take (winograd: 2 to 5 taps) is direct.
 
     Returns
     -------

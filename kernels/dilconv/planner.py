@@ -26,7 +26,7 @@ _PASS_WORDS = {
 class Plan:
     """What one call would do. `print(plan)` says it in words.
 
-    direct_cycles, spectral_cycles : float
+    direct_cycles, spectral_cycles, winograd_cycles : float
         The cost model's estimates; infinite where the algorithm cannot take the problem.
     workspace_bytes : int
         Allocated for the call and freed again; bounded, and the same for any larger N.
@@ -42,6 +42,7 @@ class Plan:
     workspace_bytes: int
     direct_cycles: float
     spectral_cycles: float
+    winograd_cycles: float
     fft_length: int
     hop: int
     parts: int
@@ -55,12 +56,12 @@ class Plan:
         )
 
     def _reason(self) -> str:
-        if math.isinf(self.spectral_cycles):
-            return "spectral tiles would not fit the workspace"
-        ratio = self.direct_cycles / self.spectral_cycles
-        if ratio >= 1:
-            return f"spectral is estimated {ratio:.1f} times as fast as direct"
-        return f"direct is estimated {1 / ratio:.1f} times as fast as spectral"
+        cycles = {name: getattr(self, f"{name}_cycles") for name in _native.ALGORITHMS[1:]}
+        fastest, second, *_ = sorted(cycles, key=lambda name: cycles[name])
+        if math.isinf(cycles[second]):
+            return "no other algorithm can take it"
+        ratio = cycles[second] / cycles[fastest]
+        return f"{fastest} is estimated {ratio:.1f} times as fast as {second}"
 
 
 def plan(
@@ -83,7 +84,7 @@ def plan(
     ----------
     padding : int, (left, right), "same" or "valid"
     pass_name : "forward", "backward_data", "backward_weight" or "backward" (both)
-    algorithm : "auto", "direct" or "spectral"
+    algorithm : "auto", "direct", "spectral" or "winograd"
     threads : int, optional
         `torch.get_num_threads()` where not given.
     dtype : torch.float32 or torch.bfloat16
@@ -125,6 +126,7 @@ def plan(
         report.workspace_bytes,
         report.direct_cycles,
         report.spectral_cycles,
+        report.winograd_cycles,
         report.fft_length if spectral else 0,
         report.hop if spectral else 0,
         report.parts if spectral else 0,
@@ -133,6 +135,11 @@ def plan(
 
 
 def _tiles(report: _native.PlanReport) -> str:
+    if _native.ALGORITHMS[report.algorithm] == "winograd":
+        return (
+            f"tiles of {report.tile_outputs} outputs by 6 products, up to {report.unit_tiles} "
+            "tiles at a time"
+        )
     if _native.ALGORITHMS[report.algorithm] == "direct":
         return f"blocks of {report.block} outputs, {report.channel_block} channels at a time"
     parts = f", filter in {report.parts} parts" if report.parts > 1 else ""

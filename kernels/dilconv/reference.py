@@ -42,6 +42,43 @@ def float32_bound(magnitude: torch.Tensor, additions: int) -> torch.Tensor:
     return 6 * math.sqrt(additions) * (EPS32 / 2) * magnitude
 
 
+def winograd_growth(S: int, *, gradient: bool = False) -> float:
+    """How far rounding errors of minimal filtering may grow beside norms of x and w.
+
+    A result is a sum over 6 points f of A[f] * G[f] * B[f], each of them bounded by the norms of
+    the transforms' rows (Cauchy and Schwarz). Of y (and dx) the worst of the tile's 7 - S outputs
+    counts; of dw (`gradient`) the worst tap, and inputs that neighbouring tiles share count twice.
+    """
+    points, hop = (0.0, 1.0, -1.0, 2.0, -2.0), 7 - S
+    values = {n: torch.tensor([[p**j for p in points] for j in range(n)]) for n in (hop, S)}
+    last = {n: F.one_hot(torch.tensor(n - 1), n)[:, None] for n in values}
+    scale = torch.tensor([1 / 4, 1 / 6, 1 / 6, 1 / 24, 1 / 24, 1])
+    outputs = torch.cat([values[hop], last[hop]], dim=1).abs()  # A: (hop, 6)
+    taps = torch.cat([values[S], last[S]], dim=1).abs() * scale  # G: (S, 6)
+    inputs = torch.tensor([42.0, 34, 34, 10, 10, 42]).sqrt()  # norms of the rows of B
+    if gradient:
+        shared = math.ceil(6 / hop)
+        return float((taps * outputs.norm(dim=0) * inputs).sum(1).max()) * math.sqrt(shared)
+    return float((outputs * taps.norm(dim=0) * inputs).sum(1).max())
+
+
+def winograd_bound(
+    x_norm: torch.Tensor, w_norm: torch.Tensor, growth: float, additions: int
+) -> torch.Tensor:
+    """Bound on |error| of a sum of products done by minimal filtering.
+
+    Parameters
+    ----------
+    x_norm, w_norm : Tensor
+        Euclidean norms of the two factors over one tile of 6 inputs (broadcast to the result).
+    growth : float
+        See `winograd_growth`.
+    additions : int
+        Of the products; the three transforms have 12 more.
+    """
+    return 6 * math.sqrt(additions + 12) * (EPS32 / 2) * growth * x_norm * w_norm
+
+
 def spectral_bound(
     x_norm: torch.Tensor, w_norm: torch.Tensor, length: int, additions: int
 ) -> torch.Tensor:

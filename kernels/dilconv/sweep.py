@@ -9,6 +9,7 @@ from dilconv.contenders import Layer
 ATACWORKS = Layer("AtacWorks", N=1, C=15, K=15, S=51, d=8, W=60_000)
 MOST_FLOPS = 50e9  # a pass
 
+_BATCHES = (2, 8)
 _WIDTHS = (1_000, 3_000, 10_000, 30_000, 60_000, 100_000, 300_000, 1_000_000)
 _TAPS = (1, 3, 5, 9, 15, 25, 51, 101, 251)
 _CHANNELS = (1, 4, 15, 16, 32, 64, 128)
@@ -17,6 +18,7 @@ _DILATIONS = (1, 2, 4, 7, 8, 16)
 
 def _letters() -> list[Layer]:
     steps = [
+        *({"N": N} for N in _BATCHES),
         *({"W": W} for W in _WIDTHS),
         *({"S": S} for S in _TAPS),
         *({"C": C, "K": C} for C in _CHANNELS),

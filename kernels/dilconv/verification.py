@@ -9,13 +9,20 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
 
 from dilconv.contenders import CONTENDERS, Contender, Layer, Tensors
 from dilconv.planner import Plan, plan
-from dilconv.reference import conv1d_reference, float32_bound, spectral_bound
+from dilconv.reference import (
+    conv1d_reference,
+    float32_bound,
+    spectral_bound,
+    winograd_bound,
+    winograd_growth,
+)
 
 # Most operations of one pass that the oracle repeats, six times, in float64.
 ORACLE_FLOPS = 5e9
@@ -106,18 +113,34 @@ class Oracle:
     def bound(self, result: str, pass_name: str, algorithm: str | None) -> torch.Tensor:
         """Bound on |error| of a result (broadcast to it), as the algorithm computes it.
 
-        auto may take either algorithm, so the larger bound holds for it, element by element.
+        auto may take any algorithm, so the largest bound holds for it, element by element.
         """
         layer = self.tensors.layer
         chains = {"y": layer.C * layer.S, "dx": layer.K * layer.S, "dw": layer.N * layer.W}
         direct = float32_bound(self.sizes[result], chains[result])
-        if algorithm not in ("spectral", "auto"):
+        if algorithm not in ("spectral", "winograd", "auto"):
             return direct
-        how = _spectral_plan(layer, result, pass_name, self.tensors.x.dtype)
-        if how.algorithm != "spectral":
-            return direct
-        spectral = self._spectral_bound(result, how)
-        return spectral if algorithm == "spectral" else torch.maximum(direct, spectral)
+        found = [] if algorithm != "auto" else [direct]
+        tried = ("spectral", "winograd") if algorithm == "auto" else (algorithm,)
+        for name in tried:
+            how = _plan(layer, result, pass_name, self.tensors.x.dtype, name)
+            if how.algorithm == "spectral":
+                found.append(self._spectral_bound(result, how))
+            elif how.algorithm == "winograd":
+                found.append(self._winograd_bound(result))
+        return reduce(torch.maximum, found, torch.zeros(())) if found else direct
+
+    def _winograd_bound(self, result: str) -> torch.Tensor:
+        t, S = self.tensors, self.tensors.layer.S
+        if result == "dw":
+            x_norm, g_norm = (a.double().norm(dim=(0, 2)).max() for a in (t.x, t.g))
+            growth = winograd_growth(S, gradient=True)
+            return winograd_bound(x_norm, g_norm, growth, t.layer.N * t.layer.W)
+        a, summed, channels = (
+            (t.x, (1, 2), t.layer.C) if result == "y" else (t.g, (0, 2), t.layer.K)
+        )
+        w_norm, tile = t.w.double().norm(dim=summed).max(), pair_norm(a, t.layer.d, 3)
+        return winograd_bound(tile, w_norm, winograd_growth(S), channels)
 
     def _spectral_bound(self, result: str, how: Plan) -> torch.Tensor:
         t, length = self.tensors, how.fft_length
@@ -150,12 +173,12 @@ def pair_norm(x: torch.Tensor, d: int, length: int) -> torch.Tensor:
     return (sums[:, span:] - sums[:, :-span]).amax((1, 2)).sqrt()[:, None, None]
 
 
-def _spectral_plan(layer: Layer, result: str, pass_name: str, dtype: torch.dtype) -> Plan:
+def _plan(layer: Layer, result: str, pass_name: str, dtype: torch.dtype, algorithm: str) -> Plan:
     if pass_name == "forward_backward":
         pass_name = "forward" if result == "y" else "backward"
     sizes = (layer.N, layer.C, layer.K, layer.W, layer.S, layer.d)
     how = {"padding": layer.padding, "pass_name": pass_name, "dtype": dtype}
-    return plan(*sizes, **how, algorithm="spectral")
+    return plan(*sizes, **how, algorithm=algorithm)
 
 
 def _reference(x, w, g, layer: Layer) -> dict[str, torch.Tensor]:

@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define DILCONV_ABI_VERSION 4
+#define DILCONV_ABI_VERSION 5
 
 enum dilconv_status {
   DILCONV_OK = 0,
@@ -29,7 +29,12 @@ enum dilconv_status {
 
 enum dilconv_dtype { DILCONV_FLOAT32 = 0, DILCONV_BFLOAT16 = 1 };
 
-enum dilconv_algorithm { DILCONV_AUTO = 0, DILCONV_DIRECT = 1, DILCONV_SPECTRAL = 2 };
+enum dilconv_algorithm {
+  DILCONV_AUTO = 0,
+  DILCONV_DIRECT = 1,
+  DILCONV_SPECTRAL = 2,
+  DILCONV_WINOGRAD = 3  // of 2 to 5 taps; others are direct
+};
 
 // Sizes of one convolution. Q = W + pad_left + pad_right - (S-1)*d; pad_right follows from Q.
 typedef struct {
@@ -71,13 +76,15 @@ int32_t dilconv_backward(int32_t isa, const dilconv_problem* problem, dilconv_op
 
 // What the library would do for one call, without doing it.
 typedef struct {
-  int32_t algorithm;                       // DILCONV_DIRECT or DILCONV_SPECTRAL
+  int32_t algorithm;                       // any but DILCONV_AUTO
   int32_t threads;                         // that get work
   int64_t workspace_bytes;                 // allocated for the call and freed again, whatever N
-  double direct_cycles, spectral_cycles;   // the cost model's estimates; infinite: not possible
+  // The cost model's estimates; infinite: not possible.
+  double direct_cycles, spectral_cycles, winograd_cycles;
   int64_t block;                           // direct: outputs per cache block
   int64_t channel_block;                   // direct: channels packed at a time
   int64_t fft_length, hop, parts, phases;  // spectral: see Tiling in csrc/kernels.h
+  int64_t tile_outputs, unit_tiles;        // winograd: outputs of a tile, tiles of a unit
 } dilconv_plan_report;
 
 // pass: 0 forward, 1 backward-data alone, 2 backward-weight alone, 3 both.

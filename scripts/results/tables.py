@@ -181,18 +181,37 @@ def predict_table(rows):
 
 
 def models_table(rows):
-    """Other people's models, converted."""
+    """Other people's models before and after: a line for every model, N, type and threads."""
     body = [
-        [row["model"], row["N"], row["threads"], row["dtype"], _before_after(row, "forward"),
-         _before_after(row, "step"), f"{row['forward_ratio']:.2f}", f"**{row['step_ratio']:.2f}**"]
+        [*_model(row), _before_after(row, "forward"), _before_after(row, "step"),
+         f"{row['gradient_error_torch']:.0e} → {row['gradient_error_dilconv']:.0e}"]
         for row in rows
     ]  # fmt: skip
-    head = ["model", "N", "threads", "dtype", "forward, ms", "training step, ms", "forward x"]
-    return table([*head, "step x"], body)
+    text = (
+        f"On {words_of(rows[0])}: milliseconds on torch → on dilconv, and in brackets how many "
+        "times as fast (the median of the rounds; below 1 torch is faster). The last column is the "
+        "largest error of a parameter's gradient, as a share of its norm, against float64."
+    )
+    head = ["model", "N", "type", "threads", "forward", "training step", "error of gradients"]
+    return f"{text}\n\n{table(head, body)}"
+
+
+def models_summary(rows):
+    """Of every model the training step at its largest batch."""
+    largest = [
+        row for row in rows if row["N"] == max(r["N"] for r in pick(rows, model=row["model"]))
+    ]
+    body = [[*_model(row), _before_after(row, "step")] for row in largest]
+    return table(["model", "N", "type", "threads", "training step, ms"], body)
+
+
+def _model(row):
+    return [row[key] for key in ("model", "N", "dtype", "threads")]
 
 
 def _before_after(row, name):
-    return f"{row[f'{name}_torch_ms']:.0f} → {row[f'{name}_dilconv_ms']:.0f}"
+    times = f"{row[f'{name}_torch_ms']:.0f} → {row[f'{name}_dilconv_ms']:.0f}"
+    return f"{times} (**{row[f'{name}_ratio']:.2f}**)"
 
 
 def scale_table(rows):
@@ -284,7 +303,7 @@ def summary(found):
     if found.get("models"):
         parts.append(
             "Other people's models, as they are and after `dilconv.convert(model)`:\n\n"
-            + models_table(found["models"])
+            + models_summary(found["models"])
         )
     if found.get("predict"):
         parts.append(

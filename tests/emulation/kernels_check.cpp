@@ -154,6 +154,7 @@ Chains chains_of(const Case& c, const Run& run) {
   return {dilconv_isa_lanes(isa),
           run.threads,
           run.algorithm == DILCONV_SPECTRAL,
+          run.algorithm == DILCONV_WINOGRAD,
           y.fft_length,
           dx.fft_length,
           dw.fft_length,
@@ -194,8 +195,8 @@ void check_run(const Question& q, const Run& run) {
     const Results found = nonnegative
                               ? run_kernels(q.c, run, magnitude(q.v), magnitude(q.unmasked_g))
                               : run_kernels(q.c, run, q.v, q.unmasked_g);
-    printf("  %s, %s:", run.algorithm == DILCONV_DIRECT ? "direct" : "spectral",
-           nonnegative ? "nonnegative" : "normal");
+    const char* const names[] = {"auto", "direct", "spectral", "winograd"};
+    printf("  %s, %s:", names[run.algorithm], nonnegative ? "nonnegative" : "normal");
     const double to_dtype = dtype == DILCONV_BFLOAT16 ? 0x1p-8 : 0;
     compare("y", found.y, each(exact.y, activated), limits.y, to_dtype);
     compare("dx", found.dx, exact.dx, limits.dx, to_dtype);
@@ -227,6 +228,9 @@ void check_case(const Case& c) {
          c.left, c.right, fused ? ", bias, residual and ReLU" : "");
   check_run(question, run);
   run.algorithm = DILCONV_SPECTRAL;
+  check_run(question, run);
+  if (c.S < 2 || c.S > 5) return;
+  run.algorithm = DILCONV_WINOGRAD;
   check_run(question, run);
 }
 
@@ -261,6 +265,15 @@ void check_tiles() {
 // Every way of loading the lanes of a spectral unit, away from the ends and across them.
 void check_phases() {
   for (const int64_t d : {1, 2, 4, 8, 16, 24}) check_case({1, 2, 3, 2100, 3, d, 1, 0, 32});
+}
+
+// Every number of taps of minimal filtering: phases in one run and in many.
+void check_short() {
+  for (const int64_t d : {1, 5, 70})
+    for (int64_t S = 2; S <= 5; ++S) {
+      const int64_t pad = (S - 1) * d / 2;
+      check_case({1, 5 + 6 * S, 3 + 8 * S % 25, 150, S, d, pad, (S - 1) * d - pad, 0});
+    }
 }
 
 // NaN passes the ReLU of the direct kernels and reaches no other column.
@@ -335,6 +348,7 @@ int main(int count, char** arguments) {
   for (const Case& c : kCases) check_case(c);
   check_tiles();
   check_phases();
+  check_short();
   check_nan();
   check_infinity();
   check_zeros();

@@ -90,7 +90,7 @@ inline double rounding(int64_t additions) {
 // How the kernels sum: what the bounds depend on.
 struct Chains {
   int64_t lanes, threads;
-  bool spectral;
+  bool spectral, winograd;
   int64_t y_length, dx_length, dw_length;  // of the FFT in each pass
   int64_t y_parts, dx_parts, dw_parts;     // that a filter is cut into
 
@@ -147,15 +147,62 @@ inline void spectral_bounds(const Case& c, const Chains& chains, const Values& v
   std::fill(r->dw.begin(), r->dw.end(), dw);
 }
 
+// winograd_growth of reference.py.
+inline double winograd_growth(int64_t S, bool gradient) {
+  const double point[] = {0, 1, -1, 2, -2};
+  const double share[] = {1.0 / 4, 1.0 / 6, 1.0 / 6, 1.0 / 24, 1.0 / 24, 1};
+  const double inputs[] = {42, 34, 34, 10, 10, 42};  // squares of the norms of the rows of B
+  const int64_t hop = 7 - S;
+  const auto value = [&](int64_t f, int64_t power, int64_t count) {
+    return f == 5 ? double(power == count - 1) : std::fabs(std::pow(point[f], power));
+  };
+  const auto norm = [&](int64_t f, int64_t count) {
+    double sum = 0;
+    for (int64_t i = 0; i < count; ++i) sum += value(f, i, count) * value(f, i, count);
+    return std::sqrt(sum);
+  };
+  const int64_t results = gradient ? S : hop, others = gradient ? hop : S;
+  double largest = 0;
+  for (int64_t i = 0; i < results; ++i) {
+    double sum = 0;
+    for (int64_t f = 0; f < 6; ++f)
+      sum += value(f, i, results) * norm(f, others) * share[f] * std::sqrt(inputs[f]);
+    largest = std::max(largest, sum);
+  }
+  return largest * (gradient ? std::sqrt(std::ceil(6.0 / static_cast<double>(hop))) : 1);
+}
+
+inline void winograd_bounds(const Case& c, const Chains& chains, const Values& v, Results* r) {
+  const int64_t Q = c.Q(), filter = c.C * c.S;
+  const double growth = winograd_growth(c.S, false);
+  const double w_y =
+      largest_norm(v.w, c.K, [&](int64_t i) { return i / filter; }) * rounding(c.C + 12) * growth;
+  const double w_dx = largest_norm(v.w, c.C, [&](int64_t i) { return i % filter / c.S; }) *
+                      rounding(c.K + 12) * growth;
+  for (int64_t n = 0; n < c.N; ++n) {
+    const double y = w_y * pair_norm(v.x, n, c.C, c.W, c.d, 3);  // a tile reads 6 inputs
+    const double dx = w_dx * pair_norm(v.g, n, c.K, Q, c.d, 3);
+    for (int64_t i = n * c.K * Q; i < (n + 1) * c.K * Q; ++i) r->y[i] += y;
+    std::fill_n(r->dx.begin() + n * c.C * c.W, c.C * c.W, dx);
+  }
+  const double x_norm = largest_norm(v.x, c.C, [&](int64_t i) { return i / c.W % c.C; });
+  const double g_norm = largest_norm(v.g, c.K, [&](int64_t i) { return i / Q % c.K; });
+  const double dw =
+      x_norm * g_norm * rounding(chains.weight(c) * chains.lanes + 12) * winograd_growth(c.S, true);
+  std::fill(r->dw.begin(), r->dw.end(), dw);
+}
+
 // Bounds on |error| of each result; sizes: the results of the magnitudes.
 inline Results bounds(const Case& c, const Chains& chains, const Values& v, const Results& sizes) {
   const auto scaled = [](const Doubles& sums, int64_t additions) {
     return each(sums, [&](double sum) { return rounding(additions) * sum; });
   };
-  Results r{scaled(sizes.y, chains.spectral ? 2 : c.C * c.S + 2),  // then bias and residual alone
-            scaled(sizes.dx, c.K * c.S + 1), scaled(sizes.dw, chains.weight(c)),
-            scaled(sizes.db, chains.weight(c)), Doubles(sizes.dr.size())};
+  Results r{
+      scaled(sizes.y, chains.spectral || chains.winograd ? 2 : c.C * c.S + 2),  // bias and residual
+      scaled(sizes.dx, c.K * c.S + 1), scaled(sizes.dw, chains.weight(c)),
+      scaled(sizes.db, chains.weight(c)), Doubles(sizes.dr.size())};
   if (chains.spectral) spectral_bounds(c, chains, v, &r);
+  if (chains.winograd) winograd_bounds(c, chains, v, &r);
   return r;
 }
 

@@ -123,6 +123,12 @@ FAULTS = {
     "wrong sign in dw": Fault(
         *("", "float32", "spectral", "products.h", "im[i] - r;", "im[i] + r;")
     ),
+    "a value at the wrong point": Fault(
+        *("", "float32", "winograd", "winograd.cpp", "plane + c, t - u);", "plane + c, t + u);")
+    ),
+    "only the last unit's dw": Fault(
+        *("", "float32", "winograd", "winograd.cpp", "if (kAdd) acc[i][0]", "if (false) acc[i][0]")
+    ),
     "bfloat16 cut off": Fault(
         *("", "bfloat16", "direct", "vec.h"),
         *("nearest = bits + (0x7fff + (bits >> 16 & 1));", "nearest = bits;"),

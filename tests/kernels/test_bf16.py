@@ -34,7 +34,7 @@ def oracle_of(layer):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("name", ["direct", "spectral", "auto"])
+@pytest.mark.parametrize("name", ["direct", "spectral", "winograd", "auto"])
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
 def test_every_pass_is_within_its_bound(bf16_isa, layer, name, threads, set_threads):
     set_threads(threads)

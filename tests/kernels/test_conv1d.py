@@ -7,7 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from dilconv import _native
-from dilconv.reference import conv1d_reference, float32_bound, spectral_bound
+from dilconv.reference import (
+    conv1d_reference,
+    float32_bound,
+    spectral_bound,
+    winograd_bound,
+    winograd_growth,
+)
 from dilconv.verification import pair_norm
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -29,6 +35,23 @@ SHAPES = [
     (1, 1, 2, 961, 3, 2, (0, 0)),
     (4, 7, 4, 63, 4, 1, (1, 2)),
     (1, 2, 2, 40, 1001, 1, (500, 500)),  # filter longer than the input
+]
+
+
+# Every number of taps that minimal filtering takes: phases in one run and in many, more of them
+# than a unit takes, ends that hold no output, channels and filters beside whole vectors.
+SHORT = [
+    (2, 64, 17, 700, 2, 1, (1, 0)),
+    (1, 9, 40, 900, 3, 70, (70, 140)),
+    (1, 20, 33, 300, 4, 40, (60, 60)),
+    (2, 3, 5, 130, 5, 33, (66, 66)),
+    (1, 16, 16, 2114, 3, 256, (256, 256)),
+]
+CASES = [
+    (shape, algorithm)
+    for algorithm in ("direct", "spectral", "winograd")
+    for shape in [*SHAPES, *SHORT]
+    if algorithm != "winograd" or 2 <= shape[4] <= 5
 ]
 
 
@@ -66,6 +89,20 @@ def fft_length(shape, pass_name):
     return _native.plan(_native.active_isa(), problem, pass_name).fft_length
 
 
+def winograd_bounds(shape, inputs, sizes, m_dw):
+    x, w, _, _, g = inputs
+    _, C, K, _, S, d, _ = shape
+    w_norms = (w.double().norm(dim=dims).max() for dims in ((1, 2), (0, 2)))
+    tiles, growth = (pair_norm(t, d, 3) for t in (x, g)), winograd_growth(S)
+    y, dx = (
+        winograd_bound(tile, w_norm, growth, summed)
+        for tile, w_norm, summed in zip(tiles, w_norms, (C, K), strict=True)
+    )
+    x_norm, g_norm = (t.double().norm(dim=(0, 2)).max() for t in (x, g))
+    last = float32_bound(sizes[0], 2)  # bias and residual
+    return last + y, dx, winograd_bound(x_norm, g_norm, winograd_growth(S, gradient=True), m_dw)
+
+
 def bounds(shape, algorithm, inputs, sizes, lanes, threads):
     """Bounds of y, dx, dw, db; sizes: the same results of the absolute values."""
     m_y, m_dx, m_dw = additions(shape, lanes, threads)
@@ -74,6 +111,8 @@ def bounds(shape, algorithm, inputs, sizes, lanes, threads):
     if algorithm == "direct":
         chains = zip(sizes[:3], (m_y, m_dx, m_dw), strict=True)
         return *(float32_bound(size, m) for size, m in chains), db
+    if algorithm == "winograd":
+        return *winograd_bounds(shape, inputs, sizes, m_dw * lanes), db
     x, w, _, _, g = inputs
     _, C, K, _, _, d, _ = shape
     forward, both = fft_length(shape, "forward"), fft_length(shape, "backward")
@@ -100,9 +139,8 @@ def oracle_of(shape, nonnegative):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("algorithm", ["direct", "spectral"])
 @pytest.mark.parametrize("nonnegative", [False, True])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(("shape", "algorithm"), CASES, ids=str)
 def test_values_and_gradients(isa, shape, nonnegative, algorithm, threads, set_threads):
     inputs, results, sizes = oracle_of(shape, nonnegative)
     *leaves, g = (t.clone().requires_grad_(i < 4) for i, t in enumerate(inputs))
@@ -118,8 +156,9 @@ def test_values_and_gradients(isa, shape, nonnegative, algorithm, threads, set_t
     assert torch.equal(dr, g)
 
 
-@pytest.mark.parametrize("algorithm", ["direct", "spectral"])
-@pytest.mark.parametrize("shape", SHAPES[1:4], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "algorithm"), [c for c in CASES if c[0] in (*SHAPES[1:4], *SHORT[2:4])], ids=str
+)
 def test_fused_relu(isa, shape, algorithm):
     """ReLU of what comes out without it, and gradients of the masked g, bit for bit."""
     x, w, b, residual, g = make(shape)
@@ -152,7 +191,7 @@ def reference_gradients(x, w, g, options):
     right=st.integers(0, 60),
     Q=st.integers(1, 700),
     seed=st.integers(0, 2**31),
-    algorithm=st.sampled_from(["direct", "spectral", "auto"]),
+    algorithm=st.sampled_from(["direct", "spectral", "winograd", "auto"]),
 )
 def test_any_size(N, C, K, S, d, left, right, Q, seed, algorithm):
     W = max(Q + (S - 1) * d - left - right, 1)
@@ -172,7 +211,9 @@ def test_any_size(N, C, K, S, d, left, right, Q, seed, algorithm):
         assert y.shape == exact[0].shape and dx.numel() == 0 and not dw.any()
         return
     lanes, threads = _native.isa_lanes(_native.active_isa()), torch.get_num_threads()
-    tried = ("direct", "spectral") if algorithm == "auto" else (algorithm,)
+    tried = [name for name in ("direct", "spectral", "winograd") if algorithm in (name, "auto")]
+    if not 2 <= S <= 5 and "winograd" in tried:
+        tried[-1] = "direct"
     inputs = (x, w, b, None, g)
     found = [bounds(shape, name, inputs, sizes, lanes, threads) for name in tried]
     for i, actual in enumerate((y.detach(), dx, dw)):
@@ -201,9 +242,9 @@ def test_error_at_most_twice_that_of_torch(isa, algorithm):
         assert ours <= 2 * theirs
 
 
-@pytest.mark.parametrize("algorithm", ["direct", "spectral"])
-def test_same_bits_whatever_the_number_of_threads(isa, algorithm, set_threads):
-    x, w, b, _, _ = make((3, 15, 15, 2000, 51, 8, (200, 200)))
+@pytest.mark.parametrize(("algorithm", "S"), [("direct", 51), ("spectral", 51), ("winograd", 3)])
+def test_same_bits_whatever_the_number_of_threads(isa, algorithm, S, set_threads):
+    x, w, b, _, _ = make((3, 15, 15, 2000, S, 8, (200, 200)))
     options = {"padding": "same", "dilation": 8, "algorithm": algorithm}
     results = []
     for threads in (1, 2, 3):
@@ -212,9 +253,9 @@ def test_same_bits_whatever_the_number_of_threads(isa, algorithm, set_threads):
     assert all(torch.equal(results[0], other) for other in results[1:])
 
 
-@pytest.mark.parametrize("algorithm", ["direct", "spectral"])
-def test_same_bits_when_repeated(isa, algorithm):
-    x, w, b, _, g = make((2, 15, 15, 3000, 51, 8, (200, 200)))
+@pytest.mark.parametrize(("algorithm", "S"), [("direct", 51), ("spectral", 51), ("winograd", 3)])
+def test_same_bits_when_repeated(isa, algorithm, S):
+    x, w, b, _, g = make((2, 15, 15, 3000, S, 8, (4 * (S - 1), 4 * (S - 1))))
     x.requires_grad_(), w.requires_grad_(), b.requires_grad_()
 
     def run():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-KERNEL_TARGET = re.compile(r"(direct|spectral|amx)_(\w+)\.dir")
+KERNEL_TARGET = re.compile(r"(direct|spectral|winograd|amx)_(\w+)\.dir")
 WEAK = re.compile(r"^\S* *([WVuwv]) (\S+)$", re.MULTILINE)
 # Every instruction of AVX and later starts with v (verr and verw aside), or is on mask registers.
 AVX = re.compile(r"\tv(?!er[rw]\b)\w+|%[yz]mm\d+|%k[0-7]\b")
@@ -42,12 +42,15 @@ def objects(static_build) -> dict[str, list[Path]]:
 
 def test_every_object_was_found(objects):
     names = {isa: {path.name for path in paths} for isa, paths in objects.items()}
-    baseline = {"dispatch.cpp.o", "driver.cpp.o", "fft_tables.cpp.o", "plan.cpp.o"}
+    baseline = {"dispatch.cpp.o", "driver.cpp.o", "fft_tables.cpp.o"}
+    baseline |= {"plan.cpp.o", "plan_winograd.cpp.o"}
     assert baseline <= names.pop("baseline")
     assert names.pop("avx512bf16") == {"direct.cpp.o"}
     assert names.pop("amx") == {"amx.cpp.o"}
     assert {"generic", "avx2", "avx512"} <= names.keys()
-    assert all(each == {"direct.cpp.o", "spectral.cpp.o"} for each in names.values())
+    assert all(
+        each == {"direct.cpp.o", "spectral.cpp.o", "winograd.cpp.o"} for each in names.values()
+    )
 
 
 @pytest.mark.parametrize("isa", ["generic", "avx2", "avx512", "avx512bf16", "amx"])

@@ -98,6 +98,40 @@ def summed(layer, call):
     return (steps % layer.d == 0) & (steps >= 0) & (steps < layer.S * layer.d)
 
 
+SHORT = [
+    Layer("S=3", N=2, C=20, K=9, S=3, d=8, W=4000),
+    Layer("S=2", N=2, C=16, K=16, S=2, d=1, W=4000),
+    Layer("S=5", N=2, C=3, K=4, S=5, d=200, W=4000),
+]
+
+
+@pytest.mark.parametrize("value", [1e4, float("inf"), float("nan")], ids=str)
+@pytest.mark.parametrize("layer", SHORT, ids=by_name)
+def test_an_extreme_number_stays_in_its_tiles(isa, layer, value):
+    """A tile of winograd reads 6 columns of one phase."""
+    plain, hit = (results("winograd", t) for t in with_extreme(layer, value))
+    for name, call in CALLS.items():
+        steps = AT[2] + first_tap(layer, call) - torch.arange(layer.W)
+        beyond = (steps % layer.d != 0) | (steps.abs() >= 6 * layer.d)
+        assert 0 < beyond.sum() < layer.W
+        assert torch.equal(plain[name][0], hit[name][0]), name
+        assert torch.equal(plain[name][1][:, beyond], hit[name][1][:, beyond]), name
+        if value != 1e4:
+            assert not hit[name][1][:, summed(layer, call)].isfinite().any(), name
+
+
+@pytest.mark.parametrize("layer", SHORT, ids=by_name)
+def test_winograd_errs_at_most_ten_times_as_direct_does(isa, layer):
+    oracle = Oracle.of(Tensors.of(layer))
+    for name, exact in oracle.exact.items():
+        ours, direct = (
+            CONTENDERS[algorithm](oracle.tensors).results("forward_backward")[name]
+            for algorithm in ("winograd", "direct")
+        )
+        error = (ours.double() - exact).norm()
+        assert error <= 10 * (direct.double() - exact).norm(), name
+
+
 def beyond_the_pair(layer, call):
     """Columns of the second item that share no pair of tiles with AT; bool (W,).
 

@@ -62,7 +62,7 @@ class SameConv1d(nn.Module):
         Normalise between convolution and residual.
     conv : {"dilconv", "torch"}
         Which implementation multiplies; the weights and their names are the same.
-    algorithm : {"auto", "direct", "spectral"}
+    algorithm : {"auto", "direct", "spectral", "winograd"}
         Of dilconv; nothing to torch.
     """
 

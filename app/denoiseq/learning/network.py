@@ -44,7 +44,7 @@ class Network(nn.Module):
     in_channels : int
         1, or more where channels other than the coverage, which comes first, are read as well.
     conv : {"dilconv", "torch"}
-    algorithm : {"auto", "direct", "spectral"}
+    algorithm : {"auto", "direct", "spectral", "winograd"}
         Of dilconv; nothing to torch.
     precision : {"fp32", "bf16"}
         bf16 is autocast inside `forward`: activations are bfloat16; weights, their gradients, sums,

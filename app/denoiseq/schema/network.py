@@ -110,8 +110,8 @@ class Conv:
     backend: str = option("dilconv", "ours, or PyTorch's", one_of("dilconv", "torch"))
     algorithm: str = option(
         "auto",
-        "of dilconv; auto = the faster one for each layer",
-        one_of("auto", "direct", "spectral"),
+        "of dilconv; auto = the fastest one for each layer",
+        one_of("auto", "direct", "spectral", "winograd"),
     )
 
     def __post_init__(self) -> None:

@@ -1,0 +1,30 @@
+"""The examples of kernels/README.md run as they stand."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[2] / "kernels" / "README.md"
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def test_the_page_has_its_examples():
+    assert len(EXAMPLES) == 3 and sum("bpnetlite" in example for example in EXAMPLES) == 1
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_examples_run(example):
+    """Each in a process of its own: one changes the allocator for good."""
+    if "bpnetlite" in example:
+        pytest.importorskip("bpnetlite")
+    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert ("estimated" in done.stdout) == ("dilconv.plan(" in example)
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text(encoding="utf-8"))
+    assert links and not [link for link in links if not (README.parent / link).exists()]
