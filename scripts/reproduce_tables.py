@@ -47,7 +47,7 @@ class Step:
 def steps(quick, out, threads):
     """All benchmarks in order; `threads`: of this machine."""
     some = sorted({1, threads})
-    sweep = ("bench_layer.py", "--sweep", "--resume", "--seconds", 0.05 if quick else 0.2)
+    sweep = ("bench_layer.py", "--sweep", "--resume", "--seconds", 0.05 if quick else 0.15)
     points = ("--points", *QUICK_POINTS) if quick else ()
     many = ("--threads", *(some if not quick else [threads]))
     found = [
