@@ -76,9 +76,9 @@ int32_t dilconv_backward(int32_t isa, const dilconv_problem* problem, dilconv_op
 
 // What the library would do for one call, without doing it.
 typedef struct {
-  int32_t algorithm;                       // any but DILCONV_AUTO
-  int32_t threads;                         // that get work
-  int64_t workspace_bytes;                 // allocated for the call and freed again, whatever N
+  int32_t algorithm;        // any but DILCONV_AUTO
+  int32_t threads;          // that get work
+  int64_t workspace_bytes;  // allocated for the call and freed again, whatever N
   // The cost model's estimates; infinite: not possible.
   double direct_cycles, spectral_cycles, winograd_cycles;
   int64_t block;                           // direct: outputs per cache block
