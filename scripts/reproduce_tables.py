@@ -51,11 +51,6 @@ def steps(quick, out, threads):
     points = ("--points", *QUICK_POINTS) if quick else ()
     many = ("--threads", *(some if not quick else [threads]))
     found = [
-        Step("layers.csv", "layers, float32", (*sweep, *points, *many), 3 if quick else 40,
-             continues=True),
-        Step("layers_bf16.csv", "layers, bfloat16",
-             (*sweep, *points, *BF16, *BF16_CONTENDERS, "--threads", 1), 2 if quick else 20,
-             continues=True),
         Step("steps.csv", "training steps",
              ("bench_train.py", "--rounds", 2 if quick else 3, *many), 2 if quick else 5),
         Step("epochs.csv", "whole trainings",
@@ -67,6 +62,11 @@ def steps(quick, out, threads):
         Step("predict.csv", "prediction",
              ("bench_predict.py", "--checkpoint", ROOT / "data/yeast/denoiser.pt", "--mbp",
               5 if quick else 150), 1.5 if quick else 3),
+        Step("layers.csv", "layers, float32", (*sweep, *points, *many), 3 if quick else 25,
+             continues=True),
+        Step("layers_bf16.csv", "layers, bfloat16",
+             (*sweep, *points, *BF16, *BF16_CONTENDERS, "--threads", 1), 2 if quick else 12,
+             continues=True),
         Step("models.csv", "other people's models",
              ("bench_models.py", "--resume", *many, *(["--quick"] if quick else [])),
              3 if quick else 20, continues=True),
