@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Benchmark of whole trainings: epochs of AtacWorks' network on segments of 60,000 bp of yeast.
 
-    python scripts/bench_epochs.py                         # about half an hour on two cores
+    python scripts/bench_epochs.py                         # some ten minutes on two cores
     python scripts/bench_epochs.py --quick                 # an epoch of a few segments
     python scripts/bench_epochs.py --csv epochs.csv --runs outputs/epochs
 

@@ -2,8 +2,8 @@
 """Benchmark of the convolution layer: every contender is verified, then timed interleaved.
 
     python scripts/bench_layer.py                      # the AtacWorks layer, one thread
-    python scripts/bench_layer.py --threads 1 2 -N 1 8 --csv docs/bench/atacworks.csv
-    python scripts/bench_layer.py --sweep --threads 1 2 --csv docs/bench/sweep.csv
+    python scripts/bench_layer.py --threads 1 2 -N 1 8 --csv layer.csv
+    python scripts/bench_layer.py --sweep --threads 1 2 --csv sweep.csv
     python scripts/bench_layer.py --planner            # auto against each algorithm
 
 A rate counts 2*N*C*K*S*W operations a pass (three passes for forward_backward); `peak` is the

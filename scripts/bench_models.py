@@ -2,7 +2,7 @@
 """Other people's models on torch and on dilconv: checked first, then timed.
 
     python scripts/bench_models.py --quick                     # a minute or two, one thread
-    python scripts/bench_models.py --threads 1 2 --csv docs/bench/models.csv
+    python scripts/bench_models.py --threads 1 2 --csv models.csv
     python scripts/bench_models.py --models BPNet --dtypes float32 bfloat16
 
 Each model is taken as its author wrote it; a copy goes through `dilconv.convert`, and that is all.
@@ -52,7 +52,9 @@ def parse_arguments():
         "--models", nargs="+", metavar="NAME", default=names, help=f"only these: {', '.join(names)}"
     )
     parser.add_argument("-N", type=int, nargs="+", help="batch sizes (default: each model's own)")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[1], help="of torch, one run each"
+    )
     parser.add_argument(
         "--dtypes", nargs="+", default=["float32"], choices=list(TOLERANCE), help="of activations"
     )

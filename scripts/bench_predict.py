@@ -2,7 +2,7 @@
 """Benchmark of whole-genome prediction: the clock, the memory, and where the time goes.
 
     python scripts/bench_predict.py                              # about ten minutes
-    python scripts/bench_predict.py --csv docs/inference/predict.csv
+    python scripts/bench_predict.py --csv predict.csv
     python scripts/bench_predict.py --mbp 20 --checkpoint outputs/yeast/…/checkpoints/best.pt
 
 Two predictions, each a process of its own from start to report:

@@ -5,8 +5,8 @@ fail() { echo "error: $*" >&2; exit 2; }
 
 find_python() {
   local candidate
-  for candidate in "${PYTHON:-python3}" python3.13 python3.12 python3.11 python3.10; do
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+  for candidate in "${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       echo "$candidate"
       return
     fi
@@ -22,7 +22,7 @@ sys.exit(tuple(map(int, torch.__version__.split(".")[:2])) < (2, 9))' 2>/dev/nul
 make_venv() {
   local python options=()
   python=$(find_python)
-  [ -n "$python" ] || fail "Python 3.10 or newer was not found: install it, or set PYTHON to it."
+  [ -n "$python" ] || fail "Python 3.11 or newer was not found: install it, or set PYTHON to it."
   if has_torch "$python"; then options=(--system-site-packages); fi
   echo "making .venv with $("$python" --version)"
   "$python" -m venv --clear ${options[@]+"${options[@]}"} .venv ||

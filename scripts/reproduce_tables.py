@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Run all benchmarks of the results page, one after the other, and make the page.
 
-    python scripts/reproduce_tables.py --quick          # about ten minutes: does it all work here?
-    python scripts/reproduce_tables.py                  # about two hours on two cores
+    python scripts/reproduce_tables.py --quick          # a quarter of an hour: does it all work?
+    python scripts/reproduce_tables.py                  # two hours and more on two cores
     python scripts/reproduce_tables.py --out docs/results
 
 Each leaves a CSV in --out (outputs/results/quick or outputs/results/full) and is not run again
@@ -62,10 +62,10 @@ def steps(quick, out, threads):
         Step("predict.csv", "prediction",
              ("bench_predict.py", "--checkpoint", ROOT / "data/yeast/denoiser.pt", "--mbp",
               5 if quick else 150), 1.5 if quick else 3),
-        Step("layers.csv", "layers, float32", (*sweep, *points, *many), 3 if quick else 25,
+        Step("layers.csv", "layers, float32", (*sweep, *points, *many), 3 if quick else 60,
              continues=True),
         Step("layers_bf16.csv", "layers, bfloat16",
-             (*sweep, *points, *BF16, *BF16_CONTENDERS, "--threads", 1), 2 if quick else 12,
+             (*sweep, *points, *BF16, *BF16_CONTENDERS, "--threads", 1), 2 if quick else 25,
              continues=True),
         Step("models.csv", "other people's models",
              ("bench_models.py", "--resume", *many, *(["--quick"] if quick else [])),

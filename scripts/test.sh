@@ -7,5 +7,6 @@ source scripts/install.sh
 install_denoiseq '.[test]'
 
 .venv/bin/ruff check .
+.venv/bin/ruff format --check app kernels scripts tests
 find kernels tests -name '*.cpp' -o -name '*.h' -o -name '*.c' | xargs .venv/bin/clang-format --dry-run --Werror
 .venv/bin/python -m pytest "$@"

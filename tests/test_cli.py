@@ -157,6 +157,10 @@ def test_the_shims_run_from_any_folder(command, tmp_path):
     assert (done.returncode, done.stdout) == (0, f"denoiseq {package.__version__}\n")
 
 
+def test_the_citation_names_this_version():
+    assert f"version: {package.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
 def test_doctor_says_what_the_machine_has(denoiseq):
     outcome = denoiseq("doctor", "measure=false")
     assert outcome.code == 0

@@ -137,9 +137,9 @@ def test_each_table_holds_its_rows(tmp_path):
     assert "| S=3 | 1 | 15 | 15 | 3 | 8 | 60000 | 1.25 (1.50) | 0.75 (0.75) | - | - |" in sweep
     half = tables.precision_table(found["layers"], found["layers_bf16"])
     assert "| AtacWorks | forward | 1 | 2 | 1.6 | 1.25 |" in half
-    assert "| 1 | 1 | native | 80 | 25.5 | 0.9288 |" in tables.steps_table(found["steps"])
+    assert "| 1 | 1 | dilconv | 80 | 25.5 | 25.5 | 0.9288 |" in tables.steps_table(found["steps"])
     epochs = tables.epochs_table(found["epochs"])
-    assert "| native-bf16 | native-bf16 | 2.5 | 16.40 | 20.0 |" in epochs
+    assert "| dilconv-bf16 | dilconv-bf16 | 2.5 | 16.40 | 20.0 |" in epochs
     claims = tables.headline(found)
     assert "direct up to 78% (AtacWorks, forward)" in claims
     assert "FP32 20.0 x, BF16 20.0 x" in claims and "6.86 x oneDNN" in claims

@@ -3,4 +3,9 @@
 `genomics` holds what the data is, `learning` what is learned from it, `build` joins the two.
 """
 
-__version__ = "0.1.0"
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("denoiseq")
+except PackageNotFoundError:  # run from a source tree that is not installed
+    __version__ = "0+unknown"

@@ -19,7 +19,7 @@ from denoiseq.genomics import fragments
 from denoiseq.genomics.bigwig import prepare_bigwig
 from denoiseq.genomics.fragment_file import read_cells
 from denoiseq.genomics.intervals import read_bed
-from denoiseq.genomics.preparation import several
+from denoiseq.genomics.preparation import file_facts, several
 from denoiseq.genomics.pseudobulk import prepare_fragments
 from denoiseq.genomics.sequence import chrom_sizes
 from denoiseq.learning.checkpoint import load_checkpoint
@@ -30,7 +30,7 @@ from denoiseq.learning.pretrained import adopt, load_weights
 from denoiseq.learning.ranks import device
 from denoiseq.learning.tuned import threshold_of_precision
 from denoiseq.prediction import PredictSettings
-from denoiseq.provenance import file_facts, versions
+from denoiseq.provenance import versions
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def prepared(prepare: schema.Prepare, sizes: dict[str, int] | None = None) -> di
     if sizes is None:
         fasta = required(prepare.fasta, "fasta", "genome.fa")
         sizes = chrom_sizes(fasta)
-        inputs["fasta"] = file_facts(fasta)
+        inputs["fasta"] = file_facts(Path(fasta))
     blacklist = [] if prepare.blacklist is None else read_bed(prepare.blacklist)
     options, given = cut_options(prepare), getattr(prepare, kind)
     common: dict[str, Any] = {

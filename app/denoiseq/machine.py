@@ -24,7 +24,7 @@ def examine() -> dict[str, Any]:
     return {
         "denoiseq": __version__,
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}, {' '.join(platform.libc_ver())}",
         "cpu": cpu(),
         "memory_gib": memory_gib(),
         "load": round(os.getloadavg()[0], 1),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from pathlib import Path
 from typing import Any
 
 from denoiseq import __version__
@@ -15,12 +14,6 @@ def versions() -> dict[str, str | None]:
     """Versions of everything that has a say in the results."""
     packages = {name: package_version(name) for name in PACKAGES}
     return {"denoiseq": __version__, "python": platform.python_version(), **packages}
-
-
-def file_facts(path: str) -> dict[str, Any]:
-    """What identifies an input file without reading it."""
-    stat = Path(path).stat()
-    return {"name": Path(path).name, "bytes": stat.st_size, "mtime": int(stat.st_mtime)}
 
 
 def model_facts(path: str, payload: dict[str, Any]) -> dict[str, Any]:

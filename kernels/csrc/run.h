@@ -43,7 +43,7 @@ Rows<T> rows_of(const dilconv_operand& t, int64_t item) {
   return t.data ? Rows<T>{static_cast<const T*>(t.data) + item * t.batch, t.channel} : Rows<T>{};
 }
 
-// Fills in what changes from item to item; Conv: ConvBlock<T> or SpectralConv<T>.
+// Fills in what changes from item to item; Conv: ConvBlock<T>, SpectralConv<T> or WinogradConv<T>.
 template <class T, template <class> class Conv>
 void set_item(Conv<T>* conv, const Tensors& t, int64_t n, int64_t y_stride) {
   conv->x = rows_of<T>(t.x, n);

@@ -31,8 +31,8 @@ class Plan:
     workspace_bytes : int
         Allocated for the call and freed again; bounded, and the same for any larger N.
     fft_length, hop, parts : int
-        Points and outputs of a spectral tile, and the parts that the filter is cut into; 0 where
-        the call is direct.
+        Points and outputs of a spectral tile, and the parts that the filter is cut into; 0 unless
+        the call is spectral.
     """
 
     pass_name: str

@@ -23,8 +23,3 @@ def test_examples_run(example):
     done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert ("estimated" in done.stdout) == ("dilconv.plan(" in example)
-
-
-def test_links_lead_somewhere():
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text(encoding="utf-8"))
-    assert links and not [link for link in links if not (README.parent / link).exists()]

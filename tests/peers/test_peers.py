@@ -20,7 +20,7 @@ ROOT = HERE.parents[1]
 # Between two of the thousandths that the bigWig keeps, so that rounding moves no base over it.
 THRESHOLD, MIN_LENGTH, MAX_GAP = 0.2005, 150, 40
 needs_macs3 = pytest.mark.skipif(
-    shutil.which("macs3") is None, reason="macs3 is not on PATH (pip install 'denoiseq[macs3]')"
+    shutil.which("macs3") is None, reason="macs3 is not on PATH (pip install '.[macs3]')"
 )
 
 

@@ -15,8 +15,6 @@ from pathlib import Path
 
 import pysam
 
-LAYOUTS = ("auto", "paired", "single")
-
 # what every complete file ends with: the empty BGZF block of a BAM (SAM specification, 4.1.2), the
 # empty container of a CRAM of version 3 and of 2.1 (CRAM specification, section 9)
 _BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")

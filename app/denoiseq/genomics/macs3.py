@@ -1,7 +1,7 @@
 """MACS3 as a peer: the peaks that it calls from the cut sites of a store, thinned or whole.
 
-Runs the user's own `macs3` as a program (`pip install 'denoiseq[macs3]'`); nothing of it is
-imported.
+Runs the user's own `macs3` as a program (`pip install '.[macs3]'`, in the repository); nothing of
+it is imported.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def find_macs3() -> str:
     found = shutil.which("macs3") or shutil.which("macs3", path=str(Path(sys.executable).parent))
     if found is None:
         raise ValueError(
-            "MACS3 is not installed: `pip install 'denoiseq[macs3]'` brings it, or put the "
-            "program macs3 on PATH"
+            "MACS3 is not installed: `pip install '.[macs3]'` in the repository brings it, or put "
+            "the program macs3 on PATH"
         )
     return found
 

@@ -98,7 +98,7 @@ def preprocessing(
 
 def provenance(inputs: Mapping[str, list[Path]], given: Mapping[str, object]) -> dict[str, Any]:
     """What made the store; entries of `given` add to the dictionaries here and win over them."""
-    facts = {key: [_file(path) for path in paths] for key, paths in inputs.items()}
+    facts = {key: [file_facts(path) for path in paths] for key, paths in inputs.items()}
     ours: dict[str, Any] = {
         "inputs": {key: rows[0] if len(rows) == 1 else rows for key, rows in facts.items()},
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -117,7 +117,8 @@ def provenance(inputs: Mapping[str, list[Path]], given: Mapping[str, object]) ->
     return ours
 
 
-def _file(path: Path) -> dict[str, Any]:
+def file_facts(path: Path) -> dict[str, Any]:
+    """What identifies an input file without reading it."""
     stat = path.stat()
     return {"name": path.name, "bytes": stat.st_size, "mtime": int(stat.st_mtime)}
 

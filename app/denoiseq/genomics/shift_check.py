@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 REACH_BP = 30  # bases that are looked at on each side of an end
-UNSHIFTED_BP = 4  # the motif's centre, inside the ends of fragments as they were sequenced
 _HALF_BP = 10  # the motif is taken as 2 * 10 + 1 bases
 _CENTRES = range(-9, 20)
 _FLANK_BP = 10  # bases at either margin that give the background

@@ -190,6 +190,7 @@ def _mean(here: Tensor | None, turned: Tensor | None) -> Tensor | None:
 
 
 def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """ValueError, naming the choices, for a value that is none of them."""
     if value not in choices:
         listed = ", ".join(choices[:-1])
         raise ValueError(f"{name}={value!r} is unknown: {listed} or {choices[-1]}.")

@@ -62,6 +62,7 @@ def shown_name(name: str) -> str:
 
 
 def colour(name: str) -> str:
+    """A track's colour in every figure."""
     return COLOURS.get(name, GREY)
 
 

@@ -1,8 +1,8 @@
 """The truth of every config: dataclasses with types, defaults and ranges, and `parse`, the door.
 
 YAML under `configs/` composes the values; `parse` merges them into a schema, so an unknown key, a
-wrong type or a value out of range is one sentence. Nothing else of ours is imported here, and no
-class beyond `build` and `sources` ever sees a config.
+wrong type or a value out of range is one sentence. Nothing else of ours is imported here, and only
+`build`, `sources`, `inputs`, `doctor`, `commands` and `cli` ever see a config.
 """
 
 from denoiseq.schema.data import Data, DataOverrides, Prepare

@@ -27,26 +27,32 @@ class Allowed:
 
 
 def at_least(low: float) -> Allowed:
+    """No less than `low`."""
     return Allowed(f"{low:,} or more", lambda value: value >= low)
 
 
 def above(low: float) -> Allowed:
+    """More than `low`."""
     return Allowed(f"more than {low}", lambda value: value > low)
 
 
 def between(low: float, high: float) -> Allowed:
+    """`low`, `high`, or anything between them."""
     return Allowed(f"{low:,} to {high:,}", lambda value: low <= value <= high)
 
 
 def share() -> Allowed:
+    """A part of a whole, which may be all of it and not nothing."""
     return Allowed("more than 0 and at most 1", lambda value: 0 < value <= 1)
 
 
 def one_of(*choices: str) -> Allowed:
+    """One of the words."""
     return Allowed(f"one of {', '.join(choices)}", lambda value: value in choices, choices)
 
 
 def up_to(most: int) -> Allowed:
+    """A list of no more than so many."""
     return Allowed(f"up to {most} of them", lambda value: len(value) <= most)
 
 

@@ -134,7 +134,7 @@ class Train:
     stages: list[str] = option(
         ["train"],
         "[train,evaluate,predict] goes on to the test split and to the BAM",
-        Allowed(f"any of {', '.join(STAGES)}", lambda value: set(value) <= set(STAGES)),
+        Allowed("train, then evaluate or predict or both", lambda value: set(value) <= set(STAGES)),
     )
     data: Data = group(Data, "stores, windows, noise, labels, folds")
     model: Model = group(DenoisingResNet, "the network")

@@ -17,7 +17,7 @@ from denoiseq.learning.peak_scores import peak_agreement
 YEAST = Path(__file__).parents[3] / "data" / "yeast"
 FULL = YEAST / "macs3_full_cutsites_q05.narrowPeak"
 needs_macs3 = pytest.mark.skipif(
-    shutil.which("macs3") is None, reason="macs3 is not on PATH (pip install 'denoiseq[macs3]')"
+    shutil.which("macs3") is None, reason="macs3 is not on PATH (pip install '.[macs3]')"
 )
 
 
