@@ -6,6 +6,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from results.rows import best_torch, pick
 
@@ -15,6 +16,7 @@ PASSES = {
     "backward_data": "gradient of x",
     "backward_weight": "gradient of w",
 }
+TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 COLORS = {"auto": "#1f6feb", "direct": "#2f9e6e", "torch": "#c2571a"}
 
 
@@ -46,6 +48,20 @@ def _panel(axis, rows, letter):
             axis.plot(*zip(*shown, strict=True), "o-", color=color, markersize=3, label=label)
     axis.set_xscale("log")
     axis.set_yscale("log")
+    axis.yaxis.set_major_locator(FixedLocator(TICKS))
+    axis.xaxis.set_major_locator(FixedLocator(sorted({value for value, _ in points})[::2]))
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+        side.set_minor_locator(NullLocator())
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _short(value):
+    """1000000 as 1M, 10000 as 10k."""
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
 
 
 def along(rows, letter):
