@@ -2,7 +2,7 @@
 """Run all benchmarks of the results page, one after the other, and make the page.
 
     python scripts/reproduce_tables.py --quick          # a quarter of an hour: does it all work?
-    python scripts/reproduce_tables.py                  # two hours and more on two cores
+    python scripts/reproduce_tables.py                  # three hours on two cores
     python scripts/reproduce_tables.py --out docs/results
 
 Each leaves a CSV in --out (outputs/results/quick or outputs/results/full) and is not run again
@@ -158,6 +158,7 @@ def main():
         for step in kept:
             print(f"kept: {step.words} ({step.file})")
         measure_all([step for step in everything if step not in kept], out)
+        shutil.rmtree(out / "runs", ignore_errors=True)
     except OSError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
