@@ -154,17 +154,17 @@ def _shown(contender):
 
 def epochs_table(rows):
     """Whole trainings: seconds an epoch and what was reached."""
-    fastest = min(row["epoch_s"] for row in rows if row["on"].startswith("torch"))
+    torch = {row["dtype"]: row["epoch_s"] for row in rows if row["on"].startswith("torch")}
     body = [
         [
             *(_shown(row[key]) for key in ("on", "form")),
             *(f"{row['epoch_s']:.1f}", f"{row['segments_per_second']:.2f}"),
-            f"{fastest / row['epoch_s']:.1f}",
+            f"{torch[row['dtype']] / row['epoch_s']:.1f}",
             *(f"{row[name]:.4f}" for name in ("loss", "auroc", "auprc")),
         ]
         for row in rows
     ]
-    head = ["training on", "form", "s an epoch", "segments/s", "x the fastest torch"]
+    head = ["training on", "form", "s an epoch", "segments/s", "x torch in this precision"]
     return table([*head, "loss", "AUROC", "AUPRC"], body)
 
 
