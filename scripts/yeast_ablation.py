@@ -92,7 +92,7 @@ def table(rows, epochs):
     """Markdown: a line a setting, means over the folds that all of them have."""
     folds = {name: {r["fold"] for r in rows if r["setting"] == name} for name in SETTINGS}
     common = set.intersection(*(found for found in folds.values() if found))
-    heads = ["setting", *(f"{name} gain" for name in METRICS.values()), "seconds"]
+    heads = ["setting", *(f"{name} gain" for name in METRICS.values())]
     lines = [heads, ["---"] * len(heads)]
     for name, (words, _) in SETTINGS.items():
         mine = [r for r in rows if r["setting"] == name and r["fold"] in common]
@@ -101,7 +101,7 @@ def table(rows, epochs):
                     if key not in ("setting", "fold")}  # fmt: skip
             gains = [f"{mean[f'{key}_gain']:+.4f}" for key in list(METRICS)[:3]]
             gains += [f"{100 * mean['mse_gain']:+.1f}%"]
-            lines.append([words, *gains, f"{mean['seconds']:.0f}"])
+            lines.append([words, *gains])
     said = (
         f"Gains over the tuned Gaussian at 10% of the fragments, means over {len(common)} "
         f"validation folds, {epochs} epochs on one thread.\n\n"
