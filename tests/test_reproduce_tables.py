@@ -46,6 +46,6 @@ def test_a_benchmark_that_fails_ends_the_run(tmp_path):
 
 
 def test_the_time_left_follows_the_pace():
-    todo = reproduce_tables.steps(True, Path("out"), 2)[:2]  # 3 and 2 minutes
+    todo = [reproduce_tables.Step("a.csv", "a", (), 3), reproduce_tables.Step("b.csv", "b", (), 2)]
     assert reproduce_tables.time_left(todo, 0, 0) == "5 min"
     assert reproduce_tables.time_left(todo[1:], 360, 3) == "4 min"

@@ -126,6 +126,7 @@ def _run(command: str, overrides: list[str]) -> None:
     if not set(HELP).isdisjoint(overrides):
         print(_help(command, [text for text in overrides if not text.startswith("-")]))
         return
+    close_logging()  # whatever another command in this process has left
     # Without this hydra prints a shortened traceback of its own and exits.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     failure: list[BaseException] = []
