@@ -1,5 +1,6 @@
 """The command line itself: usage, versions, the sentences for what hydra cannot read, the shims."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -104,7 +105,9 @@ def test_bash_completes_with_what_was_installed(tmp_path):
 
 
 def test_hydra_answers_for_itself(denoiseq):
+    handlers = logging.getLogger().handlers[:]
     assert "--cfg" in denoiseq("train", "--hydra-help").out
+    assert logging.getLogger().handlers == handlers  # a second command logs where it should
     assert "checkpoint: null" in denoiseq("predict", "--cfg", "job").out
 
 

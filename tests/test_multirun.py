@@ -1,8 +1,6 @@
 """Sweeps of Hydra: a folder a job, by its own launcher and by submitit's."""
 
-import io
 import json
-import logging
 
 import pytest
 
@@ -28,8 +26,5 @@ def test_a_sweep_over_seeds_leaves_a_run_for_each(denoiseq, workplace, at, tmp_p
 
 
 def test_a_job_that_fails_fails_the_sweep_with_a_sentence(fails, workplace, at, tmp_path):
-    left = logging.StreamHandler(io.StringIO())  # by an earlier command, whose stream is closed
-    left.stream.close()
-    logging.getLogger("denoiseq").addHandler(left)
     options = [*BRIEF, *at(workplace), f"hydra.sweep.dir={tmp_path}"]
     assert "optim.lr is -1" in fails("train", "-m", "optim.lr=-1,1e-3", *options)

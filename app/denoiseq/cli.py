@@ -11,7 +11,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,6 @@ def _run(command: str, overrides: list[str]) -> None:
     if not set(HELP).isdisjoint(overrides):
         print(_help(command, [text for text in overrides if not text.startswith("-")]))
         return
-    close_logging()  # whatever another command in this process has left
     # Without this hydra prints a shortened traceback of its own and exits.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     failure: list[BaseException] = []
@@ -134,15 +134,14 @@ def _run(command: str, overrides: list[str]) -> None:
     def task(config: DictConfig) -> None:
         try:
             _execute(command, config)
-        except (*EXPECTED, KeyboardInterrupt, RuntimeError, MemoryError) as error:
-            if not isinstance(error, (*EXPECTED, KeyboardInterrupt)):
-                error = _out_of_memory(error)
+        except (*EXPECTED, KeyboardInterrupt) as error:
             log.debug("%s ended early", command, exc_info=True)  # to the run's file only
             failure.append(error)
             raise SystemExit(2) from error
 
     decorate = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)
-    saved = sys.argv
+    saved, root = sys.argv, logging.getLogger()
+    root_handlers, root_level = root.handlers[:], root.level  # --hydra-help sets hydra's own
     completes = not set(COMPLETION).isdisjoint(overrides)
     sys.argv = [saved[0] if completes else f"denoiseq {command}", *overrides]
     try:
@@ -154,6 +153,8 @@ def _run(command: str, overrides: list[str]) -> None:
             raise  # argparse has said which flag it does not know
     finally:
         sys.argv = saved
+        root.handlers[:] = root_handlers
+        root.setLevel(root_level)
         close_logging()
 
 
@@ -168,11 +169,12 @@ def _help(command: str, overrides: list[str]) -> str:
     }
     experiments = f"Whole trainings: +experiment={' | '.join(files['experiment'])}\n"
     more = MORE.format(experiments=experiments if command == "train" else "")
-    values: Any = OmegaConf.to_container(_composed(command, overrides))
+    values: Any = OmegaConf.to_container(composed(command, overrides))
     return describe.help_text(schema.COMMANDS[command], values, files, more)
 
 
-def _composed(command: str, overrides: list[str]) -> DictConfig:
+def composed(command: str, overrides: list[str]) -> DictConfig:
+    """The config of a command line, without the runtime of Hydra's main."""
     with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
         return hydra.compose(command, overrides)
 
@@ -191,14 +193,18 @@ def _complete(arguments: list[str]) -> None:
         _run(command, [COMPLETION[0], *arguments])
 
 
-def _out_of_memory(error: Exception) -> OSError:
-    """The sentence for torch's allocator, or numpy's, that got none; other errors are raised on."""
-    if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
-        raise error
-    return OSError(
-        "out of memory: lower optim.micro_batch or data.interval_bp (training), tile_bp or "
-        "trainer.threads (prediction), or workers (prepare)"
-    )
+@contextmanager
+def _memory_in_words() -> Iterator[None]:
+    """One sentence where torch's allocator, or numpy's, gets no memory."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise OSError(
+            "out of memory: lower optim.micro_batch or data.interval_bp (training), tile_bp or "
+            "trainer.threads (prediction), or workers (prepare)"
+        ) from error
 
 
 def _execute(command: str, config: DictConfig) -> None:
@@ -217,7 +223,8 @@ def _execute(command: str, config: DictConfig) -> None:
     if command != "prepare":
         keep_freed_memory()
 
-    getattr(commands, command)(options)
+    with _memory_in_words():
+        getattr(commands, command)(options)
 
 
 def start_logging() -> None:
@@ -288,11 +295,12 @@ def _doctor(arguments: list[str]) -> int:
     overrides = [a for a in arguments if a not in ("measure=false", "measure=true")]
     options = None
     if overrides:  # the training that `denoiseq train` would do with these keys
-        options = schema.parse(schema.Train, _composed("train", [*overrides, "out=unused"]))
+        options = schema.parse(schema.Train, composed("train", [*overrides, "out=unused"]))
     facts = machine.examine()
     loaded = facts["dilconv"]["loaded"]
-    measured = doctor.measure(_say) if measures and loaded else None
-    training = doctor.expected_training(options) if options else None
+    with _memory_in_words():
+        measured = doctor.measure(_say) if measures and loaded else None
+        training = doctor.expected_training(options) if options else None
     print(doctor.report(facts, measured, training))
     return 0
 
