@@ -9,6 +9,8 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +99,10 @@ def expected_training(options: schema.Train) -> dict[str, Any]:
     channels = build.in_channels(options.data)
     batch["x"] = batch["x"].repeat(1, channels, 1)
     network = build.model(options.model, options.conv, options.precision, options.seed, channels)
-    weights, optimizer = build.loss_weights(options.loss), make_optimizer(network, train)
-    seconds = []
+    loss = partial(atacworks_loss, weights=build.loss_weights(options.loss))
+    optimizer, seconds = make_optimizer(network, train), []
     for _ in range(1 + STEPS):
         began = time.perf_counter()
-        loss = lambda pred, batch: atacworks_loss(pred, batch, weights)  # noqa: E731
         optimizer_step(network, optimizer, loss, batch, micro_batch=train.micro_batch)
         seconds.append(time.perf_counter() - began)
     a_window = statistics.median(seconds[1:]) / batch_size
@@ -282,7 +283,7 @@ def bench(threads: int, batch: int, rounds: int) -> list[dict[str, Any]]:
         from dilconv import bench as layers
     except (ImportError, OSError) as error:
         raise ValueError(f"the benchmark needs dilconv, which does not load: {error}") from error
-    layer = layers.Layer("AtacWorks", batch, 15, 15, 51, 8, 60_000)
+    layer = replace(layers.Layer(*LAYER), N=batch)
     contenders = list(layers.CONTENDERS)
     return layers.bench_layer(layer, contenders, threads=threads, rounds=max(rounds, 2))
 
