@@ -8,5 +8,6 @@ install_denoiseq '.[test]'
 
 .venv/bin/ruff check .
 .venv/bin/ruff format --check app kernels scripts tests
+.venv/bin/mypy app/denoiseq kernels/dilconv
 find kernels tests -name '*.cpp' -o -name '*.h' -o -name '*.c' | xargs .venv/bin/clang-format --dry-run --Werror
 .venv/bin/python -m pytest "$@"

@@ -135,8 +135,13 @@ def model(
     torch.manual_seed(seed)
     named = ("name", "pretrained")
     shape = {name: value for name, value in vars(options).items() if name not in named}
-    backend = {"conv": conv.backend, "algorithm": conv.algorithm, "precision": precision.name}
-    return MODELS[options.name](**shape, **backend, in_channels=in_channels)
+    return MODELS[options.name](
+        **shape,
+        conv=conv.backend,
+        algorithm=conv.algorithm,
+        precision=precision.name,
+        in_channels=in_channels,
+    )
 
 
 def start_from(network: Network, options: schema.Model) -> None:

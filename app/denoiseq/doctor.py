@@ -180,7 +180,8 @@ def _of_threads(facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _of_speed(facts: dict[str, Any], measured: dict[str, Any]) -> list[tuple[str, str]]:
-    found, cores = [], facts["cpu"]["cores"]
+    found: list[tuple[str, str]] = []
+    cores = facts["cpu"]["cores"]
     if facts["load"] > BUSY_SHARE * cores:  # then nothing that is measured can be judged
         return [(
             f"other programs use about {facts['load']:.1f} of {cores} cores: what is measured here "

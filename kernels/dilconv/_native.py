@@ -113,7 +113,7 @@ def _refuse_forked_child() -> None:
 @cache
 def built_isas() -> tuple[str, ...]:
     """Names of the instruction sets in this build, slowest first."""
-    lib, names = _library(), []
+    lib, names = _library(), list[str]()
     while (name := lib.dilconv_isa_name(len(names))) is not None:
         names.append(name.decode())
     return tuple(names)

@@ -140,8 +140,9 @@ def takes(layer: Layer, pass_name: str, algorithm: str, dtype: torch.dtype) -> b
 def chosen(layer: Layer, call: str, dtype: torch.dtype, algorithm: str = "auto") -> str:
     """The algorithm that a call of dilconv runs, on as many threads as torch has."""
     sizes = (layer.N, layer.C, layer.K, layer.W, layer.S, layer.d)
-    how = {"padding": layer.padding, "pass_name": call, "algorithm": algorithm, "dtype": dtype}
-    return plan(*sizes, **how).algorithm
+    return plan(
+        *sizes, padding=layer.padding, pass_name=call, algorithm=algorithm, dtype=dtype
+    ).algorithm
 
 
 def _torch(conv: Callable, x, w, g, *, padding: int, dilation: list[int], restore) -> Contender:

@@ -36,7 +36,7 @@ def convert(model: nn.Module) -> nn.Module:
             _log.warning("%s stays with torch: %s", name or "the model", reason)
             continue
         module.__class__ = Conv1d
-        module.activation, module.algorithm = None, "auto"
+        vars(module).update(activation=None, algorithm="auto")
     return model
 
 
@@ -68,6 +68,6 @@ def revert(model: nn.Module) -> nn.Module:
                 "which torch.nn.Conv1d cannot: use activation=None and a separate module instead"
             )
     for _, module in layers:
-        module.__class__ = nn.Conv1d
         del module.activation, module.algorithm
+        module.__class__ = nn.Conv1d  # type: ignore[assignment]
     return model

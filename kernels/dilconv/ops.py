@@ -207,8 +207,9 @@ try:
     # What a strided CPU tensor brings to the dispatcher, and a thread without modes or transforms.
     _PLAIN_TENSOR = _key_bits("CPU", "AutogradCPU", "AutocastCPU", "ADInplaceOrView")
     _PLAIN_THREAD = _key_bits("BackendSelect", "ADInplaceOrView")
+    _TORCH_TELLS = True
 except AttributeError:  # a torch without these names: the dispatcher is always right
-    _keys_of_thread = None
+    _TORCH_TELLS = False
 
 
 def _is_plain(tensors) -> bool:
@@ -216,7 +217,7 @@ def _is_plain(tensors) -> bool:
 
     Otherwise a transform, a mode, a tracer, a profiler, a subclass or a lazy negation needs it.
     """
-    if _keys_of_thread is None or has_torch_function(tensors) or _profiling():
+    if not _TORCH_TELLS or has_torch_function(tensors) or _profiling():
         return False
     if _keys_of_thread().raw_repr() & ~_PLAIN_THREAD:
         return False

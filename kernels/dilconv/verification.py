@@ -177,8 +177,9 @@ def _plan(layer: Layer, result: str, pass_name: str, dtype: torch.dtype, algorit
     if pass_name == "forward_backward":
         pass_name = "forward" if result == "y" else "backward"
     sizes = (layer.N, layer.C, layer.K, layer.W, layer.S, layer.d)
-    how = {"padding": layer.padding, "pass_name": pass_name, "dtype": dtype}
-    return plan(*sizes, **how, algorithm=algorithm)
+    return plan(
+        *sizes, padding=layer.padding, pass_name=pass_name, algorithm=algorithm, dtype=dtype
+    )
 
 
 def _reference(x, w, g, layer: Layer) -> dict[str, torch.Tensor]:

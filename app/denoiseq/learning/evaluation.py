@@ -31,7 +31,7 @@ from denoiseq.learning.ranks import ALONE, Ranks
 from denoiseq.learning.scorecard import Replicates, Scorecard, TrackScores
 from denoiseq.learning.tuned import Tuned
 
-__all__ = ["EvaluateOptions", "Measurement", "evaluate", "measure", "tune", "validate"]
+__all__ = ["EvaluateOptions", "Measurement", "measure", "tune", "validate"]
 log = logging.getLogger(__name__)
 Loss = Callable[[Prediction, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
 
@@ -51,18 +51,6 @@ class Measurement:
     metrics: dict[str, Any]
     replicates: dict[str, Replicates]
     curves: dict[str, Any]
-
-
-def evaluate(
-    model: Model, data: WindowDataset, options: EvaluateOptions, tuned: Tuned | None = None
-) -> tuple[dict[str, Any], Tuned]:
-    """The metrics of `measure`, and what they were measured with.
-
-    tuned : None tunes on `data` itself, which must then be the validation split.
-    """
-    if tuned is None:
-        tuned = tune(model, data, options)
-    return measure(model, data, options, tuned).metrics, tuned
 
 
 def tune(

@@ -20,7 +20,7 @@ from denoiseq.learning.baselines import fit_linear, tune_baselines
 from denoiseq.learning.calibration import at_temperature
 from denoiseq.learning.checkpoint import load_checkpoint, save_checkpoint
 from denoiseq.learning.dataset import TileBatches, WindowDataset, window_loader
-from denoiseq.learning.evaluation import Loss, evaluate, validate
+from denoiseq.learning.evaluation import Loss, measure, validate
 from denoiseq.learning.interrupt import Interrupted, Stop
 from denoiseq.learning.models import Prediction
 from denoiseq.learning.optimizer import Average, learning_rate, make_optimizer
@@ -67,7 +67,7 @@ def train(
     Returns
     -------
     TrainResult
-        `metrics` as `evaluate` gives them, on the validation split.
+        `metrics` as `measure` gives them, on the validation split.
 
     Raises
     ------
@@ -88,8 +88,9 @@ def train(
         metrics: dict[str, Any] = {}
         if ranks.main:
             tuned = Tuned.from_checkpoint(best)
+            assert tuned is not None  # best.pt is written after a validation
             with at_temperature(model, best.get("temperature", 1.0)):
-                metrics, _ = evaluate(model, validation_data, run.evaluation, tuned)
+                metrics = measure(model, validation_data, run.evaluation, tuned).metrics
             metrics = {"split": "validation", **metrics}
     return TrainResult(training.done.history, training.done.best or {}, metrics)
 

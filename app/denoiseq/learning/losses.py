@@ -97,23 +97,6 @@ def atacworks_loss(
     return loss, {name: part.detach() for name, part in parts.items()}
 
 
-def masked_pearson(p: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-    """Pearson correlation over all masked-in elements together, 0 where either is constant.
-
-    Parameters
-    ----------
-    p, y : float (N, L)
-    mask : bool (N, L)
-
-    Returns
-    -------
-    float32 scalar
-    """
-    m, p, y = mask.float(), p.float(), y.float()
-    n = m.sum().clamp(min=1)
-    return _correlation(_centred_sums(p - (p * m).sum() / n, y - (y * m).sum() / n, m), n)
-
-
 def _over_all(local: Sums, total: Total) -> Sums:
     """Named scalar sums of this process -> those of all processes, in one call."""
     return dict(zip(local, total(torch.stack(list(local.values()))).unbind(), strict=True))

@@ -16,7 +16,8 @@ def padding_inside(model: Network) -> Network:
     for layer in _convolutions(model):
         left, right = layer.padding
         if left == right:
-            layer.conv_layer.padding, layer.pad_before = (left,), False
+            conv = _of_torch(layer)
+            conv.padding, layer.pad_before = (left,), False
     return model
 
 
@@ -29,14 +30,15 @@ class Phases(nn.Module):
 
     def __init__(self, model: Network):
         super().__init__()
-        long = [layer for layer in _convolutions(model) if layer.conv_layer.kernel_size != (1,)]
-        dilations = {layer.conv_layer.dilation[0] for layer in long}
+        long = [layer for layer in _convolutions(model) if _of_torch(layer).kernel_size != (1,)]
+        dilations = {_of_torch(layer).dilation[0] for layer in long}
         if len(dilations) != 1 or any(left != right for left, right in (x.padding for x in long)):
             raise ValueError("phases need odd filters of one dilation")
         self.d = dilations.pop()
         for layer in long:
-            layer.conv_layer.dilation = (1,)
-            layer.padding = (layer.padding[0] // self.d, layer.padding[1] // self.d)
+            _of_torch(layer).dilation = (1,)
+            left, right = layer.padding
+            layer.padding = (left // self.d, right // self.d)
         self.model, self.precision = model, model.precision
 
     def forward(self, x: Tensor) -> Prediction:
@@ -53,7 +55,7 @@ class Rows(nn.Module):
     def __init__(self, model: Network):
         super().__init__()
         for layer in _convolutions(model):
-            layer.conv_layer = _conv2d(layer.conv_layer)
+            layer.conv_layer = _conv2d(_of_torch(layer))
         self.model, self.precision = model, model.precision
 
     def forward(self, x: Tensor) -> Prediction:
@@ -62,13 +64,19 @@ class Rows(nn.Module):
         return Prediction(*(track.squeeze(1) for track in self.model(rows)))
 
 
-def _conv2d(conv: nn.Module) -> nn.Conv2d:
-    assert isinstance(conv, nn.Conv1d)
+def _conv2d(conv: nn.Conv1d) -> nn.Conv2d:
     K, C, S = conv.weight.shape
-    made = nn.Conv2d(C, K, (1, S), dilation=(1, *conv.dilation), bias=conv.bias is not None)
+    dilation = (1, conv.dilation[0])
+    made = nn.Conv2d(C, K, (1, S), dilation=dilation, bias=conv.bias is not None)
     state = {name: p.unsqueeze(2) if p.dim() == 3 else p for name, p in conv.state_dict().items()}
     made.load_state_dict(state)
-    return made.to(memory_format=torch.channels_last)
+    made.weight.data = made.weight.data.contiguous(memory_format=torch.channels_last)
+    return made
+
+
+def _of_torch(layer: SameConv1d) -> nn.Conv1d:
+    assert isinstance(layer.conv_layer, nn.Conv1d)
+    return layer.conv_layer
 
 
 def _convolutions(model: Network) -> list[SameConv1d]:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from denoiseq.genomics.intervals import Interval, merge
 from denoiseq.genomics.store import CutStore, write_store
+from denoiseq.learning.evaluation import measure, tune
 from denoiseq.learning.models import DenoisingResNet
 
 SIZES = {"chrA": 24_000, "chrB": 10_000, "chrC": 7_777, "chrShort": 700}
@@ -49,6 +50,17 @@ def store_path(tmp_path_factory, peaks):
 @pytest.fixture
 def store(store_path) -> CutStore:
     return CutStore(store_path)
+
+
+@pytest.fixture(scope="session")
+def evaluate():
+    """`evaluate(model, data, options)` tunes on `data`, or has `tuned`, and measures."""
+
+    def run(model, data, options, tuned=None):
+        tuned = tuned or tune(model, data, options)
+        return measure(model, data, options, tuned).metrics, tuned
+
+    return run
 
 
 @pytest.fixture

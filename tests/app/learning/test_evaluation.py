@@ -12,7 +12,7 @@ from denoiseq.genomics.peaks import runs_above
 from denoiseq.genomics.store import Thinning
 from denoiseq.learning.baselines import tune_baselines
 from denoiseq.learning.dataset import WindowDataset, WindowOptions
-from denoiseq.learning.evaluation import EvaluateOptions, evaluate, measure, tune, validate
+from denoiseq.learning.evaluation import EvaluateOptions, measure, tune, validate
 from denoiseq.learning.losses import LossWeights, atacworks_loss
 from denoiseq.learning.metrics import TrackMetrics
 from denoiseq.learning.models import Prediction
@@ -67,7 +67,7 @@ def flat(value, prefix=""):
     return {k: v for key in value for k, v in flat(value[key], f"{prefix}.{key}").items()}
 
 
-def test_streamed_equals_whole_chromosomes(store, peaks, data, make_model):
+def test_streamed_equals_whole_chromosomes(evaluate, store, peaks, data, make_model):
     model = make_model()
     metrics, tuned = evaluate(model, data, OPTIONS)
     scores = {name: TrackMetrics() for name in ("noisy", "gaussian", "denoised")}
@@ -93,7 +93,7 @@ def test_streamed_equals_whole_chromosomes(store, peaks, data, make_model):
     assert tuned.thresholds == pytest.approx(exact, rel=1e-3)
 
 
-def test_keys_are_the_published_ones_and_json(data, make_model):
+def test_keys_are_the_published_ones_and_json(evaluate, data, make_model):
     metrics, tuned = evaluate(make_model(), data, OPTIONS)
     names = {"mse", "log1p_pearson", "pearson", "spearman", "auprc", "auroc", "best_f1", "peaks"}
     for name in ("noisy", "gaussian", "denoised"):
@@ -110,7 +110,7 @@ def test_keys_are_the_published_ones_and_json(data, make_model):
 
 
 @pytest.mark.parametrize("other", [{"interval_bp": 777}, {"interval_bp": 30_000}, {"pad_bp": 450}])
-def test_how_the_genome_is_cut_does_not_matter(store, peaks, data, make_model, other):
+def test_how_the_genome_is_cut_does_not_matter(evaluate, store, peaks, data, make_model, other):
     model = make_model()
     metrics, tuned = evaluate(model, data, OPTIONS)
     again, _ = evaluate(model, windows(store, peaks, **other), OPTIONS, tuned)
@@ -181,7 +181,7 @@ def test_any_callable_is_measured(data):
     assert "calibration" not in metrics
 
 
-def test_parts_add_up_and_frip_counts_cuts(store, data, make_model):
+def test_parts_add_up_and_frip_counts_cuts(evaluate, store, data, make_model):
     metrics = evaluate(make_model(), data, OPTIONS)[0]
     noisy, truth = metrics["noisy"], metrics["truth"]
     size = sum(store.unmasked_bp(chrom) for chrom in CHROMS)
@@ -247,7 +247,7 @@ def test_curves_are_those_of_brute_force(store, peaks, data, make_model):
     )
 
 
-def test_validation_tunes_and_test_obeys(data, make_model):
+def test_validation_tunes_and_test_obeys(evaluate, data, make_model):
     given = Tuned(20.0, {"noisy": 1e6, "gaussian": 0.0, "denoised": 0.5})
     metrics, tuned = evaluate(make_model(), data, OPTIONS, given)
     assert tuned == given
@@ -256,7 +256,7 @@ def test_validation_tunes_and_test_obeys(data, make_model):
     assert metrics["gaussian"]["peaks"]["recall"] == 1
 
 
-def test_sigma_is_the_grids_best_in_auprc(data, make_model):
+def test_sigma_is_the_grids_best_in_auprc(evaluate, data, make_model):
     tuned = tune_baselines(data, OPTIONS)
     by_sigma = {}
     for sigma in OPTIONS.sigma_grid_bp:
@@ -274,12 +274,12 @@ def test_bandwidths_that_reach_beyond_the_context_are_left_out(store, peaks, cap
         tune_baselines(windows(store, peaks, pad_bp=10), OPTIONS)
 
 
-def test_a_short_context_is_said(store, peaks, make_model, caplog):
+def test_a_short_context_is_said(evaluate, store, peaks, make_model, caplog):
     evaluate(make_model(dilation=50), windows(store, peaks), OPTIONS)
     assert "windows carry 300 bp of context, the model sees" in caplog.text
 
 
-def test_no_true_peak_is_no_crash(store, peaks, make_model):
+def test_no_true_peak_is_no_crash(evaluate, store, peaks, make_model):
     data = windows(store, peaks, truth={})
     metrics, tuned = evaluate(make_model(), data, OPTIONS)
     assert metrics["denoised"]["auprc"] is None

@@ -16,7 +16,7 @@ from denoiseq.learning import loop as loop_module
 from denoiseq.learning.calibration import calibrate
 from denoiseq.learning.checkpoint import load_checkpoint, save_checkpoint
 from denoiseq.learning.dataset import WindowDataset, WindowOptions
-from denoiseq.learning.evaluation import EvaluateOptions, evaluate, validate
+from denoiseq.learning.evaluation import EvaluateOptions, measure, tune, validate
 from denoiseq.learning.loop import Interrupted, Run, TrainOptions, train
 from denoiseq.learning.losses import LossWeights, atacworks_loss
 from denoiseq.learning.optimizer import Average, learning_rate, make_optimizer
@@ -219,18 +219,18 @@ def test_what_a_run_leaves(fit):
     assert not list(folder.rglob("*.tmp-*"))
 
 
-def test_metrics_are_those_of_evaluate_with_the_checkpoint(fit, store, peaks):
+def test_metrics_are_those_of_measure_with_the_checkpoint(fit, store, peaks):
     result, model, folder = fit()
     best = load_checkpoint(folder / "checkpoints" / "best.pt")
     tuned = Tuned.from_checkpoint(best)
     held = WindowDataset(store, ["chrB"], WINDOWS, peaks, training=False)
     assert model.temperature == 1  # of training; who predicts sets it
     model.temperature = best["temperature"]
-    metrics, _ = evaluate(model, held, EVALUATION, tuned)
+    metrics = measure(model, held, EVALUATION, tuned).metrics
     for name in ("noisy", "gaussian", "denoised", "scale", "tuned"):
         assert result.metrics[name] == metrics[name]
     # Tuning anew on validation chooses what training chose there, up to a bin of the logits.
-    _, again = evaluate(model, held, EVALUATION)
+    again = tune(model, held, EVALUATION)
     assert again.gaussian_sigma_bp == tuned.gaussian_sigma_bp
     assert tuned.linear is not None  # of the training windows, which are not at hand here
     expected = {name: value for name, value in tuned.thresholds.items() if name != "linear"}

@@ -13,7 +13,7 @@ from denoiseq.genomics.peaks import runs_above
 from denoiseq.genomics.tracks import read_bigwig
 from denoiseq.learning.checkpoint import load_checkpoint
 from denoiseq.learning.dataset import WindowDataset, WindowOptions
-from denoiseq.learning.evaluation import EvaluateOptions, evaluate, validate
+from denoiseq.learning.evaluation import EvaluateOptions, validate
 from denoiseq.learning.loop import Run, TrainOptions, train
 from denoiseq.learning.losses import LossWeights, atacworks_loss
 from denoiseq.learning.models import MODELS, Linear
@@ -90,7 +90,7 @@ def test_two_steps_of_training_then_a_prediction(small, task, store, peaks, tmp_
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_metrics_of_an_absent_head_are_null(small, task, store, peaks):
+def test_metrics_of_an_absent_head_are_null(evaluate, small, task, store, peaks):
     metrics, _ = evaluate(small(task), held_out(store, peaks), EVALUATION)
     denoised = metrics["denoised"]
     for name in TRACK_METRICS:
@@ -102,7 +102,7 @@ def test_metrics_of_an_absent_head_are_null(small, task, store, peaks):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_figures_show_the_heads_that_there_are(task, store, peaks, tmp_path):
+def test_figures_show_the_heads_that_there_are(evaluate, task, store, peaks, tmp_path):
     model = Linear(field=1, task=task, conv="torch")
     data = held_out(store, peaks)
     metrics, _ = evaluate(model, data, EVALUATION)
@@ -122,7 +122,7 @@ def test_figures_show_the_heads_that_there_are(task, store, peaks, tmp_path):
     assert report.draw_loci([locus]).startswith(b"\x89PNG")
 
 
-def test_without_a_peak_head_the_track_is_the_score(store, peaks):
+def test_without_a_peak_head_the_track_is_the_score(evaluate, store, peaks):
     """A filter of one tap, weight 1, is the noisy track itself: equal scores, threshold, peaks."""
     model = Linear(field=1, task="regression", conv="torch")
     metrics, tuned = evaluate(model, held_out(store, peaks), EVALUATION)
@@ -146,7 +146,7 @@ def test_without_a_peak_head_peaks_come_from_the_coverage(store, peaks, tmp_path
     assert np.argmax(scores) == np.argmax([p.signal for p in found])
 
 
-def test_without_a_true_peak_a_coverage_has_no_threshold(store, peaks):
+def test_without_a_true_peak_a_coverage_has_no_threshold(evaluate, store, peaks):
     model = Linear(field=1, task="regression", conv="torch")
     data = WindowDataset(store, ["chrB"], WINDOWS, peaks, training=False, truth={})
     metrics, tuned = evaluate(model, data, EVALUATION)
