@@ -107,7 +107,7 @@ def test_what_ends_one_process_ends_the_training_and_loses_nothing(launch, tmp_p
     os.kill(workers_of(process)[1], signal.SIGKILL)
     said, _ = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "another process of the training died" in said
+    assert "another process of the training died" in said, said
     assert f"go on with resume={last}" in said
 
     process = launch(2, f"out={cut}", f"resume={last}", *steps)

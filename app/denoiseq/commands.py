@@ -29,7 +29,6 @@ from denoiseq.atomic import check_writable, write_json, write_text
 from denoiseq.compatibility import same_preprocessing
 from denoiseq.learning.describe import convolutions
 from denoiseq.learning.evaluation import measure, tune
-from denoiseq.learning.interrupt import Interrupted
 from denoiseq.learning.loop import train as fit
 from denoiseq.learning.losses import atacworks_loss
 from denoiseq.learning.network import Network
@@ -97,17 +96,14 @@ def _train(options: schema.Train, ranks: Ranks) -> None:
     if ranks.main:
         write_text(folder / "config.yaml", schema.to_yaml(options))
         _log_start(options, given, splits, network, ranks, threads)
-    try:
-        result = fit(
-            network,
-            splits.train,
-            splits.validation,
-            lambda pred, batch: atacworks_loss(pred, batch, weights, ranks.total),
-            build.train_options(options),
-            run,
-        )
-    except Interrupted as stop:
-        raise KeyboardInterrupt(str(stop)) from stop
+    result = fit(
+        network,
+        splits.train,
+        splits.validation,
+        lambda pred, batch: atacworks_loss(pred, batch, weights, ranks.total),
+        build.train_options(options),
+        run,
+    )
     if ranks.main:
         write_json(folder / "metrics.json", {**result.metrics, "split": "validation"})
         log.info("validation:\n%s", report.metrics_table(result.metrics))

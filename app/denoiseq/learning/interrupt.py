@@ -10,8 +10,8 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(RuntimeError):
-    """Training was told to stop; the text says how to go on."""
+class Interrupted(KeyboardInterrupt):
+    """Training was told to stop; the text says how to go on. No error: none may take it for one."""
 
 
 class Stop:
@@ -30,7 +30,7 @@ class Stop:
     def __init__(self, last: Path, patient: bool = False):
         self.last = last
         self.patient = patient
-        self.requested = False
+        self.signal: int | None = None
         self.deferring = False
         self.previous: dict[int, Any] = {}
 
@@ -47,12 +47,17 @@ class Stop:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside, a signal only sets `requested`: the caller ends its step, saves and raises."""
+        """Inside, a signal is only `requested`: the caller ends its step, saves and raises."""
         was, self.deferring = self.deferring, True
         try:
             yield
         finally:
             self.deferring = was
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        return self.signal is not None
 
     def interruption(self) -> Interrupted:
         """The exception to raise."""
@@ -60,10 +65,10 @@ class Stop:
             return Interrupted(f"Training was interrupted: go on with resume={self.last}.")
         return Interrupted("Training was interrupted before its first checkpoint.")
 
-    def _handle(self, _signal: int, _frame: object) -> None:
+    def _handle(self, number: int, _frame: object) -> None:
         if not self.patient:
             self._restore()
-        self.requested = True
+        self.signal = number
         if not self.deferring:
             raise self.interruption()
 

@@ -6,6 +6,7 @@ in the run's folder.
 
 import logging
 import math
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -145,6 +146,8 @@ class _Training:
         except LostRank as error:
             with stop.deferred():
                 self._save("last")
+            if stop.signal == signal.SIGINT:  # all had the Ctrl-C, and one has gone already
+                raise stop.interruption() from error
             raise LostRank(
                 f"Training stopped at step {done.step}, {error}: "
                 f"go on with resume={self.run.checkpoint('last')}."

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 from denoiseq.learning.interrupt import Interrupted, Stop
+from denoiseq.learning.ranks import Ranks
 
 
 def kill(number=signal.SIGINT):
@@ -28,6 +29,12 @@ def test_inside_a_step_it_waits_and_names_the_checkpoint(tmp_path):
             kill()
             assert stop.requested
         assert str(stop.interruption()).endswith(f"go on with resume={last}.")
+
+
+def test_within_a_sum_over_processes_it_is_no_lost_process(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda _tensor: kill())
+    with pytest.raises(Interrupted), Stop(tmp_path / "last.pt"):
+        Ranks(rank=0, world=2).wait()
 
 
 @pytest.fixture

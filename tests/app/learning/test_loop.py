@@ -20,6 +20,7 @@ from denoiseq.learning.evaluation import EvaluateOptions, measure, tune, validat
 from denoiseq.learning.loop import Interrupted, Run, TrainOptions, train
 from denoiseq.learning.losses import LossWeights, atacworks_loss
 from denoiseq.learning.optimizer import Average, learning_rate, make_optimizer
+from denoiseq.learning.ranks import LostRank
 from denoiseq.learning.tuned import Tuned, operating_points
 
 LOSS = partial(atacworks_loss, weights=LossWeights())
@@ -102,6 +103,22 @@ def test_interrupted_and_resumed_is_uninterrupted(fit, at):
     assert same_end(whole, resumed)
     rows = (resumed[2] / "history.csv").read_text().splitlines()
     assert len(rows) == 4
+
+
+# Ctrl-C comes to all processes; SIGTERM also from the launcher, to who is left when one dies.
+@pytest.mark.parametrize(("number", "told"), [(signal.SIGINT, Interrupted),
+                                              (signal.SIGTERM, LostRank)])  # fmt: skip
+def test_a_process_that_goes_first_is_not_taken_for_dead(fit, number, told):
+    killer = Killer(3, number)
+
+    def loss(pred, batch):
+        found = killer(pred, batch)
+        if killer.calls == killer.at:
+            raise LostRank("another process of the training died or is out of reach")
+        return found
+
+    with pytest.raises(told, match=r"go on with resume=.*last\.pt"):
+        fit("cut", loss=loss)
 
 
 EVERYTHING = {
