@@ -1,6 +1,7 @@
 """Every ISA's kernels in one static program, on this CPU and on emulated ones that have the ISA.
 
-An emulated run takes up to half a minute; without the emulator its tests are skipped and checked nothing.
+An emulated run takes up to half a minute; without the emulator its tests are skipped: they
+checked nothing.
 """
 
 import fcntl
