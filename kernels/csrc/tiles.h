@@ -186,25 +186,28 @@ template <int kPhases, class T>
 void store_blocks(const Lanes l, const OutputRow<T> row, int64_t count, const Complex* z,
                   const Keep keep) {
   constexpr int kBlock = kLanes / kPhases;
-  for (int64_t t = 0; t < count; t += kBlock)
+  const int64_t last = count < kBlock ? 0 : count - kBlock;
+  for (int64_t block = 0; block < count; block += kBlock) {
+    // The last one ends with the tile: what it shares with the one before is written twice.
+    const int64_t t = block < last ? block : last;
     for (int part = 0; part < 2; ++part) {
       Vec v[kBlock];
 #pragma GCC unroll 16
       for (int i = 0; i < kBlock; ++i)
         v[i] = part ? Keep::only(z[t + i].im, keep.im) : Keep::only(z[t + i].re, keep.re);
       transpose<kLanes / 2, kPhases>(v);
-      const bool whole = t + kBlock <= count;
 #pragma GCC unroll 16
       for (int m = 0; m < kBlock; ++m) {
         const int64_t at = l.at(t, part) + 2 * m * l.tile_step;
-        if (!whole)
-          OutputRow<T>::across_end(row, at, v[m], static_cast<int>(count - t) * kPhases);
+        if (count < kBlock)
+          OutputRow<T>::across_end(row, at, v[m], static_cast<int>(count) * kPhases);
         else if (row.residual)
           row.template vector<true, false>(row, at, v[m]);
         else
           row.template vector<false, false>(row, at, v[m]);
       }
     }
+  }
 }
 
 // -------------------------------------------------------------------------- pieces of the phases
