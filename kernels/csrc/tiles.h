@@ -156,12 +156,31 @@ struct RowSink {
 
 // ---------------------------------------------------------- all phases in the lanes: transposed
 
+// As above, for a block of points: the lines of one tile of each pair, by turns.
+template <int kPhases, class T>
+DILCONV_INLINE void prefetch_block(const T* row, const Lanes& l, int64_t t) {
+  constexpr int kBlock = kLanes / kPhases;
+#pragma GCC unroll 16
+  for (int m = 0; m < kBlock; ++m) {
+    const T* pair = row + 2 * m * l.tile_step;
+    if constexpr (kLanes * sizeof(T) < 64) {
+      __builtin_prefetch(pair + l.offset(t, t / kBlock & 1), 0, 2);
+    } else {
+      __builtin_prefetch(pair + l.offset(t, 0), 0, 2);
+      __builtin_prefetch(pair + l.offset(t, 1), 0, 2);
+    }
+  }
+}
+
 // Points [0, count) of the unit into z, in blocks: those behind the last one may be written too.
 template <int kPhases, class T>
-void load_blocks(const Lanes l, const MaskedRow<T> row, int64_t count, Complex* z, Loaded* loaded) {
+void load_blocks(const Lanes l, const MaskedRow<T> row, const Ahead<T> ahead, int64_t count,
+                 Complex* z, Loaded* loaded) {
   constexpr int kBlock = kLanes / kPhases;
   Loaded seen = *loaded;
   for (int64_t t = 0; t < count; t += kBlock) {
+    prefetch_block<kPhases>(ahead.row, l, t);
+    if (row.mask) prefetch_block<kPhases>(ahead.beside, l, t);
     Vec re[kBlock], im[kBlock];
 #pragma GCC unroll 16
     for (int m = 0; m < kBlock; ++m) {
@@ -183,13 +202,15 @@ void load_blocks(const Lanes l, const MaskedRow<T> row, int64_t count, Complex* 
 }
 
 template <int kPhases, class T>
-void store_blocks(const Lanes l, const OutputRow<T> row, int64_t count, const Complex* z,
-                  const Keep keep) {
+void store_blocks(const Lanes l, const OutputRow<T> row, const Ahead<T> ahead, int64_t count,
+                  const Complex* z, const Keep keep) {
   constexpr int kBlock = kLanes / kPhases;
   const int64_t last = count < kBlock ? 0 : count - kBlock;
   for (int64_t block = 0; block < count; block += kBlock) {
     // The last one ends with the tile: what it shares with the one before is written twice.
     const int64_t t = block < last ? block : last;
+    prefetch_block<kPhases>(ahead.row, l, block);
+    if (row.residual) prefetch_block<kPhases>(ahead.beside, l, block);
     for (int part = 0; part < 2; ++part) {
       Vec v[kBlock];
 #pragma GCC unroll 16
@@ -268,21 +289,21 @@ void store_pieces(const Lanes l, const OutputRow<T> row, int64_t count, const Co
 // ------------------------------------------------------------------------------------- the choice
 
 template <int kPhases, class T>
-void load_lanes(const Lanes& l, const MaskedRow<T>& row, int64_t count, Complex* z,
-                Loaded* loaded) {
+void load_lanes(const Lanes& l, const MaskedRow<T>& row, const Ahead<T>& ahead, int64_t count,
+                Complex* z, Loaded* loaded) {
   if (l.phases == kPhases)
-    return l.d == kPhases ? load_blocks<kPhases>(l, row, count, z, loaded)
+    return l.d == kPhases ? load_blocks<kPhases>(l, row, ahead, count, z, loaded)
                           : load_pieces<kPhases>(l, row, count, z, loaded);
-  if constexpr (kPhases > 1) load_lanes<kPhases / 2>(l, row, count, z, loaded);
+  if constexpr (kPhases > 1) load_lanes<kPhases / 2>(l, row, ahead, count, z, loaded);
 }
 
 template <int kPhases, class T>
-void store_lanes(const Lanes& l, const OutputRow<T>& row, int64_t count, const Complex* z,
-                 const Keep& keep) {
+void store_lanes(const Lanes& l, const OutputRow<T>& row, const Ahead<T>& ahead, int64_t count,
+                 const Complex* z, const Keep& keep) {
   if (l.phases == kPhases)
-    return l.d == kPhases ? store_blocks<kPhases>(l, row, count, z, keep)
+    return l.d == kPhases ? store_blocks<kPhases>(l, row, ahead, count, z, keep)
                           : store_pieces<kPhases>(l, row, count, z, keep);
-  if constexpr (kPhases > 1) store_lanes<kPhases / 2>(l, row, count, z, keep);
+  if constexpr (kPhases > 1) store_lanes<kPhases / 2>(l, row, ahead, count, z, keep);
 }
 
 struct Spectrum {
@@ -305,7 +326,7 @@ void transform_tiles(const FftTable& table, const Lanes& l, const MaskedRow<T>& 
                      const Ahead<T>& ahead, int64_t count, Complex* z, const Spectrum& out,
                      Loaded* loaded) {
   if (l.phases < kLanes) {
-    load_lanes<kLanes / 2>(l, row, count, z, loaded);
+    load_lanes<kLanes / 2>(l, row, ahead, count, z, loaded);
     InPlace source{z};
     return fft_forward(table, &source, count, z, out.at, out.stride);
   }
@@ -332,7 +353,7 @@ void restore_tiles(const FftTable& table, const Spectrum& in, const Lanes& l,
   const Keep keep(loaded);
   if (l.phases < kLanes) {
     fft_inverse(table, in.at, in.stride, z, count, InPlace{z});
-    return store_lanes<kLanes / 2>(l, row, count, z, keep);
+    return store_lanes<kLanes / 2>(l, row, ahead, count, z, keep);
   }
   const bool inside = l.last(count) < row.width;
   const auto restore = row.residual
