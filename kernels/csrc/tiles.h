@@ -108,15 +108,20 @@ struct Ahead {
   const T *row, *beside;
 };
 
-// Into L2, for L1 is full of the tile at work. Where one cache line holds two vectors: the line of
-// one tile of the pair, by turns.
-template <class T>
+// Into L2, for L1 is full of the tile at work: a vector of each tile, at the block of points that
+// starts at t. Where one cache line holds two vectors: the line of one tile of each pair, by turns.
+template <int kPhases, class T>
 DILCONV_INLINE void prefetch(const T* row, const Lanes& l, int64_t t) {
-  if constexpr (kLanes * sizeof(T) < 64) {
-    __builtin_prefetch(row + l.offset(t, t & 1), 0, 2);
-  } else {
-    __builtin_prefetch(row + l.offset(t, 0), 0, 2);
-    __builtin_prefetch(row + l.offset(t, 1), 0, 2);
+  constexpr int kBlock = kLanes / kPhases;
+#pragma GCC unroll 16
+  for (int m = 0; m < kBlock; ++m) {
+    const T* pair = row + 2 * m * l.tile_step;
+    if constexpr (kLanes * sizeof(T) < 64) {
+      __builtin_prefetch(pair + l.offset(t, t / kBlock & 1), 0, 2);
+    } else {
+      __builtin_prefetch(pair + l.offset(t, 0), 0, 2);
+      __builtin_prefetch(pair + l.offset(t, 1), 0, 2);
+    }
   }
 }
 
@@ -129,8 +134,8 @@ struct RowSource {
 
   DILCONV_INLINE Complex load(RowSource& s, int64_t t) {
     const int64_t at = s.l.at(t, 0), partner = at + s.l.tile_step;
-    prefetch(s.ahead.row, s.l, t);
-    if (kMasked) prefetch(s.ahead.beside, s.l, t);
+    prefetch<kLanes>(s.ahead.row, s.l, t);
+    if (kMasked) prefetch<kLanes>(s.ahead.beside, s.l, t);
     const Complex v{s.row.template vector<kMasked, kInside>(s.row, at),
                     s.row.template vector<kMasked, kInside>(s.row, partner)};
     s.seen.add(v);
@@ -147,30 +152,14 @@ struct RowSink {
 
   DILCONV_INLINE void store(const RowSink& s, int64_t t, const Complex& v) {
     const int64_t at = s.l.at(t, 0), partner = at + s.l.tile_step;
-    prefetch(s.ahead.row, s.l, t);
-    if (kResidual) prefetch(s.ahead.beside, s.l, t);
+    prefetch<kLanes>(s.ahead.row, s.l, t);
+    if (kResidual) prefetch<kLanes>(s.ahead.beside, s.l, t);
     s.row.template vector<kResidual, kInside>(s.row, at, Keep::only(v.re, s.keep.re));
     s.row.template vector<kResidual, kInside>(s.row, partner, Keep::only(v.im, s.keep.im));
   }
 };
 
 // ---------------------------------------------------------- all phases in the lanes: transposed
-
-// As above, for a block of points: the lines of one tile of each pair, by turns.
-template <int kPhases, class T>
-DILCONV_INLINE void prefetch_block(const T* row, const Lanes& l, int64_t t) {
-  constexpr int kBlock = kLanes / kPhases;
-#pragma GCC unroll 16
-  for (int m = 0; m < kBlock; ++m) {
-    const T* pair = row + 2 * m * l.tile_step;
-    if constexpr (kLanes * sizeof(T) < 64) {
-      __builtin_prefetch(pair + l.offset(t, t / kBlock & 1), 0, 2);
-    } else {
-      __builtin_prefetch(pair + l.offset(t, 0), 0, 2);
-      __builtin_prefetch(pair + l.offset(t, 1), 0, 2);
-    }
-  }
-}
 
 // Points [0, count) of the unit into z, in blocks: those behind the last one may be written too.
 template <int kPhases, class T>
@@ -179,8 +168,8 @@ void load_blocks(const Lanes l, const MaskedRow<T> row, const Ahead<T> ahead, in
   constexpr int kBlock = kLanes / kPhases;
   Loaded seen = *loaded;
   for (int64_t t = 0; t < count; t += kBlock) {
-    prefetch_block<kPhases>(ahead.row, l, t);
-    if (row.mask) prefetch_block<kPhases>(ahead.beside, l, t);
+    prefetch<kPhases>(ahead.row, l, t);
+    if (row.mask) prefetch<kPhases>(ahead.beside, l, t);
     Vec re[kBlock], im[kBlock];
 #pragma GCC unroll 16
     for (int m = 0; m < kBlock; ++m) {
@@ -209,8 +198,8 @@ void store_blocks(const Lanes l, const OutputRow<T> row, const Ahead<T> ahead, i
   for (int64_t block = 0; block < count; block += kBlock) {
     // The last one ends with the tile: what it shares with the one before is written twice.
     const int64_t t = block < last ? block : last;
-    prefetch_block<kPhases>(ahead.row, l, block);
-    if (row.residual) prefetch_block<kPhases>(ahead.beside, l, block);
+    prefetch<kPhases>(ahead.row, l, block);
+    if (row.residual) prefetch<kPhases>(ahead.beside, l, block);
     for (int part = 0; part < 2; ++part) {
       Vec v[kBlock];
 #pragma GCC unroll 16
