@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from dilconv import ops
 from dilconv.geometry import resolve_padding
-from dilconv.planner import plan
+from dilconv.planner import Plan, plan
 
 # What each pass computes, in the order in which its runner returns it.
 RESULTS = {
@@ -137,12 +137,15 @@ def takes(layer: Layer, pass_name: str, algorithm: str, dtype: torch.dtype) -> b
     )
 
 
-def chosen(layer: Layer, call: str, dtype: torch.dtype, algorithm: str = "auto") -> str:
-    """The algorithm that a call of dilconv runs, on as many threads as torch has."""
+def planned(layer: Layer, call: str, dtype: torch.dtype, algorithm: str = "auto") -> Plan:
+    """What a call of dilconv does, on as many threads as torch has."""
     sizes = (layer.N, layer.C, layer.K, layer.W, layer.S, layer.d)
-    return plan(
-        *sizes, padding=layer.padding, pass_name=call, algorithm=algorithm, dtype=dtype
-    ).algorithm
+    return plan(*sizes, padding=layer.padding, pass_name=call, algorithm=algorithm, dtype=dtype)
+
+
+def chosen(layer: Layer, call: str, dtype: torch.dtype, algorithm: str = "auto") -> str:
+    """The algorithm that it runs."""
+    return planned(layer, call, dtype, algorithm).algorithm
 
 
 def _torch(conv: Callable, x, w, g, *, padding: int, dilation: list[int], restore) -> Contender:

@@ -14,8 +14,8 @@ from functools import reduce
 import torch
 import torch.nn.functional as F
 
-from dilconv.contenders import CONTENDERS, Contender, Layer, Tensors
-from dilconv.planner import Plan, plan
+from dilconv.contenders import CONTENDERS, Contender, Layer, Tensors, planned
+from dilconv.planner import Plan
 from dilconv.reference import (
     conv1d_reference,
     float32_bound,
@@ -176,10 +176,7 @@ def pair_norm(x: torch.Tensor, d: int, length: int) -> torch.Tensor:
 def _plan(layer: Layer, result: str, pass_name: str, dtype: torch.dtype, algorithm: str) -> Plan:
     if pass_name == "forward_backward":
         pass_name = "forward" if result == "y" else "backward"
-    sizes = (layer.N, layer.C, layer.K, layer.W, layer.S, layer.d)
-    return plan(
-        *sizes, padding=layer.padding, pass_name=pass_name, algorithm=algorithm, dtype=dtype
-    )
+    return planned(layer, pass_name, dtype, algorithm)
 
 
 def _reference(x, w, g, layer: Layer) -> dict[str, torch.Tensor]:
