@@ -26,7 +26,6 @@ from denoiseq import build, schema, sources
 from denoiseq.atomic import check_writable, write_csv, write_json
 from denoiseq.cli import composed, start_logging
 from denoiseq.learning import speed
-from denoiseq.learning.interrupt import Interrupted
 from denoiseq.learning.loop import train
 from denoiseq.learning.losses import atacworks_loss
 from denoiseq.learning.options import Run
@@ -137,8 +136,8 @@ def main():
         rows = [trained(on, options, splits, arguments) for on in ON]
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    except Interrupted as stop:
-        sys.exit(f"stopped: {stop}")
+    except KeyboardInterrupt as stop:  # of a training it says how to go on
+        sys.exit(f"stopped: {str(stop) or 'interrupted'}")
     for row in rows:
         print(json.dumps(row))
     if arguments.csv:

@@ -351,3 +351,12 @@ def test_other_errors_of_torch_keep_their_traceback(denoiseq, monkeypatch):
     monkeypatch.setattr("denoiseq.commands.prepare", broken)
     with pytest.raises(RuntimeError, match="shapes differ"):
         denoiseq("prepare", "bam=x.bam", "fasta=y.fa", "out=z.h5")
+
+
+def test_a_bare_ctrl_c_is_said_too(denoiseq, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("denoiseq.commands.prepare", interrupted)
+    outcome = denoiseq("prepare", "bam=x.bam", "fasta=y.fa", "out=z.h5")
+    assert (outcome.code, outcome.err.splitlines()[-1]) == (130, "stopped: interrupted")

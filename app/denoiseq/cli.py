@@ -114,7 +114,7 @@ def _main(argv: Sequence[str] | None) -> int:
     except EXPECTED as error:
         return _fail(error, command)
     except KeyboardInterrupt as interrupt:
-        print(f"stopped: {interrupt or 'interrupted'}", file=sys.stderr)
+        print(f"stopped: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         return 130
     return 0
 
