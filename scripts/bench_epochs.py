@@ -22,13 +22,17 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from denoiseq import build, schema, sources
+from denoiseq import settings
 from denoiseq.atomic import check_writable, write_csv, write_json
 from denoiseq.cli import composed, start_logging
-from denoiseq.learning import speed
-from denoiseq.learning.loop import train
-from denoiseq.learning.losses import atacworks_loss
-from denoiseq.learning.options import Run
+from denoiseq.distributed import use_threads
+from denoiseq.doctor import speed
+from denoiseq.evaluation.run import evaluate_options
+from denoiseq.training.loop import train
+from denoiseq.training.losses import LossWeights, atacworks_loss
+from denoiseq.training.options import Run
+from denoiseq.training.run import train_options
+from denoiseq.windows.splits import open_stores, splits
 from dilconv import bench
 from dilconv.memory import keep_freed_memory
 
@@ -64,8 +68,8 @@ def configured(arguments):
         f"trainer.threads={arguments.threads}", "trainer.tensorboard=false",
         f"optim.batch_size={batch}", f"optim.lr={RATE}",
     ]  # fmt: skip
-    options = schema.parse(schema.Train, composed("train", overrides))
-    everything = sources.open_sources(options.data).clean.chroms
+    options = settings.parse(settings.Train, composed("train", overrides))
+    everything = open_stores(options.data).clean.chroms
     kept = {*chroms, *options.data.validation, *options.data.test}
     unused = [name for name in everything if name not in kept]
     return replace(options, data=replace(options.data, exclude=unused))
@@ -100,14 +104,14 @@ def trained(on, options, splits, arguments):
     model = speed.network(form, speed.weights())
     folder = arguments.runs / on
     last = folder / "checkpoints" / "last.pt"
-    evaluation = replace(build.evaluate_options(options, options.trainer), bootstrap_draws=0)
+    evaluation = replace(evaluate_options(options, options.trainer), bootstrap_draws=0)
     run = Run(folder, resume=last if last.is_file() else None, evaluation=evaluation)
     result = train(
         model,
         splits.train,
         splits.validation,
-        partial(atacworks_loss, weights=build.loss_weights(options.loss)),
-        replace(build.train_options(options), monitor="loss"),
+        partial(atacworks_loss, weights=LossWeights(**vars(options.loss))),
+        replace(train_options(options), monitor="loss"),
         run,
     )
     seconds = statistics.median(float(epoch["seconds"]) for epoch in result.history)
@@ -130,10 +134,9 @@ def main():
         options = configured(arguments)
         start_logging()
         keep_freed_memory()
-        build.use_threads(options.trainer)
-        given = sources.open_sources(options.data)
-        splits = sources.splits(options.data, given, options.seed)
-        rows = [trained(on, options, splits, arguments) for on in ON]
+        use_threads(options.trainer.threads)
+        windows = splits(options.data, open_stores(options.data), options.seed)
+        rows = [trained(on, options, windows, arguments) for on in ON]
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt as stop:  # of a training it says how to go on

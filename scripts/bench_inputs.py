@@ -24,13 +24,14 @@ import numpy as np
 import pysam
 from denoiseq.atomic import write_csv
 from denoiseq.genomics.bam import ReadFile, contig_sizes, reads_of
-from denoiseq.genomics.coverage import window_coverage
-from denoiseq.genomics.coverage_store import CoverageStore, write_coverage_store
-from denoiseq.genomics.cutsites import CutOptions
-from denoiseq.genomics.fragments import prepare
-from denoiseq.genomics.pseudobulk import prepare_fragments
-from denoiseq.genomics.store import CutStore, Thinning, write_store
 from denoiseq.genomics.synthetic import Density, make_synthetic
+from denoiseq.prepare.bam import prepare
+from denoiseq.prepare.cut_sites import CutOptions
+from denoiseq.prepare.fragments import prepare_fragments
+from denoiseq.store.coverage import window_coverage
+from denoiseq.store.coverage_store import CoverageStore, write_coverage_store
+from denoiseq.store.cut_store import CutStore, write_store
+from denoiseq.store.thinning import Thinning
 
 WINDOW_BP = 60_000
 WINDOWS = 2_000

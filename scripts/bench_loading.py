@@ -20,16 +20,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from denoiseq import build, schema
+from denoiseq import settings
 from denoiseq.atomic import write_csv
+from denoiseq.genomics.fasta import Genome
 from denoiseq.genomics.intervals import Interval, merge
-from denoiseq.genomics.sequence import Genome
-from denoiseq.genomics.store import CutStore, write_store
-from denoiseq.learning.dataset import TileBatches, WindowDataset, window_loader
-from denoiseq.learning.losses import LossWeights, atacworks_loss
-from denoiseq.learning.models import DenoisingResNet
-from denoiseq.learning.step import optimizer_step
-from denoiseq.learning.windows import WindowOptions
+from denoiseq.models.resnet import DenoisingResNet
+from denoiseq.prepare.run import prepared
+from denoiseq.store.cut_store import CutStore, write_store
+from denoiseq.training.losses import LossWeights, atacworks_loss
+from denoiseq.training.step import optimizer_step
+from denoiseq.windows.dataset import TileBatches, WindowDataset, window_loader
+from denoiseq.windows.options import WindowOptions
 from dilconv import bench
 from dilconv.memory import keep_freed_memory
 from tqdm import tqdm
@@ -53,7 +54,7 @@ def parse_arguments():
     )
     parser.add_argument("--threads", type=int, default=2, help="of the arithmetic")
     parser.add_argument(
-        "--batch", type=int, default=schema.Optim().batch_size, help="windows a step"
+        "--batch", type=int, default=settings.Optim().batch_size, help="windows a step"
     )
     parser.add_argument("--steps", type=int, default=6, help="timed steps of every kind")
     parser.add_argument("--windows", type=int, default=200, help="windows timed alone")
@@ -74,8 +75,8 @@ def yeast_store(folder):
     """The bundled yeast data, prepared as its experiment does."""
     path = folder / "yeast.h5"
     if not path.is_file():
-        build.prepared(
-            schema.Prepare(
+        prepared(
+            settings.Prepare(
                 bam=str(YEAST / "yeast_atac_SRR1822137.bam"),
                 fasta=str(YEAST / "sacCer3.fa.gz"),
                 out=str(path),

@@ -29,11 +29,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from denoiseq import build, schema
+from denoiseq import models, settings
 from denoiseq.atomic import write_csv
-from denoiseq.denoise import Denoiser
-from denoiseq.genomics.store import CutStore, write_store
-from denoiseq.learning.checkpoint import save_checkpoint
+from denoiseq.models.checkpoint import open_checkpoint, save_checkpoint, trained_network
+from denoiseq.prediction.tiles import Denoiser
+from denoiseq.store.cut_store import CutStore, write_store
 from dilconv import bench
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,20 +75,20 @@ def human_store(path, size):
 
 def random_checkpoint(path, preprocessing, cuts_per_mb):
     """AtacWorks' network with fresh weights, as a training would leave it."""
-    data = schema.Data(store="none.h5", validation=["chr1"], test=[])
-    config = schema.Train(out="none", name="atacworks", data=data)
-    network = build.model(config.model, config.conv, config.precision)
+    data = settings.Data(store="none.h5", validation=["chr1"], test=[])
+    config = settings.Train(out="none", name="atacworks", data=data)
+    network = models.build(config.model, config.conv, config.precision)
     facts = {"epoch": 0, "step": 0, "seed": 0, "fingerprint": "", "preprocessing": preprocessing}
     save_checkpoint(path, {
-        "state_dict": network.state_dict(), "config": schema.plain(config), "peak_threshold": 0.9,
+        "state_dict": network.state_dict(), "config": settings.plain(config), "peak_threshold": 0.9,
         "trained_cuts_per_mb": cuts_per_mb, **facts,
     })  # fmt: skip
 
 
 def alone_s_per_mb(checkpoint, threads):
     """CPU seconds a Mb of the network's forward pass with nothing around it."""
-    payload, config = build.checkpoint(str(checkpoint))
-    network = build.trained_model(payload, config, schema.Predict())
+    payload, config = open_checkpoint(str(checkpoint))
+    network = trained_network(payload, config, settings.Conv(), settings.Precision(), "auto")
     denoiser = Denoiser(network)
     x = torch.rand(1, network.in_channels, denoiser.tile_bp + 2 * denoiser.context_bp)
 

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import torch
 from denoiseq.atomic import check_writable, write_csv, write_text
-from denoiseq.learning import speed
-from denoiseq.learning.losses import LossWeights, atacworks_loss
-from denoiseq.learning.models import DenoisingResNet
-from denoiseq.learning.ranks import joined, leave
-from denoiseq.learning.step import optimizer_step
+from denoiseq.distributed import joined, leave
+from denoiseq.doctor import speed
+from denoiseq.models.resnet import DenoisingResNet
+from denoiseq.training.losses import LossWeights, atacworks_loss
+from denoiseq.training.step import optimizer_step
 from dilconv import bench
 from dilconv.memory import keep_freed_memory
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 from denoiseq.atomic import write_csv
-from denoiseq.learning import speed
+from denoiseq.doctor import speed
 from dilconv import bench
 from dilconv.memory import keep_freed_memory
 

@@ -28,12 +28,18 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from denoiseq import build, peers, schema, sources
+from denoiseq import settings
 from denoiseq.atomic import atomic_path, check_writable, write_csv, write_text
-from denoiseq.compatibility import same_preprocessing
-from denoiseq.genomics.macs3 import call_peaks, find_macs3
-from denoiseq.genomics.store import CutStore, Thinning, write_store
-from denoiseq.learning.evaluation import measure, tune
+from denoiseq.distributed import use_threads
+from denoiseq.evaluation import external_peaks
+from denoiseq.evaluation.macs3 import call_peaks, find_macs3
+from denoiseq.evaluation.measure import measure, tune
+from denoiseq.evaluation.run import evaluate_options
+from denoiseq.models.checkpoint import open_checkpoint, trained_network
+from denoiseq.store.compatibility import same_preprocessing
+from denoiseq.store.cut_store import CutStore, write_store
+from denoiseq.store.thinning import Thinning
+from denoiseq.windows.splits import held_out, open_or_prepare, open_stores
 from depth_figure import ABOVE, BELOW, METRICS, RULERS, TRACKS, write
 from tqdm import tqdm
 
@@ -123,20 +129,22 @@ class Study:
     """
 
     def __init__(self, arguments):
-        payload, config = build.checkpoint(str(arguments.checkpoint))
+        payload, config = open_checkpoint(str(arguments.checkpoint))
         digest = sha256(arguments.checkpoint.read_bytes()).hexdigest()[:12]
         self.truth = truth_of(arguments.truth)
         self.folder = arguments.runs / f"{digest}_{self.truth}"
-        whole = sources.store(config.data)
+        whole = open_or_prepare(config.data)
         same_preprocessing(payload["preprocessing"], whole)
         self.fragments, self.seed = whole.n_fragments, config.seed
         trained = config.data.thin_range or [config.data.thin_fraction]
         self.trained = "-".join(f"{f:g}" for f in trained)
-        self.network = build.trained_model(payload, config, schema.Evaluate())
-        options = build.evaluate_options(config, schema.Trainer(progress=False))
+        self.network = trained_network(
+            payload, config, settings.Conv(), settings.Precision(), "auto"
+        )
+        options = evaluate_options(config, settings.Trainer(progress=False))
         self.options = replace(options, bootstrap_draws=BOOTSTRAP)
         clean, noisy = (self._half(whole, name) for name in ("clean", "noisy"))
-        alone = {"more_stores": [], "more_noisy_stores": [], "prepare": schema.Prepare()}
+        alone = {"more_stores": [], "more_noisy_stores": [], "prepare": settings.Prepare()}
         truth = {"target": "all", "labels": "poisson", "truth": self._true_peaks(clean, config)}
         halves = {"store": clean, "noisy_store": noisy, "thin_range": None}
         self.data = replace(config.data, **halves, **truth, **alone)
@@ -171,13 +179,13 @@ class Study:
         if not missing:
             return
         data = replace(self.data, thin_fraction=2 * fraction)
-        given = sources.open_sources(data)
-        validation = sources.held_out(data, given, self.seed, "validation")
+        given = open_stores(data)
+        validation = held_out(data, given, self.seed, "validation")
         tuned = tune(self.network, validation, self.options)
         for file in missing:
             draw = int(file.stem.split("_")[1])
-            split = sources.held_out(data, given, FIRST_DRAW + draw, "test")
-            rivals = peers.called(split, "auto")
+            split = held_out(data, given, FIRST_DRAW + draw, "test")
+            rivals = external_peaks.called(split, "auto")
             keep(file, measure(self.network, split, self.options, tuned, rivals))
 
 
@@ -261,7 +269,7 @@ def main():
     os.chdir(ROOT)  # what a checkpoint says of paths is seen from here
     try:
         check_writable(arguments.out / "depth.csv")
-        build.use_threads(schema.Trainer(threads=arguments.threads))
+        use_threads(arguments.threads)
         study = Study(arguments)
         for fraction in tqdm(arguments.fractions, disable=None):
             study.measure(fraction, arguments.draws)

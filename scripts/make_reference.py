@@ -13,22 +13,22 @@ import re
 import sys
 from pathlib import Path
 
-from denoiseq import schema
+from denoiseq import settings
 from denoiseq.atomic import write_text
-from denoiseq.schema.describe import about, entries, groups, shown
+from denoiseq.settings.help import about, entries, groups, shown
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS, PAGE = ROOT / "configs", ROOT / "docs" / "configuration.md"
 # The YAML files that list every key of a schema; all others are deltas on these.
 COMPLETE = {
-    **{f"{name}.yaml": kind for name, kind in schema.COMMANDS.items()},
-    **{f"model/{name}.yaml": kind for name, kind in schema.MODELS.items()},
-    "data/default.yaml": schema.Data,
-    "conv/dilconv.yaml": schema.Conv,
-    "precision/fp32.yaml": schema.Precision,
-    "loss/atacworks.yaml": schema.Loss,
-    "optim/adam.yaml": schema.Optim,
-    "trainer/default.yaml": schema.Trainer,
+    **{f"{name}.yaml": kind for name, kind in settings.COMMANDS.items()},
+    **{f"model/{name}.yaml": kind for name, kind in settings.MODELS.items()},
+    "data/default.yaml": settings.Data,
+    "conv/dilconv.yaml": settings.Conv,
+    "precision/fp32.yaml": settings.Precision,
+    "loss/atacworks.yaml": settings.Loss,
+    "optim/adam.yaml": settings.Optim,
+    "trainer/default.yaml": settings.Trainer,
 }
 SETTING = re.compile(r"(\w+):(\s.*?)?(\s+# .*)?")
 HEAD = """\
@@ -89,8 +89,8 @@ def command_section(name, kind):
     if links:
         parts.append(f"Groups: {', '.join(links)}.")
     if name == "evaluate":
-        parts += ["### evaluate's data", about(schema.DataOverrides)[0]]
-        parts.append(table(schema.DataOverrides, "data."))
+        parts += ["### evaluate's data", about(settings.DataOverrides)[0]]
+        parts.append(table(settings.DataOverrides, "data."))
     return parts
 
 
@@ -98,7 +98,7 @@ def group_section(name, kind):
     """A config group: what it is, its files, and its settings."""
     parts = [f"### {name}", about(kind)[0], choices(name)]
     if name == "model":
-        for choice, model in schema.MODELS.items():
+        for choice, model in settings.MODELS.items():
             parts += [f"#### {choice}", about(model)[0], table(model, "model.")]
     else:
         parts.append(table(kind, f"{name}."))
@@ -112,13 +112,13 @@ def group_section(name, kind):
 def page():
     """The whole of docs/configuration.md."""
     parts = [HEAD.rstrip()]
-    for name, kind in schema.COMMANDS.items():
+    for name, kind in settings.COMMANDS.items():
         parts += command_section(name, kind)
     parts += [
         "## Groups",
         "`GROUP=CHOICE` takes a file of `configs/GROUP`, `GROUP.KEY=VALUE` changes a setting.",
     ]
-    for name, (kind, _) in groups(schema.Train).items():
+    for name, (kind, _) in groups(settings.Train).items():
         parts += group_section(name, kind)
     parts += [
         "### experiment",

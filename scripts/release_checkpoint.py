@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from denoiseq.atomic import check_writable
-from denoiseq.learning.checkpoint import load_checkpoint, save_checkpoint
+from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
 
 
 def parse_arguments():

@@ -21,8 +21,9 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from denoiseq import doctor, machine
 from denoiseq.atomic import check_writable, write_json
+from denoiseq.doctor import machine
+from denoiseq.doctor import run as doctor
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "scripts"

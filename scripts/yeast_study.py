@@ -24,11 +24,15 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from denoiseq import build, peers, schema, sources
+from denoiseq import settings
 from denoiseq.atomic import atomic_path, check_writable, write_csv, write_text
-from denoiseq.learning.baselines import fit_linear, tune_baselines
-from denoiseq.learning.bootstrap import interval
-from denoiseq.learning.evaluation import measure, validate
+from denoiseq.distributed import use_threads
+from denoiseq.evaluation import external_peaks
+from denoiseq.evaluation.baselines import fit_linear, tune_baselines
+from denoiseq.evaluation.bootstrap import interval
+from denoiseq.evaluation.measure import measure, validate
+from denoiseq.evaluation.run import evaluate_options
+from denoiseq.models.checkpoint import open_checkpoint, trained_network
 from tqdm import tqdm
 from trainings import trained
 
@@ -75,28 +79,28 @@ def measured(folder, fraction, draws):
     if all(file.is_file() for file in files):
         return files
     os.chdir(ROOT)
-    payload, config = build.checkpoint(str(folder / "checkpoints" / "best.pt"))
-    build.use_threads(schema.Trainer(threads=1))
-    network = build.trained_model(payload, config, schema.Evaluate())
+    payload, config = open_checkpoint(str(folder / "checkpoints" / "best.pt"))
+    use_threads(1)
+    network = trained_network(payload, config, settings.Conv(), settings.Precision(), "auto")
     options = replace(
-        build.evaluate_options(config, schema.Trainer(progress=False)), bootstrap_draws=BOOTSTRAP
+        evaluate_options(config, settings.Trainer(progress=False)), bootstrap_draws=BOOTSTRAP
     )
     data = replace(config.data, thin_fraction=fraction, thin_range=None)
-    given = sources.open_sources(data)
+    given = data.open_sources(data)
     tuned = tuned_at(network, data, given, config.seed, options)
     for file in files:
         if not file.is_file():
             _, draw, target = file.stem.split("_")
             there = replace(data, target=target)
-            split = sources.held_out(there, given, FIRST_DRAW + int(draw), "test")
-            rivals = peers.called(split, "auto")
+            split = data.held_out(there, given, FIRST_DRAW + int(draw), "test")
+            rivals = external_peaks.called(split, "auto")
             keep(file, measure(network, split, options, tuned, rivals))
     return files
 
 
 def tuned_at(network, data, given, seed, options):
     """Bandwidth, filter and thresholds for the fraction of `data`; the test split is not read."""
-    splits = sources.splits(data, given, seed)
+    splits = data.splits(data, given, seed)
     tuned = tune_baselines(splits.validation, options, weights=fit_linear(splits.train))
     return tuned.with_denoised(validate(network, splits.validation, None, options)[1])
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pysam
 import pytest
 from hypothesis import settings
 
@@ -121,3 +123,173 @@ def static_build(tmp_path_factory) -> Path:
         )
         assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+PAIRED, PROPER, UNMAPPED, REVERSE, MATE_REVERSE = 0x1, 0x2, 0x4, 0x10, 0x20
+
+
+class Read(NamedTuple):
+    """One read of a hand-made BAM; by default the forward mate of a proper pair."""
+
+    start: int
+    length: int = 100
+    flag: int = PAIRED | PROPER | MATE_REVERSE
+    mapq: int = 60
+    chrom: str = "chr1"
+
+
+def write_bam(path: Path, reads, sizes=None, order="coordinate", index=True) -> Path:
+    """Write reads in the order given."""
+    sizes = sizes or {"chr1": 10_000}
+    contigs = [{"SN": chrom, "LN": size} for chrom, size in sizes.items()]
+    head = pysam.AlignmentHeader.from_dict({"HD": {"VN": "1.6", "SO": order}, "SQ": contigs})
+    with pysam.AlignmentFile(str(path), "wb", header=head) as file:
+        for number, read in enumerate(reads):
+            record = pysam.AlignedSegment(head)
+            record.query_name = f"r{number}"
+            record.flag = read.flag
+            record.reference_id = head.get_tid(read.chrom)
+            record.reference_start = read.start
+            record.mapping_quality = read.mapq
+            record.template_length = read.length
+            if not read.flag & UNMAPPED:
+                record.cigartuples = [(0, 10)]
+            file.write(record)
+    if index:
+        pysam.index(str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def synthetic(tmp_path_factory):
+    """Paths of the default synthetic data set: fasta, bam, peaks, blacklist."""
+    from denoiseq.genomics.synthetic import make_synthetic
+
+    return make_synthetic(tmp_path_factory.mktemp("synthetic"))
+
+
+@pytest.fixture
+def bam_of(tmp_path):
+    """`bam_of([Read(...), ...], ...)` writes a BAM and returns its path."""
+
+    def make(reads, **options):
+        return write_bam(tmp_path / "reads.bam", reads, **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def read_type():
+    return Read
+
+
+@pytest.fixture(scope="session")
+def bam_writer():
+    return write_bam
+
+
+def write_track(path: Path, chroms, pieces, decimals=1) -> Path:
+    """Write (chrom, start, values) to a bigWig, encoded piece by piece."""
+    from denoiseq.genomics.bigwig_writer import Encoded, Stored, encode, part_file, write_bigwig
+
+    stem, numbers, found = path.with_suffix(".part"), list(chroms), {}
+    files = [part_file(stem, name).open("wb") for name in Encoded._fields]
+    for chrom, start, values in pieces:
+        begins = [file.tell() for file in files]
+        encoded = encode(numbers.index(chrom), start, np.asarray(values, np.float32), decimals)
+        for file, part in zip(files, encoded, strict=True):
+            file.write(part)
+        if chrom in found:
+            begins = [bounds[0] for bounds in found[chrom][1:]]
+        ends = [file.tell() for file in files]
+        found[chrom] = Stored(stem, *zip(begins, ends, strict=True))
+    for file in files:
+        file.close()
+    write_bigwig(path, chroms, found)
+    for name in Encoded._fields:
+        part_file(stem, name).unlink()
+    return path
+
+
+@pytest.fixture(scope="session")
+def track_writer():
+    return write_track
+
+
+ONE_THREAD = ("windows", "models", "training", "evaluation", "prediction")
+SIZES = {"chrA": 24_000, "chrB": 10_000, "chrC": 7_777, "chrShort": 700}
+PEAK_EVERY, PEAK_BP = 1_500, 300
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(request):
+    """Rooms whose tests do small arithmetic run on one thread."""
+    if request.path.parent.name in ONE_THREAD:
+        request.getfixturevalue("set_threads")(1)
+
+
+@pytest.fixture(scope="session")
+def peaks() -> dict[str, np.ndarray]:
+    """Where the store's cuts pile up: int64 (M, 2) for each chromosome but the short one."""
+    found = {}
+    for chrom, size in SIZES.items():
+        starts = np.arange(600, size - PEAK_BP, PEAK_EVERY, dtype=np.int64)
+        found[chrom] = np.stack([starts, starts + PEAK_BP], axis=1)
+    return found
+
+
+@pytest.fixture(scope="session")
+def store_path(tmp_path_factory, peaks):
+    """Fragments of 80 bp: a thin background and 40 in each peak, one of them half blacklisted."""
+    from denoiseq.genomics.intervals import Interval, merge
+    from denoiseq.store.cut_store import write_store
+
+    rng = np.random.default_rng(7)
+    cuts = {}
+    for chrom, size in SIZES.items():
+        left = rng.integers(0, size - 80, size // 40)
+        heaps = [rng.integers(s, e - 80, 40) for s, e in peaks[chrom]]
+        left = np.concatenate([left, *heaps])
+        fragment = np.arange(len(left))
+        position = np.concatenate([left, left + 79])
+        fragment = np.concatenate([fragment, fragment])
+        order = np.argsort(position, kind="stable")
+        cuts[chrom] = position[order], fragment[order]
+    path = tmp_path_factory.mktemp("store") / "toy.h5"
+    blacklist = merge([Interval("chrA", 9_200, 9_700), Interval("chrB", 0, 100)])
+    write_store(path, SIZES, cuts, blacklist, {"shift": "+4/-4"}, {})
+    return path
+
+
+@pytest.fixture
+def store(store_path):
+    from denoiseq.store.cut_store import CutStore
+
+    return CutStore(store_path)
+
+
+@pytest.fixture(scope="session")
+def evaluate():
+    """`evaluate(model, data, options)` tunes on `data`, or has `tuned`, and measures."""
+    from denoiseq.evaluation.measure import measure, tune
+
+    def run(model, data, options, tuned=None):
+        tuned = tuned or tune(model, data, options)
+        return measure(model, data, options, tuned).metrics, tuned
+
+    return run
+
+
+@pytest.fixture
+def make_model():
+    """A network of 3 + 3 layers, the same weights for the same seed."""
+    import torch
+    from denoiseq.models.resnet import DenoisingResNet
+
+    def make(seed: int = 0, **more):
+        torch.manual_seed(seed)
+        shape = {"channels": 4, "kernel_size": 5, "dilation": 2, "blocks": 1, "peak_blocks": 1}
+        shape |= {"peak_kernel_size": 5, "peak_dilation": 2, "conv": "torch"}
+        return DenoisingResNet(**(shape | more))
+
+    return make

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import denoiseq as package
 import pytest
-from denoiseq import cli, schema
-from denoiseq.schema import describe
+from denoiseq import cli, settings
+from denoiseq.settings import help
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,18 +25,18 @@ def test_help_and_version(denoiseq):
     assert denoiseq("--version") == (0, f"denoiseq {package.__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", list(schema.COMMANDS))
+@pytest.mark.parametrize("command", list(settings.COMMANDS))
 def test_help_of_a_command_explains_each_of_its_settings_and_no_others(denoiseq, command):
     outcome = denoiseq(command, "--help")
     assert (outcome.code, outcome.err) == (0, "")
-    kind, shown = schema.COMMANDS[command], outcome.out
-    for entry in describe.entries(kind):
+    kind, shown = settings.COMMANDS[command], outcome.out
+    for entry in help.entries(kind):
         assert f"  {entry.name}=" in shown
-    for group, (inner, _) in describe.groups(kind).items():
-        for entry in describe.entries(inner):
+    for group, (inner, _) in help.groups(kind).items():
+        for entry in help.entries(inner):
             assert f"  {group}.{entry.name}=" in shown
     for group in ("data", "model", "loss", "optim", "conv"):
-        assert (f"\n{group}: " in shown) == (group in describe.groups(kind))
+        assert (f"\n{group}: " in shown) == (group in help.groups(kind))
     assert ("data=default" in shown) == (command == "train")
     assert ("+experiment=" in shown) == (command == "train")
     assert max(map(len, shown.splitlines())) <= 100

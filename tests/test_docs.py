@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pyBigWig
 import pytest
-from denoiseq import cli, schema
+from denoiseq import cli, settings
 from hydra import compose, initialize_config_dir
 
 ROOT = Path(__file__).parents[1]
@@ -124,16 +124,16 @@ FLAGS = ("-m", "--cfg", "job", "-sc")
 
 def composes(command: str, arguments: list[str]) -> None:
     """Hydra composes it and the schema takes it; … stands for anything."""
-    if command not in schema.COMMANDS:
+    if command not in settings.COMMANDS:
         assert command in cli.COMMANDS or command in cli.COMPLETION
         return
-    settings = [word.replace("…", "x") for word in arguments if word not in FLAGS]
-    assert all("=" in word for word in settings)
+    overrides = [word.replace("…", "x") for word in arguments if word not in FLAGS]
+    assert all("=" in word for word in overrides)
     if "-m" in arguments:  # of a sweep the first job; the launcher's own settings are Hydra's
-        settings = [re.sub(r",.*", "", w) for w in settings if not w.startswith("hydra")]
+        overrides = [re.sub(r",.*", "", w) for w in overrides if not w.startswith("hydra")]
     with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "configs")):
-        config = compose(config_name=command, overrides=settings)
-    schema.parse(schema.COMMANDS[command], config)
+        config = compose(config_name=command, overrides=overrides)
+    settings.parse(settings.COMMANDS[command], config)
 
 
 class Parsed(Exception):
@@ -277,7 +277,7 @@ def test_links_lead_somewhere(page):
         assert not fragment or fragment in anchors(there), f"{page.name} links to {target}"
 
 
-KEYS = {key for command in schema.COMMANDS.values() for key in schema.keys(command)}
+KEYS = {key for command in settings.COMMANDS.values() for key in settings.keys(command)}
 GROUPS = {key.split(".")[0] for key in KEYS if "." in key}
 
 

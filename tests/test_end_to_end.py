@@ -16,11 +16,13 @@ import pyBigWig
 import pysam
 import pytest
 import torch
-from denoiseq import build
-from denoiseq.genomics.coverage import window_coverage
-from denoiseq.genomics.intervals import mask, merge, read_bed
-from denoiseq.genomics.store import CutStore, Thinning, open_store, write_store
-from denoiseq.genomics.tracks import read_bigwig
+from denoiseq.genomics.bed import read_bed
+from denoiseq.genomics.bigwig_reader import read_bigwig
+from denoiseq.genomics.intervals import mask, merge
+from denoiseq.models.checkpoint import open_checkpoint, trained_network
+from denoiseq.store.coverage import window_coverage
+from denoiseq.store.cut_store import CutStore, open_store, write_store
+from denoiseq.store.thinning import Thinning
 
 ROOT = Path(__file__).parents[1]
 CHROMS = {"chr1": 200_000, "chr2": 100_000, "chr3": 100_000}
@@ -234,8 +236,8 @@ def test_predict_leaves_tracks_peaks_and_a_report(workplace):
 
 def test_tracks_are_those_of_one_run_over_the_whole_chromosome(workplace):
     folder = workplace / "run/predict"
-    payload, config = build.checkpoint(str(workplace / "run/checkpoints/best.pt"))
-    network = build.trained_model(payload, config, config)
+    payload, config = open_checkpoint(str(workplace / "run/checkpoints/best.pt"))
+    network = trained_network(payload, config, config.conv, config.precision, config.trainer.device)
     store, draw = CutStore(workplace / "cuts.h5"), Thinning(0.1, seed=0)
     for chrom, size in CHROMS.items():
         noisy = window_coverage(store, chrom, 0, size, config.data.half_window_bp, draw)

@@ -9,8 +9,8 @@ import numpy as np
 import pysam
 import pytest
 import torch
-from denoiseq.genomics.coverage_store import write_coverage_store
-from denoiseq.genomics.store import CutStore, write_store
+from denoiseq.store.coverage_store import write_coverage_store
+from denoiseq.store.cut_store import CutStore, write_store
 
 
 @pytest.fixture
@@ -340,7 +340,7 @@ def test_want_of_memory(train, monkeypatch, error):
     def greedy(*_):
         raise error
 
-    monkeypatch.setattr("denoiseq.commands.train", greedy)
+    monkeypatch.setattr("denoiseq.training.run.run", greedy)
     assert "out of memory: lower optim.micro_batch" in train()
 
 
@@ -348,7 +348,7 @@ def test_other_errors_of_torch_keep_their_traceback(denoiseq, monkeypatch):
     def broken(*_):
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr("denoiseq.commands.prepare", broken)
+    monkeypatch.setattr("denoiseq.prepare.run.run", broken)
     with pytest.raises(RuntimeError, match="shapes differ"):
         denoiseq("prepare", "bam=x.bam", "fasta=y.fa", "out=z.h5")
 
@@ -357,6 +357,6 @@ def test_a_bare_ctrl_c_is_said_too(denoiseq, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("denoiseq.commands.prepare", interrupted)
+    monkeypatch.setattr("denoiseq.prepare.run.run", interrupted)
     outcome = denoiseq("prepare", "bam=x.bam", "fasta=y.fa", "out=z.h5")
     assert (outcome.code, outcome.err.splitlines()[-1]) == (130, "stopped: interrupted")

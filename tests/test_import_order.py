@@ -31,8 +31,6 @@ def imported(module: str, source: str, is_package: bool) -> set[str]:
     return names
 
 
-# Ground floor that every layer may stand on.
-SERVICES = ("denoiseq.atomic", "denoiseq.processes")
 IMPORTS = {
     module: imported(module, path.read_text(encoding="utf-8"), path.name == "__init__.py")
     for module, path in SOURCES.items()
@@ -54,55 +52,89 @@ def offenders(where, what) -> list[str]:
     ]
 
 
+# What each part of denoiseq may import of the others: the pipeline, downwards only. A room's `run`
+# is what its command does; `cli` calls it, and `training.run` goes on to the further stages.
+GROUND = {"settings", "atomic", "errors", "distributed", "workers", "logs", "provenance"}
+MAY_IMPORT = {
+    "settings": {"errors"},
+    "atomic": {"errors"},
+    "errors": set(),
+    "workers": set(),
+    "logs": set(),
+    "distributed": {"errors"},
+    "provenance": set(),
+    "genomics": GROUND,
+    "report": GROUND,
+    "store": {"genomics", *GROUND},
+    "prepare": {"store", "genomics", *GROUND},
+    "windows": {"prepare", "store", "genomics", *GROUND},
+    "models": {"store", "genomics", *GROUND},
+    "evaluation": {"windows", "models", "prepare", "store", "genomics", "report", *GROUND},
+    "prediction": {"evaluation", "models", "prepare", "store", "genomics", "report", *GROUND},
+    "training": {"evaluation", "windows", "models", "store", "genomics", "report", *GROUND},
+    "doctor": {"training", "evaluation", "windows", "models", *GROUND},
+    "cli": {"prepare", "training", "evaluation", "prediction", "doctor", *GROUND},
+}
+FURTHER_STAGES = {"denoiseq.training.run imports denoiseq.prediction.run"}
+WITHOUT_TORCH = ("settings", "atomic", "errors", "workers", "logs", "genomics", "store", "prepare")
+
+
+def room(name: str) -> str:
+    """The part of denoiseq that a dotted name lies in; empty for denoiseq itself and for others."""
+    package, _, rest = name.partition(".")
+    return rest.partition(".")[0] if package == "denoiseq" else ""
+
+
 def test_the_sources_were_found():
-    assert {"denoiseq", "denoiseq.cli", "denoiseq.schema", "denoiseq.genomics"} <= set(SOURCES)
+    assert {room(module) for module in SOURCES} - {"", "__init__"} == set(MAY_IMPORT)
     assert "hydra" in IMPORTS["denoiseq.cli"]
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_imports_run_downwards(part):
+    allowed = {part, "", "__version__", *MAY_IMPORT[part]}
+    upwards = offenders(lambda m: room(m) == part, lambda n: room(n) not in allowed)
+    assert not set(upwards) - FURTHER_STAGES
+
+
+def test_commands_meet_at_the_top_alone():
+    """No room but cli imports another's `run`."""
+    found = offenders(
+        lambda m: m != "denoiseq.cli" and not m.endswith(".run"),
+        lambda n: within(
+            n, *(f"denoiseq.{r}.run" for r in ("training", "evaluation", "prediction"))
+        ),
+    )
+    assert not [text for text in found if not text.startswith("denoiseq.doctor")]
 
 
 def test_only_cli_imports_hydra():
     assert not offenders(lambda m: m != "denoiseq.cli", lambda n: within(n, "hydra"))
 
 
-def test_configs_stop_at_the_door():
-    allowed = ("denoiseq.cli", "denoiseq.schema")
+def test_configs_are_read_in_settings_alone():
+    allowed = ("denoiseq.cli", "denoiseq.settings")
     assert not offenders(lambda m: not within(m, *allowed), lambda n: within(n, "omegaconf"))
 
 
-def test_ground_floor_imports_nothing_of_ours():
-    def foreign(name):
-        return within(name, "denoiseq", "dilconv") and not within(name, "denoiseq.schema")
-
-    ground = ("denoiseq.atomic", "denoiseq.processes", "denoiseq.schema")
-    assert not offenders(lambda m: within(m, *ground), foreign)
+def test_the_lower_rooms_know_no_torch():
+    found = offenders(lambda m: room(m) in WITHOUT_TORCH, lambda n: within(n, "torch", "dilconv"))
+    assert not found
 
 
-def test_genomics_knows_neither_torch_nor_learning():
-    def forbidden(name):
-        ours = within(name, "denoiseq") and not within(
-            name, "denoiseq.genomics", *SERVICES, "denoiseq.__version__"
-        )
-        return ours or within(name, "torch", "dilconv")
-
-    assert not offenders(lambda m: within(m, "denoiseq.genomics"), forbidden)
-
-
-def test_learning_knows_windows_and_no_file_format():
-    names = ("store", "samples", "coverage", "sequence", "intervals", "peaks", "frip")
-    allowed = [f"denoiseq.genomics.{name}" for name in names]
-
-    def forbidden(name):
-        ours = within(name, "denoiseq") and not within(
-            name, "denoiseq.learning", *SERVICES, "denoiseq.__version__", *allowed
-        )
-        return ours or within(name, "pysam", "pyBigWig", "h5py")
-
-    assert not offenders(lambda m: within(m, "denoiseq.learning"), forbidden)
+def test_file_formats_are_read_in_genomics_and_store_alone():
+    readers = ("genomics", "store", "prepare")
+    found = offenders(
+        lambda m: within(m, "denoiseq") and room(m) not in readers,
+        lambda n: within(n, "pysam", "pyBigWig", "h5py"),
+    )
+    assert not found
 
 
 def test_the_choice_of_convolution_is_made_in_one_file():
-    allowed = {"denoiseq.learning.layers", "denoiseq.machine", "denoiseq.doctor", "denoiseq.cli"}
+    allowed = ("denoiseq.models.layers", "denoiseq.provenance", "denoiseq.doctor", "denoiseq.cli")
     assert not offenders(
-        lambda m: within(m, "denoiseq") and m not in allowed, lambda n: within(n, "dilconv")
+        lambda m: within(m, "denoiseq") and not within(m, *allowed), lambda n: within(n, "dilconv")
     )
 
 
@@ -113,12 +145,6 @@ def test_dilconv_does_not_import_denoiseq():
 def test_the_planner_asks_the_library_alone():
     upper = ("dilconv.ops", "dilconv.conv")
     assert not offenders(lambda m: m == "dilconv.planner", lambda n: within(n, *upper))
-
-
-def test_loop_and_denoise_take_objects_never_configs():
-    objects = {"denoiseq.learning.loop", "denoiseq.denoise"}
-    forbidden = ("denoiseq.schema", "denoiseq.build", "denoiseq.cli", "denoiseq.commands")
-    assert not offenders(lambda m: m in objects, lambda n: within(n, *forbidden))
 
 
 def test_no_cycles():

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pysam
 import pytest
-from denoiseq import build, schema
-from denoiseq.learning.checkpoint import load_checkpoint
+from denoiseq import settings
+from denoiseq.models.checkpoint import load_checkpoint, open_checkpoint
 from hydra import compose, initialize_config_dir
 
 ROOT = Path(__file__).parents[1]
@@ -33,10 +33,10 @@ def test_it_is_small_and_names_no_place_of_its_making():
 
 def test_it_is_the_experiment_as_it_stands():
     """Settings of the experiment that the checkpoint was not made with ask for a new checkpoint."""
-    _, trained = build.checkpoint(str(RELEASED))
+    _, trained = open_checkpoint(str(RELEASED))
     with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "configs")):
         values = compose(config_name="train", overrides=["+experiment=yeast"])
-    asked = schema.parse(schema.Train, values)
+    asked = settings.parse(settings.Train, values)
     for group in ("model", "loss", "optim", "data"):
         assert vars(getattr(trained, group)) == vars(getattr(asked, group)), group
 

@@ -1,8 +1,8 @@
 """The command line, `denoiseq COMMAND key=value …`, and the only file that knows hydra.
 
-Hydra composes `configs/`, `schema.parse` checks the result, `commands` does the work. Whatever the
-user can cause ends as one line, `error: …`, and exit code 2; a traceback goes to the run's log only
-(or to the terminal with DENOISEQ_DEBUG=1).
+Hydra composes `configs/`, `settings.parse` checks it, and a room's `run` does the work. Whatever
+the user can cause ends as one line, `error: …`, and exit code 2; a traceback goes to the
+run's log only (or to the terminal with DENOISEQ_DEBUG=1).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from denoiseq import __version__, schema
-from denoiseq.schema import describe
+from denoiseq import __version__, settings
+from denoiseq.errors import UserError
+from denoiseq.logs import close_logging, start_logging
+from denoiseq.settings import help
 
 USAGE = """\
 denoiseq: denoise low-depth ATAC-seq and call its peaks, on CPUs.
@@ -63,7 +66,14 @@ Times of the AtacWorks layer on this machine, each result checked against a refe
   batch=1                     items, of 60,000 bp each
   rounds=9                    that every contender is timed"""
 
-COMMANDS = [*schema.COMMANDS, "doctor", "bench"]
+# command -> the package that does it
+ROOMS = {
+    "prepare": "prepare",
+    "train": "training",
+    "evaluate": "evaluation",
+    "predict": "prediction",
+}
+COMMANDS = [*settings.COMMANDS, "doctor", "bench"]
 HELP, COMPLETION = ("-h", "--help"), ("-sc", "--shell-completion")
 EXPECTED = (ValueError, OSError, HydraException, OmegaConfBaseException, FloatingPointError)
 log = logging.getLogger("denoiseq")
@@ -82,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; as one of several processes, end with it."""
     code = _main(argv)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        from denoiseq.learning.ranks import leave
+        from denoiseq.distributed import leave
 
         leave(code)
     return code
@@ -108,8 +118,8 @@ def _main(argv: Sequence[str] | None) -> int:
         if command in COMPLETION:
             _complete(overrides)
             return 0
-        if command not in schema.COMMANDS:
-            raise ValueError(f"there is no command '{command}', choose from {', '.join(COMMANDS)}")
+        if command not in settings.COMMANDS:
+            raise UserError(f"there is no command '{command}', choose from {', '.join(COMMANDS)}")
         _run(command, overrides)
     except EXPECTED as error:
         return _fail(error, command)
@@ -170,7 +180,7 @@ def _help(command: str, overrides: list[str]) -> str:
     experiments = f"Whole trainings: +experiment={' | '.join(files['experiment'])}\n"
     more = MORE.format(experiments=experiments if command == "train" else "")
     values: Any = OmegaConf.to_container(composed(command, overrides))
-    return describe.help_text(schema.COMMANDS[command], values, files, more)
+    return help.help_text(settings.COMMANDS[command], values, files, more)
 
 
 def composed(command: str, overrides: list[str]) -> DictConfig:
@@ -188,7 +198,7 @@ def _complete(arguments: list[str]) -> None:
     command, behind, rest = rest.lstrip().partition(" ")
     if not behind:
         print(" ".join(name for name in COMMANDS if name.startswith(command)))
-    elif command in schema.COMMANDS:
+    elif command in settings.COMMANDS:
         os.environ["COMP_LINE"] = f"{program} {rest}"
         _run(command, [COMPLETION[0], *arguments])
 
@@ -213,36 +223,16 @@ def _execute(command: str, config: DictConfig) -> None:
     if command == "train" and hydra_config.mode == RunMode.MULTIRUN:
         with open_dict(config):
             config.out = hydra_config.runtime.output_dir
-    options: Any = schema.parse(schema.COMMANDS[command], config)
+    options: Any = settings.parse(settings.COMMANDS[command], config)
     start_logging()
     # torch and pysam take seconds: only once the config is good
     from dilconv.memory import keep_freed_memory
-
-    from denoiseq import commands
 
     if command != "prepare":
         keep_freed_memory()
 
     with _memory_in_words():
-        getattr(commands, command)(options)
-
-
-def start_logging() -> None:
-    """INFO and above, bare, to stderr; `commands` adds the file of the run."""
-    close_logging()
-    handler = logging.StreamHandler()
-    handler.setLevel(logging.INFO)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.DEBUG)
-    log.propagate = False
-
-
-def close_logging() -> None:
-    """Close every handler, so that a second command in one process starts clean."""
-    for handler in list(log.handlers):
-        log.removeHandler(handler)
-        handler.close()
+        import_module(f"denoiseq.{ROOMS[command]}.run").run(options)
 
 
 def _fail(error: BaseException, command: str) -> int:
@@ -274,8 +264,8 @@ def _hydra_sentence(error: HydraException, command: str) -> str:
     override = re.search(r"Could not (?:override|append to config) '\+*([^'=]+)", text)
     if override and override[1] == "experiment":
         return "experiments are added with a plus sign: +experiment=NAME"
-    if override and command in schema.COMMANDS:
-        return schema.unknown_key(override[1], schema.COMMANDS[command])
+    if override and command in settings.COMMANDS:
+        return settings.unknown_key(override[1], settings.COMMANDS[command])
     missing = re.search(r"Could not find '([^']+)'", text)
     if missing:
         options = re.search(r"Available options in '[^']*':\n((?:\t[^\n]+\n?)+)", text)
@@ -289,19 +279,19 @@ def _doctor(arguments: list[str]) -> int:
     if arguments and arguments[0] in HELP:
         print(DOCTOR)
         return 0
-    from denoiseq import doctor, machine
+    from denoiseq.doctor import machine, run
 
     measures = "measure=false" not in arguments
     overrides = [a for a in arguments if a not in ("measure=false", "measure=true")]
     options = None
     if overrides:  # the training that `denoiseq train` would do with these keys
-        options = schema.parse(schema.Train, composed("train", [*overrides, "out=unused"]))
+        options = settings.parse(settings.Train, composed("train", [*overrides, "out=unused"]))
     facts = machine.examine()
     loaded = facts["dilconv"]["loaded"]
     with _memory_in_words():
-        measured = doctor.measure(_say) if measures and loaded else None
-        training = doctor.expected_training(options) if options else None
-    print(doctor.report(facts, measured, training))
+        measured = run.measure(_say) if measures and loaded else None
+        training = run.expected_training(options) if options else None
+    print(run.report(facts, measured, training))
     return 0
 
 
@@ -318,12 +308,12 @@ def _bench(arguments: list[str]) -> int:
     for argument in arguments:
         key, _, value = argument.partition("=")
         if key not in numbers or not value.isdecimal() or int(value) < 1:
-            raise ValueError(
+            raise UserError(
                 f"could not read the argument '{argument}': bench takes "
                 f"{', '.join(f'{name}=NUMBER' for name in numbers)}"
             )
         numbers[key] = int(value)
-    from denoiseq import doctor
+    from denoiseq.doctor import run
 
-    print(doctor.render_bench(doctor.bench(**numbers)))
+    print(run.render_bench(run.bench(**numbers)))
     return 0

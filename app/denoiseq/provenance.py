@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import platform
+from importlib import metadata
 from typing import Any
 
 from denoiseq import __version__
-from denoiseq.genomics.store import CutStore, Store
-from denoiseq.machine import PACKAGES, dilconv_state, package_version
+
+PACKAGES = ("torch", "numpy", "pysam", "h5py", "hydra-core", "pyBigWig", "matplotlib")
 
 
 def versions() -> dict[str, str | None]:
@@ -22,23 +23,35 @@ def model_facts(path: str, payload: dict[str, Any]) -> dict[str, Any]:
     return {"checkpoint": path, **{name: payload[name] for name in names}}
 
 
-def input_facts(opened: Store) -> dict[str, Any]:
-    """What the summary of a prediction says about its reads, or its track."""
-    counts = {}
-    if isinstance(opened, CutStore):
-        counts = {"fragments": opened.n_fragments, "cut_sites": opened.n_cuts}
-    return {
-        "files": opened.provenance.get("inputs", {}),
-        **counts,
-        "fingerprint": opened.fingerprint,
-        "preprocessing": opened.preprocessing,
-    }
-
-
-def software_facts(conv: str, precision: str, device: str) -> dict[str, Any]:
+def software_facts(network: Any) -> dict[str, Any]:
     """What the summary of a prediction says about the program and the machine's part."""
+    device = next(network.parameters()).device.type
+    conv, precision = network.conv, network.precision
     active = "active" if precision == "fp32" else f"active_{precision}"
     on_cpu = conv == "dilconv" and device == "cpu"
     isa = dilconv_state().get(active) if on_cpu else None
     facts = {"versions": versions(), "algorithm": conv, "isa": isa}
     return {**facts, "precision": precision, "device": device}
+
+
+def package_version(name: str) -> str | None:
+    """The installed version of a distribution, None where it is absent."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def dilconv_state() -> dict[str, Any]:
+    """Instruction sets of the compiled kernels here and the one in use, or why they do not load."""
+    try:
+        import dilconv
+        import torch
+    except (ImportError, OSError, RuntimeError) as error:
+        return {"loaded": False, "reason": " ".join(str(error).split())}
+    return {
+        "loaded": True,
+        "isas": list(dilconv.available_isas()),
+        "active": dilconv.active_isa(),
+        "active_bf16": dilconv.active_isa(torch.bfloat16),
+    }

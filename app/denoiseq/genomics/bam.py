@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pysam
 
+from denoiseq.errors import UserError
+
 # what every complete file ends with: the empty BGZF block of a BAM (SAM specification, 4.1.2), the
 # empty container of a CRAM of version 3 and of 2.1 (CRAM specification, section 9)
 _BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
@@ -76,7 +78,7 @@ def opened(path: str | Path) -> Iterator[pysam.AlignmentFile]:
             else:
                 file = pysam.AlignmentFile(str(path), "rb")
         except (OSError, ValueError) as error:
-            raise ValueError(f"{path} cannot be read as BAM or CRAM ({error}).") from error
+            raise UserError(f"{path} cannot be read as BAM or CRAM ({error}).") from error
         try:
             yield file
         finally:
@@ -95,7 +97,7 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is damaged: reading stopped with {str(error)!r}; copy or make it again."
         ) from error
 
@@ -152,7 +154,7 @@ def check_bam(
         check_genome(bam, {c: n for c, n in read.items() if c not in exclude}, sizes)
         paired = _is_paired(bam, file)
     if layout == "paired" and not paired:
-        raise ValueError(
+        raise UserError(
             f"{bam} is single-end: none of its first reads is paired; "
             "set layout=single, or layout=auto."
         )
@@ -185,7 +187,7 @@ def check_bgzf_end(path: Path) -> None:
 
 def _check_end(path: Path, tail: bytes, ends: bytes | tuple[bytes, ...]) -> None:
     if not tail.endswith(ends):
-        raise ValueError(f"{path} is truncated: its end marker is missing; copy or make it again.")
+        raise UserError(f"{path} is truncated: its end marker is missing; copy or make it again.")
 
 
 def _check_complete(bam: Path) -> None:
@@ -195,7 +197,7 @@ def _check_complete(bam: Path) -> None:
         raw.seek(max(raw.tell() - len(_CRAM_ENDS[0]), 0))
         tail = raw.read()
     if head != b"CRAM" and not _is_bam(bam):
-        raise ValueError(
+        raise UserError(
             f"{bam} is not a BAM file, nor a CRAM; convert it (samtools view -b), or give a "
             "fragment file as fragments="
         )
@@ -205,7 +207,7 @@ def _check_complete(bam: Path) -> None:
 def _check_sorted(bam: Path, file: pysam.AlignmentFile) -> None:
     order = file.header.to_dict().get("HD", {}).get("SO", "unknown")
     if order not in ("coordinate", "unknown"):
-        raise ValueError(
+        raise UserError(
             f"{bam} is not sorted by coordinate (its header says {order}); "
             f"sort it: samtools sort -o sorted.bam {bam.name}, then samtools index sorted.bam"
         )
@@ -215,13 +217,13 @@ def check_genome(path: Path, lengths: Mapping[str, int], sizes: Mapping[str, int
     """Refuse a file whose chromosomes (name -> bp) the FASTA lacks, or has with another length."""
     unknown = [c for c in lengths if c not in sizes]
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"{path} does not fit the FASTA, which lacks {_some(unknown)}; it has {_some(sizes)}. "
             "Give the FASTA that the reads were aligned to, or exclude these contigs."
         )
     wrong = [f"{c} ({n} bp against {sizes[c]})" for c, n in lengths.items() if n != sizes[c]]
     if wrong:
-        raise ValueError(
+        raise UserError(
             f"{path} does not fit the FASTA: other lengths of {_some(wrong)}. "
             "Give the FASTA that the reads were aligned to."
         )
@@ -237,7 +239,7 @@ def _is_paired(bam: Path, file: pysam.AlignmentFile) -> bool:
         reads = islice(file.fetch(until_eof=True), _READS_TO_TRY)
         paired = [read.is_paired for read in reads]
     if not paired:
-        raise ValueError(f"{bam} holds no reads.")
+        raise UserError(f"{bam} holds no reads.")
     return any(paired)
 
 

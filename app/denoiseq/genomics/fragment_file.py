@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from denoiseq.errors import UserError
 from denoiseq.genomics.bam import check_bgzf_end
 
 _BLOCK_BYTES = 1 << 22
@@ -61,7 +62,7 @@ def read_fragments(
             empty = False
             yield lines
     if empty:
-        raise ValueError(f"{path} holds no fragments.")
+        raise UserError(f"{path} holds no fragments.")
 
 
 def check_exists(path: str | Path) -> Path:
@@ -106,7 +107,7 @@ def _decompressed(path: Path, raw: BinaryIO) -> Iterator[BinaryIO | gzip.GzipFil
     try:
         yield gzip.GzipFile(fileobj=raw)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is truncated or damaged ({error}); copy or make it again."
         ) from error
 
@@ -142,7 +143,7 @@ def _refuse(
     if bad.any():
         index = int(np.argmax(bad))
         line = block[line_starts[index] :].split(b"\n", 1)[0].decode(errors="replace")
-        raise ValueError(
+        raise UserError(
             f"{path}, line {first_line + index}: expected chrom, start, end (above start) and "
             f"barcode between tabs, got {line[:80]!r}."
         )
@@ -185,23 +186,23 @@ def read_cells(barcodes: str | Path | None, groups: str | Path | None) -> Cells 
     """
     listed = None if barcodes is None else {row[0] for _, row in _rows(barcodes)}
     if listed is not None and not listed:
-        raise ValueError(f"{barcodes} lists no barcode.")
+        raise UserError(f"{barcodes} lists no barcode.")
     if groups is None:
         return None if listed is None else Cells(dict.fromkeys(listed, 0), [""])
     group_of: dict[bytes, int] = {}
     names: dict[str, int] = {}
     for number, row in _rows(groups):
         if len(row) < 2 or not row[1]:
-            raise ValueError(f"{groups}, line {number}: expected a barcode, a tab and its group.")
+            raise UserError(f"{groups}, line {number}: expected a barcode, a tab and its group.")
         group = names.setdefault(row[1].decode(errors="replace"), len(names))
         if group_of.setdefault(row[0], group) != group:
-            raise ValueError(
+            raise UserError(
                 f"{groups}, line {number}: {row[0].decode(errors='replace')} is in two groups."
             )
     if listed is not None:
         group_of = {barcode: i for barcode, i in group_of.items() if barcode in listed}
     if not group_of:
-        raise ValueError(f"{groups} gives no barcode" + (" of the list." if listed else "."))
+        raise UserError(f"{groups} gives no barcode" + (" of the list." if listed else "."))
     return Cells(group_of, list(names))
 
 

@@ -3,25 +3,20 @@
 Ground floor: knows no BAM, no store and no model. All coordinates are 0-based, half-open.
 """
 
-import gzip
 import math
-import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
+
+from denoiseq.errors import UserError
 
 # Names under which assemblies keep the mitochondrion: excluded by default, so that naming one
 # which a genome lacks is no mistake.
 MITOCHONDRIAL = ("chrM", "chrMT", "MT", "M", "Mito", "chrMito")
 
 Merged = dict[str, np.ndarray]
-
-_GZIP_MAGIC = b"\x1f\x8b"
-_DISPLAY_LINES = (["track"], ["browser"])
-_COLUMN = re.compile(r"[0-9]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -42,68 +37,6 @@ class Tile:
     end: int
     core_start: int
     core_end: int
-
-
-def read_bed(path: str | Path) -> list[Interval]:
-    """Read the first three columns of a BED or narrowPeak file, plain or gzipped.
-
-    Lines that begin with `#`, `track` or `browser` and empty lines are skipped; so is a first
-    line that names its columns (`chrom start end ...`). A first line that holds data is data.
-
-    Raises
-    ------
-    FileNotFoundError : no such file.
-    ValueError : a malformed line (named by its number), or a file that is not text.
-    """
-    path = Path(path)
-    intervals: list[Interval] = []
-    first = True
-    for number, line in _lines(path):
-        fields = line.split("\t") if "\t" in line else line.split()
-        if not line.strip() or line.startswith("#") or fields[0].split()[0:1] in _DISPLAY_LINES:
-            continue
-        if not (first and _names_columns(fields)):
-            intervals.append(_parse(fields, f"{path}, line {number}"))
-        first = False
-    return intervals
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        with path.open("rb") as raw:
-            zipped = raw.read(2) == _GZIP_MAGIC
-        opened = gzip.open if zipped else Path.open
-        with opened(path, "rt", encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                yield number, line.rstrip("\r\n")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no such BED file: {path}") from None
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is not a BED file or is damaged ({error}).") from error
-    except OSError as error:
-        raise OSError(f"cannot read {path}: {(error.strerror or str(error)).lower()}.") from error
-
-
-def _names_columns(fields: list[str]) -> bool:
-    if len(fields) < 3:
-        return False
-    return "start" in fields[1].lower() and bool(re.search("end|stop", fields[2].lower()))
-
-
-def _parse(fields: list[str], where: str) -> Interval:
-    if len(fields) < 3:
-        raise ValueError(f"{where}: expected chrom, start and end, got {len(fields)} column(s).")
-    chrom, start, end = fields[0].strip(), fields[1].strip(), fields[2].strip()
-    if not (chrom and _COLUMN.fullmatch(start) and _COLUMN.fullmatch(end)):
-        raise ValueError(
-            f"{where}: expected chrom, start and end as whole numbers, "
-            f"got {fields[0]!r}, {fields[1]!r}, {fields[2]!r}."
-        )
-    if int(end) <= int(start):
-        raise ValueError(f"{where}: end {end} is not above start {start}.")
-    if int(end) >= 2**62:
-        raise ValueError(f"{where}: end {end} is beyond any chromosome.")
-    return Interval(chrom, int(start), int(end))
 
 
 def merge(intervals: Iterable[Interval]) -> Merged:
@@ -176,7 +109,7 @@ def tile_chromosome(
     is one tile, all core.
     """
     if size < 1 or core_bp < 1 or pad_bp < 0 or not 0 <= offset < core_bp:
-        raise ValueError(
+        raise UserError(
             f"cannot tile {chrom} of {size} bp by core_bp={core_bp}, pad_bp={pad_bp}, "
             f"offset={offset}: need size and core_bp >= 1, pad_bp >= 0, 0 <= offset < core_bp."
         )
@@ -207,10 +140,10 @@ def select_chromosomes(
     unknown = [c for c in include or () if c not in names]
     unknown += [c for c in exclude if c not in names and c not in MITOCHONDRIAL]
     if unknown:
-        raise ValueError(f"{_list(unknown)} is not in the genome, which has {_list(names)}.")
+        raise UserError(f"{_list(unknown)} is not in the genome, which has {_list(names)}.")
     kept = [c for c in names if (include is None or c in include) and c not in exclude]
     if not kept:
-        raise ValueError(f"no chromosome is left of {_list(names)} after include and exclude.")
+        raise UserError(f"no chromosome is left of {_list(names)} after include and exclude.")
     return kept
 
 
@@ -228,17 +161,17 @@ def split_chromosomes(
     names = select_chromosomes(chroms, None, ())
     unknown = [c for c in (*validation, *test) if c not in names]
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"held-out {_list(unknown)} is not in the genome, which has {_list(names)}."
         )
     usable = select_chromosomes(names, None, exclude)
     twice = sorted(set(validation) & set(test) | (set(validation) | set(test)) & set(exclude))
     if twice:
-        raise ValueError(f"{_list(twice)} is in two of validation, test and exclude.")
+        raise UserError(f"{_list(twice)} is in two of validation, test and exclude.")
     train = [c for c in usable if c not in validation and c not in test]
     for part, members in (("training", train), ("validation", list(validation))):
         if not members:
-            raise ValueError(f"no chromosome is left for {part}: the genome has {_list(names)}.")
+            raise UserError(f"no chromosome is left for {part}: the genome has {_list(names)}.")
     in_order = [[c for c in names if c in part] for part in (validation, test)]
     return train, in_order[0], in_order[1]
 

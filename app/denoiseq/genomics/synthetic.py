@@ -13,6 +13,7 @@ import numpy as np
 import pysam
 
 from denoiseq.atomic import atomic_path, write_text
+from denoiseq.errors import UserError
 from denoiseq.genomics.bam import quiet_htslib
 
 CHROMS: Mapping[str, int] = {"chr1": 200_000, "chr2": 100_000, "chr3": 100_000}
@@ -78,7 +79,7 @@ def _peaks(rng: np.random.Generator, size: int, per_mb: float) -> np.ndarray:
     """Peaks of 200 to 600 bp, one in each of equal stretches, away from their edges: (M, 2)."""
     stretch = round(1e6 / per_mb)
     if stretch < 1_600:
-        raise ValueError(f"peaks_per_mb must be below 600 to leave room, got {per_mb}.")
+        raise UserError(f"peaks_per_mb must be below 600 to leave room, got {per_mb}.")
     origins = np.arange(0, size - stretch + 1, stretch)
     widths = rng.integers(200, 601, len(origins))
     starts = origins + rng.integers(500, stretch - 1_100 + 1, len(origins))

@@ -3,10 +3,11 @@
 Takes plain arrays and dictionaries and gives text and PNG bytes; opens no data file and no model.
 """
 
-from denoiseq.report.loci import Locus, draw_loci
+from denoiseq.report.loci import write_loci
+from denoiseq.report.locus_figures import Locus, draw_loci
+from denoiseq.report.metric_text import metrics_table, metrics_tsv
 from denoiseq.report.page import Page
 from denoiseq.report.pages import Found, evaluation_page, prediction_page, training_page
-from denoiseq.report.text import metrics_table, metrics_tsv
 
 __all__ = [
     "Found",
@@ -18,4 +19,5 @@ __all__ = [
     "metrics_tsv",
     "prediction_page",
     "training_page",
+    "write_loci",
 ]

@@ -1,127 +1,127 @@
-"""Stretches of a genome as a browser shows them: tracks above each other, called peaks beneath."""
+"""Example loci for the figures: which windows to show.
+
+Some are spread over the ranking of the peaks by signal, so that weak ones are shown as well; some
+are random, so that what lies between peaks is; some the user names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from denoiseq.report.style import DPI, canvas, colour, drawn, shown_name
+from denoiseq.atomic import write_bytes
+from denoiseq.errors import UserError
+from denoiseq.report.locus_figures import Locus, draw_loci
 
-# Tracks that do not share the locus' scale, and the top of theirs; 0: their own maximum.
-OWN_SCALE = {"input": 0.0, "peak probability": 1.0}
-BINS = 1_500  # at most so many points a track: more than a figure has pixels
+WINDOW_BP = 8_000
+REGION_BP = 100, 200_000  # least and most that a figure can show
+TRIES = 100  # at a random window with reads, for each that is wanted
+SPREAD, CHOSEN, RANDOM = "Peaks, from strong to weak", "Chosen", "At random"
+
+Window = tuple[str, int, int]
+Panels = dict[str, list[Locus]]
 
 
 @dataclass(frozen=True)
-class Locus:
-    """One example to draw: [start, end) of a chromosome.
+class Choice:
+    """Which loci to show.
 
-    tracks : name -> float (end - start,), drawn top to bottom; coverages share one scale, but for
-        the input of a prediction, which is of another depth
-    peaks : name -> int64 (M, 2), genome coordinates, drawn as bars beneath
+    spread : how many over the ranking of the peaks
+    random : how many anywhere, seeded by `seed`
+    regions : "chrom:start-end" each, 0-based and half-open
     """
 
-    chrom: str
-    start: int
-    end: int
-    tracks: dict[str, np.ndarray]
-    peaks: dict[str, np.ndarray] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return f"{self.chrom}:{self.start:,}-{self.end:,}"
+    spread: int = 4
+    random: int = 2
+    regions: Sequence[str] = ()
+    seed: int = 0
 
 
-@drawn
-def draw_loci(loci: Sequence[Locus], title: str = "") -> Figure:
-    """PNG: a column a locus, a row a track on a scale shared within the locus, peaks beneath."""
-    names = list(loci[0].tracks)
-    heights = _heights(loci[0])
-    size = (1.0 + 3.2 * len(loci), 1.0 + 0.9 * sum(heights))
-    figure = Figure(figsize=size, dpi=0.8 * DPI)
-    axes = figure.subplots(
-        len(heights), len(loci), squeeze=False, sharex="col", height_ratios=heights
-    )
-    for column, locus in zip(axes.T, loci, strict=True):
-        _draw(column, locus)
-        column[0].set_title(locus.name)
-    for axis, name in zip(axes[:, 0], names, strict=False):
-        _label(axis, name)
-    for axis in axes[-1, 1:]:
-        axis.set_yticklabels([])
-    figure.align_ylabels(axes[:, 0])
-    if title:
-        figure.suptitle(title, fontsize=10)
-    return figure
+def parse_regions(regions: Sequence[str], sizes: Mapping[str, int]) -> list[Window]:
+    """The windows that `regions` name; ValueError for one that is not on `sizes` (chrom -> bp)."""
+    return [_parse(text, sizes) for text in regions]
 
 
-@drawn
-def draw_locus(locus: Locus) -> Figure:
-    """PNG of one locus, of the width of a column of the page; its name is left to the page."""
-    heights = _heights(locus)
-    height = 0.55 + 0.52 * sum(heights)
-    figure, axes = canvas(height, len(heights), sharex=True, height_ratios=heights, squeeze=False)
-    _draw(axes[:, 0], locus)
-    for axis, name in zip(axes[:, 0], locus.tracks, strict=False):
-        _label(axis, name)
-    figure.align_ylabels(axes[:, 0])
-    return figure
+def _parse(text: str, sizes: Mapping[str, int]) -> Window:
+    found = re.fullmatch(r"(.+):([0-9,]+)-([0-9,]+)", text.strip())
+    if found is None:
+        raise UserError(f"regions: {text!r} is no region, expected one as in chr1:100000-120000")
+    chrom, start, end = found[1], *(int(number.replace(",", "")) for number in found.groups()[1:])
+    if chrom not in sizes:
+        raise UserError(
+            f"regions: {text} is on none of the chromosomes here ({', '.join(list(sizes)[:8])})"
+        )
+    least, most = REGION_BP
+    if not (end <= sizes[chrom] and least <= end - start <= most):
+        raise UserError(
+            f"regions: {text} does not fit, expected {least} to {most:,} bp within the "
+            f"{sizes[chrom]:,} bp of {chrom}"
+        )
+    return chrom, start, end
 
 
-def _heights(locus: Locus) -> list[float]:
-    """Of a locus' rows: one a track, and the rows of peaks together."""
-    return [1.0] * len(locus.tracks) + [0.1 + 0.27 * max(len(locus.peaks), 1)]
+def spread_over_ranking(
+    ranked: list[tuple[float, str, int]], sizes: Mapping[str, int], n: int
+) -> list[Window]:
+    """`n` windows around (signal, chrom, position), from the strongest 2% to the weakest 20%."""
+    if not ranked or n < 1:
+        return []
+    ordered = sorted(ranked, key=lambda item: (-item[0], item[1], item[2]))
+    picks = (np.linspace(0.02, 0.8, n) * len(ordered)).astype(int)
+    windows = []
+    for _, chrom, position in (ordered[i] for i in dict.fromkeys(picks.tolist())):
+        windows.append(_around(chrom, position, sizes[chrom]))
+    return windows
 
 
-def _draw(column: Sequence[Any], locus: Locus) -> None:
-    """Fill a column of axes: tracks, then peaks and the position in kb."""
-    shared = [track for name, track in locus.tracks.items() if name not in OWN_SCALE]
-    top = max([1e-9, *(float(np.max(track, initial=0)) for track in shared)])
-    for axis, (name, track) in zip(column, locus.tracks.items(), strict=False):
-        x, y = _binned(track, locus.start)
-        axis.fill_between(x / 1000, y, color=colour(name), linewidth=0, step="post")
-        limit = OWN_SCALE.get(name, top) or max(1.0, float(np.max(track, initial=0)))
-        axis.set(ylim=(0, 1.05 * limit), xlim=(locus.start / 1000, locus.end / 1000))
-        axis.set_yticks([0, limit], ["0", f"{limit:.3g}"])
-        axis.tick_params(axis="x", length=0)
-    _draw_peaks(column[-1], locus)
-    column[-1].xaxis.set_major_locator(MaxNLocator(5, min_n_ticks=3))
-    column[-1].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}"))
-    column[-1].set_xlabel(f"position on {locus.chrom} (kb)")
+def _around(chrom: str, position: int, size: int) -> Window:
+    start = max(min(position - WINDOW_BP // 2, size - WINDOW_BP), 0)
+    return chrom, start, min(start + WINDOW_BP, size)
 
 
-def _binned(track: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
-    """Edges (B + 1,) and the maximum of each of at most BINS bins, its last repeated (B + 1,)."""
-    width = max(1, -(-len(track) // BINS))
-    first = np.arange(0, len(track), width)
-    tops = np.maximum.reduceat(track, first)
-    return np.append(first, len(track)) + start, np.append(tops, tops[-1])
+def random_windows(
+    sizes: Mapping[str, int], n: int, seed: int, has_reads: Callable[[Window], bool]
+) -> list[Window]:
+    """Up to `n` windows, every base of the genome as likely as any, that `has_reads` accepts."""
+    rng, names = np.random.default_rng(seed), list(sizes)
+    share = np.array([sizes[chrom] for chrom in names], dtype=np.float64)
+    windows: list[Window] = []
+    for _ in range(TRIES * n):
+        chrom = names[rng.choice(len(names), p=share / share.sum())]
+        window = _around(chrom, int(rng.integers(sizes[chrom])), sizes[chrom])
+        if len(windows) < n and window not in windows and has_reads(window):
+            windows.append(window)
+        if len(windows) == n:
+            break
+    return windows
 
 
-def _draw_peaks(axis: Any, locus: Locus) -> None:
-    """A bar a peak, a row a caller with its name at the left."""
-    least = (locus.end - locus.start) / 1000 / 400  # so that a short peak is seen in a long locus
-    for row, name in enumerate(reversed(locus.peaks)):
-        bounds = np.clip(locus.peaks[name], locus.start, locus.end)
-        spans = [(a / 1000, max((b - a) / 1000, least)) for a, b in bounds if b > a]
-        axis.broken_barh(spans, (row + 0.18, 0.64), color=colour(name))
-    names = [_called(name) if len(locus.peaks) > 1 else "peaks" for name in reversed(locus.peaks)]
-    axis.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=7.5)
-    axis.tick_params(axis="y", length=0)
-    axis.set_ylim(0, max(len(names), 1))
-    axis.spines["left"].set_visible(False)
+def windows(
+    ranked: list[tuple[float, str, int]],
+    sizes: Mapping[str, int],
+    choice: Choice,
+    has_reads: Callable[[Window], bool],
+) -> dict[str, list[Window]]:
+    """The windows that `choice` asks for, by how they were chosen."""
+    return {
+        CHOSEN: parse_regions(choice.regions, sizes),
+        SPREAD: spread_over_ranking(ranked, sizes, choice.spread),
+        RANDOM: random_windows(sizes, choice.random, choice.seed, has_reads),
+    }
 
 
-def _called(name: str) -> str:
-    """What a reader calls a caller's peaks; the clean track's are the truth."""
-    return "true peaks" if name == "clean" else f"{shown_name(name)} peaks"
+def panels(chosen: Mapping[str, list[Window]], locus: Callable[[Window], Locus]) -> Panels:
+    """What to draw: how the windows were chosen -> their loci."""
+    return {how: [locus(window) for window in some] for how, some in chosen.items() if some}
 
 
-def _label(axis: Any, name: str) -> None:
-    text = shown_name(name).replace(" ", "\n")
-    axis.set_ylabel(text, rotation=0, ha="right", va="center", color=colour(name), weight="bold")
+def write_loci(path: Path, drawn: Panels, title: str) -> None:
+    """One figure of the loci that are chosen or spread over the ranking, if there are any."""
+    loci = [locus for how in (CHOSEN, SPREAD) for locus in drawn.get(how, ())]
+    path.unlink(missing_ok=True)
+    if loci:
+        write_bytes(path, draw_loci(loci, title))

@@ -15,6 +15,8 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
 
+from denoiseq.atomic import write_bytes, write_text
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -85,6 +87,15 @@ class Page:
         """File name -> PNG of every figure."""
         pictures = [picture for section in self.sections for picture in section.pictures]
         return {f"{picture.name}.png": picture.png for picture in pictures}
+
+    def write(self, folder: Path) -> None:
+        """`report.html`, and its figures in `figures/`; loci of an earlier page there go."""
+        figures = folder / "figures"
+        for old in figures.glob("locus_*.png"):
+            old.unlink()
+        for name, png in self.files().items():
+            write_bytes(figures / name, png)
+        write_text(folder / "report.html", self.html())
 
 
 @cache

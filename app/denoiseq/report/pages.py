@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from denoiseq.report import counts, curves, tables, words
-from denoiseq.report.loci import Locus, draw_locus
+from denoiseq.report import count_figures, curve_figures, metric_tables, sentences
+from denoiseq.report.locus_figures import Locus, draw_locus
+from denoiseq.report.metric_text import ORDER, named
 from denoiseq.report.page import Cell, Page, Picture, Section, Table
-from denoiseq.report.text import ORDER, named
 
 Panels = Mapping[str, Sequence[Locus]]  # how the loci were chosen -> the loci
 Facts = Mapping[str, Mapping[str, Any]]
@@ -68,10 +68,10 @@ def training_page(
     history = [row for row in history if row["step"]]  # not that of weights taken as given
     if history:
         sections.append(Section("Training curves", pictures=_history(history, best_epoch)))
-    sections.append(Section("Validation", SUMMARY_TEXT, tables.summary(metrics)))
+    sections.append(Section("Validation", SUMMARY_TEXT, metric_tables.summary(metrics)))
     sections += _panels(panels)
     sections += _inside(metrics)
-    lead = words.of_training(metrics, len(history), best_epoch)
+    lead = sentences.of_training(metrics, len(history), best_epoch)
     return Page("denoiseq training", title, lead, sections, facts)
 
 
@@ -79,7 +79,7 @@ def _history(history: Sequence[Mapping[str, float]], best_epoch: int | None) -> 
     dotted = "" if best_epoch is None else " The dotted line is the epoch that was kept."
     scores = {
         name: heading
-        for name, heading in tables.HEADINGS.items()
+        for name, heading in metric_tables.HEADINGS.items()
         if name != "mse" and f"validation_{name}" in history[0]
     }
     loss = "By epoch, on training and on validation chromosomes: lower is better."
@@ -88,13 +88,13 @@ def _history(history: Sequence[Mapping[str, float]], best_epoch: int | None) -> 
         Picture(
             "losses",
             "Loss, its terms, and the learning rate",
-            curves.losses(history, best_epoch),
+            curve_figures.losses(history, best_epoch),
             loss + dotted,
         ),
         Picture(
             "validation_scores",
             "Validation scores",
-            curves.validation_scores(history, scores, best_epoch),
+            curve_figures.validation_scores(history, scores, best_epoch),
             validation + dotted,
         ),
     ]
@@ -110,8 +110,8 @@ def evaluation_page(
     chroms: Sequence[str] = (),
 ) -> Page:
     """curve_data : a curves.json. fragment_sizes : of the whole sample. chroms : evaluated."""
-    sections = [Section("Summary", SUMMARY_TEXT, tables.summary(metrics))]
-    gained = tables.gains(metrics)
+    sections = [Section("Summary", SUMMARY_TEXT, metric_tables.summary(metrics))]
+    gained = metric_tables.gains(metrics)
     if gained:
         sections.append(Section("Gains", GAIN_TEXT, gained))
     drawn = _curves(metrics, curve_data)
@@ -121,15 +121,15 @@ def evaluation_page(
     if any(fragment_sizes):
         sections.append(Section("Fragments", pictures=[_fragments(fragment_sizes)]))
     sections += _inside(metrics)
-    apart = tables.by_chromosome(metrics)
+    apart = metric_tables.by_chromosome(metrics)
     if apart:
         sections.append(Section("By chromosome", table=apart, folded=True))
-    lead = words.of_evaluation(metrics, chroms)
+    lead = sentences.of_evaluation(metrics, chroms)
     return Page("denoiseq evaluation", title, lead, sections, facts)
 
 
 def _curves(metrics: Mapping[str, Any], data: Mapping[str, Any]) -> list[Picture]:
-    """The figures that curves.json has data for."""
+    """The figures that curve_figures.json has data for."""
 
     def areas(key: str) -> dict[str, float | None]:
         return {track: named(metrics, f"{track}.{key}") for track in ORDER}
@@ -137,31 +137,31 @@ def _curves(metrics: Mapping[str, Any], data: Mapping[str, Any]) -> list[Picture
     pictures = []
     if data.get("pr"):
         points = {"macs3": data["macs3"]} if data.get("macs3") else {}
-        png = curves.precision_recall(data["pr"], areas("auprc"), points)
+        png = curve_figures.precision_recall(data["pr"], areas("auprc"), points)
         text = "Up and to the right is better; in brackets the area (AUPRC)."
         pictures.append(Picture("precision_recall", "Precision and recall of bases", png, text))
     if data.get("roc"):
-        png = curves.roc(data["roc"], areas("auroc"))
+        png = curve_figures.roc(data["roc"], areas("auroc"))
         text = "Up and to the left is better; in brackets the area (AUROC)."
         pictures.append(Picture("roc", "ROC of bases", png, text))
     if data.get("reliability"):
         text = _calibration(metrics.get("calibration") or {})
-        png = curves.reliability(**data["reliability"])
+        png = curve_figures.reliability(**data["reliability"])
         pictures.append(Picture("reliability", "Are the probabilities right?", png, text))
     if data.get("profile"):
         tracks = {name: v for name, v in data["profile"].items() if name != "offset_bp" and v}
         text = "Mean over the true peaks; the closer to the clean track, the better."
-        png = curves.profile(data["profile"]["offset_bp"], tracks)
+        png = curve_figures.profile(data["profile"]["offset_bp"], tracks)
         pictures.append(Picture("profile", "Coverage around summits", png, text))
     if data.get("summit_distance_bp"):
-        png = curves.summit_distances(**data["summit_distance_bp"])
+        png = curve_figures.summit_distances(**data["summit_distance_bp"])
         text = "How far the summits of found peaks lie from the true ones."
         pictures.append(Picture("summit_distance", "Distance to the true summit", png, text))
     return pictures
 
 
 def _inside(metrics: Mapping[str, Any]) -> list[Section]:
-    table = tables.summary(metrics, tables.PARTS)
+    table = metric_tables.summary(metrics, metric_tables.PARTS)
     return [Section("Inside and outside of peaks", table=table, folded=True)] if table.rows else []
 
 
@@ -173,8 +173,8 @@ def _calibration(found: Mapping[str, float | None]) -> str:
 
 def prediction_page(summary: Mapping[str, Any], found: Found, panels: Panels, facts: Facts) -> Page:
     """summary : a summary.json."""
-    depth, warning = words.of_depth(summary["depth"], found.trained_range)
-    lead = [words.of_prediction(summary, found.genome_bp, found.lengths_bp), depth]
+    depth, warning = sentences.of_depth(summary["depth"], found.trained_range)
+    lead = [sentences.of_prediction(summary, found.genome_bp, found.lengths_bp), depth]
     sections = _panels(panels)
     pictures = _of_peaks(summary, found)
     if pictures:
@@ -202,8 +202,8 @@ def _tiles(summary: Mapping[str, Any], found: Found) -> list[tuple[str, str]]:
     tiles.append((f"{summary['depth']['used_cuts_per_mb']:,.0f}", "cut sites per Mb read"))
     if any(found.fragment_sizes):
         sizes = np.asarray(found.fragment_sizes)
-        short = sizes[: counts.NUCLEOSOME_FREE_BP].sum() / sizes.sum()
-        tiles.append((f"{short:.0%}", f"of fragments below {counts.NUCLEOSOME_FREE_BP} bp"))
+        short = sizes[: count_figures.NUCLEOSOME_FREE_BP].sum() / sizes.sum()
+        tiles.append((f"{short:.0%}", f"of fragments below {count_figures.NUCLEOSOME_FREE_BP} bp"))
     return tiles
 
 
@@ -211,16 +211,16 @@ def _of_peaks(summary: Mapping[str, Any], found: Found) -> list[Picture]:
     pictures = []
     if found.profile:
         tracks = {name: v for name, v in found.profile.items() if name != "offset_bp"}
-        png = curves.profile(found.profile["offset_bp"], tracks, apart=True)
+        png = curve_figures.profile(found.profile["offset_bp"], tracks, apart=True)
         text = "Mean over up to 2,000 called peaks; each track has its own scale."
         pictures.append(Picture("profile", "Coverage around called summits", png, text))
     if any(found.fragment_sizes):
         pictures.append(_fragments(found.fragment_sizes))
     if len(found.lengths_bp):
-        png = counts.peak_lengths(found.lengths_bp)
+        png = count_figures.peak_lengths(found.lengths_bp)
         pictures.append(Picture("peak_lengths", "Lengths of the peaks", png))
     if found.cutoffs:
-        png = counts.cutoffs(found.cutoffs, summary["settings"].get("peak_threshold"))
+        png = count_figures.cutoffs(found.cutoffs, summary["settings"].get("peak_threshold"))
         text = "What another threshold would give (peak_threshold=)."
         pictures.append(Picture("cutoffs", "Peaks by threshold", png, text))
     return pictures
@@ -231,7 +231,7 @@ def _fragments(histogram: Sequence[int]) -> Picture:
         "Good ATAC-seq shows many fragments below 100 bp and steps at one and two nucleosomes "
         "(shaded: the lengths that Buenrostro et al., 2013, take for them)."
     )
-    png = counts.fragment_sizes(histogram)
+    png = count_figures.fragment_sizes(histogram)
     return Picture("fragment_sizes", "Fragment lengths of the input", png, text)
 
 

@@ -1,0 +1,97 @@
+"""What this machine and this installation are: CPU, threads, versions, instruction sets.
+
+Looks up, measures nothing. Plain JSON-able values.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from denoiseq import __version__
+from denoiseq.provenance import PACKAGES, dilconv_state, package_version
+
+# Shared libraries of OpenMP by how their names begin: GNU's, Intel's and LLVM's.
+OPENMP = ("libgomp", "libiomp", "libomp")
+FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16")
+
+
+def examine() -> dict[str, Any]:
+    """All facts."""
+    return {
+        "denoiseq": __version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}, {' '.join(platform.libc_ver())}",
+        "cpu": cpu(),
+        "memory_gib": memory_gib(),
+        "load": round(os.getloadavg()[0], 1),
+        "threads": threads(),
+        "packages": {name: package_version(name) for name in PACKAGES},
+        "dilconv": dilconv_state(),
+    }
+
+
+def cpu() -> dict[str, Any]:
+    """Model name, cores this process may use, and the vector features the kernel reports."""
+    lines: dict[str, str] = {}
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            key, _, value = line.partition(":")
+            lines.setdefault(key.strip(), value.strip())
+    flags = set(lines.get("flags", "").split())
+    affinity = getattr(os, "sched_getaffinity", None)
+    return {
+        "model": lines.get("model name") or platform.processor() or platform.machine(),
+        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "quota": quota(),
+        "features": [name for name in FEATURES if name in flags],
+    }
+
+
+def quota(cgroup: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Cores that the container may use up, None where it has no limit: affinity does not tell."""
+    try:
+        limit, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if limit == "max" else round(int(limit) / int(period), 2)
+
+
+def memory_gib() -> dict[str, float]:
+    """Memory of the machine, and what of it a program could have now."""
+    found = {}
+    info = Path("/proc/meminfo")
+    for line in info.read_text().splitlines() if info.is_file() else ():
+        name, _, value = line.partition(":")
+        if name in ("MemTotal", "MemAvailable"):
+            found[name.removeprefix("Mem").lower()] = round(int(value.split()[0]) / 2**20, 1)
+    return found
+
+
+def threads() -> dict[str, Any]:
+    """torch's intra-op threads, the variables that set them, and the OpenMP runtimes loaded."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "DILCONV_ISA", "GOMP_SPINCOUNT")
+    settings = {name: os.environ[name] for name in names if name in os.environ}
+    try:
+        import torch
+    except ImportError:
+        return {"torch": None, "environment": settings}
+    return {
+        "torch": torch.get_num_threads(),
+        "openmp": openmp_runtimes(),
+        "environment": settings,
+    }
+
+
+def openmp_runtimes(maps: Path = Path("/proc/self/maps")) -> list[str]:
+    """Paths of the OpenMP runtimes in this process, those of torch and dilconv if they load."""
+    dilconv_state()
+    try:
+        lines = maps.read_text().splitlines()
+    except OSError:
+        return []
+    paths = {line.split(None, 5)[5] for line in lines if line.count("/")}
+    return sorted(path for path in paths if Path(path).name.startswith(OPENMP))

@@ -1,0 +1,218 @@
+"""Speed of whole training steps: dilconv against torch, the same steps from the same start.
+
+The contenders take turns in one process, each with its own weights and optimizer, on one made-up
+batch; their losses must agree before any time is believed.
+"""
+
+import resource
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from denoiseq.doctor.torch_forms import Phases, Rows, padding_inside
+from denoiseq.models.resnet import DenoisingResNet
+from denoiseq.training.losses import LossWeights, atacworks_loss
+from denoiseq.training.step import optimizer_step
+
+# dilconv, also in bfloat16; torch with the input padded by F.pad beforehand, with `padding=` inside
+# the call, and in the forms of `torch_forms`, which need windows of whole multiples of d.
+CONTENDERS = ("native", "native-bf16", "torch-padded", "torch", "torch-phases", "torch-conv2d")
+TORCH = tuple(name for name in CONTENDERS if name.startswith("torch"))
+HOPELESS = 5
+FORMS = {"torch": padding_inside, "torch-phases": Phases, "torch-conv2d": Rows}
+SEED, LEARNING_RATE = 0, 2e-4
+LOSS_TOLERANCE, BF16_TOLERANCE = 1e-4, 1e-2
+PAD_SHARE = 12  # one part in so many of a window's columns is context, on each side
+
+# What a part of a step is, by the outermost range of the profiler that it lies in.
+CONVOLUTIONS = {
+    "dilconv::forward": "conv_forward",
+    "aten::conv1d": "conv_forward",
+    "dilconv::backward": "conv_backward",
+    "aten::convolution_backward": "conv_backward",
+}
+RANGES = {
+    "loss": "loss",
+    "Optimizer.": "optimizer",
+    "autograd::": "other_gradients",
+    "step": "rest",
+}
+PARTS = (*dict.fromkeys(CONVOLUTIONS.values()), *RANGES.values())
+
+
+def made_batch(N: int, W: int) -> dict[str, Tensor]:
+    """Windows (N, 1, W) of cut sites, a tenth of those in "coverage" (N, W): peaks on a floor."""
+    generator = torch.Generator().manual_seed(SEED)
+    blocks = torch.rand(N, W // 300 + 1, generator=generator) < 0.1
+    peaks = blocks.float().repeat_interleave(300, dim=1)[:, :W]
+    rate = 0.3 + 5 * peaks
+    noisy = torch.poisson(rate, generator=generator)
+    mask = torch.zeros(N, W, dtype=torch.bool)
+    mask[:, W // PAD_SHARE : W - W // PAD_SHARE] = True
+    coverage = noisy + torch.poisson(9 * rate, generator=generator)
+    return {"x": noisy[:, None], "coverage": coverage, "peaks": peaks, "mask": mask}
+
+
+@dataclass
+class Contender:
+    """A network in training; losses of all of its steps, (wall, CPU) seconds of those timed."""
+
+    name: str
+    model: nn.Module
+    batch: dict[str, Tensor]
+    losses: list[float] = field(default_factory=list)
+    seconds: list[tuple[float, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE)
+
+    def step(self) -> tuple[float, float]:
+        """One step; its seconds on the clock and of this process's CPU time."""
+        began = time.perf_counter(), time.process_time()
+        done = optimizer_step(self.model, self.optimizer, _loss, self.batch)
+        ended = time.perf_counter(), time.process_time()
+        self.losses.append(done.losses["loss"])
+        return ended[0] - began[0], ended[1] - began[1]
+
+
+def _loss(prediction, batch):
+    with record_function("loss"):
+        return atacworks_loss(prediction, batch, LossWeights())
+
+
+def contenders(
+    N: int, W: int, *, only: Sequence[str] = CONTENDERS, **shape: Any
+) -> list[Contender]:
+    """One of each name with the same weights; `shape` goes to `DenoisingResNet`."""
+    batch, start = made_batch(N, W), weights(**shape)
+    return [Contender(name, network(name, start, **shape), batch) for name in only]
+
+
+def weights(**shape: Any) -> dict[str, Tensor]:
+    """The state dict that all start from."""
+    torch.manual_seed(SEED)
+    return DenoisingResNet(**shape).state_dict()
+
+
+def network(name: str, start: dict[str, Tensor], **shape: Any) -> nn.Module:
+    """The network of a contender; any form of torch's may end in "-bf16"."""
+    form = name.removesuffix("-bf16")
+    conv = "torch" if form in TORCH else "dilconv"
+    model = DenoisingResNet(**shape, conv=conv, precision="fp32" if form == name else "bf16")
+    model.load_state_dict(start)
+    return FORMS[form](model) if form in FORMS else model
+
+
+def take_turns(entered: Sequence[Contender], rounds: int, native_steps: int) -> list[Contender]:
+    """Time `rounds` rounds, each in another order, of one step of torch's and many of dilconv's.
+
+    The first step of each contender, untimed, comes before them. Returns those that were timed: a
+    form of torch's that takes HOPELESS times as long as its best is left out.
+    """
+    first = {contender.name: contender.step()[0] for contender in entered}
+    best = min((s for name, s in first.items() if name in TORCH), default=0)
+    order = [c for c in entered if c.name not in TORCH or first[c.name] <= HOPELESS * best]
+    timed = list(order)
+    for _ in range(rounds):
+        for contender in order:
+            steps = 1 if contender.name in TORCH else native_steps
+            contender.seconds += [contender.step() for _ in range(steps)]
+        order = [*order[1:], order[0]]
+    return timed
+
+
+def check_losses(entered: Sequence[Contender]) -> list[list[float]]:
+    """Losses of the steps that all have done, a list a step.
+
+    Raises
+    ------
+    RuntimeError
+        If one differs from the first's by more than one part in 10,000; in bfloat16, in 100.
+    """
+    steps = [list(values) for values in zip(*(c.losses for c in entered), strict=False)]
+    for number, values in enumerate(steps, 1):
+        for contender, value in zip(entered, values, strict=True):
+            bf16 = contender.model.precision == "bf16"
+            limit = BF16_TOLERANCE if bf16 else LOSS_TOLERANCE
+            if not abs(value - values[0]) <= limit * abs(values[0]):  # NaN too
+                found = ", ".join(f"{c.name} {v:.7g}" for c, v in zip(entered, values, strict=True))
+                raise RuntimeError(f"the losses of step {number} disagree: {found}")
+    return steps
+
+
+def step_memory(name: str, N: int, W: int, **shape: Any) -> int:
+    """Bytes that one step of a contender adds to this process's peak, in a process of its own.
+
+    What is there before (weights, the batch, libraries) does not count; what a step of a tiny batch
+    loads for all of them does not either.
+    """
+    (contender,) = contenders(N, W, only=(name,), **shape)
+    (tiny,) = contenders(1, 1_000, only=(name,), **shape)
+    tiny.step()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    contender.step()
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def breakdown(contender: Contender, steps: int) -> dict[str, float]:
+    """Shares of a step's time by what it is spent on, as torch's profiler sees it; sum 1.
+
+    conv_forward, conv_backward : all convolutions, bias, residual and ReLU included with dilconv's
+    loss, optimizer : the forward of the loss; Adam and zero_grad
+    other_gradients : backward of everything but convolutions, sums of gradients
+    rest : whatever else, Python between the operators included
+    """
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        contender.step()  # the profiler's own first time
+        for _ in range(steps):
+            with record_function("step"):
+                contender.step()
+    spent = dict.fromkeys(PARTS, 0.0)
+    for event in seen.events():
+        part = _part(event)
+        if part is not None:
+            spent[part] += event.self_cpu_time_total
+    total = sum(spent.values())
+    return {part: microseconds / total for part, microseconds in spent.items()}
+
+
+def _part(event) -> str | None:
+    """The part of a step that an event belongs to; None outside of the steps."""
+    names = []
+    while event is not None:
+        names.append(event.name)
+        event = event.cpu_parent
+    if names[-1] != "step":
+        return None
+    for name in names:
+        if name in CONVOLUTIONS:
+            return CONVOLUTIONS[name]
+    return next(p for n in names for start, p in RANGES.items() if n.startswith(start))
+
+
+def summary(entered: Sequence[Contender]) -> dict[str, dict[str, float]]:
+    """Of every contender: steps, median_ms, iqr_ms, cpus_used, speedup_over_torch.
+
+    The speedup is over torch's fastest form; cpus_used is CPU time over time on the clock: less
+    than the threads where other programs took the cores, and then no figure is worth much.
+    """
+    rows = {}
+    for c in entered:
+        wall, cpu = zip(*c.seconds, strict=True)
+        low, median, high = (1e3 * q for q in statistics.quantiles(wall, n=4))
+        rows[c.name] = {
+            "steps": len(wall),
+            "median_ms": round(median, 3),
+            "iqr_ms": round(high - low, 3),
+            "cpus_used": round(sum(cpu) / sum(wall), 3),
+        }
+    fastest = min(row["median_ms"] for name, row in rows.items() if name in TORCH)
+    for row in rows.values():
+        row["speedup_over_torch"] = round(fastest / row["median_ms"], 3)
+    return rows

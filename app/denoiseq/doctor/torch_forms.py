@@ -1,0 +1,84 @@
+"""AtacWorks' network on torch in the forms that torch is fastest at, for fair comparisons.
+
+Whole networks, so that nothing is converted between layers. Weights are those of the network
+given, and so are the answers, up to rounding. Which form wins depends on the batch and threads.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from denoiseq.errors import UserError
+from denoiseq.models.layers import SameConv1d
+from denoiseq.models.network import Network, Prediction
+
+
+def padding_inside(model: Network) -> Network:
+    """`padding=` in the call, which takes one number for both sides, instead of F.pad before it."""
+    for layer in _convolutions(model):
+        left, right = layer.padding
+        if left == right:
+            conv = _of_torch(layer)
+            conv.padding, layer.pad_before = (left,), False
+    return model
+
+
+class Phases(nn.Module):
+    """The d phases of the columns as d times the batch: every dilated convolution becomes dense.
+
+    Takes a network all of whose filters longer than one tap have one dilation and an odd number of
+    taps, and windows of whole multiples of it.
+    """
+
+    def __init__(self, model: Network):
+        super().__init__()
+        long = [layer for layer in _convolutions(model) if _of_torch(layer).kernel_size != (1,)]
+        dilations = {_of_torch(layer).dilation[0] for layer in long}
+        if len(dilations) != 1 or any(left != right for left, right in (x.padding for x in long)):
+            raise UserError("phases need odd filters of one dilation")
+        self.d = dilations.pop()
+        for layer in long:
+            _of_torch(layer).dilation = (1,)
+            left, right = layer.padding
+            layer.padding = (left // self.d, right // self.d)
+        self.model, self.precision = model, model.precision
+
+    def forward(self, x: Tensor) -> Prediction:
+        """x (N, C, W) -> Prediction of (N, W) tracks."""
+        N, C, W = x.shape
+        phases = x.reshape(N, C, W // self.d, self.d).permute(3, 0, 1, 2)
+        found = self.model(phases.reshape(self.d * N, C, W // self.d))
+        return Prediction(*(t.reshape(self.d, N, -1).permute(1, 2, 0).flatten(1) for t in found))
+
+
+class Rows(nn.Module):
+    """conv2d on rows of height 1 in channels_last, padded beforehand."""
+
+    def __init__(self, model: Network):
+        super().__init__()
+        for layer in _convolutions(model):
+            layer.conv_layer = _conv2d(_of_torch(layer))
+        self.model, self.precision = model, model.precision
+
+    def forward(self, x: Tensor) -> Prediction:
+        """x (N, C, W) -> Prediction of (N, W) tracks."""
+        rows = x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+        return Prediction(*(track.squeeze(1) for track in self.model(rows)))
+
+
+def _conv2d(conv: nn.Conv1d) -> nn.Conv2d:
+    K, C, S = conv.weight.shape
+    dilation = (1, conv.dilation[0])
+    made = nn.Conv2d(C, K, (1, S), dilation=dilation, bias=conv.bias is not None)
+    state = {name: p.unsqueeze(2) if p.dim() == 3 else p for name, p in conv.state_dict().items()}
+    made.load_state_dict(state)
+    made.weight.data = made.weight.data.contiguous(memory_format=torch.channels_last)
+    return made
+
+
+def _of_torch(layer: SameConv1d) -> nn.Conv1d:
+    assert isinstance(layer.conv_layer, nn.Conv1d)
+    return layer.conv_layer
+
+
+def _convolutions(model: Network) -> list[SameConv1d]:
+    return [layer for layer in model.modules() if isinstance(layer, SameConv1d)]

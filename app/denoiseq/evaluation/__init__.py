@@ -1,0 +1,1 @@
+"""`denoiseq evaluate`: metrics, baselines and intervals on held-out chromosomes."""

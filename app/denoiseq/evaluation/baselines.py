@@ -1,0 +1,171 @@
+"""What a denoiser has to beat: the noisy track itself, a Gaussian, and the best linear filter.
+
+The Gaussian's bandwidth is chosen on validation by AUPRC. The linear filter is the least-squares
+one from noisy to clean: solved exactly, from the training chromosomes alone, so it needs no
+learning rate and no patience, and bounds what any fixed smoothing can do for `mse` and `pearson`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+
+from denoiseq.distributed import ALONE, Ranks
+from denoiseq.errors import UserError
+from denoiseq.evaluation.metrics import TrackMetrics
+from denoiseq.evaluation.options import EvaluateOptions
+from denoiseq.evaluation.scored import Filter, each_core
+from denoiseq.evaluation.thresholds import LinearWeights, Tuned
+from denoiseq.genomics.intervals import mask
+from denoiseq.store.coverage import gaussian_smooth
+from denoiseq.windows.dataset import WindowDataset
+
+log = logging.getLogger(__name__)
+# The linear filter's taps are means of 11 bp (odd, so centred): finer than any cut site's window.
+TAP_BP = 11
+REACH_BP = 1_000
+# Bases to fit it on, at most: spikes are rare and weigh, so a tenth of them would show.
+ROWS = 1_000_000
+CHUNK_ROWS = 1 << 15
+
+
+def noisy(track: np.ndarray, core: slice) -> np.ndarray:
+    """The core of a window as it is."""
+    return track[core]
+
+
+def gaussian(track: np.ndarray, core: slice, sigma_bp: float) -> np.ndarray:
+    """The core of a window smoothed, float32 (n,), from its reach around it."""
+    near, inner = _around(track, core, math.ceil(4 * sigma_bp))
+    return gaussian_smooth(near, sigma_bp)[inner]
+
+
+def linear(track: np.ndarray, core: slice, weights: LinearWeights) -> np.ndarray:
+    """The core of a window through the linear filter: float32 (n,), not negative."""
+    reach = len(weights.taps) // 2 * TAP_BP
+    near, inner = _around(track, core, reach + TAP_BP)
+    means = _tap_means(np.pad(near, reach))
+    out, taps = np.empty(len(near)), np.array(weights.taps)
+    for phase in range(min(TAP_BP, len(near))):
+        out[phase::TAP_BP] = np.correlate(means[phase::TAP_BP], taps, "valid")
+    return np.maximum(out[inner] + weights.intercept, 0).astype(np.float32)
+
+
+def _around(track: np.ndarray, core: slice, reach: int) -> tuple[np.ndarray, slice]:
+    """The track up to `reach` around the core, and where the core is in it."""
+    first, last = max(core.start - reach, 0), min(core.stop + reach, len(track))
+    return track[first:last], slice(core.start - first, core.stop - first)
+
+
+def _tap_means(track: np.ndarray) -> np.ndarray:
+    """Mean of the TAP_BP bases around each base: float64 (L,); zero beyond the ends."""
+    half = TAP_BP // 2
+    sums = np.concatenate([[0.0], np.cumsum(np.pad(track.astype(np.float64), half))])
+    return (sums[TAP_BP:] - sums[:-TAP_BP]) / TAP_BP
+
+
+def filters(tuned: Tuned) -> dict[str, Filter]:
+    """The baselines by name."""
+    found: dict[str, Filter] = {
+        "noisy": noisy,
+        "gaussian": partial(gaussian, sigma_bp=tuned.gaussian_sigma_bp),
+    }
+    if tuned.linear is not None:
+        found["linear"] = partial(linear, weights=tuned.linear)
+    return found
+
+
+def fit_linear(data: WindowDataset, ranks: Ranks = ALONE) -> LinearWeights | None:
+    """The filter from noisy to clean that has the least squared error over the windows of `data`.
+
+    Taps reach up to 1 kb as far as the windows' context does; None where it holds none. At most
+    ROWS bases take part, evenly spread: windows are left out, and every TAP_BP-th base is taken.
+    """
+    reach = (min(REACH_BP, data.options.pad_bp - TAP_BP) // TAP_BP) * TAP_BP
+    if reach < TAP_BP:
+        return None
+    n = 2 * reach // TAP_BP + 1
+    gram, moment = np.zeros((n + 1, n + 1)), np.zeros(n + 1)
+    for features, clean in _gathered(_equations(data, reach, ranks), CHUNK_ROWS):
+        gram += (features.T @ features).numpy()
+        moment += (features.T @ clean).numpy()
+    solved = np.linalg.lstsq(ranks.total_array(gram), ranks.total_array(moment), rcond=1e-12)[0]
+    return LinearWeights(tuple(solved[:n].tolist()), float(solved[n]))
+
+
+def _equations(
+    data: WindowDataset, reach: int, ranks: Ranks
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of one window at a time: what the taps see of each base and 1, (m, n + 1); clean, (m,)."""
+    n = 2 * reach // TAP_BP + 1
+    step = max(1, math.ceil(len(data.tiles) * data.options.interval_bp / TAP_BP / ROWS))
+    for tile in data.tiles[::step][ranks.rank :: ranks.world]:
+        x, clean = data.tracks(tile.chrom, tile.start, tile.end)
+        counted = ~mask(data.store.blacklist, tile.chrom, tile.start, tile.end)
+        means = _tap_means(np.pad(x[0], reach))[tile.core_start - tile.start :: TAP_BP]
+        bases = np.arange(tile.core_start, tile.core_end, TAP_BP) - tile.start
+        features = np.ones((len(bases), n + 1))
+        features[:, :n] = np.lib.stride_tricks.sliding_window_view(means, n)[: len(bases)]
+        kept = counted[bases]
+        yield features[kept], clean[bases][kept].astype(np.float64)
+
+
+def _gathered(
+    parts: Iterator[tuple[np.ndarray, np.ndarray]], rows: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The same in chunks of about so many rows: small products would wait for threads."""
+    waiting: list[tuple[np.ndarray, np.ndarray]] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(len(clean) for _, clean in waiting) >= rows:
+            yield _stacked(waiting)
+            waiting.clear()
+    if waiting:
+        yield _stacked(waiting)
+
+
+def _stacked(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor]:
+    features, clean = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return torch.from_numpy(features), torch.from_numpy(clean)
+
+
+def tune_baselines(
+    data: WindowDataset,
+    options: EvaluateOptions,
+    ranks: Ranks = ALONE,
+    weights: LinearWeights | None = None,
+) -> Tuned:
+    """Choose the Gaussian's bandwidth, and the thresholds of the baselines, on `data`.
+
+    The bandwidth has the best AUPRC of the grid, or the least MSE where no base is a true peak.
+    Only bandwidths whose reach (4 sigma) fits into the windows' context take part.
+    """
+    grid = [float(s) for s in options.sigma_grid_bp if 4 * s <= data.options.pad_bp]
+    if not grid:
+        raise UserError(
+            f"No Gaussian bandwidth of {options.sigma_grid_bp} bp fits the context of "
+            f"{data.options.pad_bp} bp: raise data.pad_bp to 4 times the smallest."
+        )
+    if len(grid) < len(options.sigma_grid_bp):
+        log.warning("Gaussian bandwidths above %g bp left out: data.pad_bp is small.", max(grid))
+    tried: dict[str, Filter] = {f"{s:g}": partial(gaussian, sigma_bp=s) for s in grid}
+    fixed = filters(Tuned(grid[0], {}, weights))
+    del fixed["gaussian"]
+    scores = {name: TrackMetrics() for name in (*tried, *fixed)}
+    for core in each_core(data, options, tried | fixed, ranks):
+        for name, (track, score) in core.tracks.items():
+            scores[name].update(track, score, *core.counted)
+    for one in scores.values():
+        one.join(ranks.total_array)
+    if scores["noisy"].positives.any():
+        sigma = max(grid, key=lambda s: scores[f"{s:g}"].result()["auprc"])
+    else:
+        log.warning("no true peak on %s: no threshold can be tuned there.", ", ".join(data.chroms))
+        sigma = min(grid, key=lambda s: scores[f"{s:g}"].result()["mse"])
+    chosen = {name: scores[name] for name in fixed} | {"gaussian": scores[f"{sigma:g}"]}
+    return Tuned(sigma, {name: one.best_threshold() for name, one in chosen.items()}, weights)

@@ -1,0 +1,196 @@
+"""How sure a metric is: a block bootstrap of the genome, streaming, in fixed memory.
+
+The genome is cut into blocks; a replicate counts each block a Poisson(1) number of times. That
+number depends on (seed, chromosome, block, replicate) alone, so every track, model and draw of
+fragments sees the same replicates: a difference of two metrics, or a mean over runs, is formed
+replicate by replicate, and its interval is that of paired data. Pure numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from zlib import crc32
+
+import numpy as np
+
+from denoiseq.evaluation.metrics import HALF, coarse, correlation, fit, ranking, ratio, score_bins
+
+# Bins of a coverage: 32 an octave, so 3% of the value wide, integers to 64 each their own.
+SHIFT = 6
+TRACK_BINS = (HALF >> SHIFT) + 1
+# Bins of a logit: 1/64 wide from -16 to 16.
+LOGIT_STEPS, LOGIT_LIMIT = 64, 16
+LOGIT_BINS = 2 * LOGIT_LIMIT * LOGIT_STEPS
+# Blocks whose sums wait for one matrix product with their weights.
+GROUP = 64
+SUMS = 8  # n, p, y, pp, yy, py, log1p(y), its square
+
+
+class Blocks:
+    """Cuts chromosomes into blocks and says how often each replicate counts them.
+
+    Parameters
+    ----------
+    size_bp : bases of a block; several times the reach of what makes neighbouring bases alike.
+    draws : number of replicates.
+    seed : of the replicates.
+    """
+
+    def __init__(self, size_bp: int = 50_000, draws: int = 500, seed: int = 0):
+        self.size_bp, self.draws, self.seed = size_bp, draws, seed
+        self._drawn = lru_cache(maxsize=4 * GROUP)(self._draw)
+
+    def weights(self, keys: list[tuple[str, int]]) -> np.ndarray:
+        """How often each block (chromosome, number) is counted: float64 (1 + draws, len(keys)).
+
+        The first row is the sample itself, every block once; the others are the replicates.
+        """
+        drawn = [self._drawn(*key) for key in keys]
+        return np.stack(drawn, axis=1) if drawn else np.zeros((1 + self.draws, 0))
+
+    def _draw(self, chrom: str, block: int) -> np.ndarray:
+        generator = np.random.default_rng([self.seed, crc32(chrom.encode()), block])
+        return np.append(1.0, generator.poisson(1.0, self.draws))
+
+    def pieces(self, start: int, end: int) -> Iterator[tuple[int, slice]]:
+        """The blocks that [start, end) meets, each with its part of an array that begins there."""
+        for block in range(start // self.size_bp, -(-end // self.size_bp)):
+            first = max(block * self.size_bp, start)
+            last = min((block + 1) * self.size_bp, end)
+            yield block, slice(first - start, last - start)
+
+
+class BlockSums:
+    """Sums over blocks, weighted as `Blocks.weights` says: `totals` is (1 + draws, columns).
+
+    Memory: (1 + draws + GROUP) rows of `columns`, whatever the number of blocks.
+    """
+
+    def __init__(self, blocks: Blocks, columns: int):
+        self.blocks = blocks
+        self.totals = np.zeros((1 + blocks.draws, columns))
+        self._waiting = np.zeros((GROUP, columns))
+        self._keys: list[tuple[str, int]] = []
+
+    def row(self, chrom: str, block: int) -> np.ndarray:
+        """The sums (columns,) of a block, to add to."""
+        if not self._keys or self._keys[-1] != (chrom, block):
+            if len(self._keys) == GROUP:
+                self.flush()
+            self._keys.append((chrom, block))
+        return self._waiting[len(self._keys) - 1]
+
+    def flush(self) -> np.ndarray:
+        """Count what waits; the totals."""
+        n = len(self._keys)
+        self.totals += self.blocks.weights(self._keys) @ self._waiting[:n]
+        self._waiting[:n] = 0
+        self._keys.clear()
+        return self.totals
+
+
+class TrackBootstrap:
+    """The replicates of the metrics of `TrackMetrics`, but for Spearman's.
+
+    Scores are ranked on coarser bins, whose members count as ties, and log1p_pearson takes the
+    mean of a bin for its members. Ties cost auprc half of (the precision's fall over a bin) x (the
+    recall's rise), summed over bins: about 0.003 of a smooth track. It costs every replicate
+    nearly the same, so `replicates` gives back what it cost the sample itself; what remains is
+    below 0.001. Memory: 30 MB at 500 draws.
+
+    Parameters
+    ----------
+    blocks : Blocks, shared by all that is to be compared.
+    logits : the score is the log-odds of a peak, not a coverage.
+    """
+
+    def __init__(self, blocks: Blocks, logits: bool = False):
+        self.logits = logits
+        self.score_bins = LOGIT_BINS if logits else TRACK_BINS
+        self.ends = np.cumsum([self.score_bins, self.score_bins, TRACK_BINS, TRACK_BINS])
+        self.sums = BlockSums(blocks, int(self.ends[-1]) + SUMS)
+        self.bin_sums = np.zeros((2, TRACK_BINS))  # n and p of each bin of p, each base once
+        self.any_track = False
+
+    def update(
+        self,
+        where: tuple[str, int],
+        pred_track: np.ndarray | None,
+        score: np.ndarray,
+        truth_track: np.ndarray,
+        truth_peaks: np.ndarray,
+        mask: np.ndarray,
+    ) -> None:
+        """Add the bases from `where` (chromosome, start) on; the rest as `TrackMetrics.update`."""
+        chrom, start = where
+        for block, part in self.sums.blocks.pieces(start, start + len(mask)):
+            row, kept = self.sums.row(chrom, block), mask[part]
+            bins = self._score_bins(score[part][kept])
+            inside = truth_peaks[part][kept].astype(bool)
+            positives, negatives, *track = np.split(row, self.ends)
+            positives += np.bincount(bins[inside], minlength=self.score_bins)
+            negatives += np.bincount(bins[~inside], minlength=self.score_bins)
+            if pred_track is not None:
+                self._add_track(track, pred_track[part][kept], truth_track[part][kept])
+
+    def _score_bins(self, score: np.ndarray) -> np.ndarray:
+        if self.logits:
+            steps = np.floor((score + np.float32(LOGIT_LIMIT)) * LOGIT_STEPS)
+            return np.clip(steps, 0, LOGIT_BINS - 1).astype(np.int64)
+        return coarse(score_bins(np.maximum(score, 0)) - HALF, SHIFT)
+
+    def _add_track(self, row: list[np.ndarray], p: np.ndarray, y: np.ndarray) -> None:
+        self.any_track = True
+        bins = coarse(score_bins(np.maximum(p, 0)) - HALF, SHIFT)
+        p, y = p.astype(np.float64), y.astype(np.float64)
+        log_y = np.log1p(np.maximum(y, 0))
+        count, by_bin, sums = row
+        n = np.bincount(bins, minlength=TRACK_BINS)
+        count += n
+        by_bin += np.bincount(bins, log_y, minlength=TRACK_BINS)
+        sums += [p.size, p.sum(), y.sum(), p @ p, y @ y, p @ y, log_y.sum(), log_y @ log_y]
+        self.bin_sums += [n, np.bincount(bins, np.maximum(p, 0), minlength=TRACK_BINS)]
+
+    def join(self, total: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Replace each sum by `total` of it: the sum over the processes that shared the bases."""
+        self.sums.totals = total(self.sums.flush())
+        self.bin_sums = total(self.bin_sums)
+        self.any_track = bool(self.bin_sums.any())
+
+    def replicates(self, exact: Mapping[str, float]) -> dict[str, np.ndarray]:
+        """Each metric in every replicate, float64 (draws,); nan where it is undefined there.
+
+        exact : the metrics of the sample itself on fine bins, by `TrackMetrics.result`.
+        """
+        binned = self.binned()
+        return {name: rows[1:] + (exact[name] - rows[0]) for name, rows in binned.items()}
+
+    def binned(self) -> dict[str, np.ndarray]:
+        """Each metric on the coarse bins: of the sample itself, then of the replicates."""
+        totals = self.sums.flush()
+        positives, negatives, count, log_y, sums = np.split(totals, self.ends, axis=1)
+        found = self._track_metrics(count, log_y, sums) if self.any_track else {}
+        return found | ranking(positives[:, ::-1], negatives[:, ::-1])
+
+    def _track_metrics(
+        self, count: np.ndarray, log_y: np.ndarray, sums: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        scale = ratio(sums[:, 5], sums[:, 3])
+        mean = np.nan_to_num(ratio(self.bin_sums[1], self.bin_sums[0]))
+        log_p = np.log1p(np.nan_to_num(scale)[:, None] * mean)  # (1 + draws, bins)
+        n, once, twice, both = sums[:, 0], count * log_p, count * log_p**2, log_y * log_p
+        six = n, once.sum(1), sums[:, 6], twice.sum(1), sums[:, 7], both.sum(1)
+        return fit(sums[:, :6], scale) | {"log1p_pearson": correlation(*six)}
+
+
+def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of replicates (draws,); undefined ones are left out, nan if all.
+
+    Of few blocks it is too narrow where rare spikes make the metric: below 50, take it as a sketch.
+    """
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return float("nan"), float("nan")
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -1,0 +1,131 @@
+"""Probabilities that mean what they say: a temperature for peak logits, and reliability curves.
+
+Works on counts per bin of the logits (`metrics.TrackMetrics`), so the bases themselves are never
+kept. Temperature scaling is Guo et al., 2017, "On calibration of modern neural networks".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from denoiseq.evaluation.metrics import TrackMetrics, bin_middles
+
+CURVE_BINS = 20
+LEAST, MOST = 0.02, 50.0  # temperatures beyond say that logits and truth do not belong together
+_HALVINGS = 60
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How probabilities met the truth, over bases grouped by probability in equal steps.
+
+    probability, observed, bases : a group's mean probability, the share of its bases inside true
+        peaks, and their number; empty groups are left out
+    ece : expected calibration error, the mean of |probability - observed| over all bases
+    cross_entropy : in nats per base
+    """
+
+    probability: list[float]
+    observed: list[float]
+    bases: list[int]
+    ece: float
+    cross_entropy: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The temperature that logits are divided by, and the reliability without and with it.
+
+    A temperature of 1 changes nothing: before and after are then equal.
+    """
+
+    temperature: float
+    before: Reliability
+    after: Reliability
+
+
+def calibrate(scores: TrackMetrics) -> Calibration | None:
+    """The temperature of least cross-entropy, where that and the ECE are the lower for it.
+
+    Parameters
+    ----------
+    scores : of peak logits that no temperature was applied to, on the validation split
+
+    Returns
+    -------
+    Calibration, or None where there is nothing to learn from: scores that are no logits, or bases
+    of one class only.
+    """
+    if not (scores.logits and scores.positives.any() and scores.negatives.any()):
+        return None
+    temperature = _best_temperature(*_counted(scores))
+    before, after = reliability(scores), reliability(scores, temperature)
+    if after.cross_entropy < before.cross_entropy and after.ece < before.ece:
+        return Calibration(temperature, before, after)
+    return Calibration(1.0, before, before)
+
+
+@contextmanager
+def at_temperature(model: Any, temperature: float) -> Iterator[None]:
+    """The network with its peak logits divided by `temperature`; what it had comes back after."""
+    before = getattr(model, "temperature", 1.0)
+    model.temperature = temperature
+    try:
+        yield
+    finally:
+        model.temperature = before
+
+
+def reliability(scores: TrackMetrics, temperature: float = 1.0) -> Reliability:
+    """How the probabilities of logits, divided by `temperature`, meet the truth."""
+    logits, positives, negatives = _counted(scores)
+    logits, bases = logits / temperature, positives + negatives
+    probability = 0.5 * (1 + np.tanh(logits / 2))
+    group = np.minimum((CURVE_BINS * probability).astype(np.int64), CURVE_BINS - 1)
+    sums = [
+        np.bincount(group, weights=weights, minlength=CURVE_BINS)
+        for weights in (bases * probability, positives, bases)
+    ]
+    filled = sums[2] > 0
+    expected, true, n = (part[filled] for part in sums)
+    return Reliability(
+        probability=(expected / n).tolist(),
+        observed=(true / n).tolist(),
+        bases=n.astype(np.int64).tolist(),
+        ece=float(np.abs(expected - true).sum() / max(n.sum(), 1)),
+        cross_entropy=_cross_entropy(logits, positives, negatives),
+    )
+
+
+def _counted(scores: TrackMetrics) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits that occurred, and how many bases of true peaks and of none had each: (M,) each."""
+    bins = np.flatnonzero(scores.positives + scores.negatives)
+    return bin_middles(bins), scores.positives[bins], scores.negatives[bins]
+
+
+def _cross_entropy(logits: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> float:
+    """In nats per base."""
+    total = positives @ np.logaddexp(0, -logits) + negatives @ np.logaddexp(0, logits)
+    return float(total / max(positives.sum() + negatives.sum(), 1))
+
+
+def _best_temperature(logits: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> float:
+    """The temperature of least cross-entropy in [LEAST, MOST], to all the digits that matter.
+
+    The cross-entropy is convex in 1/T, so its slope there rises, and is halved in on.
+    """
+    bases = positives + negatives
+    low, high = np.log(1 / MOST), np.log(1 / LEAST)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        probability = 0.5 * (1 + np.tanh(np.exp(middle) * logits / 2))
+        if logits @ (bases * probability - positives) > 0:
+            high = middle
+        else:
+            low = middle
+    return float(np.exp(-(low + high) / 2))

@@ -1,0 +1,194 @@
+"""Whole peaks against true ones: agreement, distance of the summits, cut sites inside.
+
+Peaks are int64 (M, 2) a chromosome, sorted and disjoint; counts are per peak, so the bootstrap
+can take them block by block, at the peak's centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from denoiseq.evaluation.bootstrap import GROUP, Blocks
+from denoiseq.evaluation.metrics import ratio
+from denoiseq.evaluation.scored import Core
+from denoiseq.genomics.intervals import mask
+from denoiseq.genomics.peaks import Peak, PeakCaller
+from denoiseq.windows.dataset import WindowDataset
+
+Peaks = Mapping[str, np.ndarray]
+NONE = np.zeros((0, 2), dtype=np.int64)
+COUNTS = ("called", "right", "true", "found", "called_bp", "true_bp", "shared_bp")
+CHUNK_BP = 1 << 20
+
+
+class Calls:
+    """Peaks of one score over consecutive cores of several chromosomes, blacklisted bases out."""
+
+    def __init__(self, threshold: float, min_length_bp: int, max_gap_bp: int):
+        self.rule = threshold, min_length_bp, max_gap_bp
+        self.callers: dict[str, PeakCaller] = {}
+
+    def add(self, core: Core, score: np.ndarray, signal: np.ndarray | None) -> None:
+        """Take a core; `signal` is the track that has the summits, the score where None."""
+        if core.chrom not in self.callers:
+            self.callers[core.chrom] = PeakCaller(core.chrom, *self.rule)
+        score = np.where(core.mask, score, -np.inf)
+        self.callers[core.chrom].add(core.start, score, score if signal is None else signal)
+
+    def finish(self) -> dict[str, list[Peak]]:
+        """chromosome -> its peaks, in order."""
+        return {chrom: caller.finish() for chrom, caller in self.callers.items()}
+
+
+def true_peaks(data: WindowDataset) -> dict[str, list[Peak]]:
+    """The true peaks of the chromosomes of `data`, blacklisted bases cut out, with the summit and
+    height of the clean coverage.
+    """
+    found = {}
+    for chrom in data.chroms:
+        caller = PeakCaller(chrom, 0.5, 1, 0)
+        size = data.store.chroms[chrom]
+        for start in range(0, size, CHUNK_BP):
+            where = chrom, start, min(start + CHUNK_BP, size)
+            inside = mask(data.truth, *where) & ~mask(data.store.blacklist, *where)
+            caller.add(start, inside.astype(np.float32), data.clean(*where))
+        found[chrom] = caller.finish()
+    return found
+
+
+def rows(peaks: Mapping[str, list[Peak]]) -> dict[str, np.ndarray]:
+    """chromosome -> int64 (M, 2) of peaks."""
+    return {
+        chrom: np.array([(p.start, p.end) for p in some], dtype=np.int64).reshape(-1, 2)
+        for chrom, some in peaks.items()
+    }
+
+
+def peak_counts(called: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The COUNTS of one chromosome: int64 (called, 7) and (true, 7), a row a peak.
+
+    A called peak is right if it shares a base with a true one, a true one found likewise.
+    """
+    shared, back = _shared_bp(called, truth), _shared_bp(truth, called)
+    of_called = np.zeros((len(called), len(COUNTS)), dtype=np.int64)
+    of_called[:, [0, 1]] = np.stack([np.ones_like(shared), shared > 0], axis=1)
+    of_called[:, [4, 6]] = np.stack([called[:, 1] - called[:, 0], shared], axis=1)
+    of_truth = np.zeros((len(truth), len(COUNTS)), dtype=np.int64)
+    of_truth[:, [2, 3]] = np.stack([np.ones_like(back), back > 0], axis=1)
+    of_truth[:, 5] = truth[:, 1] - truth[:, 0]
+    return of_called, of_truth
+
+
+def agreement(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """precision, recall, f1 (overlap >= 1 bp) and iou_bp from COUNTS (..., 7).
+
+    precision is nan when nothing is called, recall when nothing is true; f1 is 0 when only one of
+    them is empty; iou_bp is intersection over union in bases.
+    """
+    called, right, true, found, called_bp, true_bp, shared = np.moveaxis(counts, -1, 0)
+    precision, recall = ratio(right, called), ratio(found, true)
+    # From counts, so that it is 0 and not nan when one side is empty.
+    f1 = np.nan_to_num(ratio(2 * precision * recall, precision + recall))
+    return {
+        "precision": precision,
+        "recall": recall,
+        "f1": np.where(called + true > 0, f1, np.nan),
+        "iou_bp": ratio(shared, called_bp + true_bp - shared),
+    }
+
+
+def base_agreement(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """precision, recall and f1 of the bases in peaks, from COUNTS (..., 7)."""
+    *_, called_bp, true_bp, shared = np.moveaxis(counts, -1, 0)
+    return {
+        "precision": ratio(shared, called_bp),
+        "recall": ratio(shared, true_bp),
+        "f1": ratio(2 * shared, called_bp + true_bp),
+    }
+
+
+def total_counts(called: Peaks, truth: Peaks) -> np.ndarray:
+    """COUNTS (7,) over all chromosomes."""
+    total = np.zeros(len(COUNTS), dtype=np.int64)
+    for chrom in sorted(set(called) | set(truth)):
+        for counts in peak_counts(called.get(chrom, NONE), truth.get(chrom, NONE)):
+            total += counts.sum(0)
+    return total
+
+
+def peak_agreement(called: Peaks, truth: Peaks) -> dict[str, float]:
+    """`agreement` of peaks, as numbers."""
+    return {name: float(value) for name, value in agreement(total_counts(called, truth)).items()}
+
+
+def replicated_counts(
+    called: Peaks, truth: Peaks, blocks: Blocks, plain: Mapping[str, str]
+) -> np.ndarray:
+    """COUNTS (draws, 7) of every replicate; a peak is counted with the block of its centre.
+
+    plain : chromosome -> the name under which its blocks are drawn.
+    """
+    total = np.zeros((blocks.draws, len(COUNTS)))
+    for chrom in sorted(set(called) | set(truth)):
+        peaks = called.get(chrom, NONE), truth.get(chrom, NONE)
+        counts = np.concatenate(peak_counts(*peaks))
+        number = np.concatenate(peaks).sum(1) // 2 // blocks.size_bp
+        kept, row = np.unique(number, return_inverse=True)
+        by_block = np.zeros((len(kept), len(COUNTS)))
+        np.add.at(by_block, row, counts)
+        for first in range(0, len(kept), GROUP):
+            some = slice(first, first + GROUP)
+            keys = [(plain[chrom], block) for block in kept[some].tolist()]
+            total += blocks.weights(keys)[1:] @ by_block[some]
+    return total
+
+
+def summit_distances(
+    called: Mapping[str, list[Peak]], truth: Mapping[str, list[Peak]]
+) -> np.ndarray:
+    """bp between the summits of each called peak and of the true peak that it shares most with.
+
+    int64 (M,), of the called peaks that overlap a true one.
+    """
+    distances = []
+    for chrom, peaks in called.items():
+        true = truth.get(chrom, [])
+        ends = np.array([peak.end for peak in true])
+        for peak in peaks:
+            i = int(np.searchsorted(ends, peak.start, side="right"))
+            most, nearest = 0, None
+            while i < len(true) and true[i].start < peak.end:
+                shared = min(peak.end, true[i].end) - max(peak.start, true[i].start)
+                if shared > most:
+                    most, nearest = shared, true[i].summit
+                i += 1
+            if nearest is not None and peak.summit is not None:
+                distances.append(abs(peak.summit - nearest))
+    return np.array(distances, dtype=np.int64)
+
+
+def quartiles(distances: np.ndarray) -> dict[str, float]:
+    """median, q1 and q3 of distances in bp, and how many there are."""
+    found = np.quantile(distances, [0.25, 0.5, 0.75]) if len(distances) else [np.nan] * 3
+    return {
+        "median": float(found[1]),
+        "q1": float(found[0]),
+        "q3": float(found[2]),
+        "peaks": len(distances),
+    }
+
+
+def _shared_bp(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Bases of each interval of a (M, 2) that lie in b (sorted, disjoint): int64 (M,)."""
+    if not len(b):
+        return np.zeros(len(a), dtype=np.int64)
+    before = np.concatenate([[0], np.cumsum(b[:, 1] - b[:, 0])])  # bases of b ahead of interval i
+
+    def below(position: np.ndarray) -> np.ndarray:
+        i = np.searchsorted(b[:, 0], position, side="right")
+        last = np.maximum(i - 1, 0)
+        return before[i] - np.where(i > 0, np.maximum(b[last, 1] - position, 0), 0)
+
+    return below(a[:, 1]) - below(a[:, 0])

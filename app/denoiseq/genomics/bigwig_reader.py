@@ -1,0 +1,61 @@
+"""bigWig tracks, read by window. Writing them is `bigwig_format`'s matter."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyBigWig
+
+from denoiseq.errors import UserError
+
+
+def bigwig_sizes(path: str | Path) -> dict[str, int]:
+    """Chromosomes of a bigWig's header and their lengths in bp; raises as `read_bigwig` does."""
+    with _opened(path) as file:
+        return dict(file.chroms())
+
+
+def stream_bigwig(
+    path: str | Path, chrom: str, size: int, chunk_bp: int = 1 << 20
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(start, values float32) along a chromosome; NaN where the file has no data."""
+    with _opened(path) as file:
+        for start in range(0, size, chunk_bp):
+            end = min(start + chunk_bp, size)
+            try:
+                values = file.values(chrom, start, end, numpy=True)
+            except RuntimeError as error:
+                raise UserError(f"{path} is damaged at {chrom}:{start}-{end}.") from error
+            yield start, values if len(values) else np.full(end - start, np.nan, np.float32)
+
+
+def read_bigwig(path: str | Path, chrom: str, start: int, end: int) -> np.ndarray:
+    """Values of [start, end): float32 (end - start,), 0 where the file has no data.
+
+    Raises FileNotFoundError for a missing file, ValueError for one that is no bigWig or lacks the
+    window.
+    """
+    with _opened(path) as file:
+        size = file.chroms().get(chrom)
+        if size is None or not 0 <= start <= end <= size:
+            raise UserError(f"{path} has no window {chrom}:{start}-{end}: size {size}.")
+        values = file.values(chrom, start, end, numpy=True) if end > start else []
+        if len(values) == 0:  # an empty window, or a file without any data
+            return np.zeros(end - start, dtype=np.float32)
+        return np.nan_to_num(values).astype(np.float32)
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no such bigWig file: {path}")
+    try:
+        file = pyBigWig.open(str(path))
+    except RuntimeError as error:
+        raise UserError(f"{path} is not a bigWig file, or it is damaged.") from error
+    with file:
+        if not file.isBigWig():
+            raise UserError(f"{path} is a bigBed file, not a bigWig file.")
+        yield file

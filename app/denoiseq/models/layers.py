@@ -1,0 +1,160 @@
+"""The convolution blocks of the models; the only place that chooses dilconv or torch.
+
+Parameter paths (`conv_act1.conv_layer.weight`, ...) are those of published AtacWorks state dicts.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from denoiseq.errors import UserError
+
+CONVS = ("dilconv", "torch")
+ACTIVATIONS = (None, "relu", "prelu")
+
+
+def _conv_layer(
+    backend: tuple[str, str],
+    shape: tuple[int, int, int],
+    dilation: int,
+    bias: bool,
+    activation: str | None,
+) -> nn.Module:
+    """A convolution of `shape` (C, K, S): dilconv pads and activates inside, torch does not.
+
+    backend : (conv, algorithm)
+    """
+    conv, algorithm = backend
+    in_channels, out_channels, kernel_size = shape
+    if conv == "torch":
+        return nn.Conv1d(in_channels, out_channels, kernel_size, dilation=dilation, bias=bias)
+    if conv != "dilconv":
+        raise UserError(f"conv={conv!r} is unknown: choose one of {', '.join(CONVS)}.")
+    try:
+        import dilconv
+    except ImportError as error:
+        raise UserError(
+            f"conv=dilconv needs the compiled package, which does not load ({error}): "
+            "install it with `pip install -e .` or set conv=torch."
+        ) from error
+    return dilconv.Conv1d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        padding="same",
+        dilation=dilation,
+        bias=bias,
+        activation=activation,
+        algorithm=algorithm,
+    )
+
+
+class SameConv1d(nn.Module):
+    """y = activation(norm(conv(x)) + residual), as wide as x.
+
+    "Same" padding is virtual zeros, `(S-1)*d // 2` on the left and the rest on the right, so the
+    extra zero of an odd total is on the right (as torch's `padding="same"` and AtacWorks).
+
+    Parameters
+    ----------
+    in_channels, out_channels, kernel_size, dilation : int
+    bias : bool
+    activation : {None, "relu", "prelu"}
+    batch_norm : bool
+        Normalise between convolution and residual.
+    conv : {"dilconv", "torch"}
+        Which implementation multiplies; the weights and their names are the same.
+    algorithm : {"auto", "direct", "spectral", "winograd"}
+        Of dilconv; nothing to torch.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        dilation: int = 1,
+        bias: bool = True,
+        activation: str | None = "relu",
+        batch_norm: bool = False,
+        conv: str = "dilconv",
+        algorithm: str = "auto",
+    ):
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise UserError(f"activation={activation!r} is unknown: choose relu, prelu or null.")
+        total = (kernel_size - 1) * dilation
+        self.padding = (total // 2, total - total // 2)
+        self.activation = activation
+        # dilconv does bias, residual and ReLU in its one pass, unless a norm has to come between.
+        self.fused = conv == "dilconv" and not batch_norm and activation in (None, "relu")
+        self.pad_before = conv == "torch"
+        self.conv_layer = _conv_layer(
+            (conv, algorithm),
+            (in_channels, out_channels, kernel_size),
+            dilation,
+            bias,
+            activation if self.fused else None,
+        )
+        self.norm_layer = nn.BatchNorm1d(out_channels) if batch_norm else None
+        self.act_layer = nn.PReLU() if activation == "prelu" else None
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """x (N, C, L), residual (N, K, L) or None -> (N, K, L)."""
+        if self.fused:
+            return self.conv_layer(x, residual)
+        # Padding beforehand: inside the call oneDNN takes half as long again on dilated layers.
+        y = self.conv_layer(F.pad(x, self.padding) if self.pad_before else x)
+        if self.norm_layer is not None:
+            y = self.norm_layer(y)
+        if residual is not None:
+            y = y + residual
+        if self.act_layer is not None:
+            return self.act_layer(y)
+        return torch.relu(y) if self.activation == "relu" else y
+
+
+class ResBlock(nn.Module):
+    """act(conv3(conv2(conv1(x))) + skip(x)), the AtacWorks residual block.
+
+    The skip is the identity, or a 1x1 convolution with activation and no bias where the number of
+    channels changes (the first block of a trunk).
+
+    Parameters
+    ----------
+    in_channels, out_channels, kernel_size : int
+    **layer
+        Passed to every `SameConv1d`: dilation, bias, activation, batch_norm, conv, algorithm.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, **layer):
+        super().__init__()
+        self.conv_input = None
+        if in_channels != out_channels:
+            skip = {**layer, "dilation": 1, "bias": False}
+            self.conv_input = SameConv1d(in_channels, out_channels, 1, **skip)
+        self.conv_act1 = SameConv1d(in_channels, out_channels, kernel_size, **layer)
+        self.conv_act2 = SameConv1d(out_channels, out_channels, kernel_size, **layer)
+        self.conv_act3 = SameConv1d(out_channels, out_channels, kernel_size, **layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, C, L) -> (N, K, L)."""
+        skip = x if self.conv_input is None else self.conv_input(x)
+        return self.conv_act3(self.conv_act2(self.conv_act1(x)), residual=skip)
+
+
+def algorithms(shape: tuple, device: torch.device) -> str:
+    """How a convolution runs, forward and backward, as dilconv plans it.
+
+    shape : (N, C, K, S, d, W, dtype, algorithm asked for; None: it is torch's)
+    """
+    N, C, K, S, d, W, dtype, algorithm = shape
+    if algorithm is None or device.type != "cpu":
+        return "torch"
+    import dilconv
+
+    common = {"algorithm": algorithm, "dtype": dtype}
+    forward = dilconv.plan(N, C, K, W, S, d, pass_name="forward", **common).algorithm
+    backward = dilconv.plan(N, C, K, W, S, d, pass_name="backward", **common).algorithm
+    return forward if forward == backward else f"{forward} forward, {backward} backward"

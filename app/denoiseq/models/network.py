@@ -1,0 +1,206 @@
+"""What all networks share: task, scale of the input, precision, and how far a base sees.
+
+Knows no architecture; `models` has those.
+"""
+
+from collections.abc import Iterable
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from denoiseq.errors import UserError
+from denoiseq.models.layers import SameConv1d
+
+TASKS = ("both", "regression", "classification")
+TRANSFORMS = ("none", "log1p", "sqrt")
+PRECISIONS = ("fp32", "bf16")
+# expm1 of anything larger is no coverage: exp(16) is 8.9 million cuts over one base.
+LOG1P_LIMIT = 16.0
+# Anscombe's: sqrt(count + 3/8) has nearly the same variance whatever the expected count.
+SQRT_OFFSET = 0.375
+
+
+class Prediction(NamedTuple):
+    """What every model returns, float32 whatever the autocast.
+
+    coverage (N, L) : denoised coverage, >= 0, in the units of the input track.
+    peak_logits (N, L) : log-odds that a base lies in a peak.
+
+    None stands for a head that the model's task does without.
+    """
+
+    coverage: Tensor | None
+    peak_logits: Tensor | None
+
+
+class Network(nn.Module):
+    """Base of the models, which define `_tracks` and `_path`.
+
+    Parameters
+    ----------
+    task : {"both", "regression", "classification"}
+        Which heads there are: the denoised coverage, the peaks, or both.
+    in_channels : int
+        1, or more where channels other than the coverage, which comes first, are read as well.
+    conv : {"dilconv", "torch"}
+    algorithm : {"auto", "direct", "spectral", "winograd"}
+        Of dilconv; nothing to torch.
+    precision : {"fp32", "bf16"}
+        bf16 is autocast inside `forward`: activations are bfloat16; weights, their gradients, sums,
+        heads and predictions stay float32, so state dicts do not depend on it.
+    input_transform : {"none", "log1p", "sqrt"}
+        log1p and sqrt compress the input coverage first; the regression head then lives on that
+        scale, and `Prediction.coverage` is brought back by expm1 or square.
+        sqrt is sqrt(x + 3/8): noise is level on it, and k times the coverage stays a factor, so
+        spikes neither rule the gradients, as with none, nor blow up on the way back.
+    both_strands : bool
+        In evaluation mode the answers to x and to its reverse complement are averaged: twice the
+        work, half of what depends on the strand that happened to be read.
+
+    Attributes
+    ----------
+    temperature : float
+        What peak logits are divided by; a calibration sets it, after the training.
+    """
+
+    # Tiles of a chromosome give its answer only where they begin on a multiple of this.
+    tile_step_bp = 1
+
+    def __init__(
+        self,
+        task: str = "both",
+        in_channels: int = 1,
+        conv: str = "dilconv",
+        algorithm: str = "auto",
+        precision: str = "fp32",
+        input_transform: str = "none",
+        both_strands: bool = False,
+    ):
+        super().__init__()
+        one_of("task", task, TASKS)
+        one_of("precision", precision, PRECISIONS)
+        one_of("input_transform", input_transform, TRANSFORMS)
+        self.task = task
+        self.in_channels = in_channels
+        self.conv = conv
+        self.precision = precision
+        self.input_transform = input_transform
+        self.both_strands = both_strands
+        self.add_input = False
+        self.temperature = 1.0
+        self.backend: dict[str, Any] = {"conv": conv, "algorithm": algorithm}
+
+    def forward(self, x: Tensor) -> Prediction:
+        """x (N, in_channels, L), the coverage its first channel -> Prediction of (N, L) tracks."""
+        pred = self._one_strand(x)
+        if self.both_strands and not self.training:
+            turned = self._one_strand(reverse_complement(x))
+            pred = Prediction(*map(_mean, pred, turned))
+        return pred
+
+    def _one_strand(self, x: Tensor) -> Prediction:
+        track, logits = self._tracks(self._compressed(x))
+        if track is not None:
+            track = self._expanded(track) + x[:, :1] if self.add_input else self._expanded(track)
+        return Prediction(
+            None if track is None else track.squeeze(1),
+            None if logits is None else logits.squeeze(1) / self.temperature,
+        )
+
+    def _tracks(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """x (N, in_channels, L) -> track on the input's scale and peak logits, (N, 1, L) each."""
+        raise NotImplementedError
+
+    def _path(self) -> Iterable[nn.Module]:
+        """The layers that see furthest, from input to output: SameConv1d, MaxPool1d, Upsample."""
+        raise NotImplementedError
+
+    def _regression_head(self, channels: int) -> SameConv1d:
+        """1x1 convolution and ReLU of features that are >= 0."""
+        head = SameConv1d(channels, 1, 1, bias=False, activation="relu", **self.backend)
+        # Weights of one sign keep the head's own ReLU from being born dead, which would silence
+        # every gradient.
+        with torch.no_grad():
+            head.conv_layer.get_parameter("weight").abs_()
+        return head
+
+    def _peak_head(self, channels: int) -> SameConv1d:
+        """1x1 convolution with bias: features to logits."""
+        return SameConv1d(channels, 1, 1, bias=True, activation=None, **self.backend)
+
+    def _autocast(self, h: Tensor):
+        """The network's precision, for the layers before the heads."""
+        if self.precision == "fp32":  # what the caller has set holds
+            return nullcontext()
+        return torch.autocast(h.device.type, torch.bfloat16)
+
+    @staticmethod
+    def _head(layer: SameConv1d, h: Tensor) -> Tensor:
+        """h (N, C, L) -> (N, 1, L), in float32 whatever the autocast."""
+        with torch.autocast(h.device.type, enabled=False):
+            return layer(wide(h))
+
+    def _compressed(self, x: Tensor) -> Tensor:
+        """The input with its coverage on the scale that the network lives on."""
+        if self.input_transform == "none":
+            return x
+        coverage = x[:, :1]
+        track = coverage.log1p() if self.input_transform == "log1p" else _root(coverage)
+        return track if self.in_channels == 1 else torch.cat([track, x[:, 1:]], dim=1)
+
+    def _expanded(self, track: Tensor) -> Tensor:
+        """The regression output, >= 0, as coverage."""
+        if self.input_transform == "log1p":
+            return torch.expm1(track.clamp(max=LOG1P_LIMIT))
+        return track.square() if self.input_transform == "sqrt" else track
+
+    def receptive_field_bp(self) -> int:
+        """Input bases that one base of the answer depends on, at most."""
+        return max(last - first + 1 for first, last in self._fields())
+
+    def context_bp(self) -> int:
+        """Bases needed on each side of a base for the answer that the whole chromosome gives."""
+        return max(max(i - first, last - i) for i, (first, last) in enumerate(self._fields()))
+
+    def _fields(self) -> list[tuple[int, int]]:
+        """The first and last base that each base of [0, tile_step_bp) depends on."""
+        fields = []
+        for base in range(self.tile_step_bp):
+            first = last = base
+            for layer in reversed(list(self._path())):
+                if isinstance(layer, SameConv1d):
+                    first, last = first - layer.padding[0], last + layer.padding[1]
+                elif isinstance(layer, nn.Upsample):
+                    first, last = first // 2, last // 2
+                else:
+                    first, last = 2 * first, 2 * last + 1
+            fields.append((first, last))
+        return fields
+
+
+def reverse_complement(x: Tensor) -> Tensor:
+    """The input (N, C, L) as the other strand has it: positions reversed, A for T and C for G."""
+    return torch.cat([x[:, :1], x[:, 1:].flip(1)], dim=1).flip(-1)
+
+
+def _mean(here: Tensor | None, turned: Tensor | None) -> Tensor | None:
+    """The mean of a strand's track (N, L) and the other's, which runs backwards."""
+    return None if here is None or turned is None else (here + turned.flip(-1)) / 2
+
+
+def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """ValueError, naming the choices, for a value that is none of them."""
+    if value not in choices:
+        listed = ", ".join(choices[:-1])
+        raise UserError(f"{name}={value!r} is unknown: {listed} or {choices[-1]}.")
+
+
+def _root(coverage: Tensor) -> Tensor:
+    return (coverage + SQRT_OFFSET).sqrt()
+
+
+def wide(h: Tensor) -> Tensor:
+    """At least float32, whatever the autocast made of it."""
+    return h.float() if h.dtype in (torch.bfloat16, torch.float16) else h

@@ -1,0 +1,156 @@
+"""Weights for a training to start from: a checkpoint of ours, or one that AtacWorks published.
+
+A published file holds a state dict alone; what can be told of the network from the weights' names
+and shapes is told where they do not fit. Dilations leave no trace in them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from denoiseq.errors import UserError
+from denoiseq.models.checkpoint import FORMAT, checked, read_file
+from denoiseq.settings import Model
+
+# Of a network that was wrapped to train on several devices.
+WRAPPED = "module."
+# The layers of AtacWorks' linear and logistic models.
+PUBLISHED_LINEAR = ("denoising_linear.conv_layer.", "conv_layer.")
+
+Weights = dict[str, Tensor]
+
+
+def load_weights(path: Path) -> tuple[Weights, dict[str, Any]]:
+    """Read weights onto the CPU; no code of the file is run.
+
+    Returns
+    -------
+    weights : the state dict, without the prefix of a wrapped model
+    settings : of the model of one of our checkpoints; empty for another file
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        One sentence: the file is missing, or holds no weights.
+    """
+    payload = read_file(path, "a file of tensors and plain values alone")
+    settings = {}
+    if isinstance(payload, dict) and payload.get("format") == FORMAT:
+        settings = checked(payload, path)["config"].get("model", {})
+    weights = payload.get("state_dict", payload) if isinstance(payload, dict) else None
+    if not (isinstance(weights, dict) and weights) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    ):
+        raise UserError(f'{path} holds no weights: expected {{"state_dict": names and tensors}}.')
+    if all(name.startswith(WRAPPED) for name in weights):
+        weights = {name.removeprefix(WRAPPED): value for name, value in weights.items()}
+    return weights, settings
+
+
+def adopt(model: nn.Module, weights: Weights, source: str) -> None:
+    """Load weights by our names or AtacWorks' into `model`.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit, naming the first weight that differs, and, as far as the shapes tell,
+        the model that they are of.
+    """
+    weights = _with_our_names(model, weights)
+    own = model.state_dict()
+    for name in dict.fromkeys([*own, *weights]):
+        ours, theirs = (_shape(state.get(name)) for state in (own, weights))
+        if ours != theirs:
+            raise UserError(
+                f"{source} does not fit the model: {name} is {theirs} there, {ours} here"
+                f"{_remedy(weights)}."
+            )
+    model.load_state_dict(weights)
+
+
+def _shape(weight: Tensor | None) -> str:
+    return "absent" if weight is None else "x".join(map(str, weight.shape)) or "a number"
+
+
+def _with_our_names(model: nn.Module, weights: Weights) -> Weights:
+    """Published linear and logistic models by the names of our heads; others as they are."""
+    present = [p for p in PUBLISHED_LINEAR if any(name.startswith(p) for name in weights)]
+    only = "regressor" if getattr(model, "task", "both") == "regression" else "classifier"
+    heads = ["regressor", "classifier"] if len(present) == 2 else [only] * len(present)
+
+    def ours(name: str) -> str:
+        for prefix, head in zip(present, heads, strict=True):
+            if name.startswith(prefix):
+                return f"{head}.conv_layer.{name.removeprefix(prefix)}"
+        return name
+
+    return {ours(name): value for name, value in weights.items()}
+
+
+def _remedy(weights: Weights) -> str:
+    """The settings to give, as far as names and shapes tell them; empty where they tell nothing."""
+    settings = described(weights)
+    if not settings:
+        return ""
+    values = (f"{name}={str(value).replace(' ', '')}" for name, value in settings.items())
+    return f"; it is of {' '.join(values)}"
+
+
+def described(weights: Weights) -> dict[str, Any]:
+    """Overrides that give the model which weights by our names are of, as the shapes tell."""
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    if "res_blocks.0.conv_act1.conv_layer.weight" in shapes:
+        found = _residual(shapes)
+    elif "down.0.conv_layer.weight" in shapes:
+        down = _layers(shapes, "down.{}.conv_layer.weight")
+        found = {
+            "model": "unet",
+            "model.channels": [K for K, _, _ in down],
+            "model.kernel_sizes": [S for _, _, S in down],
+        }
+    else:
+        taps = [shapes.get(f"{head}.conv_layer.weight") for head in ("regressor", "classifier")]
+        if not any(taps):
+            return {}
+        found = {"model": "linear", "model.field": next(shape for shape in taps if shape)[-1]}
+    heads = [f"{head}.conv_layer.weight" in shapes for head in ("regressor", "classifier")]
+    tasks = {(True, True): "both", (True, False): "regression", (False, True): "classification"}
+    return found | {"model.task": tasks.get((heads[0], heads[1]), "both")}
+
+
+def _residual(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    first = _layers(shapes, "res_blocks.{}.conv_act1.conv_layer.weight")
+    second = _layers(shapes, "res_blocks_class.{}.conv_act1.conv_layer.weight")
+    found = {
+        "model": "denoising_resnet",
+        "model.channels": first[0][0],
+        "model.kernel_size": first[0][2],
+        "model.blocks": len(first),
+    }
+    if second:
+        found |= {"model.peak_blocks": len(second), "model.peak_kernel_size": second[0][2]}
+    return found
+
+
+def _layers(shapes: dict[str, tuple[int, ...]], name: str) -> list[tuple[int, ...]]:
+    """The shapes (K, C, S) of name 0, 1, 2, ... as long as there are any."""
+    found: list[tuple[int, ...]] = []
+    while name.format(len(found)) in shapes:
+        found.append(shapes[name.format(len(found))])
+    return found
+
+
+def start_from(network: nn.Module, model: Model) -> None:
+    """Load the weights that `model.pretrained` names, if it does; the settings stay as they are."""
+    if model.pretrained is None:
+        return
+    path = Path(model.pretrained)
+    weights, trained = load_weights(path)
+    for name, value in vars(model).items():
+        if name != "pretrained" and trained.get(name, value) != value:
+            raise UserError(
+                f"{path} was trained with model.{name}={trained[name]}, this config asks for "
+                f"{value}: give equal settings"
+            )
+    adopt(network, weights, str(path))

@@ -1,0 +1,99 @@
+"""AtacWorks' U-Net (Lal et al., Nat. Commun. 12:1507, 2021)."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from denoiseq.errors import UserError
+from denoiseq.models.layers import SameConv1d
+from denoiseq.models.network import Network
+
+
+class UNet(Network):
+    """AtacWorks' U-Net: convolutions between halvings of the width, then back up beside them.
+
+    One convolution a level on the way down, the last at the bottleneck; on the way up the track is
+    doubled in width (nearest), joined with the features of that level, and convolved. Both heads
+    are 1x1 convolutions of the last features. 8,777,809 parameters at the defaults (8,777,792 with
+    task="regression", 8,777,793 with "classification"), receptive field 4,364 bp.
+
+    Any width works: the input is widened by zeros on the right to a multiple of `tile_step_bp`, and
+    the answer cut to the input's. Pooled positions count from the window's first base.
+
+    Parameters
+    ----------
+    channels, kernel_sizes : sequence of int, equally long, at least 2
+        Of each level; the last is the bottleneck's.
+    up_kernel_size : int
+    batch_norm : bool
+    activation : {"relu", "prelu"}
+    **shared
+        Of `Network`: task, in_channels, conv, algorithm, precision, input_transform,
+        both_strands.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int] = (16, 32, 64, 128, 256),
+        kernel_sizes: Sequence[int] = (5, 5, 25, 25, 250),
+        up_kernel_size: int = 5,
+        batch_norm: bool = False,
+        activation: str = "relu",
+        **shared: Any,
+    ):
+        super().__init__(**shared)
+        if self.both_strands:
+            raise UserError(
+                "A U-Net cannot read both strands: turned round, a chromosome would be pooled over "
+                "other bases. Train it with data.reverse_complement=true instead."
+            )
+        if len(channels) != len(kernel_sizes) or len(channels) < 2:
+            raise UserError(
+                f"channels={list(channels)} and kernel_sizes={list(kernel_sizes)} must be equally "
+                "long, 2 or more: a number a level, the bottleneck's last."
+            )
+        layer = {"batch_norm": batch_norm, "activation": activation, **self.backend}
+        widths = pairwise([self.in_channels, *channels])
+        self.down = nn.ModuleList(
+            SameConv1d(c, k, size, **layer)
+            for (c, k), size in zip(widths, kernel_sizes, strict=True)
+        )
+        self.up = nn.ModuleList(
+            SameConv1d(deep + level, level, up_kernel_size, **layer)
+            for level, deep in reversed(list(pairwise(channels)))
+        )
+        self.pool, self.upsample = nn.MaxPool1d(2), nn.Upsample(scale_factor=2)
+        self.tile_step_bp = 2 ** (len(channels) - 1)
+        if self.task != "classification":
+            self.regressor = self._regression_head(channels[0])
+        if self.task != "regression":
+            self.classifier = self._peak_head(channels[0])
+
+    def _tracks(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        L = x.shape[-1]
+        h = self._features(F.pad(x, (0, -L % self.tile_step_bp)))[..., :L]
+        track = None if self.task == "classification" else self._head(self.regressor, h)
+        return track, None if self.task == "regression" else self._head(self.classifier, h)
+
+    def _features(self, h: Tensor) -> Tensor:
+        """h (N, in_channels, L) -> (N, channels[0], L), L a multiple of tile_step_bp."""
+        beside = []
+        with self._autocast(h):
+            for layer in self.down[:-1]:
+                h = layer(h)
+                beside.append(h)
+                h = self.pool(h)  # (N, C, L/2)
+            h = self.down[-1](h)
+            for layer in self.up:
+                h = layer(torch.cat([self.upsample(h), beside.pop()], dim=1))
+        return h
+
+    def _path(self) -> list[nn.Module]:
+        """Down to the bottleneck and back; the joins on the way are shorter."""
+        down = [step for layer in self.down[:-1] for step in (layer, self.pool)]
+        up = [step for layer in self.up for step in (self.upsample, layer)]
+        return [*down, self.down[-1], *up]

@@ -1,0 +1,1 @@
+"""`denoiseq predict`: a whole genome through a network, to tracks and peaks."""

@@ -1,0 +1,185 @@
+"""What a prediction has done so far: a folder beside its outputs, to go on from.
+
+`key.json` says of what: a folder of anything else is never used. Each process appends the encoded
+pieces of its tracks to files of its own, `RANK.TRACK.*`, and a line to `RANK.jsonl` for each
+chromosome that is whole; what stands behind the last line is dropped. So a killed prediction loses
+the chromosome that it was at, and no more. The folder is removed when the outputs stand.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from denoiseq.atomic import room_for, write_json
+from denoiseq.errors import UserError
+from denoiseq.genomics.bigwig_writer import Encoded, Stored, part_file
+from denoiseq.genomics.peaks import Peak
+
+# Of what the folder holds; a change of its layout makes older ones useless.
+LAYOUT = 1
+PARTS = Encoded._fields
+# The prepared reads, if they are.
+CUTS = "cuts.h5"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A chromosome that is whole: its tracks, encoded, its peaks, and those of other cutoffs."""
+
+    tracks: list[Stored]
+    peaks: list[Peak]
+    counts: np.ndarray
+
+
+@contextmanager
+def claimed(folder: Path, key: dict[str, Any]) -> Iterator[None]:
+    """Hold `folder` for the prediction that `key` describes, emptied if it is another's.
+
+    Removes it when the block ends well, or with a ValueError, which going on would meet again, or
+    where there is nothing to go on from; else it stays. Raises OSError where another process
+    holds it.
+    """
+    key = json.loads(json.dumps({"layout": LAYOUT, **key}))
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(
+                f"another prediction is writing to {folder.parent} under this name: wait for it, "
+                "or give another out= or name="
+            ) from None
+        _keep_if_of(folder, key)
+        try:
+            yield
+        except BaseException as error:
+            done = len(finished(folder))
+            if isinstance(error, UserError) or not (done or (folder / CUTS).exists()):
+                shutil.rmtree(folder)
+            elif isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt(
+                    f"chromosomes done: {done}; the same command goes on from there"
+                ) from error
+            raise
+        shutil.rmtree(folder)
+
+
+def _keep_if_of(folder: Path, key: dict[str, Any]) -> None:
+    """Empty the folder unless its key is `key`, which it then has."""
+    path = folder / "key.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if found == key:
+        return
+    for old in folder.iterdir():
+        if old.name == "lock":
+            continue
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    write_json(path, key)
+
+
+def finished(folder: Path) -> dict[str, Finished]:
+    """The chromosomes that are whole, of all processes."""
+    found = {}
+    for journal in sorted(folder.glob("*.jsonl")):
+        for entry in _entries(journal):
+            tracks = [Stored(_stem(journal, i), *at) for i, at in enumerate(entry["tracks"])]
+            peaks = [Peak(**peak) for peak in entry["peaks"]]
+            counts = np.array(entry["counts"], dtype=np.int64)
+            found[entry["chrom"]] = Finished(tracks, peaks, counts)
+    return found
+
+
+def _stem(journal: Path, track: int) -> Path:
+    return journal.with_name(f"{journal.stem}.{track}")
+
+
+def _entries(journal: Path) -> list[dict[str, Any]]:
+    """The whole lines of a journal."""
+    if not journal.exists():
+        return []
+    text = journal.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+class Writer:
+    """Appends the chromosomes that one process predicts; a context manager.
+
+    Parameters
+    ----------
+    folder : Path
+    rank : number of the process
+    tracks : how many tracks there are
+    """
+
+    def __init__(self, folder: Path, rank: int, tracks: int):
+        self.folder, self.tracks = folder, tracks
+        self.journal = folder / f"{rank}.jsonl"
+
+    def __enter__(self) -> Writer:
+        entries = _entries(self.journal)
+        last = entries[-1]["tracks"] if entries else [[(0, 0)] * len(PARTS)] * self.tracks
+        with ExitStack() as stack:
+            self._files = [
+                [_cut(stack, part_file(_stem(self.journal, i), part), end)
+                 for part, (_, end) in zip(PARTS, bounds, strict=True)]
+                for i, bounds in enumerate(last)
+            ]  # fmt: skip
+            whole = sum(len(_line(entry)) for entry in entries)
+            self._lines = _cut(stack, self.journal, whole)
+            self._stack = stack.pop_all()
+        self._begin()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        with room_for(self.folder):
+            self._stack.__exit__(*exception)
+
+    def _begin(self) -> None:
+        self._starts = [[file.tell() for file in files] for files in self._files]
+
+    def add(self, pieces: list[Encoded]) -> None:
+        """Add the next piece of each track of the chromosome at hand."""
+        with room_for(self.folder):
+            for files, piece in zip(self._files, pieces, strict=True):
+                for file, part in zip(files, piece, strict=True):
+                    file.write(memoryview(part))  # type: ignore[arg-type]
+
+    def finish(self, chrom: str, peaks: list[Peak], counts: np.ndarray) -> None:
+        """The chromosome at hand is whole; `counts` are a `CutoffCounter`'s."""
+        bounds = [
+            [(start, file.tell()) for start, file in zip(starts, files, strict=True)]
+            for starts, files in zip(self._starts, self._files, strict=True)
+        ]
+        called = {"peaks": [asdict(peak) for peak in peaks], "counts": counts.tolist()}
+        entry = {"chrom": chrom, "tracks": bounds, **called}
+        with room_for(self.folder):
+            for file in chain(*self._files):
+                file.flush()
+            self._lines.write(_line(entry))
+            self._lines.flush()
+        self._begin()
+
+
+def _cut(stack: ExitStack, path: Path, end: int) -> BinaryIO:
+    """A file, opened to append to its first `end` bytes."""
+    file = stack.enter_context(path.open("ab"))
+    file.truncate(end)
+    file.seek(end)
+    return file
+
+
+def _line(entry: dict[str, Any]) -> bytes:
+    return (json.dumps(entry) + "\n").encode()

@@ -1,0 +1,149 @@
+"""Inference on whole chromosomes in tiles, with no seam between them.
+
+Each tile is read with the model's full context, cut at the chromosome's ends and never filled
+beyond them, so the joined cores equal one run over the whole chromosome. Stretches without any
+input are answered without computing them. Reads and writes no file.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from denoiseq.errors import UserError
+from denoiseq.genomics.intervals import Tile, tile_chromosome
+from denoiseq.models.network import Network
+
+# What a tile answers for at least: below it the fixed cost of a call shows.
+MIN_TILE_BP = 1 << 16
+# And at most, for memory: 15 channels of it are 63 MB.
+MAX_TILE_BP = 1 << 20
+# The context that is read on both sides is this part of a tile that is chosen here.
+CONTEXT_SHARE = 0.05
+# A gap is skipped where that saves more bases than this besides the context of its two edges.
+MIN_SAVED_BP = 4096
+
+# Coverage >= 0 and probability of a peak; None where the model has no head for it.
+Answer = tuple[np.ndarray | None, np.ndarray | None]
+
+
+def default_tile_bp(context_bp: int) -> int:
+    """Bases that a tile answers for, such that its context costs at most `CONTEXT_SHARE`."""
+    wanted = int(2 * context_bp / CONTEXT_SHARE)
+    return min(max(wanted, MIN_TILE_BP), MAX_TILE_BP)
+
+
+class Denoiser:
+    """A network that answers for tiles of chromosomes; threads may share one.
+
+    Parameters
+    ----------
+    model : Network
+        Put into eval mode.
+    tile_bp : int, optional
+        Bases that a tile answers for; default: `default_tile_bp`. It changes results by float32
+        rounding only.
+
+    Attributes
+    ----------
+    nothing : tuple of (float32 or None), or None
+        The model's answer where it sees no input; None where it reads bases as well, so that every
+        place is computed. A base whose distance to the chromosome's ends and to any input other
+        than 0 is above `context_bp()` has that answer: it depends on the bases of
+        [-context, context] around it alone (the definition of `context_bp`), which are all 0 here
+        as in the window that `nothing` was computed from, and no layer's padding lies among them.
+        Normalisation in eval mode and pooling are functions of the same bases and so are no
+        exception; only the last bits may differ, since a convolution sums in an order that
+        depends on the place. Nearer to an end padding is seen, so those bases are computed.
+    """
+
+    def __init__(self, model: Network, tile_bp: int | None = None):
+        self.model = model.eval()
+        self.context_bp = model.context_bp()
+        self.tile_bp = tile_bp or default_tile_bp(self.context_bp)
+        self.device = next(model.parameters()).device
+        self.nothing = self._answer_to_nothing() if model.in_channels == 1 else None
+
+    def _answer_to_nothing(self) -> tuple[np.float32 | None, np.float32 | None]:
+        middle = self.context_bp
+        answer = self._run(np.zeros((1, 2 * middle + 1), dtype=np.float32))
+        coverage, probability = (None if track is None else track[middle] for track in answer)
+        return coverage, probability
+
+    def tiles(self, chrom: str, size: int) -> list[Tile]:
+        """The tiles of a chromosome of `size` bp, in order; they may be answered in any order."""
+        step_bp = self.model.tile_step_bp
+        return tile_chromosome(chrom, size, self.tile_bp, self.context_bp, step_bp=step_bp)
+
+    def answer(self, x: np.ndarray, tile: Tile, size: int) -> Answer:
+        """What the model makes of a tile.
+
+        Parameters
+        ----------
+        x : float32 (C, tile.end - tile.start)
+            What the model reads: the noisy coverage and, with C=5, the bases.
+        tile : of `tiles`
+        size : length of the chromosome, bp
+
+        Returns
+        -------
+        coverage, probability : float32 (tile.core_end - tile.core_start,)
+
+        Raises
+        ------
+        ValueError
+            If the answer is not finite.
+        """
+        length = tile.core_end - tile.core_start
+        answer = self._background(0, length), self._background(1, length)
+        for start, end in self._stretches(x, tile, size):
+            first = max(start - self.context_bp, tile.start)
+            first -= first % self.model.tile_step_bp  # a window begins on a multiple of it as well
+            last = min(end + self.context_bp, tile.end)
+            tracks = self._run(x[:, first - tile.start : last - tile.start])
+            for track, whole in zip(tracks, answer, strict=True):
+                if whole is not None and track is not None:
+                    whole[start - tile.core_start : end - tile.core_start] = track[
+                        start - first : end - first
+                    ]
+        if not all(np.isfinite(track).all() for track in answer if track is not None):
+            raise UserError(
+                f"The model's answer at {tile.chrom}:{tile.core_start}-{tile.core_end} is not "
+                "finite: the checkpoint is broken, or the input is far from what it learned."
+            )
+        return answer
+
+    def _background(self, head: int, length: int) -> np.ndarray | None:
+        """A track of the answer to nothing; zeros, to be filled, where everything is computed."""
+        if self.model.task == ("classification", "regression")[head]:
+            return None
+        value = 0 if self.nothing is None else self.nothing[head]
+        return np.full(length, value, dtype=np.float32)
+
+    def _stretches(self, x: np.ndarray, tile: Tile, size: int) -> Iterator[tuple[int, int]]:
+        """[start, end) of the core's parts to compute, in order; coordinates of the chromosome."""
+        core = tile.core_start, tile.core_end
+        if self.nothing is None:
+            yield core
+            return
+        reach = self.context_bp
+        filled = tile.start + np.flatnonzero(x[0])
+        # the bases just beyond the chromosome stand for its ends, whose padding is no input of 0
+        seen = np.concatenate([[-1], filled, [size]])
+        gaps = np.diff(seen) > 4 * reach + 1 + MIN_SAVED_BP
+        starts = seen[np.append(True, gaps)] - reach
+        ends = seen[np.append(gaps, True)] + reach + 1
+        for start, end in zip(starts.clip(*core).tolist(), ends.clip(*core).tolist(), strict=True):
+            if start < end:
+                yield start, end
+
+    def _run(self, x: np.ndarray) -> Answer:
+        """Coverage and probability (L,) of a window (C, L), None without a head for it."""
+        with torch.inference_mode():
+            read = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))[None]  # (1, C, L)
+            pred = self.model(read.to(self.device))
+            tracks = list(pred)
+            if pred.peak_logits is not None:
+                tracks[1] = torch.sigmoid(pred.peak_logits)
+            coverage, probability = (None if t is None else t[0].cpu().numpy() for t in tracks)
+        return coverage, probability

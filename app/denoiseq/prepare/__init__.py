@@ -1,0 +1,1 @@
+"""`denoiseq prepare`: reads or a track to a store."""

@@ -1,0 +1,165 @@
+"""Reads of one chromosome of BAM or CRAM files to its cut sites: what becomes of each read.
+
+A fragment is [start, end) of a proper pair, taken from its forward mate alone. Of single-end data
+each read is a fragment of which one end is known, the 5' end of the read.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from denoiseq.genomics.bam import ReadFile, reads_of
+from denoiseq.genomics.intervals import Merged
+from denoiseq.prepare.cut_sites import (
+    BOTH,
+    FRAGMENT_FATES,
+    LEFT,
+    RIGHT,
+    ChromCounts,
+    CutOptions,
+    CutWriter,
+    EndSample,
+    Fragments,
+    in_order,
+    usable,
+)
+
+# what becomes of a read: it is counted under the first of these that holds
+FLAG_FILTERS = ("unmapped", "secondary", "supplementary", "qc_fail", "duplicate")
+READ_FATES = (
+    *FLAG_FILTERS,
+    "not_proper_pair",
+    "low_mapq",
+    "reverse_mate",
+    *FRAGMENT_FATES,
+    "forward_mate",
+)
+SINGLE_FATES = (*FLAG_FILTERS, "low_mapq", *FRAGMENT_FATES, "single_end")
+_FLAG_BITS = {
+    "unmapped": 0x4,
+    "secondary": 0x100,
+    "supplementary": 0x800,
+    "qc_fail": 0x200,
+    "duplicate": 0x400,
+}
+_PROPER_PAIR, _REVERSE = 0x1 | 0x2, 0x10
+_BATCH_READS = 1 << 16
+
+
+def scan_bam(
+    files: Sequence[ReadFile],
+    chrom: str,
+    size: int,
+    options: CutOptions,
+    part_path: Path,
+    blacklist: Merged,
+) -> ChromCounts:
+    """Stream one chromosome of checked files, merged into one, and write its cut sites.
+
+    Memory is bounded by a batch of reads and the fragments that reach over one position, whatever
+    the size of the files. Returns the counts of all files together and of each.
+    """
+    writer, sample = CutWriter(chrom, options, part_path, blacklist), EndSample()
+    counts = writer.counts
+    counts.by_file = [Counter() for _ in files]
+    streams = [
+        _fragments(file, chrom, size, options, fates)
+        for file, fates in zip(files, counts.by_file, strict=True)
+    ]
+    unsorted = (
+        f"reads on {chrom} are not sorted by coordinate, whatever the header says; "
+        "sort and index the BAM: samtools sort, then samtools index"
+    )
+    for batch in in_order(streams, unsorted):
+        writer.add(batch)
+        sample.add(batch)
+    counts.ends = sample.fragments
+    for fates in counts.by_file:
+        counts.reads.update(fates)
+    return writer.finish()
+
+
+def _fragments(
+    file: ReadFile, chrom: str, size: int, options: CutOptions, fates: Counter[str]
+) -> Iterator[Fragments]:
+    """Batches of usable fragments; when the stream ends, every read has its fate."""
+    batches, kept = _paired(file, chrom, options, fates), "forward_mate"
+    if not file.paired:
+        batches, kept = _single(file, chrom, options, fates), "single_end"
+    for batch in batches:
+        rows = np.stack([np.fromiter(row, np.int64, len(row)) for row in batch])  # (3, F)
+        yield usable(rows, size, options, fates, kept)
+
+
+def _paired(
+    file: ReadFile, chrom: str, options: CutOptions, fates: Counter[str]
+) -> Iterator[list[list[int]]]:
+    """Start, length (TLEN) and BOTH of the forward mates that pass the filters."""
+    fate_of_flag, min_mapq = _fates_of_flags(options.keep_duplicates, True), options.min_mapq
+    counts = dict.fromkeys(READ_FATES, 0)
+    starts: list[int] = []
+    lengths: list[int] = []
+    with reads_of(file, chrom) as reads:
+        for read in reads:
+            flag = read.flag
+            fate = fate_of_flag[flag]
+            if fate is not None:
+                counts[fate] += 1
+            elif read.mapping_quality < min_mapq:
+                counts["low_mapq"] += 1
+            elif flag & _REVERSE:
+                counts["reverse_mate"] += 1
+            else:
+                starts.append(read.reference_start)
+                lengths.append(read.template_length)
+                if len(starts) == _BATCH_READS:
+                    yield [starts, lengths, [BOTH] * len(starts)]
+                    starts, lengths = [], []
+    yield [starts, lengths, [BOTH] * len(starts)]
+    fates.update(counts)
+
+
+def _single(
+    file: ReadFile, chrom: str, options: CutOptions, fates: Counter[str]
+) -> Iterator[list[list[int]]]:
+    """Start and length (aligned bases) of the reads that pass, and which end is the 5' one."""
+    fate_of_flag, min_mapq = _fates_of_flags(options.keep_duplicates, False), options.min_mapq
+    counts = dict.fromkeys(SINGLE_FATES, 0)
+    starts: list[int] = []
+    lengths: list[int] = []
+    ends: list[int] = []
+    with reads_of(file, chrom) as reads:
+        for read in reads:
+            flag = read.flag
+            fate = fate_of_flag[flag]
+            if fate is not None:
+                counts[fate] += 1
+            elif read.mapping_quality < min_mapq:
+                counts["low_mapq"] += 1
+            else:
+                starts.append(read.reference_start)
+                lengths.append(read.reference_length or 0)
+                ends.append(RIGHT if flag & _REVERSE else LEFT)
+                if len(starts) == _BATCH_READS:
+                    yield [starts, lengths, ends]
+                    starts, lengths, ends = [], [], []
+    yield [starts, lengths, ends]
+    fates.update(counts)
+
+
+@lru_cache
+def _fates_of_flags(keep_duplicates: bool, paired: bool) -> list[str | None]:
+    """For each flag the fate that it alone decides; None: look at the read."""
+
+    def fate_of(flag: int) -> str | None:
+        for fate in FLAG_FILTERS:
+            if flag & _FLAG_BITS[fate] and not (fate == "duplicate" and keep_duplicates):
+                return fate
+        if paired and flag & _PROPER_PAIR != _PROPER_PAIR:
+            return "not_proper_pair"
+        return None
+
+    return [fate_of(flag) for flag in range(1 << 12)]

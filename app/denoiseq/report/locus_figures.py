@@ -1,0 +1,127 @@
+"""Stretches of a genome as a browser shows them: tracks above each other, called peaks beneath."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from denoiseq.report.style import DPI, canvas, colour, drawn, shown_name
+
+# Tracks that do not share the locus' scale, and the top of theirs; 0: their own maximum.
+OWN_SCALE = {"input": 0.0, "peak probability": 1.0}
+BINS = 1_500  # at most so many points a track: more than a figure has pixels
+
+
+@dataclass(frozen=True)
+class Locus:
+    """One example to draw: [start, end) of a chromosome.
+
+    tracks : name -> float (end - start,), drawn top to bottom; coverages share one scale, but for
+        the input of a prediction, which is of another depth
+    peaks : name -> int64 (M, 2), genome coordinates, drawn as bars beneath
+    """
+
+    chrom: str
+    start: int
+    end: int
+    tracks: dict[str, np.ndarray]
+    peaks: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.chrom}:{self.start:,}-{self.end:,}"
+
+
+@drawn
+def draw_loci(loci: Sequence[Locus], title: str = "") -> Figure:
+    """PNG: a column a locus, a row a track on a scale shared within the locus, peaks beneath."""
+    names = list(loci[0].tracks)
+    heights = _heights(loci[0])
+    size = (1.0 + 3.2 * len(loci), 1.0 + 0.9 * sum(heights))
+    figure = Figure(figsize=size, dpi=0.8 * DPI)
+    axes = figure.subplots(
+        len(heights), len(loci), squeeze=False, sharex="col", height_ratios=heights
+    )
+    for column, locus in zip(axes.T, loci, strict=True):
+        _draw(column, locus)
+        column[0].set_title(locus.name)
+    for axis, name in zip(axes[:, 0], names, strict=False):
+        _label(axis, name)
+    for axis in axes[-1, 1:]:
+        axis.set_yticklabels([])
+    figure.align_ylabels(axes[:, 0])
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+@drawn
+def draw_locus(locus: Locus) -> Figure:
+    """PNG of one locus, of the width of a column of the page; its name is left to the page."""
+    heights = _heights(locus)
+    height = 0.55 + 0.52 * sum(heights)
+    figure, axes = canvas(height, len(heights), sharex=True, height_ratios=heights, squeeze=False)
+    _draw(axes[:, 0], locus)
+    for axis, name in zip(axes[:, 0], locus.tracks, strict=False):
+        _label(axis, name)
+    figure.align_ylabels(axes[:, 0])
+    return figure
+
+
+def _heights(locus: Locus) -> list[float]:
+    """Of a locus' rows: one a track, and the rows of peaks together."""
+    return [1.0] * len(locus.tracks) + [0.1 + 0.27 * max(len(locus.peaks), 1)]
+
+
+def _draw(column: Sequence[Any], locus: Locus) -> None:
+    """Fill a column of axes: tracks, then peaks and the position in kb."""
+    shared = [track for name, track in locus.tracks.items() if name not in OWN_SCALE]
+    top = max([1e-9, *(float(np.max(track, initial=0)) for track in shared)])
+    for axis, (name, track) in zip(column, locus.tracks.items(), strict=False):
+        x, y = _binned(track, locus.start)
+        axis.fill_between(x / 1000, y, color=colour(name), linewidth=0, step="post")
+        limit = OWN_SCALE.get(name, top) or max(1.0, float(np.max(track, initial=0)))
+        axis.set(ylim=(0, 1.05 * limit), xlim=(locus.start / 1000, locus.end / 1000))
+        axis.set_yticks([0, limit], ["0", f"{limit:.3g}"])
+        axis.tick_params(axis="x", length=0)
+    _draw_peaks(column[-1], locus)
+    column[-1].xaxis.set_major_locator(MaxNLocator(5, min_n_ticks=3))
+    column[-1].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}"))
+    column[-1].set_xlabel(f"position on {locus.chrom} (kb)")
+
+
+def _binned(track: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+    """Edges (B + 1,) and the maximum of each of at most BINS bins, its last repeated (B + 1,)."""
+    width = max(1, -(-len(track) // BINS))
+    first = np.arange(0, len(track), width)
+    tops = np.maximum.reduceat(track, first)
+    return np.append(first, len(track)) + start, np.append(tops, tops[-1])
+
+
+def _draw_peaks(axis: Any, locus: Locus) -> None:
+    """A bar a peak, a row a caller with its name at the left."""
+    least = (locus.end - locus.start) / 1000 / 400  # so that a short peak is seen in a long locus
+    for row, name in enumerate(reversed(locus.peaks)):
+        bounds = np.clip(locus.peaks[name], locus.start, locus.end)
+        spans = [(a / 1000, max((b - a) / 1000, least)) for a, b in bounds if b > a]
+        axis.broken_barh(spans, (row + 0.18, 0.64), color=colour(name))
+    names = [_called(name) if len(locus.peaks) > 1 else "peaks" for name in reversed(locus.peaks)]
+    axis.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=7.5)
+    axis.tick_params(axis="y", length=0)
+    axis.set_ylim(0, max(len(names), 1))
+    axis.spines["left"].set_visible(False)
+
+
+def _called(name: str) -> str:
+    """What a reader calls a caller's peaks; the clean track's are the truth."""
+    return "true peaks" if name == "clean" else f"{shown_name(name)} peaks"
+
+
+def _label(axis: Any, name: str) -> None:
+    text = shown_name(name).replace(" ", "\n")
+    axis.set_ylabel(text, rotation=0, ha="right", va="center", color=colour(name), weight="bold")

@@ -1,0 +1,135 @@
+"""The settings of a command in words: for `--help`, docs/configuration.md and the YAML's comments.
+
+All of it is read off the dataclasses; nothing is explained here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Mapping
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import Field, dataclass, fields, is_dataclass
+from typing import Any, get_type_hints
+
+from denoiseq.settings.model import MODELS, Model
+
+WIDTH, COLUMN = 100, 30
+PLAIN = {"int": "whole number", "float": "number", "str": "text", "bool": "true or false"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One setting: its name within its group, the type in words, what it does and may be."""
+
+    name: str
+    kind: str
+    default: Any
+    allowed: str
+    choices: tuple[str, ...]
+    doc: str
+
+    def brief(self) -> str:
+        """Choices and meaning in one line."""
+        return f"{' | '.join(self.choices)}: {self.doc}" if self.choices else self.doc
+
+
+def entries(schema: type) -> list[Entry]:
+    """The settings of `schema`, in order; those of its groups are their schemas'."""
+    hints = get_type_hints(schema)
+    return [_entry(item, hints[item.name]) for item in fields(schema) if "allowed" in item.metadata]
+
+
+def groups(schema: type) -> dict[str, tuple[type, str]]:
+    """The groups of `schema`: name -> its schema and what it says."""
+    hints, found = get_type_hints(schema), {}
+    for item in fields(schema):
+        if is_dataclass(hints[item.name]):
+            found[item.name] = (hints[item.name], item.metadata["doc"])
+    return found
+
+
+def about(schema: type) -> tuple[str, list[str]]:
+    """What `schema` is, and the commands that its docstring gives as examples."""
+    first, *others = inspect.cleandoc(schema.__doc__ or "").splitlines()
+    return first, [line for line in others if line]
+
+
+def _entry(item: Field, hint: Any) -> Entry:
+    allowed = item.metadata["allowed"]
+    factory = item.default_factory
+    default = item.default if factory is NO_DEFAULT else factory()
+    return Entry(
+        item.name,
+        item.metadata["kind"] or kind_of(hint),
+        default,
+        allowed.words if allowed else "",
+        allowed.choices if allowed else (),
+        item.metadata["doc"],
+    )
+
+
+def kind_of(hint: Any) -> str:
+    """A type in words: `list[str] | None` is "list of text"."""
+    name = getattr(hint, "__name__", str(hint))
+    arguments = [a for a in getattr(hint, "__args__", ()) if a is not type(None)]
+    if name == "list":
+        return f"list of {PLAIN[arguments[0].__name__]}s".replace("texts", "text")
+    return kind_of(arguments[0]) if arguments else PLAIN[name]
+
+
+def shown(value: Any) -> str:
+    """A value as it is written on the command line."""
+    if isinstance(value, list):
+        return f"[{','.join(map(shown, value))}]"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return str(value)
+
+
+def help_text(
+    schema: type, values: Mapping[str, Any], files: Mapping[str, list[str]], footer: str
+) -> str:
+    """What `denoiseq COMMAND --help` prints.
+
+    Parameters
+    ----------
+    schema : of the command
+    values : nested mapping
+        The composed config, whose values are shown.
+    files : the choices of each config group
+    footer : str
+    """
+    first, examples = about(schema)
+    blocks = [first, "\n".join(f"  {line}" for line in examples)]
+    blocks += _help_blocks(schema, values, files, "")
+    return "\n\n".join([*blocks, footer])
+
+
+def _help_blocks(
+    schema: type, values: Mapping[str, Any], files: Mapping[str, list[str]], prefix: str
+) -> list[str]:
+    """The settings of `schema` itself, then a block for each of its groups."""
+    lines = [
+        _help_line(f"{prefix}{entry.name}={shown(values[entry.name])}", entry.brief())
+        for entry in entries(schema)
+    ]
+    blocks = ["\n".join(lines)]
+    for name, (kind, doc) in groups(schema).items():
+        if prefix:  # a group within a group is a command's own, which has its help
+            blocks.append(f"{prefix}{name}: {doc}")
+            continue
+        if issubclass(kind, Model):
+            kind = MODELS.get(values[name]["name"], kind)
+        choices = f"; {name}={' | '.join(files[name])}" if name in files else ""
+        inner = _help_blocks(kind, values[name], files, f"{name}.")
+        blocks += [f"{name}: {doc}{choices}\n{inner[0]}", *inner[1:]]
+    return blocks
+
+
+def _help_line(setting: str, text: str) -> str:
+    head = f"  {setting}"
+    if len(head) >= COLUMN:
+        head += "\n" + " " * COLUMN
+    lines = textwrap.wrap(text, WIDTH - COLUMN, break_on_hyphens=False)
+    return f"{head:<{COLUMN}}" + f"\n{' ' * COLUMN}".join(lines)

@@ -1,0 +1,86 @@
+"""`parse`, the door for every config, and the words for what does not pass it."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, cast, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigKeyError,
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    ValidationError,
+)
+
+from denoiseq.errors import UserError
+from denoiseq.settings.model import MODELS, DenoisingResNet, Model
+from denoiseq.settings.setting import check
+from denoiseq.settings.train import Train
+
+Schema = TypeVar("Schema")
+
+
+def keys(schema: type, prefix: str = "") -> list[str]:
+    """Every dotted key that `schema` accepts, groups and all models' settings included."""
+    names = []
+    for kind in (schema, *schema.__subclasses__()):
+        hints = get_type_hints(kind)
+        for item in fields(kind):
+            names.append(prefix + item.name)
+            if is_dataclass(hints[item.name]):
+                names += keys(hints[item.name], f"{prefix}{item.name}.")
+    return list(dict.fromkeys(names))
+
+
+def unknown_key(key: str, schema: type) -> str:
+    """The sentence for a key that `schema` does not have, with the nearest one that it has."""
+    known = keys(schema)
+    if key in known:
+        return f"'{key}' is a setting of another model: choose the model with model=NAME"
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"unknown config key '{key}'" + (f": did you mean '{near[0]}'?" if near else "")
+
+
+def parse(schema: type[Schema], values: DictConfig | dict[str, Any]) -> Schema:
+    """Check `values` against `schema` and return its dataclass; a ValueError is one sentence."""
+    try:
+        base = OmegaConf.structured(schema)
+        if schema is Train:
+            base.model = OmegaConf.structured(_model_class(OmegaConf.create(values)))
+        merged = OmegaConf.merge(base, values)
+        return cast(Schema, OmegaConf.to_object(merged))
+    except ConfigKeyError as error:
+        raise UserError(unknown_key(error.full_key or str(error.key), schema)) from error
+    except MissingMandatoryValue as error:
+        key = error.full_key or error.key
+        raise UserError(f"{key} is required: give {key}=…") from error
+    except ValidationError as error:
+        reason = str(error.msg or error).splitlines()[0]
+        if "not a ListConfig" in reason:
+            reason = f"expected a list, as in '{error.full_key}=[a,b]'"
+        raise UserError(f"wrong value for {error.full_key}: {reason}") from error
+    except InterpolationResolutionError as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    except OmegaConfBaseException as error:
+        raise UserError(" ".join(str(error).split())) from error
+
+
+def _model_class(values: Any) -> type[Model]:
+    """The class of `model.name` in the values of a training, which decides its other keys."""
+    name = OmegaConf.select(values, "model.name") or DenoisingResNet.name
+    check(name in MODELS, f"model.name is {name!r}, expected one of {', '.join(MODELS)}")
+    return MODELS[name]
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A schema's dataclass as plain dicts and lists, to be stored in a checkpoint or printed."""
+    values = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
+    return cast(dict[str, Any], values)
+
+
+def to_yaml(config: Any) -> str:
+    """The same as YAML text."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)

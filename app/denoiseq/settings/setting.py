@@ -1,0 +1,108 @@
+"""A setting: its default, what it does and what it may be, said here and nowhere else.
+
+`--help`, docs/configuration.md and the comments in configs/ are made of it (`describe`), and
+`check_settings` refuses what it excludes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from omegaconf import MISSING
+
+from denoiseq.errors import UserError
+
+PATH, PATHS = "path", "path, or list of paths"
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """`words` complete "expected …"; `holds` says whether a value fits. Null is never asked."""
+
+    words: str
+    holds: Callable[[Any], bool]
+    choices: tuple[str, ...] = ()
+
+
+def at_least(low: float) -> Allowed:
+    """No less than `low`."""
+    return Allowed(f"{low:,} or more", lambda value: value >= low)
+
+
+def above(low: float) -> Allowed:
+    """More than `low`."""
+    return Allowed(f"more than {low}", lambda value: value > low)
+
+
+def between(low: float, high: float) -> Allowed:
+    """`low`, `high`, or anything between them."""
+    return Allowed(f"{low:,} to {high:,}", lambda value: low <= value <= high)
+
+
+def share() -> Allowed:
+    """A part of a whole, which may be all of it and not nothing."""
+    return Allowed("more than 0 and at most 1", lambda value: 0 < value <= 1)
+
+
+def one_of(*choices: str) -> Allowed:
+    """One of the words."""
+    return Allowed(f"one of {', '.join(choices)}", lambda value: value in choices, choices)
+
+
+def up_to(most: int) -> Allowed:
+    """A list of no more than so many."""
+    return Allowed(f"up to {most} of them", lambda value: len(value) <= most)
+
+
+def setting(default: Any, doc: str, allowed: Allowed | None = None, kind: str = "") -> Any:
+    """A field of a schema.
+
+    Parameters
+    ----------
+    default : value, or MISSING where one must be given
+    doc : str
+        What it does, in a line; null and 0 explained where they are special.
+    allowed : Allowed, optional
+        Nothing: any value of the field's type.
+    kind : str, optional
+        What to call the type where its Python name says too little.
+    """
+    about = {"doc": doc, "allowed": allowed, "kind": kind}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=about)
+    return field(default=default, metadata=about)
+
+
+def group(schema: type, doc: str) -> Any:
+    """A field that holds the settings of another schema."""
+    return field(default_factory=schema, metadata={"doc": doc})
+
+
+def check_settings(schema: Any, prefix: str = "") -> None:
+    """ValueError, in one sentence, for the first value that its setting does not allow."""
+    for item in fields(schema):
+        value, allowed = getattr(schema, item.name), item.metadata.get("allowed")
+        fits = allowed is None or value is None or value == MISSING or allowed.holds(value)
+        check(fits, f"{prefix}{item.name} is {value!r}, expected {allowed and allowed.words}")
+
+
+def check(condition: bool, sentence: str) -> None:
+    """ValueError with the sentence unless the condition holds."""
+    if not condition:
+        raise UserError(sentence)
+
+
+def path_or_paths(name: str, value: Any) -> None:
+    """A path, several, or None."""
+    listed = value if isinstance(value, list) else [value]
+    fits = value is None or (len(listed) > 0 and all(isinstance(item, str) for item in listed))
+    check(fits, f"{name} is {value!r}, expected one path, or several as in '{name}=[a.bam,b.bam]'")
+
+
+def required(value: str | None, key: str, what: str) -> str:
+    """`value`, or the sentence that names the missing key."""
+    if not value:
+        raise UserError(f"{key} is required: give {key}={what}")
+    return value

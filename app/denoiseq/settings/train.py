@@ -1,0 +1,79 @@
+"""How a network is trained: its loss, its optimizer, the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from denoiseq.settings.conv import Conv
+from denoiseq.settings.data import Data
+from denoiseq.settings.loss import Loss
+from denoiseq.settings.model import DenoisingResNet, Model
+from denoiseq.settings.optim import Optim
+from denoiseq.settings.precision import Precision
+from denoiseq.settings.setting import (
+    PATH,
+    Allowed,
+    check,
+    check_settings,
+    group,
+    setting,
+)
+from denoiseq.settings.trainer import Trainer
+
+STAGES = ["train", "evaluate", "predict"]
+# What only a denoised track, or only a peak head, gives: terms of the loss, metrics to monitor.
+TRACK_LOSSES = ("mse", "pearson", "log1p_mse", "poisson")
+TRACK_METRICS = ("mse", "pearson", "log1p_pearson", "spearman")
+
+
+@dataclass
+class Train:
+    """A denoiser, trained on a store of cut sites.
+
+    denoiseq train data.store=cuts.h5 'data.validation=[chr2]' 'data.test=[chr3]' name=mine
+    denoiseq train +experiment=smoke
+    """
+
+    out: str = setting(
+        MISSING, "the run folder; by default outputs/{name}/{date and time}", kind=PATH
+    )
+    name: str = setting("train", "of the run, in paths and reports")
+    seed: int = setting(0, "of weights, windows and the fragments drawn")
+    resume: str | None = setting(None, "a last.pt: go on from there", kind=PATH)
+    stages: list[str] = setting(
+        ["train"],
+        "[train,evaluate,predict] goes on to the test split and to the BAM",
+        Allowed("train, then evaluate or predict or both", lambda value: set(value) <= set(STAGES)),
+    )
+    data: Data = group(Data, "stores, windows, noise, labels, folds")
+    model: Model = group(DenoisingResNet, "the network")
+    conv: Conv = group(Conv, "which convolution computes it")
+    precision: Precision = group(Precision, "of the activations")
+    loss: Loss = group(Loss, "what is minimized")
+    optim: Optim = group(Optim, "how the weights move")
+    trainer: Trainer = group(Trainer, "how the machine is used")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        check(self.stages[:1] == ["train"], "stages must begin with train")
+        self._check_task()
+        check(
+            self.optim.epochs > 0 or self.model.pretrained is not None,
+            "optim.epochs is 0, which keeps given weights: give model.pretrained=, or epochs",
+        )
+
+    def _check_task(self) -> None:
+        task, monitor = self.model.task, self.optim.monitor
+        terms = {"both": (*TRACK_LOSSES, "bce"), "regression": TRACK_LOSSES}.get(task, ("bce",))
+        check(
+            any(getattr(self.loss, name) > 0 for name in terms),
+            f"no term of the loss has a weight for model.task={task}: raise one of "
+            f"{', '.join(f'loss.{name}' for name in terms)}",
+        )
+        check(
+            task != "classification" or monitor not in TRACK_METRICS,
+            f"optim.monitor={monitor} needs a denoised track, which model.task=classification "
+            "has not: choose auprc, auroc, best_f1 or loss",
+        )

@@ -1,0 +1,188 @@
+"""What every store's file begins with: chromosomes, blacklist, how it was made, its fingerprint.
+
+One HDF5 file of contiguous 1-D datasets, `/chroms/offsets` dividing them by chromosome, so that a
+reader maps them and closes the file at once. What the datasets hold is `store`'s and
+`coverage_store`'s matter.
+
+Header: `/chroms/names`, `/chroms/sizes`, `/chroms/offsets` (C + 1); `/blacklist/chroms`,
+`/blacklist/bounds` (M, 2); `/preprocessing`, `/provenance` JSON texts (datasets, since an attribute
+ends at 64 KB and a genome of many contigs does not); attributes `format`, `kind` (cuts, coverage),
+`version`, `fingerprint`.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from denoiseq.atomic import atomic_path
+from denoiseq.errors import UserError
+from denoiseq.genomics.intervals import Interval, Merged, covered_bp, merge
+
+# kind -> (the attribute `format`, the version that is written and read)
+FORMATS = {"cuts": ("denoiseq-cuts", 1), "coverage": ("denoiseq-coverage", 1)}
+NOUNS = {"cuts": "cut-site store", "coverage": "coverage store"}
+_HEADER_ROOM = 1 << 20
+_NEEDED = {
+    "cuts": "single cut sites are needed here: prepare the reads instead (bam= or fragments=)",
+    "coverage": "a coverage track is needed here: prepare a bigWig instead (bigwig=)",
+}
+
+
+def fingerprint(preprocessing: Mapping[str, object]) -> str:
+    """SHA-256 of the canonical JSON of `preprocessing`: equal if and only if the contents are."""
+    canonical = json.dumps(preprocessing, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def blacklist_sha256(blacklist: Merged) -> str:
+    """SHA-256 of merged intervals, whatever file, order or overlap they came in."""
+    rows = [f"{c}\t{s}\t{e}\n" for c in sorted(blacklist) for s, e in blacklist[c]]
+    return hashlib.sha256("".join(rows).encode()).hexdigest()
+
+
+@contextmanager
+def new_store(
+    path: str | Path,
+    kind: str,
+    sizes: Mapping[str, int],
+    lengths: list[int],
+    blacklist: Merged,
+    preprocessing: Mapping[str, object],
+    provenance: Mapping[str, object],
+) -> Iterator[tuple[h5py.File, np.ndarray]]:
+    """Create a store atomically, its header written: the file to write the data to, and offsets.
+
+    `lengths` are the rows of 8 bytes that each chromosome of `sizes` will have; offsets, int64
+    (C + 1,), say where they begin, and their number. Raises OSError where the disk has no room for
+    them: HDF5 crashes on one that fills up.
+    """
+    with atomic_path(path) as temporary:
+        if shutil.disk_usage(temporary.parent).free < 8 * sum(lengths) + _HEADER_ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with h5py.File(temporary, "w") as file:
+            head = (sizes, lengths, blacklist, preprocessing, provenance)
+            yield file, _write_header(file, kind, *head)
+
+
+def _write_header(
+    file: h5py.File,
+    kind: str,
+    sizes: Mapping[str, int],
+    lengths: list[int],
+    blacklist: Merged,
+    preprocessing: Mapping[str, object],
+    provenance: Mapping[str, object],
+) -> np.ndarray:
+    """Write all but the data; returns the offsets."""
+    text = h5py.string_dtype()
+    rows = [(c, s, e) for c in blacklist for s, e in blacklist[c]]
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    file["chroms/names"] = np.array(list(sizes), dtype=text)
+    file["chroms/sizes"] = np.array(list(sizes.values()), dtype=np.int64)
+    file["chroms/offsets"] = offsets
+    file["blacklist/chroms"] = np.array([row[0] for row in rows], dtype=text)
+    file["blacklist/bounds"] = np.array([row[1:] for row in rows], np.int64).reshape(-1, 2)
+    file["preprocessing"] = json.dumps(preprocessing, sort_keys=True, allow_nan=False)
+    file["provenance"] = json.dumps(provenance, sort_keys=True, allow_nan=False)
+    form, version = FORMATS[kind]
+    file.attrs.update({"version": version, "format": form, "kind": kind})
+    file.attrs["fingerprint"] = fingerprint(preprocessing)
+    return offsets
+
+
+def kind_of(path: str | Path) -> str:
+    """The kind of a store, "cuts" or "coverage".
+
+    Raises
+    ------
+    FileNotFoundError : no such file.
+    ValueError : the file is no store, is of another version, or is truncated.
+    """
+    with open_hdf5(path, "cuts") as file:
+        kind = str(file.attrs.get("kind", "cuts"))  # the first stores did not say
+        if kind not in FORMATS:
+            raise KeyError("kind")
+        return kind
+
+
+@contextmanager
+def open_hdf5(path: str | Path, kind: str) -> Iterator[h5py.File]:
+    """Open a store's file; whatever goes wrong in the block is said as one sentence."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such {NOUNS[kind]}: {path}; prepare makes one.")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, KeyError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"{path} is not a {NOUNS[kind]}, or it is truncated; make it again with prepare."
+        ) from error
+
+
+class Header:
+    """The common part of an opened store; see CutStore and CoverageStore for the attributes."""
+
+    def __init__(self, path: Path, file: h5py.File, kind: str) -> None:
+        _check_kind(path, file, kind)
+        self.path = path
+        names = [str(name) for name in file["chroms/names"].asstr()[:]]
+        self.chroms = dict(zip(names, map(int, file["chroms/sizes"][:]), strict=True))
+        offsets = file["chroms/offsets"][:].tolist()
+        self.slices = dict(zip(names, pairwise(offsets), strict=True))
+        self.rows = int(offsets[-1])
+        bounds = zip(file["blacklist/chroms"].asstr()[:], file["blacklist/bounds"][:], strict=True)
+        self.blacklist = merge(Interval(str(c), int(s), int(e)) for c, (s, e) in bounds)
+        self.preprocessing = json.loads(file["preprocessing"].asstr()[()])
+        self.provenance = json.loads(file["provenance"].asstr()[()])
+        self.fingerprint = str(file.attrs["fingerprint"])
+
+    def unmasked_bp(self, chrom: str) -> int:
+        """Bases of a chromosome outside the blacklist."""
+        return self.chroms[chrom] - covered_bp(self.blacklist, chrom, self.chroms[chrom])
+
+    def place(self, dataset: h5py.Dataset) -> int:
+        """Byte offset of a contiguous dataset of 4-byte numbers in the file."""
+        offset = dataset.id.get_offset() if self.rows else 0
+        end = None if offset is None else offset + 4 * self.rows
+        if dataset.shape != (self.rows,) or end is None or end > self.path.stat().st_size:
+            raise OSError("data are missing")
+        return offset
+
+    def map(self, offset: int, dtype: str) -> np.ndarray:
+        """The dataset at a byte offset, (rows,), mapped from the file and not read yet."""
+        if self.rows == 0:
+            return np.empty(0, dtype=dtype)
+        mapped = np.memmap(self.path, dtype, "r", offset, (self.rows,))
+        return np.asarray(mapped)  # a plain view: slicing a memmap object costs microseconds
+
+    def bounds(self, chrom: str) -> tuple[int, int]:
+        """First row of a chromosome and the one after its last."""
+        if chrom not in self.slices:
+            raise UserError(f"{self.path} has no chromosome {chrom}: {', '.join(self.chroms)}.")
+        return self.slices[chrom]
+
+
+def _check_kind(path: Path, file: h5py.File, kind: str) -> None:
+    form, version = FORMATS[kind]
+    if file.attrs.get("format") != form:
+        others = {FORMATS[other][0]: other for other in FORMATS if other != kind}
+        other = others.get(file.attrs.get("format"))
+        if other is None:
+            raise KeyError("format")
+        raise UserError(f"{path} is a {NOUNS[other]}; {_NEEDED[kind]}.")
+    found = int(file.attrs["version"])
+    if found != version:
+        raise UserError(
+            f"{path} is a {NOUNS[kind]} of version {found}, this program reads "
+            f"version {version}; make it again with prepare."
+        )

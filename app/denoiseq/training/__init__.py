@@ -1,0 +1,1 @@
+"""`denoiseq train`: losses, steps, epochs, checkpoints."""

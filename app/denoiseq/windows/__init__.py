@@ -1,0 +1,1 @@
+"""From stores to labelled windows, as tensors in batches."""

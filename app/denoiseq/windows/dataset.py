@@ -1,0 +1,319 @@
+"""Windows of a genome as tensors: noisy coverage in, clean coverage and peaks out.
+
+The noisy coverage is a thinning of the clean one's fragments, or that of another store. A window
+depends on (options, epoch, index) alone, so workers, resumed runs and restarts see the same ones.
+Samplers and the loader are here too; no model is.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from denoiseq.distributed import ALONE, Ranks
+from denoiseq.errors import UserError
+from denoiseq.genomics.fasta import Genome, input_channels
+from denoiseq.genomics.intervals import Tile, mask, tile_chromosome
+from denoiseq.store.coverage import depths, window_coverage
+from denoiseq.store.coverage_store import CoverageStore
+from denoiseq.store.cut_store import Store
+from denoiseq.store.header import fingerprint
+from denoiseq.store.samples import Samples, samples_of
+from denoiseq.store.thinning import Thinning
+from denoiseq.windows.options import WindowOptions, reversed_complement
+from denoiseq.workers import start_worker
+
+log = logging.getLogger(__name__)
+
+
+class WindowDataset(Dataset):
+    """Fixed-length windows over chromosomes.
+
+    Training moves the windows by a random offset per chromosome and draws new fragments each
+    epoch, and per window its depth and direction if the options say so; otherwise windows and draw
+    are fixed (epoch 0's draw at thin_fraction), in genome order, and chromosomes shorter than a
+    window are whole.
+
+    Parameters
+    ----------
+    store : CutStore, CoverageStore or Samples
+        Clean coverage, and the fragments that noisy input is drawn from.
+    chroms : list of str
+    options : WindowOptions
+    peaks : dict of chromosome -> int64 (M, 2)
+        Labels that the peak head learns.
+    training : bool
+    truth : dict like `peaks`, optional
+        Peaks that metrics are computed against; the labels where not given.
+    noisy : like `store`, optional
+        What noisy input is drawn from instead; it has the chromosomes of `store`.
+    genome : Genome, optional
+        Adds the bases to the input.
+
+    Raises
+    ------
+    ValueError
+        If there is no window, or no labelled base in any.
+    """
+
+    def __init__(
+        self,
+        store: Store | Samples,
+        chroms: list[str],
+        options: WindowOptions,
+        peaks: dict[str, np.ndarray],
+        *,
+        training: bool,
+        truth: dict[str, np.ndarray] | None = None,
+        noisy: Store | Samples | None = None,
+        genome: Genome | None = None,
+    ):
+        self.store, self.options, self.training = store, options, training
+        self.noisy = store if noisy is None else noisy
+        self.genome = genome
+        self.chroms = list(chroms)
+        self.peaks = peaks
+        self.truth = peaks if truth is None else truth
+        self._check_thinning()
+        self._number = {chrom: number for number, chrom in enumerate(store.chroms)}
+        if training:
+            self.chroms = self._long_enough()
+        self.set_epoch(0)
+        if not self.tiles:
+            raise UserError(
+                f"No window of {options.length_bp} bp is left to train on in {', '.join(chroms)}: "
+                "choose other chromosomes, a smaller data.interval_bp, or a smaller blacklist."
+            )
+        if training and not any(len(peaks.get(c, ())) for c in self.chroms):
+            raise UserError(
+                f"The labels hold no peaks on the training chromosomes ({', '.join(chroms)}): "
+                "check the chromosome names of the BED, or lower the label threshold."
+            )
+
+    def _check_thinning(self) -> None:
+        if self.options.thin_fractions[0] == self.options.thin_fraction == 1:
+            return
+        for store in samples_of(self.noisy):
+            if isinstance(store, CoverageStore):
+                raise UserError(
+                    f"{store.path} holds coverage, not fragments, and cannot be thinned: give a "
+                    "noisy sample of its own (data.noisy_store) and no data.thin_fraction."
+                )
+
+    def _long_enough(self) -> list[str]:
+        short = [c for c in self.chroms if self.store.chroms[c] < self.options.length_bp]
+        if short:
+            log.info(
+                "not trained on, shorter than a window of %d bp: %s",
+                self.options.length_bp,
+                ", ".join(short),
+            )
+        return [c for c in self.chroms if c not in short]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Move to an epoch: new offsets and a new draw in training, nothing otherwise."""
+        self.epoch = epoch if self.training else 0
+        self.tiles = [tile for chrom in self.chroms for tile in self._tile(chrom)]
+
+    def _tile(self, chrom: str) -> list[Tile]:
+        options, offset = self.options, 0
+        if self.training:
+            key = [options.seed, self.epoch, self._number[chrom]]
+            offset = int(np.random.default_rng(key).integers(options.interval_bp))
+        size = self.store.chroms[chrom]
+        tiles = tile_chromosome(chrom, size, options.interval_bp, options.pad_bp, offset)
+        if not self.training:
+            return tiles
+        # A core that is all blacklist teaches nothing.
+        return [t for t in tiles if not self._blacklisted(t)[t.core_start - t.start :].all()]
+
+    def _blacklisted(self, tile: Tile) -> np.ndarray:
+        """bool, from the tile's start to its core's end."""
+        return mask(self.store.blacklist, tile.chrom, tile.start, tile.core_end)
+
+    @property
+    def input_cuts_per_mb(self) -> float:
+        """Depth of the noisy input at thin_fraction: cut sites per million unmasked bases."""
+        return float(np.mean(self._depths)) * self.options.thin_fraction
+
+    @property
+    def input_cuts_per_mb_range(self) -> tuple[float, float]:
+        """The least and the largest depth of the training's noisy input, over all samples."""
+        low, high = self.options.thin_fractions
+        return min(self._depths) * low, max(self._depths) * high
+
+    @cached_property
+    def _depths(self) -> list[float]:
+        return depths(self.noisy, self.options.half_window_bp)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the preprocessing of every store in use."""
+        if self.noisy is self.store:
+            return self.store.fingerprint
+        return fingerprint({"clean": self.store.fingerprint, "noisy": self.noisy.fingerprint})
+
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint says of the data: plain containers.
+
+        `preprocessing` is that of the noisy input, which a prediction has to meet again.
+        """
+        return {
+            "preprocessing": self.noisy.preprocessing,
+            "fingerprint": self.fingerprint,
+            "trained_cuts_per_mb": self.input_cuts_per_mb,
+            "trained_cuts_per_mb_range": self.input_cuts_per_mb_range,
+            "window_options": asdict(self.options),
+        }
+
+    def window_name(self, index: int) -> str:
+        """A window of the current epoch for messages: chrom:start-end."""
+        tile = self.tiles[index]
+        return f"{tile.chrom}:{tile.start}-{tile.end}"
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Tensor]:
+        """One window by index in the current epoch, or by (epoch, index).
+
+        A negative index gives the window ~index with an empty mask: it takes part in a batch and
+        counts nothing.
+
+        Returns
+        -------
+        dict
+            x float32 (1, L) noisy coverage, or (5, L) with the bases A, C, G, T below it; coverage
+            float32 (L,) clean; peaks float32 (L,) and truth bool (L,) 1 inside a label / a true
+            peak; mask bool (L,) True on the tile's core outside the blacklist; index int64 ().
+        """
+        epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
+        if self.training and epoch != self.epoch:
+            self.set_epoch(epoch)
+        idle, index = index < 0, max(index, ~index)
+        tile, fraction, turned = self.tiles[index], self.options.thin_fraction, False
+        if self.training:
+            number = self._number[tile.chrom]
+            fraction, turned = self.options.draw(self.epoch, number, tile.start)
+        arrays = self._arrays(tile, fraction)
+        if idle:
+            arrays["mask"][:] = False
+        if turned:
+            arrays["x"] = reversed_complement(arrays["x"])
+            arrays |= {name: arrays[name][::-1] for name in arrays if name != "x"}
+        window = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+        return window | {"index": torch.tensor(index)}
+
+    def _arrays(self, tile: Tile, fraction: float) -> dict[str, np.ndarray]:
+        """A window on the forward strand; `__getitem__` names its arrays."""
+        where = tile.chrom, tile.start, tile.end
+        x, clean = self.tracks(*where, fraction)
+        inside = mask(self.peaks, *where)
+        truth = inside if self.truth is self.peaks else mask(self.truth, *where)
+        counted = np.zeros(tile.end - tile.start, dtype=bool)
+        core = slice(tile.core_start - tile.start, tile.core_end - tile.start)
+        counted[core] = ~self._blacklisted(tile)[core]
+        peaks = inside.astype(np.float32)
+        return {"x": x, "coverage": clean, "peaks": peaks, "truth": truth, "mask": counted}
+
+    def tracks(
+        self, chrom: str, start: int, end: int, fraction: float | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The network's input and the clean coverage of any stretch, in the current epoch's draw.
+
+        fraction : thin_fraction where not given.
+
+        Returns
+        -------
+        x : float32 (1, L), or (5, L) with the bases
+        clean : float32 (L,)
+        """
+        h, drawn = self.options.half_window_bp, self.draw(fraction)
+        noisy = window_coverage(self.noisy, chrom, start, end, h, drawn)
+        clean = self.clean(chrom, start, end, fraction)
+        return input_channels(noisy, self.genome, chrom, start), clean
+
+    def clean(self, chrom: str, start: int, end: int, fraction: float | None = None) -> np.ndarray:
+        """The clean coverage of any stretch, float32 (L,), as in `tracks`."""
+        rest, drawn = None, self.draw(fraction)
+        if drawn is not None and self.options.target == "complement":
+            rest = replace(drawn, complement=True)
+        return window_coverage(self.store, chrom, start, end, self.options.half_window_bp, rest)
+
+    def draw(self, fraction: float | None = None) -> Thinning | None:
+        """The fragments that noisy input keeps in the current epoch; None: all."""
+        fraction = self.options.thin_fraction if fraction is None else fraction
+        return Thinning(fraction, self.options.seed, self.epoch) if fraction < 1 else None
+
+
+class TileBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of (epoch, index) keys: every window once, windows of one length together.
+
+    Set `epoch`, and `skip` to leave out the first batches of it, before iterating. `batches` and
+    the length are of all ranks together; iterating gives this rank's share of each batch, or one
+    window that counts nothing where a batch has none for it.
+
+    Parameters
+    ----------
+    data : WindowDataset
+    batch_size : int
+    seed : int or None
+        Shuffles by (seed, epoch); None keeps genome order.
+    ranks : Ranks
+    """
+
+    def __init__(
+        self, data: WindowDataset, batch_size: int, seed: int | None, ranks: Ranks = ALONE
+    ):
+        self.data, self.batch_size, self.seed, self.ranks = data, batch_size, seed, ranks
+        self.skip = 0
+
+    def start(self, epoch: int, skip: int = 0) -> None:
+        """Move the dataset to an epoch and the iteration past its first `skip` batches."""
+        self.data.set_epoch(epoch)
+        self.skip = skip
+
+    def batches(self) -> list[list[tuple[int, int]]]:
+        """All batches of the epoch."""
+        tiles, epoch = self.data.tiles, self.data.epoch
+        order = np.arange(len(tiles))
+        if self.seed is not None:
+            order = np.random.default_rng([self.seed, epoch]).permutation(order)
+        plan = []
+        for _, run in groupby(order.tolist(), key=lambda i: tiles[i].end - tiles[i].start):
+            keys = [(epoch, i) for i in run]
+            plan += [keys[k : k + self.batch_size] for k in range(0, len(keys), self.batch_size)]
+        return plan
+
+    def __len__(self) -> int:
+        return len(self.batches()) - self.skip
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        ranks = self.ranks
+        for keys in self.batches()[self.skip :]:
+            epoch, first = keys[0]
+            yield keys[ranks.rank :: ranks.world] or [(epoch, ~first)]
+
+
+def window_loader(batches: TileBatches, workers: int) -> DataLoader:
+    """A loader over `batches`; workers live on between epochs and run no torch arithmetic.
+
+    They come from a fork server, never a fork of this process: an OpenMP call or an open file
+    would not survive that.
+    """
+    return DataLoader(
+        batches.data,
+        batch_sampler=batches,
+        num_workers=workers,
+        multiprocessing_context="forkserver" if workers else None,
+        persistent_workers=workers > 0,
+        worker_init_fn=start_worker,
+        generator=torch.Generator(),  # of its own: iterating draws a seed for the workers
+    )

@@ -1,0 +1,28 @@
+"""What every worker process does first, whoever starts it."""
+
+import multiprocessing
+import os
+import signal
+import threading
+
+
+def start_worker(*_number: int) -> None:
+    """Leave Ctrl-C to the main process, and end with it: a killed run leaves no process behind.
+
+    The parent of a worker is the fork server, which waits for its workers: without this both would
+    outlive a main process that was killed.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    main = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if main is not None:
+            main.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def processes(workers: int) -> int:
+    """The number of processes that `workers` asks for; 0 is every core we may use."""
+    return workers or len(os.sched_getaffinity(0))

@@ -1,0 +1,132 @@
+"""`denoiseq doctor`: what it measures, warns of, and how long a training it foretells."""
+
+import copy
+
+import pytest
+import torch
+
+pytest.importorskip("dilconv")
+from denoiseq.doctor import machine, run
+from dilconv import bench
+
+FACTS = {
+    "cpu": {"cores": 8, "quota": None},
+    "memory_gib": {"total": 32.0, "available": 20.0},
+    "load": 0.1,
+    "threads": {"torch": 8, "openmp": ["/a/libgomp.so.1"], "environment": {}},
+    "dilconv": {"loaded": True, "isas": ["generic", "avx2"], "active": "avx2"},
+}
+TIMES = {"torch-padded": 80.0, "torch-phases": 60.0, "auto": 5.0, "auto, bfloat16": 5.5}
+
+
+def measured(one=100.0, together=780.0, **times):
+    rows = []
+    for name, ms in {**TIMES, **{k.replace("_", "-"): v for k, v in times.items()}}.items():
+        contender, _, dtype = name.partition(", ")
+        rows.append({"contender": contender, "dtype": dtype or "float32", "median_ms": ms,
+                     "threads": 8})  # fmt: skip
+    return {"peak_gflops": {"one core": one, "together": together}, "bandwidth_gb_s": 20.0,
+            "layer": rows}  # fmt: skip
+
+
+def test_a_sound_machine_has_nothing_to_mend():
+    assert run.warnings(FACTS, measured()) == []
+    assert run.warnings(FACTS, None) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "what", "remedy"),
+    [
+        ("dilconv", {"loaded": False, "reason": "no such file"}, "no such file", "reinstall"),
+        ("dilconv.active", "generic", "no AVX2", "machine"),
+        ("threads.environment", {"DILCONV_ISA": "avx2"}, "DILCONV_ISA", "unset DILCONV_ISA"),
+        ("threads.openmp", ["/a/libgomp.so.1", "/b/libiomp5.so"], "2 OpenMP", "one fresh"),
+        ("threads.torch", 16, "16 threads", "OMP_NUM_THREADS=8"),
+        ("cpu.quota", 1.5, "may use 1.5 cores", "OMP_NUM_THREADS=1"),
+        ("memory_gib.available", 0.5, "0.5 GiB", "micro_batch"),
+        ("load", 7.0, "other programs", "trainer.threads"),
+    ],
+)
+def test_each_fact_that_stands_in_the_way_is_told_with_its_remedy(path, value, what, remedy):
+    facts = copy.deepcopy(FACTS)
+    *parents, last = path.split(".")
+    there = facts
+    for name in parents:
+        there = there[name]
+    there[last] = value
+    ((said, mend),) = run.warnings(facts, None)
+    assert what in said and remedy in mend
+
+
+def test_openmp_held_to_one_thread_is_told():
+    facts = copy.deepcopy(FACTS)
+    facts["threads"] |= {"torch": 1, "environment": {"OMP_NUM_THREADS": "1"}}
+    ((said, mend),) = run.warnings(facts, None)
+    assert "1 of 8" in said and "unset" in mend
+
+
+@pytest.mark.parametrize(
+    ("found", "what"),
+    [
+        (measured(together=410.0), "4.1 times"),
+        (measured(auto=70.0, **{"auto, bfloat16": 70.0}), "slower than torch"),
+        (measured(**{"auto, bfloat16": 9.0}), "bfloat16 is slower"),
+    ],
+)
+def test_each_measurement_that_is_out_of_line_is_told(found, what):
+    ((said, _),) = run.warnings(FACTS, found)
+    assert what in said
+    busy = FACTS | {"load": 8.0}
+    assert len(run.warnings(busy, found)) == 1  # and nothing is judged on a busy machine
+
+
+def test_two_names_of_one_runtime_are_one(tmp_path):
+    real, link = tmp_path / "libgomp.so.1.0.0", tmp_path / "libgomp.so.1"
+    real.touch()
+    link.symlink_to(real)
+    facts = copy.deepcopy(FACTS)
+    facts["threads"]["openmp"] = [str(real), str(link)]
+    assert run.warnings(facts, None) == []
+
+
+def test_the_runtimes_of_this_process_are_found(tmp_path):
+    assert machine.openmp_runtimes()
+    maps = tmp_path / "maps"
+    line = "7f00-7f01 r-xp 00000000 08:01 5      "
+    maps.write_text(
+        f"{line}/x y/libomp.so\n{line}/lib/libc.so.6\n7f00-7f01 rw-p 0 00:00 0 [heap]\n"
+    )
+    assert machine.openmp_runtimes(maps) == ["/x y/libomp.so"]
+
+
+def test_the_quota_of_a_container(tmp_path):
+    assert machine.quota(tmp_path) is None
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert machine.quota(tmp_path) is None
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    assert machine.quota(tmp_path) == 1.5
+
+
+def test_what_is_measured(monkeypatch):
+    monkeypatch.setattr(run, "LAYER", ("small", 1, 4, 4, 9, 4, 2_000))
+    monkeypatch.setattr(run, "COPIED_BYTES", 2**22)
+    said = []
+    found = run.measure(said.append)
+    assert len(said) == 2
+    assert found["peak_gflops"]["one core"] > 1 and found["bandwidth_gb_s"] > 0.1
+    times = run.layer_ms(found)
+    assert {"auto", "direct", "torch-padded", "auto, bfloat16"} <= set(times)
+    assert {row["threads"] for row in found["layer"]} == {torch.get_num_threads()}
+    text = run.report(machine.examine(), found, None)
+    assert "x torch" in text and "GFLOP/s" in text
+
+
+def test_the_layer_is_the_one_of_the_benchmark():
+    from dilconv.sweep import ATACWORKS
+
+    assert bench.Layer(*run.LAYER) == ATACWORKS
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(12, "12 s"), (600, "10 min"), (9000, "2.5 h")])
+def test_durations(seconds, said):
+    assert run.duration(seconds) == said

@@ -1,0 +1,17 @@
+import numpy as np
+import pytest
+from denoiseq.genomics.bigwig_reader import read_bigwig
+
+
+def test_reading_what_is_not_there(tmp_path, track_writer):
+    with pytest.raises(FileNotFoundError, match="no such bigWig"):
+        read_bigwig(tmp_path / "none.bw", "chr1", 0, 1)
+    (tmp_path / "text.bw").write_text("no bigWig at all")
+    with pytest.raises(ValueError, match="not a bigWig"):
+        read_bigwig(tmp_path / "text.bw", "chr1", 0, 1)
+    path = track_writer(tmp_path / "x.bw", {"chr2": 300, "chr1": 100}, [("chr2", 0, np.ones(3))])
+    for window in (("chr9", 0, 1), ("chr1", 50, 101), ("chr1", -1, 5)):
+        with pytest.raises(ValueError, match="has no window"):
+            read_bigwig(path, *window)
+    np.testing.assert_array_equal(read_bigwig(path, "chr2", 1, 5), [1, 1, 0, 0])
+    assert len(read_bigwig(path, "chr2", 7, 7)) == 0

@@ -1,0 +1,50 @@
+"""The threshold of a prediction: given, of a precision, or the best on validation."""
+
+import pytest
+from denoiseq.prediction.run import predict_settings
+from denoiseq.settings import Predict, Train
+
+POINTS = {
+    "threshold": [0.9, 0.6, 0.3],
+    "precision": [0.95, 0.9, 0.5],
+    "recall": [0.2, 0.5, 0.9],
+    "f1": [0.33, 0.64, 0.64],
+}
+PAYLOAD = {"peak_threshold": 0.4, "operating_points": POINTS}
+
+
+def chosen(payload, task="both", **options):
+    config = Train()
+    config.model.task = task
+    return predict_settings(Predict(**options), payload, config)
+
+
+def test_the_best_on_validation_unless_told():
+    assert chosen(PAYLOAD).peak_threshold == 0.4
+    assert chosen(PAYLOAD, peak_threshold=0.7).peak_threshold == 0.7
+    assert chosen(PAYLOAD, peak_precision=0.9).peak_threshold == 0.6
+    assert chosen(PAYLOAD, task="regression", peak_threshold=7.0).peak_threshold == 7.0
+
+
+def test_checkpoints_of_older_versions_have_a_threshold():
+    old = {"peak_threshold": 0.4}
+    assert chosen(old).peak_threshold == 0.4
+    with pytest.raises(ValueError, match="kept no operating points"):
+        chosen(old, peak_precision=0.9)
+
+
+@pytest.mark.parametrize(
+    ("payload", "options", "sentence"),
+    [
+        (PAYLOAD, {"peak_precision": 0.97}, "highest was 0.95"),
+        (PAYLOAD, {"peak_threshold": 0.5, "peak_precision": 0.9}, "give one"),
+        (PAYLOAD, {"peak_precision": 0.0}, "peak_precision is 0.0"),
+        (PAYLOAD, {"peak_precision": 90.0}, "peak_precision is 90.0"),
+        (PAYLOAD, {"peak_threshold": 3.0}, "expected a probability below 1"),
+        ({"peak_threshold": None}, {}, "no peak threshold"),
+        ({"peak_threshold": float("nan")}, {}, "no peak threshold"),
+    ],
+)
+def test_what_cannot_be_is_a_sentence(payload, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        chosen(payload, **options)

@@ -1,0 +1,97 @@
+import json
+
+import numpy as np
+import pyBigWig
+import pytest
+from denoiseq.genomics.bigwig_reader import stream_bigwig
+from denoiseq.genomics.intervals import Interval
+from denoiseq.prepare import bigwig
+from denoiseq.prepare.bigwig import prepare_bigwig
+from denoiseq.prepare.cut_sites import CutOptions
+from denoiseq.store.coverage_store import CoverageStore
+from denoiseq.store.cut_store import open_store
+
+SIZES = {"chr2": 3_000, "chr1": 5_000, "chrM": 100}
+
+
+@pytest.fixture
+def tracks():
+    rng = np.random.default_rng(0)
+    steps = np.repeat(rng.integers(0, 5, 100), 50).astype(np.float32)
+    return {"chr1": steps, "chr2": np.round(rng.random(2_000) * 9).astype(np.float32)}
+
+
+@pytest.fixture
+def path(tracks, tmp_path, track_writer):
+    sizes = {"chr1": 5_000, "chr2": 3_000, "chrM": 100}
+    pieces = [("chr1", 0, tracks["chr1"]), ("chr2", 500, tracks["chr2"])]
+    return track_writer(tmp_path / "clean.bw", sizes, pieces)
+
+
+@pytest.mark.parametrize("chunk_bp", [1 << 20, 70])
+def test_the_store_holds_the_track(path, tracks, tmp_path, monkeypatch, chunk_bp):
+    monkeypatch.setattr(bigwig, "stream_bigwig", lambda *a: stream_bigwig(*a, chunk_bp=chunk_bp))
+    out = tmp_path / "x.h5"
+    qc = prepare_bigwig(path, SIZES, out, CutOptions(), [Interval("chr1", 1_000, 1_500)])
+    store = open_store(out)
+    assert isinstance(store, CoverageStore)
+    assert store.chroms == {"chr2": 3_000, "chr1": 5_000}
+    expected = {"chr1": tracks["chr1"].copy(), "chr2": np.zeros(3_000, dtype=np.float32)}
+    expected["chr1"][1_000:1_500] = 0
+    expected["chr2"][500:2_500] = tracks["chr2"]
+    for chrom, track in expected.items():
+        np.testing.assert_array_equal(store.coverage(chrom, 0, store.chroms[chrom]), track)
+    runs = sum(1 + np.count_nonzero(np.diff(track)) for track in expected.values())
+    assert store.n_runs == runs  # those that go on over chunks are one
+    assert store.unmasked_bp("chr1") == 4_500
+    assert json.loads(out.with_suffix(".qc.json").read_text()) == qc
+    assert qc["chromosomes"]["chr1"]["mean_coverage"] == expected["chr1"].sum() / 4_500
+    assert qc["covered_bp"] == sum(int((track > 0).sum()) for track in expected.values())
+    assert (qc["fingerprint"], qc["preprocessing"]) == (store.fingerprint, store.preprocessing)
+    assert store.provenance["inputs"]["bigwig"]["name"] == "clean.bw"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "why"),
+    [
+        ({"chr1": 5_000}, "does not fit the FASTA, which lacks chr2"),
+        ({"chr1": 5_001, "chr2": 3_000}, r"other lengths of chr1 \(5000 bp against 5001\)"),
+        ({"1": 5_000}, "has none of the selected chromosomes"),
+    ],
+)
+def test_another_genome_is_refused(path, tmp_path, sizes, why):
+    with pytest.raises(ValueError, match=why):
+        prepare_bigwig(path, sizes, tmp_path / "x.h5", CutOptions(), [])
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (-1.0, "negative or infinite values"),
+        (float("inf"), "negative or infinite values"),
+        (0.0, "0 everywhere"),
+    ],
+)
+def test_tracks_that_are_no_coverage(tmp_path, value, why):
+    path = tmp_path / "x.bw"
+    with pyBigWig.open(str(path), "w") as file:
+        file.addHeader([("chr1", 5_000)])
+        file.addEntries(["chr1"], [10], ends=[20], values=[value])
+    with pytest.raises(ValueError, match=why):
+        prepare_bigwig(path, {"chr1": 5_000}, tmp_path / "x.h5", CutOptions(), [])
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_missing_and_other_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such bigWig"):
+        prepare_bigwig(tmp_path / "none.bw", SIZES, tmp_path / "x.h5", CutOptions(), [])
+    (tmp_path / "text.bw").write_text("text")
+    with pytest.raises(ValueError, match="not a bigWig"):
+        prepare_bigwig(tmp_path / "text.bw", SIZES, tmp_path / "x.h5", CutOptions(), [])
+
+
+def test_a_truncated_bigwig(path, tmp_path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"clean.bw"):
+        prepare_bigwig(path, SIZES, tmp_path / "x.h5", CutOptions(), [])
+    assert not (tmp_path / "x.h5").exists()

@@ -1,0 +1,145 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from denoiseq.genomics.bam import ReadFile
+from denoiseq.genomics.intervals import Interval, merge
+from denoiseq.prepare import reads
+from denoiseq.prepare.cut_sites import BOTH, SHIFTS, CutOptions, CutWriter, in_order, part_files
+from denoiseq.prepare.reads import READ_FATES, scan_bam
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+FORWARD, REVERSE = 0x1 | 0x2 | 0x20, 0x1 | 0x2 | 0x10
+
+
+def scan(bam, folder, options=None, blacklist=None, size=10_000):
+    """Cuts as (position, fragment) pairs, and the counts."""
+    part = folder / "part"
+    counts = scan_bam([ReadFile(bam)], "chr1", size, options or CutOptions(), part, blacklist or {})
+    positions, fragments = (np.fromfile(path, "<u4").tolist() for path in part_files(part))
+    return list(zip(positions, fragments, strict=True)), counts
+
+
+@pytest.mark.parametrize(
+    ("shift", "left", "right"),
+    [
+        ("+4/-4", 104, 195),  # s + 4 and e - 5 of [100, 200)
+        ("+4/-5", 104, 194),
+        ("none", 100, 199),
+        ("10x", 100, 199),
+        ("atacworks", 105, 196),
+    ],
+)
+def test_the_table_of_shifts(bam_of, read_type, tmp_path, shift, left, right):
+    cuts, _ = scan(bam_of([read_type(100, 100)]), tmp_path, CutOptions(shift=shift))
+    assert cuts == [(left, 0), (right, 0)]
+
+
+def test_every_read_is_counted_once_under_its_filter(bam_of, read_type, tmp_path):
+    cases = {
+        "unmapped": [read_type(10, 0, 0x1 | 0x4)],
+        "secondary": [read_type(11, flag=FORWARD | 0x100)] * 2,
+        "supplementary": [read_type(12, flag=FORWARD | 0x800)] * 3,
+        "qc_fail": [read_type(13, flag=FORWARD | 0x200)] * 4,
+        "duplicate": [read_type(14, flag=FORWARD | 0x400)] * 5,
+        "not_proper_pair": [read_type(15, flag=0x1 | 0x20), read_type(15, flag=0)],
+        "low_mapq": [read_type(16, mapq=29), read_type(16, -100, REVERSE, mapq=0)],
+        "reverse_mate": [read_type(17, -100, REVERSE)],
+        "bad_template": [read_type(18, 0), read_type(18, -50), read_type(18, 9_990)],
+        "too_short": [read_type(19, 8)],
+        "too_long": [read_type(20, 2_001)],
+        "forward_mate": [read_type(21, 9), read_type(22, 2_000), read_type(23, mapq=30)],
+    }
+    reads = [read for group in cases.values() for read in group]
+    _, counts = scan(bam_of(reads), tmp_path)
+    assert counts.reads == Counter({fate: len(group) for fate, group in cases.items()})
+    assert set(cases) == set(READ_FATES)
+    assert counts.fragments == 3
+    assert np.flatnonzero(counts.fragment_sizes).tolist() == [9, 100, 2_000]
+
+
+def test_duplicates_are_kept_on_request_and_other_flags_are_not(bam_of, read_type, tmp_path):
+    reads = [read_type(14, flag=FORWARD | 0x400), read_type(15, flag=FORWARD | 0x400 | 0x100)]
+    _, counts = scan(bam_of(reads), tmp_path, CutOptions(keep_duplicates=True))
+    assert (counts.fragments, counts.reads["secondary"], counts.reads["duplicate"]) == (1, 1, 0)
+
+
+def test_blacklisted_cuts_are_dropped_one_by_one_and_ids_have_no_holes(bam_of, read_type, tmp_path):
+    blacklist = merge([Interval("chr1", 104, 196), Interval("chr1", 604, 605)])
+    reads = [read_type(100), read_type(150), read_type(600), read_type(700)]
+    cuts, counts = scan(bam_of(reads), tmp_path, blacklist=blacklist)
+    assert cuts == [(245, 0), (695, 1), (704, 2), (795, 2)]
+    assert (counts.fragments, counts.cut_sites) == (3, 4)
+    assert (counts.blacklisted_fragments, counts.blacklisted_cut_sites) == (1, 4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    fragments=st.lists(st.tuples(st.integers(0, 400), st.integers(10, 300)), min_size=1),
+    batch=st.integers(1, 9),
+    shift=st.sampled_from(sorted(SHIFTS)),
+)
+def test_streaming_equals_sorting_everything(
+    bam_writer, read_type, tmp_path_factory, fragments, batch, shift
+):
+    folder = tmp_path_factory.mktemp("scan")
+    ordered = sorted(fragments, key=lambda fragment: fragment[0])
+    bam = bam_writer(folder / "x.bam", [read_type(*fragment) for fragment in ordered])
+    left, right = SHIFTS[shift]
+    ends = [(i, s + left, s + n + right) for i, (s, n) in enumerate(ordered)]
+    expected = sorted((cut, i) for i, *cuts in ends for cut in cuts)
+    before, reads._BATCH_READS = reads._BATCH_READS, batch
+    try:
+        cuts, counts = scan(bam, folder, CutOptions(shift=shift))
+    finally:
+        reads._BATCH_READS = before
+    assert cuts == expected
+    assert (counts.fragments, counts.cut_sites) == (len(ordered), 2 * len(ordered))
+
+
+def rows(starts, length=100):
+    starts = np.asarray(starts, dtype=np.int64)
+    return np.stack([starts, np.full_like(starts, length), np.full_like(starts, BOTH)])
+
+
+def test_what_waits_in_memory_is_a_fragment_length_not_the_chromosome(tmp_path):
+    writer = CutWriter("chr1", CutOptions(max_fragment_bp=200), tmp_path / "part", {})
+    for start in range(0, 900_000, 1_000):
+        writer.add(rows(np.arange(start, start + 1_000, 10), 150))
+        assert len(writer._pending) <= 40
+    assert writer.finish().cut_sites == 2 * 90_000
+
+
+def test_fragments_out_of_order_are_refused():
+    for batches in ([[5, 4]], [[5], [4]]):
+        with pytest.raises(ValueError, match="what and where"):
+            list(in_order([map(rows, batches), map(rows, [[1, 9]])], "what and where"))
+
+
+@given(
+    st.lists(st.lists(st.lists(st.integers(0, 50), max_size=4), max_size=6), min_size=1, max_size=3)
+)
+def test_merged_streams_hold_every_fragment_in_order(streams):
+    sorted_streams = []
+    for stream in streams:
+        values = sorted(value for batch in stream for value in batch)
+        sizes = np.cumsum([len(batch) for batch in stream])[:-1]
+        sorted_streams.append([rows(part) for part in np.split(values, sizes)])
+    merged = [batch[0] for batch in in_order([iter(s) for s in sorted_streams], "x")]
+    assert all(len(batch) for batch in merged)
+    everything = sorted(value for stream in streams for batch in stream for value in batch)
+    assert np.concatenate([*merged, []]).tolist() == everything
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"shift": "+5/-4"}, r"unknown shift '\+5/-4'; choose one of"),
+        ({"min_mapq": -1}, "min_mapq"),
+        ({"max_fragment_bp": 5}, "max_fragment_bp"),
+    ],
+)
+def test_bad_options_are_said(wrong, why):
+    with pytest.raises(ValueError, match=why):
+        CutOptions(**wrong)

@@ -1,0 +1,217 @@
+import gzip
+import json
+
+import numpy as np
+import pysam
+import pytest
+from denoiseq.genomics import fragment_file
+from denoiseq.genomics.fragment_file import read_cells, read_fragments
+from denoiseq.genomics.intervals import Interval
+from denoiseq.prepare.cut_sites import CutOptions
+from denoiseq.prepare.fragments import prepare_fragments
+from denoiseq.store.cut_store import CutStore
+from hypothesis import given
+from hypothesis import strategies as st
+
+SIZES = {"chr1": 10_000, "chr2": 5_000, "chrM": 500}
+TENX = CutOptions(shift="10x")
+LINES = """# id=sample
+# primary_contig=chr1
+chr1\t100\t200\tAA-1\t1
+chr1\t100\t350\tCC-1\t3
+chr1\t150\t2500\tAA-1\t1
+chr1\t700\t760\tGG-1\t2
+chr2\t5\t95\tCC-1\t1
+chrM\t5\t95\tCC-1\t1
+GL000\t5\t95\tCC-1\t1
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    """`write(text)` makes a bgzipped fragment file."""
+
+    def make(text, name="atac_fragments.tsv.gz"):
+        path = tmp_path / name
+        with pysam.BGZFile(str(path), "wb") as file:
+            file.write(text.encode())
+        return path
+
+    return make
+
+
+def cuts_of(path, chrom="chr1"):
+    return [array.tolist() for array in CutStore(path).cuts(chrom, 0, 10_000)]
+
+
+def test_lines_become_cut_sites_and_the_rest_is_counted(write, tmp_path):
+    out = tmp_path / "cuts.h5"
+    results = prepare_fragments(write(LINES), SIZES, out, TENX, [Interval("chr1", 700, 800)])
+    assert list(results) == [out]
+    assert cuts_of(out) == [[100, 100, 199, 349], [0, 1, 0, 1]]
+    assert cuts_of(out, "chr2") == [[5, 94], [2, 2]]
+    qc = json.loads(out.with_suffix(".qc.json").read_text())
+    assert qc == results[out]
+    assert {fate: n for fate, n in qc["reads"].items() if n} == {
+        "total": 7,
+        "not_in_genome": 1,
+        "excluded_chromosome": 1,
+        "too_long": 1,
+        "kept": 4,
+    }
+    assert (qc["fragments"], qc["blacklisted"]["fragments"], qc["barcodes"]) == (3, 1, None)
+    made = CutStore(out).preprocessing
+    assert (made["source"], made["shift"], made["min_mapq"]) == ("fragments", "10x", None)
+
+
+def test_a_store_for_each_group_in_one_pass(write, tmp_path):
+    table = tmp_path / "groups.tsv"
+    table.write_text("barcode\tgroup\nAA-1\tB cells\nCC-1\tT\nTT-1\tT\nXX-1\tempty\n")
+    cells = read_cells(None, table)
+    out = tmp_path / "cuts.h5"
+    results = prepare_fragments(write(LINES), SIZES, out, TENX, [], cells=cells)
+    names = [path.name for path in results]
+    assert names == ["cuts.B_cells.h5", "cuts.T.h5"]
+    assert cuts_of(tmp_path / "cuts.B_cells.h5") == [[100, 199], [0, 0]]
+    assert cuts_of(tmp_path / "cuts.T.h5") == [[100, 349], [0, 0]]
+    assert cuts_of(tmp_path / "cuts.T.h5", "chr2") == [[5, 94], [1, 1]]
+    one, other = results.values()
+    assert one["reads"] == other["reads"] and one["reads"]["other_barcode"] == 1
+    assert (one["group"], other["group"]) == ("B cells", "T")
+    assert other["barcodes"] == {"listed": 2, "found": 1}
+    assert not out.exists() and not (tmp_path / "cuts.empty.h5").exists()
+
+
+def test_a_list_of_barcodes(write, tmp_path):
+    barcodes = tmp_path / "barcodes.tsv.gz"
+    barcodes.write_bytes(gzip.compress(b"CC-1\nTT-1\n"))
+    out = tmp_path / "cuts.h5"
+    cells = read_cells(barcodes, None)
+    qc = prepare_fragments(write(LINES), SIZES, out, TENX, [], cells=cells)[out]
+    assert cuts_of(out) == [[100, 349], [0, 0]]
+    assert qc["reads"]["other_barcode"] == 3
+    assert qc["barcodes"] == {"listed": 2, "found": 1}
+
+
+def test_both_lists_keep_what_is_in_both(tmp_path):
+    (tmp_path / "b").write_text("A\nB\n")
+    (tmp_path / "g").write_text("B\tx\nC\ty\n")
+    cells = read_cells(tmp_path / "b", tmp_path / "g")
+    assert cells.group_of == {b"B": 0}
+
+
+@pytest.mark.parametrize(
+    ("barcodes", "groups", "why"),
+    [
+        ("", None, "lists no barcode"),
+        (None, "A\n", "line 1: expected a barcode, a tab and its group"),
+        (None, "A\tx\nB\tx\nA\ty\n", "line 3: A is in two groups"),
+        ("A\n", "B\tx\n", "gives no barcode of the list"),
+    ],
+)
+def test_lists_that_say_nothing_are_refused(tmp_path, barcodes, groups, why):
+    paths = []
+    for name, text in (("b", barcodes), ("g", groups)):
+        paths.append(None if text is None else tmp_path / name)
+        if text is not None:
+            (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=why):
+        read_cells(*paths)
+    with pytest.raises(FileNotFoundError, match="no such list of barcodes"):
+        read_cells(tmp_path / "none", None)
+
+
+def test_groups_whose_files_would_be_one(write, tmp_path):
+    (tmp_path / "g").write_text("A\tT cell\nC\tT/cell\n")
+    cells = read_cells(None, tmp_path / "g")
+    with pytest.raises(ValueError, match=r"two inputs would both be written to .*cuts.T_cell.h5"):
+        prepare_fragments(write(LINES), SIZES, tmp_path / "cuts.h5", TENX, [], cells=cells)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("chr1\t9\t50\tA\t1\nchr1\t8\t50\tA\t1\n", "fragments on chr1 are not sorted by start"),
+        ("chr1\t9\t50\nchr2\t9\t50\nchr1\t99\t150\n", "chr1 comes back after chr2; sort"),
+        ("#x\nchr1\t9\t50\nchr1\tten\t50\n", r"line 3: expected .*, got 'chr1\\tten\\t50'"),
+        ("chr1\t9\t50\nchr1\t9\n", "line 2: expected"),
+        ("chr1\t9\t9\n", r"line 1: expected chrom, start, end \(above start\)"),
+        ("chr1 9 50\n", "line 1: expected"),
+        ("chr1\t9\t99999999999\n", "line 1: expected"),
+        ("chr1\t5\t90\nchr1\t9950\t10001\n", r"line 2: .* beyond chr1 \(10000 bp\)"),
+        ("1\t9\t50\n2\t9\t50\n", r"of another genome: the FASTA has none .*\(1, 2\)"),
+        ("# only comments\n", "holds no fragments"),
+        ("", "holds no fragments"),
+        ("chrM\t9\t50\n", "no fragment of .* passed the filters: excluded_chromosome 1; loosen"),
+    ],
+)
+def test_files_that_cannot_be_used(write, tmp_path, text, why):
+    with pytest.raises(ValueError, match=why):
+        prepare_fragments(write(text), SIZES, tmp_path / "x.h5", TENX, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["atac_fragments.tsv.gz"]
+
+
+def test_barcodes_are_wanted_where_the_file_has_none(write, tmp_path):
+    (tmp_path / "b").write_text("A\n")
+    with pytest.raises(ValueError, match=r"line 1: no barcode .* leave out barcodes= and groups="):
+        prepare_fragments(
+            write("chr1\t9\t50\n"), SIZES, tmp_path / "x.h5", TENX, [],
+            cells=read_cells(tmp_path / "b", None),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.9])
+@pytest.mark.parametrize("kind", ["bgzip", "gzip"])
+def test_truncated_files(write, tmp_path, keep, kind):
+    rows = "".join(f"chr1\t{i}\t{i + 50}\tA\t1\n" for i in range(5_000))
+    path = write(rows)
+    if kind == "gzip":
+        path.write_bytes(gzip.compress(rows.encode()))
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+    with pytest.raises(ValueError, match=r"atac_fragments.tsv.gz is truncated"):
+        list(read_fragments(path))
+    with pytest.raises(FileNotFoundError, match="no such fragment file"):
+        list(read_fragments(tmp_path / "none.tsv"))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["c", "chr22", "KI270728.1"]),
+            st.integers(0, 2**31),
+            st.integers(1, 3_000),
+            st.text("ACGT-1", min_size=1, max_size=20),
+            st.sampled_from(["", "\t1", "\t12\t+"]),
+        ),
+        min_size=1,
+        max_size=30,
+    ),
+    st.integers(60, 300),
+    st.booleans(),
+)
+def test_any_blocks_of_lines_read_as_split_lines_do(tmp_path_factory, rows, block, newline):
+    path = tmp_path_factory.mktemp("lines") / "x.tsv"
+    text = "\n".join(f"{c}\t{s}\t{s + n}\t{b}{more}" for c, s, n, b, more in rows)
+    path.write_text("# head\n" + text + "\n" * newline)
+    before, fragment_file._BLOCK_BYTES = fragment_file._BLOCK_BYTES, block
+    try:
+        got = list(read_fragments(path))
+    finally:
+        fragment_file._BLOCK_BYTES = before
+    lines = [
+        (piece.chrom, start, end, barcode.decode())
+        for piece in got
+        for start, end, barcode in zip(
+            piece.starts.tolist(), piece.ends.tolist(), piece.barcodes.tolist(), strict=True
+        )
+    ]
+    assert lines == [(c, s, s + n, b) for c, s, n, b, _ in rows]
+    numbers = np.cumsum([2, *(len(piece.starts) for piece in got)])[:-1]
+    assert [piece.first_line for piece in got] == numbers.tolist()
+
+
+def test_memory_does_not_grow_with_the_file(write, tmp_path, monkeypatch):
+    monkeypatch.setattr(fragment_file, "_BLOCK_BYTES", 1 << 12)
+    rows = "".join(f"chr1\t{i // 10}\t{i // 10 + 50}\tA\t1\n" for i in range(50_000))
+    sizes = [len(piece.starts) for piece in read_fragments(write(rows))]
+    assert sum(sizes) == 50_000 and max(sizes) < 400
