@@ -1,5 +1,6 @@
-# Sourced by quickstart.sh and test.sh: `install_denoiseq TARGET` makes .venv and installs TARGET
-# (`.` or `.[test]`) with the tested versions. pip's own variables (PIP_INDEX_URL, …) are honoured.
+# Sourced by quickstart.sh and test.sh: `install_denoiseq TARGET` makes .venv and installs dilconv
+# (./kernels) and TARGET (denoiseq: `.` or `.[test]`) together, with the tested versions. pip's own
+# variables (PIP_INDEX_URL, …) are honoured.
 
 fail() { echo "error: $*" >&2; exit 2; }
 
@@ -40,19 +41,54 @@ check_compiler() {
   rm -rf "$folder"
 }
 
-# What the installed package was built from: an edit of a kernel asks for a new build.
-source_key() {
-  { pwd; find pyproject.toml constraints.txt kernels -type f \
-      -not -path '*/__pycache__/*' -not -name '*.py' -not -name '*.so' -print0 |
-      sort -z | xargs -0 cat; } | cksum | tr ' ' '-'
+# What dilconv was built from: an edit of a kernel, a new or renamed module and new metadata ask for
+# a new build, which compiles everything; edits of Python take effect by themselves.
+dilconv_key() {
+  { pwd
+    find kernels \( -path kernels/build -o -name __pycache__ -o -name '*.so' \) -prune \
+      -o -type f -print | sort
+    find kernels \( -path kernels/build -o -name __pycache__ \) -prune \
+      -o -type f ! -name '*.py' ! -name '*.so' ! -name '*.md' -print0 | sort -z | xargs -0 cat
+  } | cksum | tr ' ' '-'
+}
+
+# What denoiseq was installed from: it is pure Python, so only its metadata and requirements count.
+denoiseq_key() {
+  { pwd; cat pyproject.toml constraints.txt; } | cksum | tr ' ' '-'
+}
+
+# Until 0.2.0 denoiseq was one distribution that owned dilconv's files too: an upgrade by pip would
+# install the new dilconv first and then delete it with the old denoiseq.
+uninstall_single_distribution() {
+  if .venv/bin/python - <<'PYTHON'
+import sys
+from importlib import metadata
+try:
+    version = metadata.version("denoiseq")
+except metadata.PackageNotFoundError:
+    sys.exit(1)
+sys.exit(tuple(map(int, version.split(".")[:2])) >= (0, 2))
+PYTHON
+  then
+    echo "uninstalling the denoiseq of before 0.2.0, which owns dilconv's files"
+    .venv/bin/python -m pip uninstall --quiet --disable-pip-version-check --yes denoiseq ||
+      fail "the old denoiseq could not be uninstalled: delete .venv and start again."
+  fi
 }
 
 install_denoiseq() {
-  local target=$1 stamp=.venv/denoiseq-installed key constraints
+  local target=$1 stamp=.venv/denoiseq-installed dilconv denoiseq constraints editable
   .venv/bin/python -m pip --version >/dev/null 2>&1 || make_venv
-  key=$(source_key)
-  if grep -qxF "$key $target" "$stamp" 2>/dev/null; then return; fi
-  check_compiler
+  dilconv="dilconv $(dilconv_key)"
+  denoiseq="denoiseq $(denoiseq_key)"
+  editable=(-e ./kernels -e "$target")
+  if grep -qxF "$dilconv" "$stamp" 2>/dev/null; then
+    if grep -qxF "$denoiseq $target" "$stamp"; then return; fi
+    editable=(-e "$target")  # compiles nothing
+  else
+    check_compiler
+  fi
+  uninstall_single_distribution
   constraints=$(mktemp)
   if grep -q '^include-system-site-packages = true' .venv/pyvenv.cfg; then
     grep -v '^torch==' constraints.txt >"$constraints"
@@ -61,8 +97,11 @@ install_denoiseq() {
   fi
   echo "installing denoiseq into .venv"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-    -c "$constraints" -e "$target" || fail "the installation failed: pip says why above."
+    -c "$constraints" "${editable[@]}" || fail "the installation failed: pip says why above."
   rm -f "$constraints"
-  grep -q "^$key " "$stamp" 2>/dev/null || : >"$stamp"
-  echo "$key $target" >>"$stamp"
+  { echo "$dilconv"
+    grep "^$denoiseq " "$stamp" 2>/dev/null || true  # other targets of the same metadata
+    echo "$denoiseq $target"
+  } >"$stamp.new"
+  mv "$stamp.new" "$stamp"
 }

@@ -9,7 +9,7 @@ from dilconv.memory import keep_freed_memory
 from dilconv.planner import Plan, plan
 
 try:
-    __version__ = version("denoiseq")  # one distribution holds both packages
+    __version__ = version("dilconv")
 except PackageNotFoundError:  # run from a source tree that is not installed
     __version__ = "0+unknown"
 

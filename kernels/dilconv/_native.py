@@ -86,14 +86,14 @@ def _library() -> ctypes.CDLL:
     if path is None:
         raise ImportError(
             f"libdilconv.so was not found in {', '.join(map(str, folders))}: "
-            "build it with `pip install -e .` in the repository"
+            "build it with `pip install -e ./kernels` in the repository"
         )
     lib = ctypes.CDLL(str(path))
     lib.dilconv_abi_version.restype = _int32
     if lib.dilconv_abi_version() != ABI_VERSION:
         raise ImportError(
             f"{path} has ABI version {lib.dilconv_abi_version()}, this code needs {ABI_VERSION}: "
-            "it was built from older sources, run `pip install -e .` again"
+            "it was built from older sources, run `pip install -e ./kernels` again"
         )
     _declare(lib)
     return lib
