@@ -100,8 +100,7 @@ def trained(on, options, splits, arguments):
     """A row: one training of a contender, gone on with if it was begun."""
     form = form_of(on, arguments, options.optim.batch_size)
     print(f"training on {on} ({form})", flush=True)
-    torch.manual_seed(options.seed)
-    model = speed.network(form, speed.weights())
+    model = speed.network(form)
     folder = arguments.runs / on
     last = folder / "checkpoints" / "last.pt"
     evaluation = replace(evaluate_options(options, options.trainer), bootstrap_draws=0)

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from denoiseq import settings
+from denoiseq import models, settings
 from denoiseq.atomic import write_csv
 from denoiseq.genomics.fasta import Genome
 from denoiseq.genomics.intervals import Interval, merge
-from denoiseq.models.resnet import DenoisingResNet
 from denoiseq.prepare.run import prepared
+from denoiseq.settings.model import DenoisingResNet
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.training.losses import LossWeights, atacworks_loss
 from denoiseq.training.step import optimizer_step
@@ -166,8 +166,9 @@ class Training:
     """Steps of the full network, and what they take."""
 
     def __init__(self, in_channels):
-        torch.manual_seed(0)
-        self.model = DenoisingResNet(in_channels=in_channels)
+        self.model = models.build(
+            DenoisingResNet(), settings.Conv(), settings.Precision(), in_channels=in_channels
+        )
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=2e-4)
 
     def step(self, batch):

@@ -16,13 +16,12 @@ from denoiseq.evaluation.thresholds import Tuned
 from denoiseq.genomics.bigwig_reader import read_bigwig
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import runs_above
-from denoiseq.models import MODELS
 from denoiseq.models.checkpoint import load_checkpoint
-from denoiseq.models.linear import Linear
 from denoiseq.prediction import resume
 from denoiseq.prediction.genome import Outputs, PredictSettings, Source, predict_genome
 from denoiseq.prediction.page import example_loci
 from denoiseq.report.loci import CHOSEN, RANDOM, SPREAD, Choice
+from denoiseq.settings import MODELS
 from denoiseq.training.loop import train
 from denoiseq.training.losses import LossWeights, atacworks_loss
 from denoiseq.training.options import Run, TrainOptions
@@ -44,12 +43,11 @@ SMALL = {
 
 
 @pytest.fixture(params=MODELS)
-def small(request):
+def small(request, make_network):
     """Makes a small network for a task."""
 
     def make(task):
-        torch.manual_seed(0)
-        return MODELS[request.param](**SMALL[request.param], task=task, conv="torch")
+        return make_network(request.param, **SMALL[request.param], task=task)
 
     return make
 
@@ -110,8 +108,10 @@ def test_metrics_of_an_absent_head_are_null(evaluate, small, task, store, peaks)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_figures_show_the_heads_that_there_are(evaluate, task, store, peaks, tmp_path):
-    model = Linear(field=1, task=task, conv="torch")
+def test_figures_show_the_heads_that_there_are(
+    evaluate, make_network, task, store, peaks, tmp_path
+):
+    model = make_network("linear", field=1, task=task)
     data = held_out(store, peaks)
     metrics, _ = evaluate(model, data, EVALUATION)
     heads = {"both": ["denoised", "peak probability"], "regression": ["denoised"]}
@@ -130,16 +130,16 @@ def test_figures_show_the_heads_that_there_are(evaluate, task, store, peaks, tmp
     assert report.draw_loci([locus]).startswith(b"\x89PNG")
 
 
-def test_without_a_peak_head_the_track_is_the_score(evaluate, store, peaks):
+def test_without_a_peak_head_the_track_is_the_score(evaluate, make_network, store, peaks):
     """A filter of one tap, weight 1, is the noisy track itself: equal scores, threshold, peaks."""
-    model = Linear(field=1, task="regression", conv="torch")
+    model = make_network("linear", field=1, task="regression")
     metrics, tuned = evaluate(model, held_out(store, peaks), EVALUATION)
     assert metrics["denoised"] == metrics["noisy"]
     assert tuned.thresholds["denoised"] == tuned.thresholds["noisy"] > 1
 
 
-def test_without_a_peak_head_peaks_come_from_the_coverage(store, peaks, tmp_path):
-    model = Linear(field=1, task="regression", conv="torch")
+def test_without_a_peak_head_peaks_come_from_the_coverage(make_network, store, peaks, tmp_path):
+    model = make_network("linear", field=1, task="regression")
     outputs = Outputs(tmp_path, "x")
     settings = PredictSettings(75, 6.0, 50, 30, 1_000, progress=False)
     found = predicted(model, store, settings, outputs).peaks
@@ -154,8 +154,8 @@ def test_without_a_peak_head_peaks_come_from_the_coverage(store, peaks, tmp_path
     assert np.argmax(scores) == np.argmax([p.signal for p in found])
 
 
-def test_without_a_true_peak_a_coverage_has_no_threshold(evaluate, store, peaks):
-    model = Linear(field=1, task="regression", conv="torch")
+def test_without_a_true_peak_a_coverage_has_no_threshold(evaluate, make_network, store, peaks):
+    model = make_network("linear", field=1, task="regression")
     data = WindowDataset(store, ["chrB"], WINDOWS, peaks, training=False, truth={})
     metrics, tuned = evaluate(model, data, EVALUATION)
     assert np.isnan(tuned.thresholds["denoised"])

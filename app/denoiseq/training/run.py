@@ -14,7 +14,7 @@ from denoiseq.evaluation import loci
 from denoiseq.evaluation import run as evaluation
 from denoiseq.evaluation.run import evaluate_options
 from denoiseq.logs import log_to
-from denoiseq.models.describe import convolutions
+from denoiseq.models.layers import describe_convolutions
 from denoiseq.models.network import Network
 from denoiseq.models.pretrained import start_from
 from denoiseq.prediction import run as prediction
@@ -145,7 +145,7 @@ def _log_start(
     share = -(-settings.optim.batch_size // ranks.world)
     at_once = min(share, settings.optim.micro_batch or share)
     x = data[0]["x"][None].to(ranks.device)
-    for line in convolutions(network, x, at_once):
+    for line in describe_convolutions(network, x, at_once):
         log.info("  %s", line)
 
 
