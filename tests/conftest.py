@@ -295,6 +295,26 @@ def make_network():
     return make
 
 
+@pytest.fixture(scope="session")
+def train_settings():
+    """`train_settings(out, epochs=3, workers=1, seed=2, …)`: settings of a training, groups named
+    by their keys alone; `optimizer` is optim.name.
+    """
+    from dataclasses import fields
+
+    from denoiseq.settings import Optim, Train, Trainer
+
+    def make(out, optimizer="adam", **values) -> Train:
+        groups = {
+            name: kind(**{f.name: values.pop(f.name) for f in fields(kind) if f.name in values})
+            for name, kind in (("optim", Optim), ("trainer", Trainer))
+        }
+        groups["optim"].name = optimizer
+        return Train(out=str(out), **groups, **values)
+
+    return make
+
+
 @pytest.fixture
 def make_model(make_network):
     """A network of 3 + 3 layers, the same weights for the same seed."""

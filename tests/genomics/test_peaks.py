@@ -39,12 +39,12 @@ def test_threshold_where_floats_underflow_and_at_the_edges():
         logs = sum(log10(mean / j) for j in range(1, k + 2)) - mean / np.log(10)
         upper = -logs + log10(1 - mean / (k + 2))
         assert (upper >= 400) if holds else (-logs < 400.02)
-    assert poisson_threshold(0.0) == 1
-    assert poisson_threshold(1e-9) == 1
-    assert 30_000 < poisson_threshold(30_000.0) < 30_000 + 4 * 30_000**0.5
+    assert poisson_threshold(0.0, 3.0) == 1
+    assert poisson_threshold(1e-9, 3.0) == 1
+    assert 30_000 < poisson_threshold(30_000.0, 3.0) < 30_000 + 4 * 30_000**0.5
     for bad in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="mean coverage"):
-            poisson_threshold(bad)
+            poisson_threshold(bad, 3.0)
 
 
 tracks = st.lists(st.integers(0, 4), max_size=60)

@@ -101,7 +101,7 @@ class Data:
             self.thin_fraction = 0.1 if self.noisy_store is None else 1.0
         check_settings(self, "data.")
         self._check_samples()
-        low, high = self.thin_range or (0, self.thin_fraction)
+        low, high = self.thin_fractions
         check(
             low <= self.thin_fraction <= high,
             f"data.thin_fraction is {self.thin_fraction}, outside data.thin_range="
@@ -112,6 +112,13 @@ class Data:
             "data.target=complement leaves no clean track where every fragment is kept: lower "
             "data.thin_fraction, or the upper end of data.thin_range, below 1",
         )
+
+    @property
+    def thin_fractions(self) -> tuple[float, float]:
+        """The least and the largest fraction of the fragments that training windows keep."""
+        assert self.thin_fraction is not None  # `__post_init__` has replaced null
+        low, high = self.thin_range or (self.thin_fraction, self.thin_fraction)
+        return low, high
 
     @property
     def window_bp(self) -> int:
