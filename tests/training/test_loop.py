@@ -38,18 +38,18 @@ SHORT = {"epochs": 3, "batch_size": 4, "lr": 3e-3, "tensorboard": False, "progre
 def fit(store, peaks, make_model, train_settings, tmp_path):
     """Train from scratch or from a checkpoint; returns the result, the model and the folder."""
 
-    def run(name="run", loss=LOSS, resume=None, model=None, truth=None, **more):
+    def trained(name="run", loss=LOSS, resume=None, model=None, truth=None, **more):
         model = model or make_model(seed=1)
         data = WindowDataset(store, ["chrA", "chrC"], WINDOWS, peaks, training=True)
         held = WindowDataset(store, ["chrB"], WINDOWS, peaks, training=False, truth=truth)
         resume = None if resume is None else str(resume)
         settings = train_settings(tmp_path / name, resume=resume, **(SHORT | more))
-        around = Run(EVALUATION, {"config": {"a": 1}})
-        training = Training(model, Splits(data, held), settings, around)
+        run = Run(EVALUATION, {"config": {"a": 1}})
+        training = Training(model, Splits(data, held), settings, run)
         training.loss = loss
         return training.train(), model, tmp_path / name
 
-    return run
+    return trained
 
 
 class Killer:
