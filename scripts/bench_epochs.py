@@ -18,7 +18,6 @@ import os
 import statistics
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,10 +27,7 @@ from denoiseq.cli import composed, start_logging
 from denoiseq.distributed import use_threads
 from denoiseq.doctor import speed
 from denoiseq.evaluation.run import evaluate_options
-from denoiseq.training.loop import train
-from denoiseq.training.losses import LossWeights, atacworks_loss
-from denoiseq.training.options import Run
-from denoiseq.training.run import train_options
+from denoiseq.training.loop import Run, Training
 from denoiseq.windows.splits import open_stores, splits
 from dilconv import bench
 from dilconv.memory import keep_freed_memory
@@ -100,25 +96,22 @@ def trained(on, options, splits, arguments):
     """A row: one training of a contender, gone on with if it was begun."""
     form = form_of(on, arguments, options.optim.batch_size)
     print(f"training on {on} ({form})", flush=True)
-    torch.manual_seed(options.seed)
-    model = speed.network(form, speed.weights())
+    model = speed.network(form)
     folder = arguments.runs / on
     last = folder / "checkpoints" / "last.pt"
     evaluation = replace(evaluate_options(options, options.trainer), bootstrap_draws=0)
-    run = Run(folder, resume=last if last.is_file() else None, evaluation=evaluation)
-    result = train(
-        model,
-        splits.train,
-        splits.validation,
-        partial(atacworks_loss, weights=LossWeights(**vars(options.loss))),
-        replace(train_options(options), monitor="loss"),
-        run,
+    options = replace(
+        options,
+        out=str(folder),
+        resume=str(last) if last.is_file() else None,
+        optim=replace(options.optim, monitor="loss"),
     )
+    result = Training(model, splits, options, Run(evaluation)).train()
     seconds = statistics.median(float(epoch["seconds"]) for epoch in result.history)
     end = result.history[-1]
     dtype = torch.bfloat16 if form.endswith("bf16") else torch.float32
     return {
-        "on": on, "form": form, "threads": arguments.threads, "W": splits.train.options.length_bp,
+        "on": on, "form": form, "threads": arguments.threads, "W": options.data.window_bp,
         "segments": len(splits.train), "batch": options.optim.batch_size,
         "epochs": len(result.history), "epoch_s": round(seconds, 2),
         "segments_per_second": round(len(splits.train) / seconds, 4),

@@ -20,17 +20,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from denoiseq import settings
+from denoiseq import models, settings
 from denoiseq.atomic import write_csv
 from denoiseq.genomics.fasta import Genome
 from denoiseq.genomics.intervals import Interval, merge
-from denoiseq.models.resnet import DenoisingResNet
 from denoiseq.prepare.run import prepared
+from denoiseq.settings.model import DenoisingResNet
 from denoiseq.store.cut_store import CutStore, write_store
-from denoiseq.training.losses import LossWeights, atacworks_loss
+from denoiseq.training.losses import atacworks_loss
 from denoiseq.training.step import optimizer_step
-from denoiseq.windows.dataset import TileBatches, WindowDataset, window_loader
-from denoiseq.windows.options import WindowOptions
+from denoiseq.windows.batches import TileBatches, window_loader
+from denoiseq.windows.dataset import WindowDataset
 from dilconv import bench
 from dilconv.memory import keep_freed_memory
 from tqdm import tqdm
@@ -132,7 +132,7 @@ def datasets(folder):
         peaks = made_peaks(store)
         chroms = [chrom for chrom, size in store.chroms.items() if size >= 60_000]
         for kind, more in KINDS.items():
-            options = WindowOptions(50_000, 5_000, **more)
+            options = settings.Data(interval_bp=50_000, pad_bp=5_000, **more)
             yield name, kind, WindowDataset(store, chroms, options, peaks, training=True)
         if name == "yeast":
             yield name, "with the sequence", WindowDataset(
@@ -166,8 +166,9 @@ class Training:
     """Steps of the full network, and what they take."""
 
     def __init__(self, in_channels):
-        torch.manual_seed(0)
-        self.model = DenoisingResNet(in_channels=in_channels)
+        self.model = models.build(
+            DenoisingResNet(), settings.Conv(), settings.Precision(), in_channels=in_channels
+        )
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=2e-4)
 
     def step(self, batch):
@@ -187,7 +188,7 @@ class Training:
 
 
 def loss(prediction, batch):
-    return atacworks_loss(prediction, batch, LossWeights())
+    return atacworks_loss(prediction, batch, settings.Loss())
 
 
 def measure(name, kind, data, arguments):

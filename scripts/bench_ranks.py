@@ -23,8 +23,8 @@ import torch
 from denoiseq.atomic import check_writable, write_csv, write_text
 from denoiseq.distributed import joined, leave
 from denoiseq.doctor import speed
-from denoiseq.models.resnet import DenoisingResNet
-from denoiseq.training.losses import LossWeights, atacworks_loss
+from denoiseq.settings import Loss
+from denoiseq.training.losses import atacworks_loss
 from denoiseq.training.step import optimizer_step
 from dilconv import bench
 from dilconv.memory import keep_freed_memory
@@ -63,12 +63,11 @@ def work(arguments):
     keep_freed_memory()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     with joined("cpu") as ranks:
-        torch.manual_seed(speed.SEED)
-        model = DenoisingResNet()
+        model = speed.network("native")
         optimizer = torch.optim.Adam(model.parameters(), lr=speed.LEARNING_RATE)
         whole = speed.made_batch(arguments.N, arguments.W)
         batch = {name: t[ranks.rank :: ranks.world].contiguous() for name, t in whole.items()}
-        loss = partial(atacworks_loss, weights=LossWeights(), total=ranks.total)
+        loss = partial(atacworks_loss, weights=Loss(), total=ranks.total)
         seconds, losses = [], []
         for _ in range(1 + arguments.steps):
             ranks.wait()

@@ -280,16 +280,48 @@ def evaluate():
     return run
 
 
+@pytest.fixture(scope="session")
+def make_network():
+    """`make_network("unet", channels=[4, 8], …)`: a network from settings; by default on torch."""
+    from denoiseq import models
+    from denoiseq.settings import MODELS, Conv, Precision
+
+    def make(
+        name, *, conv="torch", algorithm="auto", precision="fp32", in_channels=1, seed=0, **sizes
+    ):
+        model = MODELS[name](**sizes)
+        return models.build(model, Conv(conv, algorithm), Precision(precision), seed, in_channels)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def train_settings():
+    """`train_settings(out, epochs=3, workers=1, seed=2, …)`: settings of a training, groups named
+    by their keys alone; `optimizer` is optim.name.
+    """
+    from dataclasses import fields
+
+    from denoiseq.settings import Optim, Train, Trainer
+
+    def make(out, optimizer="adam", **values) -> Train:
+        groups = {
+            name: kind(**{f.name: values.pop(f.name) for f in fields(kind) if f.name in values})
+            for name, kind in (("optim", Optim), ("trainer", Trainer))
+        }
+        groups["optim"].name = optimizer
+        return Train(out=str(out), **groups, **values)
+
+    return make
+
+
 @pytest.fixture
-def make_model():
+def make_model(make_network):
     """A network of 3 + 3 layers, the same weights for the same seed."""
-    import torch
-    from denoiseq.models.resnet import DenoisingResNet
 
     def make(seed: int = 0, **more):
-        torch.manual_seed(seed)
         shape = {"channels": 4, "kernel_size": 5, "dilation": 2, "blocks": 1, "peak_blocks": 1}
-        shape |= {"peak_kernel_size": 5, "peak_dilation": 2, "conv": "torch"}
-        return DenoisingResNet(**(shape | more))
+        shape |= {"peak_kernel_size": 5, "peak_dilation": 2}
+        return make_network("denoising_resnet", seed=seed, **(shape | more))
 
     return make

@@ -5,16 +5,16 @@ import pytest
 from denoiseq.evaluation.baselines import TAP_BP, fit_linear, linear
 from denoiseq.evaluation.thresholds import LinearWeights
 from denoiseq.genomics.intervals import mask
+from denoiseq.settings import Data
 from denoiseq.store.coverage import window_coverage
 from denoiseq.store.thinning import Thinning
 from denoiseq.windows.dataset import WindowDataset
-from denoiseq.windows.options import WindowOptions
 
 REACH = 44
 
 
 def training(store, peaks, pad_bp=REACH + TAP_BP, **more):
-    options = WindowOptions(1_000, pad_bp, half_window_bp=75, thin_fraction=0.3, **more)
+    options = Data(interval_bp=1_000, pad_bp=pad_bp, half_window_bp=75, thin_fraction=0.3, **more)
     return WindowDataset(store, ["chrA", "chrC"], options, peaks, training=True)
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from denoiseq.evaluation.calibration import MOST, at_temperature, calibrate, reliability
 from denoiseq.evaluation.metrics import BINS, HALF, TrackMetrics, bin_middles, score_bins
-from denoiseq.models.linear import Linear
 
 
 def scored(logits, truth, logit_scores=True):
@@ -109,8 +108,8 @@ def test_nothing_to_learn_from(logits, truth, logit_scores):
     assert calibrate(scored(logits, np.array(truth, bool), logit_scores)) is None
 
 
-def test_a_temperature_ends_with_its_block():
-    model = Linear(field=1, conv="torch")
+def test_a_temperature_ends_with_its_block(make_network):
+    model = make_network("linear", field=1)
     with pytest.raises(RuntimeError), at_temperature(model, 2.5):
         assert model.temperature == 2.5
         raise RuntimeError

@@ -15,11 +15,11 @@ from denoiseq.evaluation.thresholds import Tuned
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import runs_above
 from denoiseq.models.network import Prediction
+from denoiseq.settings import Data, Loss
 from denoiseq.store.coverage import gaussian_smooth, window_coverage
 from denoiseq.store.thinning import Thinning
-from denoiseq.training.losses import LossWeights, atacworks_loss
+from denoiseq.training.losses import atacworks_loss
 from denoiseq.windows.dataset import WindowDataset
-from denoiseq.windows.options import WindowOptions
 
 CHROMS = ["chrA", "chrShort", "chrB"]
 OPTIONS = EvaluateOptions(
@@ -28,7 +28,7 @@ OPTIONS = EvaluateOptions(
 
 
 def windows(store, peaks, interval_bp=1_000, pad_bp=300, **more):
-    options = WindowOptions(interval_bp, pad_bp, half_window_bp=75, thin_fraction=0.3)
+    options = Data(interval_bp=interval_bp, pad_bp=pad_bp, half_window_bp=75, thin_fraction=0.3)
     return WindowDataset(store, CHROMS, options, peaks, training=False, **more)
 
 
@@ -196,7 +196,7 @@ def test_parts_add_up_and_frip_counts_cuts(evaluate, store, data, make_model):
 
 
 def test_the_linear_filter_is_measured_where_it_was_fitted(store, peaks, data, make_model):
-    options = WindowOptions(1_000, 300, half_window_bp=75, thin_fraction=0.3)
+    options = Data(interval_bp=1_000, pad_bp=300, half_window_bp=75, thin_fraction=0.3)
     train = WindowDataset(store, ["chrC"], options, peaks, training=True)
     tuned = tune(make_model(), data, OPTIONS, train)
     assert set(tuned.thresholds) == {"noisy", "gaussian", "linear", "denoised"}
@@ -305,7 +305,7 @@ def test_validate_averages_the_loss_and_leaves_the_model_as_it_was(data, make_mo
 
     def loss(pred, batch):
         assert not model.training
-        return atacworks_loss(pred, batch, LossWeights(1.0, 0.0, 0.0))
+        return atacworks_loss(pred, batch, Loss(1.0, 0.0, 0.0))
 
     row, scores = validate(model, data, loss, OPTIONS)
     assert model.training

@@ -16,9 +16,9 @@ from denoiseq.evaluation.peak_metrics import (
 )
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import Peak
+from denoiseq.settings import Data
 from denoiseq.store.coverage import window_coverage
 from denoiseq.windows.dataset import WindowDataset
-from denoiseq.windows.options import WindowOptions
 
 
 def brute_agreement(called, truth):
@@ -108,7 +108,7 @@ def test_summits_are_measured_to_the_peak_that_shares_most():
 
 def test_true_peaks_leave_out_the_blacklist_and_stand_on_the_clean_coverage(store):
     given = {"chrA": np.array([[9_000, 10_000], [12_000, 12_300]])}
-    options = WindowOptions(1_000, 300, half_window_bp=75, thin_fraction=0.3)
+    options = Data(interval_bp=1_000, pad_bp=300, half_window_bp=75, thin_fraction=0.3)
     data = WindowDataset(store, ["chrA", "chrB"], options, given, training=False)
     found = true_peaks(data)
     assert rows(found)["chrA"].tolist() == [[9_000, 9_200], [9_700, 10_000], [12_000, 12_300]]

@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from denoiseq.models import MODELS
 from denoiseq.models.linear import Linear
-from denoiseq.models.resnet import DenoisingResNet
-from denoiseq.models.unet import UNet
+from denoiseq.settings import MODELS, Precision
+from denoiseq.settings.model import DenoisingResNet, UNet
 
 EPS = 2.0**-24  # half the spacing of float32 at 1: the rounding of one addition
 
@@ -39,29 +38,28 @@ SMALL = {
 
 
 @pytest.fixture(params=MODELS)
-def make_any(request):
+def make_any(request, make_network):
     """Makes a small network of each architecture, the same weights for the same seed."""
 
     def make(seed: int = 0, **more):
-        torch.manual_seed(seed)
-        return MODELS[request.param](**{"conv": "torch", **SMALL[request.param], **more})
+        return make_network(request.param, seed=seed, **SMALL[request.param], **more)
 
     return make
 
 
 @pytest.mark.parametrize(
-    ("kind", "parameters"),
+    ("name", "parameters"),
     [
-        (DenoisingResNet, (219_706, 161_445, 161_446)),
-        (UNet, (8_777_809, 8_777_792, 8_777_793)),
-        (Linear, (16_804, 8_402, 8_402)),
+        ("denoising_resnet", (219_706, 161_445, 161_446)),
+        ("unet", (8_777_809, 8_777_792, 8_777_793)),
+        ("linear", (16_804, 8_402, 8_402)),
     ],
 )
-def test_parameters_are_those_of_the_docstring(kind, parameters):
+def test_parameters_are_those_of_the_docstring(make_network, name, parameters):
     for task, expected in zip(TASKS, parameters, strict=True):
-        model = kind(task=task, conv="torch")
+        model = make_network(name, task=task)
         assert sum(p.numel() for p in model.parameters()) == expected
-        assert f"{expected:,}" in kind.__doc__
+        assert f"{expected:,}" in type(model).__doc__
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -147,8 +145,8 @@ def test_bf16_of_every_network_is_near_fp32(make_any):
         assert (a - b).norm() < 0.05 * a.norm()
 
 
-def test_batch_norm_and_prelu_are_the_unets_too():
-    model = UNet(**SMALL["unet"], batch_norm=True, activation="prelu", conv="torch")
+def test_batch_norm_and_prelu_are_the_unets_too(make_network):
+    model = make_network("unet", **SMALL["unet"], batch_norm=True, activation="prelu")
     names = set(model.state_dict())
     assert {"down.0.norm_layer.weight", "up.1.act_layer.weight"} <= names
     assert model(torch.rand(2, 1, 37)).coverage.shape == (2, 37)
@@ -156,18 +154,18 @@ def test_batch_norm_and_prelu_are_the_unets_too():
 
 def test_the_unet_wants_a_filter_a_level():
     with pytest.raises(ValueError, match="equally long, 2 or more"):
-        UNet(channels=[4, 8], kernel_sizes=[5], conv="torch")
+        UNet(channels=[4, 8], kernel_sizes=[5])
 
 
 @pytest.mark.parametrize("field", [5, 6])
-def test_a_linear_model_starts_as_its_input(field):
-    model = Linear(field=field, task="regression", in_channels=2, conv="torch")
+def test_a_linear_model_starts_as_its_input(make_network, field):
+    model = make_network("linear", field=field, task="regression", in_channels=2)
     x = torch.rand(1, 2, 50)
     assert torch.equal(model(x).coverage, x[:, 0])
 
 
-def test_published_size_names_and_field():
-    model = DenoisingResNet(conv="torch")
+def test_published_size_names_and_field(make_network):
+    model = make_network("denoising_resnet")
     assert sum(p.numel() for p in model.parameters()) == 219_706
     assert set(model.state_dict()) == published_names()
     assert model.receptive_field_bp() == 8_401
@@ -234,9 +232,9 @@ def test_activations_in_bf16_are_half_as_large(make_model):
     assert 0.5 < sizes["bf16"] / sizes["fp32"] < 0.8
 
 
-def test_unknown_precision_is_a_sentence(make_model):
-    with pytest.raises(ValueError, match="precision='fp16' is unknown: fp32 or bf16"):
-        make_model(precision="fp16")
+def test_unknown_precision_is_a_sentence():
+    with pytest.raises(ValueError, match=r"precision.name is 'fp16', expected one of fp32, bf16"):
+        Precision("fp16")
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -264,8 +262,8 @@ def test_sqrt_is_undone_on_the_track_only(make_model):
 
 
 def test_unknown_transform_is_a_sentence():
-    with pytest.raises(ValueError, match="input_transform='cube' is unknown"):
-        DenoisingResNet(input_transform="cube", conv="torch")
+    with pytest.raises(ValueError, match="input_transform is 'cube', expected one of none, log1p"):
+        DenoisingResNet(input_transform="cube")
 
 
 class Rounded:
@@ -312,12 +310,11 @@ class Rounded:
 
 @pytest.mark.parametrize("conv", ["torch", "dilconv"])
 @pytest.mark.parametrize("length", [1, 399, 1_700])
-def test_both_convolutions_stay_within_the_derived_bound(conv, length):
+def test_both_convolutions_stay_within_the_derived_bound(make_network, conv, length):
     if conv == "dilconv":
         pytest.importorskip("dilconv")
-    torch.manual_seed(0)
-    weights = DenoisingResNet(conv="torch").state_dict()
-    model = DenoisingResNet(conv=conv)
+    weights = make_network("denoising_resnet").state_dict()
+    model = make_network("denoising_resnet", conv=conv)
     model.load_state_dict(weights)
     x = torch.rand(2, 1, length).mul(20).round()  # coverage: non-negative
     with torch.no_grad():
@@ -328,13 +325,15 @@ def test_both_convolutions_stay_within_the_derived_bound(conv, length):
         assert ((got.double() - value).abs() <= bound).all()
 
 
-def test_dilconv_gradients_are_torchs():
+def test_dilconv_gradients_are_torchs(make_network):
     pytest.importorskip("dilconv")
-    torch.manual_seed(0)
     shape = {"channels": 6, "kernel_size": 9, "dilation": 4, "blocks": 2}
-    ours, theirs = (DenoisingResNet(**shape, conv=conv) for conv in ("dilconv", "torch"))
+    ours, theirs, exact = (
+        make_network("denoising_resnet", **shape, conv=conv)
+        for conv in ("dilconv", "torch", "torch")
+    )
     ours.load_state_dict(theirs.state_dict())
-    exact = DenoisingResNet(**shape, conv="torch").double()
+    exact = exact.double()
     exact.load_state_dict(theirs.state_dict())
     x = torch.rand(2, 1, 1_000).mul(20).round()
     for model in (ours, theirs, exact):

@@ -4,10 +4,8 @@ import pytest
 import torch
 from denoiseq import models, settings
 from denoiseq.models.checkpoint import save_checkpoint
-from denoiseq.models.linear import Linear
 from denoiseq.models.pretrained import adopt, described, load_weights, start_from
-from denoiseq.models.resnet import DenoisingResNet
-from denoiseq.models.unet import UNet
+from denoiseq.settings.model import DenoisingResNet, Linear, UNet
 
 TORCH = settings.Conv("torch")
 
@@ -62,7 +60,7 @@ def start(path, model: settings.Model):
 
 def test_the_published_network_is_taken_whole(saved):
     state = published_resnet()
-    own = start(saved(state), settings.DenoisingResNet()).state_dict()
+    own = start(saved(state), DenoisingResNet()).state_dict()
     assert own.keys() == state.keys()
     assert all(torch.equal(own[name], state[name]) for name in state)
 
@@ -73,7 +71,7 @@ def test_the_published_network_is_taken_whole(saved):
 )
 def test_one_published_convolution_is_the_only_head(saved, prefix, task):
     state = published_linear(prefix)
-    network = start(saved(state), settings.Linear(task=task, field=50))
+    network = start(saved(state), Linear(task=task, field=50))
     x = torch.rand(1, 1, 200)
     padded = torch.nn.functional.pad(x, (24, 25))
     y = torch.nn.functional.conv1d(padded, *state.values())[:, 0]
@@ -84,7 +82,7 @@ def test_one_published_convolution_is_the_only_head(saved, prefix, task):
 
 def test_two_published_convolutions_are_the_track_and_the_peaks(saved):
     state = published_linear("denoising_linear.") | published_linear()
-    own = start(saved(state), settings.Linear(task="both", field=50)).state_dict()
+    own = start(saved(state), Linear(task="both", field=50)).state_dict()
     for name, head in (("denoising_linear.", "regressor"), ("", "classifier")):
         for part in ("weight", "bias"):
             ours = own[f"{head}.conv_layer.{part}"]
@@ -96,7 +94,7 @@ def test_two_published_convolutions_are_the_track_and_the_peaks(saved):
     [
         (
             published_resnet(channels=8),
-            settings.DenoisingResNet(),
+            DenoisingResNet(),
             [
                 "res_blocks.0.conv_input.conv_layer.weight is 8x1x1 there, 15x1x1 here",
                 "model=denoising_resnet model.channels=8 model.kernel_size=51 model.blocks=5",
@@ -104,25 +102,25 @@ def test_two_published_convolutions_are_the_track_and_the_peaks(saved):
         ),
         (
             published_resnet(blocks=3),
-            settings.DenoisingResNet(),
+            DenoisingResNet(),
             ["res_blocks.3.conv_act1.conv_layer.weight is absent there", "model.blocks=3"],
         ),
         (
             published_resnet(),
-            settings.DenoisingResNet(task="regression"),
+            DenoisingResNet(task="regression"),
             ["res_blocks_class.0.conv_input.conv_layer.weight", "absent here", "model.task=both"],
         ),
         (
             published_linear(),
-            settings.Linear(task="regression"),
+            Linear(task="regression"),
             ["regressor.conv_layer.weight is 1x1x50 there, 1x1x8401 here", "model.field=50"],
         ),
         (
             published_linear(),
-            settings.DenoisingResNet(),
+            DenoisingResNet(),
             ["conv_input", "it is of model=linear model.field=50"],
         ),
-        ({"x": weight(3)}, settings.Linear(), ["regressor.conv_layer.weight is absent there"]),
+        ({"x": weight(3)}, Linear(), ["regressor.conv_layer.weight is absent there"]),
     ],
 )
 def test_a_misfit_names_the_first_weight_and_what_the_file_is_of(saved, state, model, words):
@@ -133,15 +131,16 @@ def test_a_misfit_names_the_first_weight_and_what_the_file_is_of(saved, state, m
 
 
 @pytest.mark.parametrize(
-    "network",
+    "model",
     [
-        DenoisingResNet(4, 5, 2, 3, peak_blocks=1, conv="torch"),
-        DenoisingResNet(4, 5, 2, 3, task="regression", conv="torch"),
-        UNet([2, 3, 4], [5, 3, 6], conv="torch"),
-        Linear(9, task="classification", conv="torch"),
+        DenoisingResNet(channels=4, kernel_size=5, dilation=2, blocks=3, peak_blocks=1),
+        DenoisingResNet(channels=4, kernel_size=5, dilation=2, blocks=3, task="regression"),
+        UNet(channels=[2, 3, 4], kernel_sizes=[5, 3, 6]),
+        Linear(field=9, task="classification"),
     ],
 )
-def test_what_is_described_can_be_built(network):
+def test_what_is_described_can_be_built(model):
+    network = models.build(model, TORCH, settings.Precision())
     found = {name.removeprefix("model."): v for name, v in described(network.state_dict()).items()}
     kind = settings.MODELS[found.pop("model")]
     again = models.build(kind(**found), TORCH, settings.Precision())
@@ -149,17 +148,17 @@ def test_what_is_described_can_be_built(network):
 
 
 def test_a_checkpoint_of_ours_starts_a_training(tmp_path):
-    path, model = tmp_path / "best.pt", settings.DenoisingResNet(channels=4, kernel_size=5)
+    path, model = tmp_path / "best.pt", DenoisingResNet(channels=4, kernel_size=5)
     trained = models.build(model, TORCH, settings.Precision(), seed=3)
     config = {"model": settings.plain(model)}
     save_checkpoint(path, {"state_dict": trained.state_dict(), "config": config})
-    network = start(path, settings.DenoisingResNet(channels=4, kernel_size=5))
+    network = start(path, DenoisingResNet(channels=4, kernel_size=5))
     for a, b in zip(network.parameters(), trained.parameters(), strict=True):
         assert torch.equal(a, b)
     # What leaves no trace in the shapes is told from the checkpoint's config.
     for change in ({"dilation": 2}, {"input_transform": "sqrt"}, {"task": "regression"}):
         with pytest.raises(ValueError, match=f"trained with model.{next(iter(change))}="):
-            start(path, settings.DenoisingResNet(channels=4, kernel_size=5, **change))
+            start(path, DenoisingResNet(channels=4, kernel_size=5, **change))
 
 
 class Evil:

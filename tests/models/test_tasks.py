@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from functools import partial
 
 import numpy as np
 import pytest
@@ -16,26 +15,24 @@ from denoiseq.evaluation.thresholds import Tuned
 from denoiseq.genomics.bigwig_reader import read_bigwig
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import runs_above
-from denoiseq.models import MODELS
 from denoiseq.models.checkpoint import load_checkpoint
-from denoiseq.models.linear import Linear
 from denoiseq.prediction import resume
 from denoiseq.prediction.genome import Outputs, PredictSettings, Source, predict_genome
 from denoiseq.prediction.page import example_loci
 from denoiseq.report.loci import CHOSEN, RANDOM, SPREAD, Choice
-from denoiseq.training.loop import train
-from denoiseq.training.losses import LossWeights, atacworks_loss
-from denoiseq.training.options import Run, TrainOptions
+from denoiseq.settings import MODELS, Data, Loss
+from denoiseq.settings.model import DenoisingResNet
+from denoiseq.training.loop import Run, Training
 from denoiseq.windows.dataset import WindowDataset
-from denoiseq.windows.options import WindowOptions
+from denoiseq.windows.splits import Splits
 
 TASKS = ("both", "regression", "classification")
 TRACK_METRICS = ("mse", "log1p_pearson", "pearson", "spearman")
 PEAK_METRICS = ("auprc", "auroc", "best_f1")
-WINDOWS = WindowOptions(interval_bp=4_000, pad_bp=200, half_window_bp=75, thin_fraction=0.3)
+WINDOWS = Data(interval_bp=4_000, pad_bp=200, half_window_bp=75, thin_fraction=0.3)
 EVALUATION = EvaluateOptions(batch_size=4, sigma_grid_bp=(20,), min_length_bp=50, progress=False)
 QUICK = {"epochs": 1, "batch_size": 5, "lr": 1e-3, "tensorboard": False, "progress": False}
-LOSS = partial(atacworks_loss, weights=LossWeights(log1p_mse=0.1, bce_positive_weight="balanced"))
+LOSS = Loss(log1p_mse=0.1, bce_positive_weight="balanced")
 SMALL = {
     "denoising_resnet": {"channels": 3, "kernel_size": 5, "blocks": 1, "peak_blocks": 1},
     "unet": {"channels": [3, 4, 5], "kernel_sizes": [5, 3, 6]},
@@ -44,12 +41,11 @@ SMALL = {
 
 
 @pytest.fixture(params=MODELS)
-def small(request):
+def small(request, make_network):
     """Makes a small network for a task."""
 
     def make(task):
-        torch.manual_seed(0)
-        return MODELS[request.param](**SMALL[request.param], task=task, conv="torch")
+        return make_network(request.param, **SMALL[request.param], task=task)
 
     return make
 
@@ -65,19 +61,23 @@ def predicted(model, store, settings, outputs):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_two_steps_of_training_then_a_prediction(small, task, store, peaks, tmp_path):
+def test_two_steps_of_training_then_a_prediction(
+    small, train_settings, task, store, peaks, tmp_path
+):
     model = small(task)
     before = [p.detach().clone() for p in model.parameters()]
     data = WindowDataset(store, ["chrA", "chrC"], WINDOWS, peaks, training=True)
-    run = Run(tmp_path, {"config": {}}, None, EVALUATION)
-    result = train(model, data, held_out(store, peaks), LOSS, TrainOptions(**QUICK), run)
+    windows = Splits(data, held_out(store, peaks))
+    settings = train_settings(tmp_path, loss=LOSS, **QUICK)
+    training = Training(model, windows, settings, Run(EVALUATION, {"config": {}}))
+    result = training.train()
     assert result.history[0]["step"] == 2
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     terms = {name for name in result.history[0] if name.startswith("train_loss_")}
     assert ("train_loss_bce" in terms) == (task != "regression")
     assert ("train_loss_pearson" in terms) == (task != "classification")
 
-    best = load_checkpoint(run.checkpoint("best"))
+    best = load_checkpoint(training.checkpoint("best"))
     tuned, model.temperature = Tuned.from_checkpoint(best), best["temperature"]
     assert (best["calibration"] is None) == (task == "regression")
     settings = PredictSettings(75, tuned.thresholds["denoised"], 50, 30, 1_000, progress=False)
@@ -110,8 +110,10 @@ def test_metrics_of_an_absent_head_are_null(evaluate, small, task, store, peaks)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_figures_show_the_heads_that_there_are(evaluate, task, store, peaks, tmp_path):
-    model = Linear(field=1, task=task, conv="torch")
+def test_figures_show_the_heads_that_there_are(
+    evaluate, make_network, task, store, peaks, tmp_path
+):
+    model = make_network("linear", field=1, task=task)
     data = held_out(store, peaks)
     metrics, _ = evaluate(model, data, EVALUATION)
     heads = {"both": ["denoised", "peak probability"], "regression": ["denoised"]}
@@ -130,16 +132,16 @@ def test_figures_show_the_heads_that_there_are(evaluate, task, store, peaks, tmp
     assert report.draw_loci([locus]).startswith(b"\x89PNG")
 
 
-def test_without_a_peak_head_the_track_is_the_score(evaluate, store, peaks):
+def test_without_a_peak_head_the_track_is_the_score(evaluate, make_network, store, peaks):
     """A filter of one tap, weight 1, is the noisy track itself: equal scores, threshold, peaks."""
-    model = Linear(field=1, task="regression", conv="torch")
+    model = make_network("linear", field=1, task="regression")
     metrics, tuned = evaluate(model, held_out(store, peaks), EVALUATION)
     assert metrics["denoised"] == metrics["noisy"]
     assert tuned.thresholds["denoised"] == tuned.thresholds["noisy"] > 1
 
 
-def test_without_a_peak_head_peaks_come_from_the_coverage(store, peaks, tmp_path):
-    model = Linear(field=1, task="regression", conv="torch")
+def test_without_a_peak_head_peaks_come_from_the_coverage(make_network, store, peaks, tmp_path):
+    model = make_network("linear", field=1, task="regression")
     outputs = Outputs(tmp_path, "x")
     settings = PredictSettings(75, 6.0, 50, 30, 1_000, progress=False)
     found = predicted(model, store, settings, outputs).peaks
@@ -154,22 +156,26 @@ def test_without_a_peak_head_peaks_come_from_the_coverage(store, peaks, tmp_path
     assert np.argmax(scores) == np.argmax([p.signal for p in found])
 
 
-def test_without_a_true_peak_a_coverage_has_no_threshold(evaluate, store, peaks):
-    model = Linear(field=1, task="regression", conv="torch")
+def test_without_a_true_peak_a_coverage_has_no_threshold(evaluate, make_network, store, peaks):
+    model = make_network("linear", field=1, task="regression")
     data = WindowDataset(store, ["chrB"], WINDOWS, peaks, training=False, truth={})
     metrics, tuned = evaluate(model, data, EVALUATION)
     assert np.isnan(tuned.thresholds["denoised"])
     json.dumps(metrics, allow_nan=False)
 
 
-def test_no_epochs_measure_and_keep_the_given_weights(small, store, peaks, tmp_path):
+def test_no_epochs_measure_and_keep_the_given_weights(
+    small, train_settings, store, peaks, tmp_path
+):
     model = small("both")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     data = WindowDataset(store, ["chrA", "chrC"], WINDOWS, peaks, training=True)
-    held, run = held_out(store, peaks), Run(tmp_path, {"config": {}}, None, EVALUATION)
-    options = TrainOptions(**QUICK | {"epochs": 0, "tensorboard": True})
-    result = train(model, data, held, LOSS, options, run)
-    best = load_checkpoint(run.checkpoint("best"))
+    held, given = held_out(store, peaks), DenoisingResNet(pretrained="given.pt")
+    quick = QUICK | {"epochs": 0, "tensorboard": True}
+    settings = train_settings(tmp_path, loss=LOSS, model=given, **quick)
+    training = Training(model, Splits(data, held), settings, Run(EVALUATION, {"config": {}}))
+    result = training.train()
+    best = load_checkpoint(training.checkpoint("best"))
     assert best["state_dict"].keys() == before.keys()
     assert all(torch.equal(best["state_dict"][name], value) for name, value in before.items())
     _, scores = validate(model, held, None, EVALUATION)

@@ -1,8 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from denoiseq.models.linear import Linear
-from denoiseq.models.unet import UNet
 from denoiseq.prediction import tiles
 from denoiseq.prediction.tiles import Denoiser, default_tile_bp
 from hypothesis import HealthCheck, given, settings
@@ -54,9 +52,9 @@ def test_tiles_equal_the_whole_chromosome(make_model, size, kernel_size):
 
 
 @pytest.fixture(scope="module")
-def unet():
-    torch.manual_seed(0)
-    return UNet([4, 6, 8, 8], [5, 3, 7, 6], 4, input_transform="sqrt", conv="torch")
+def unet(make_network):
+    sizes = {"channels": [4, 6, 8, 8], "kernel_sizes": [5, 3, 7, 6], "up_kernel_size": 4}
+    return make_network("unet", **sizes, input_transform="sqrt")
 
 
 # Tiles are 200 + 2 * context wide, both rounded up to multiples of 8; at the end up to 7 longer.
@@ -128,13 +126,13 @@ NETWORKS = {
 }
 
 
-def network(name, make_model):
+def network(name, make_model, make_network):
     """One of NETWORKS with weights that make empty stretches differ from 0 and ends from those."""
-    torch.manual_seed(3)
     if name == "unet":
-        model = UNet([4, 6, 8], [5, 3, 6], 4, input_transform="sqrt", conv="torch")
+        sizes = {"channels": [4, 6, 8], "kernel_sizes": [5, 3, 6], "up_kernel_size": 4}
+        model = make_network("unet", seed=3, **sizes, input_transform="sqrt")
     elif name == "linear":
-        model = Linear(field=50, conv="torch")
+        model = make_network("linear", seed=3, field=50)
     else:
         model = make_model(input_transform="sqrt", **NETWORKS[name])
     with torch.no_grad():
@@ -153,8 +151,10 @@ def network(name, make_model):
     tile_bp=st.integers(1, 3_000),
     cuts=st.lists(st.integers(0, 8_999), max_size=6),
 )
-def test_any_tiles_of_any_network_and_any_empty_stretches(make_model, name, size, tile_bp, cuts):
-    model = network(name, make_model)
+def test_any_tiles_of_any_network_and_any_empty_stretches(
+    make_model, make_network, name, size, tile_bp, cuts
+):
+    model = network(name, make_model, make_network)
     track = Track(size, channels=model.in_channels)
     track.values[0] = 0
     for cut in cuts:
@@ -168,8 +168,10 @@ def test_any_tiles_of_any_network_and_any_empty_stretches(make_model, name, size
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if "bases" not in name])
-def test_what_is_empty_is_not_computed_and_has_the_model_s_own_answer(make_model, name):
-    model = network(name, make_model)
+def test_what_is_empty_is_not_computed_and_has_the_model_s_own_answer(
+    make_model, make_network, name
+):
+    model = network(name, make_model, make_network)
     track = Track(40_000)
     track.values[0] = 0
     track.values[0, 20_000:20_100] = 5

@@ -10,15 +10,16 @@ import torch
 
 pytest.importorskip("dilconv")
 from denoiseq.doctor import speed
+from denoiseq.settings.model import DenoisingResNet
 
 ROOT = Path(__file__).parents[2]
-TINY = {"channels": 3, "kernel_size": 5, "dilation": 2, "blocks": 1, "peak_blocks": 1}
-TINY |= {"peak_kernel_size": 5, "peak_dilation": 2}
+SIZES = {"channels": 3, "kernel_size": 5, "dilation": 2, "blocks": 1, "peak_blocks": 1}
+TINY = DenoisingResNet(**SIZES, peak_kernel_size=5, peak_dilation=2)
 
 
 @pytest.fixture
 def entered():
-    return speed.contenders(2, 700, **TINY)
+    return speed.contenders(2, 700, TINY)
 
 
 def test_contenders_are_one_network(entered):

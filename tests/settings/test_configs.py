@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from denoiseq import cli, models, settings
 from denoiseq.settings import help
+from denoiseq.settings.model import DenoisingResNet, Linear
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -166,7 +167,7 @@ RANGED = (
     settings.Loss,
     settings.Optim,
     settings.Trainer,
-    settings.Linear,
+    Linear,
 )
 
 
@@ -211,9 +212,7 @@ def test_a_model_has_its_own_settings_and_is_built(choice, kind, task):
 def test_a_config_from_before_there_were_tasks_still_parses():
     sizes = {"channels": 15, "kernel_size": 51, "dilation": 8, "input_transform": "sqrt"}
     values = {"out": "x", "data": DATA, "model": {"name": "denoising_resnet", **sizes}}
-    assert settings.parse(settings.Train, values).model == settings.DenoisingResNet(
-        input_transform="sqrt"
-    )
+    assert settings.parse(settings.Train, values).model == DenoisingResNet(input_transform="sqrt")
 
 
 @pytest.mark.parametrize("depth", [12, 12.5, "trained", None])

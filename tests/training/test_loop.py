@@ -18,34 +18,38 @@ from denoiseq.evaluation.measure import measure, tune, validate
 from denoiseq.evaluation.options import EvaluateOptions
 from denoiseq.evaluation.thresholds import Tuned, operating_points
 from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
-from denoiseq.training import loop as loop_module
+from denoiseq.settings import Data, Loss, Optim, Train
+from denoiseq.training.checkpoint import train_options
 from denoiseq.training.interrupt import Interrupted
-from denoiseq.training.loop import train
-from denoiseq.training.losses import LossWeights, atacworks_loss
+from denoiseq.training.loop import Run, Training
+from denoiseq.training.losses import atacworks_loss
 from denoiseq.training.optimizer import Average, learning_rate, make_optimizer
-from denoiseq.training.options import Run, TrainOptions
+from denoiseq.windows.batches import TileBatches
 from denoiseq.windows.dataset import WindowDataset
-from denoiseq.windows.options import WindowOptions
+from denoiseq.windows.splits import Splits
 
-LOSS = partial(atacworks_loss, weights=LossWeights())
-WINDOWS = WindowOptions(interval_bp=1_000, pad_bp=200, half_window_bp=75, thin_fraction=0.3)
+LOSS = partial(atacworks_loss, weights=Loss())
+WINDOWS = Data(interval_bp=1_000, pad_bp=200, half_window_bp=75, thin_fraction=0.3)
 EVALUATION = EvaluateOptions(batch_size=8, sigma_grid_bp=(20, 40), progress=False)
 SHORT = {"epochs": 3, "batch_size": 4, "lr": 3e-3, "tensorboard": False, "progress": False}
 
 
 @pytest.fixture
-def fit(store, peaks, make_model, tmp_path):
+def fit(store, peaks, make_model, train_settings, tmp_path):
     """Train from scratch or from a checkpoint; returns the result, the model and the folder."""
 
-    def run(name="run", loss=LOSS, resume=None, model=None, truth=None, **more):
+    def trained(name="run", loss=LOSS, resume=None, model=None, truth=None, **more):
         model = model or make_model(seed=1)
         data = WindowDataset(store, ["chrA", "chrC"], WINDOWS, peaks, training=True)
         held = WindowDataset(store, ["chrB"], WINDOWS, peaks, training=False, truth=truth)
-        where = Run(tmp_path / name, {"config": {"a": 1}}, resume, EVALUATION)
-        result = train(model, data, held, loss, TrainOptions(**(SHORT | more)), where)
-        return result, model, tmp_path / name
+        resume = None if resume is None else str(resume)
+        settings = train_settings(tmp_path / name, resume=resume, **(SHORT | more))
+        run = Run(EVALUATION, {"config": {"a": 1}})
+        training = Training(model, Splits(data, held), settings, run)
+        training.loss = loss
+        return training.train(), model, tmp_path / name
 
-    return run
+    return trained
 
 
 class Killer:
@@ -330,7 +334,7 @@ def broken_at(at):
 
 def test_a_loss_that_is_not_finite_names_the_window(fit, store, peaks):
     data = WindowDataset(store, ["chrA", "chrC"], WINDOWS, peaks, training=True)
-    batches = loop_module.TileBatches(data, 4, 0).batches()
+    batches = TileBatches(data, 4, 0).batches()
     tile = data.tiles[batches[2][1][1]]
     where = f"{tile.chrom}:{tile.start}-{tile.end}"
     with pytest.raises(ValueError, match=f"loss is nan at epoch 1, step 3 in window {where}"):
@@ -394,9 +398,9 @@ def test_more_epochs_go_on_from_a_finished_run(fit):
 
 
 def test_schedules():
-    constant = TrainOptions(epochs=10, lr=1.0)
+    constant = Optim(epochs=10, lr=1.0)
     assert [learning_rate(constant, e) for e in (0, 5, 9.9)] == [1, 1, 1]
-    cosine = TrainOptions(epochs=10, lr=1.0, schedule="cosine", warmup_epochs=1)
+    cosine = Optim(epochs=10, lr=1.0, schedule="cosine", warmup_epochs=1)
     rates = [learning_rate(cosine, e) for e in (0, 0.5, 1, 5, 10)]
     assert rates[0] < 0.01
     assert rates[1] == pytest.approx(0.5, abs=0.01)
@@ -409,16 +413,14 @@ def test_the_rate_of_a_step_follows_the_schedule(fit):
     steps = [0, *(row["step"] for row in result.history)]
     for epoch, row in enumerate(result.history):
         last = epoch + 1 - 1 / (steps[epoch + 1] - steps[epoch])
-        options = TrainOptions(**(SHORT | {"schedule": "cosine"}))
-        assert row["lr"] == pytest.approx(learning_rate(options, last), rel=1e-12)
+        optim = Optim(epochs=SHORT["epochs"], lr=SHORT["lr"], schedule="cosine")
+        assert row["lr"] == pytest.approx(learning_rate(optim, last), rel=1e-12)
 
 
 def test_plateau_lowers_the_rate():
-    options = TrainOptions(
-        lr=1.0, schedule="plateau", plateau_epochs=2, plateau_factor=0.1, monitor="loss"
-    )
+    optim = Optim(lr=1.0, schedule="plateau", plateau_epochs=2, plateau_factor=0.1, monitor="loss")
     losses = [3.0, 2.0, 2.5, math.nan, 2.4, 2.3, 1.0, 1.5]
-    rates = [learning_rate(options, n, losses[:n]) for n in range(len(losses) + 1)]
+    rates = [learning_rate(optim, n, losses[:n]) for n in range(len(losses) + 1)]
     assert rates == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01, 0.01])
 
 
@@ -463,7 +465,7 @@ def test_micro_batches_change_nothing_but_rounding(fit):
 
 def test_adamw_decays_weights_and_nothing_else(make_model):
     model = make_model(batch_norm=True, activation="prelu")
-    groups = make_optimizer(model, TrainOptions(optimizer="adamw", weight_decay=0.1)).param_groups
+    groups = make_optimizer(model, Optim(name="adamw", weight_decay=0.1)).param_groups
     decayed = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     for name, p in model.named_parameters():
         assert decayed[id(p)] == (0.1 if name.endswith("conv_layer.weight") else 0), name
@@ -493,9 +495,34 @@ def test_a_killed_loader_is_one_sentence_and_loses_nothing(fit):
 
 
 @pytest.mark.parametrize("wrong", [{"schedule": "linear"}, {"monitor": "f1"}])
-def test_unknown_options_are_sentences(wrong):
-    with pytest.raises(ValueError, match="is unknown"):
-        TrainOptions(**wrong)
+def test_unknown_settings_are_sentences(wrong):
+    (value,) = wrong.values()
+    with pytest.raises(ValueError, match=f"is '{value}', expected one of"):
+        Optim(**wrong)
+
+
+def test_train_options_are_those_of_checkpoint_version_2():
+    assert train_options(Train()) == {
+        "epochs": 25,
+        "batch_size": 8,
+        "micro_batch": 0,
+        "optimizer": "adam",
+        "lr": 2e-4,
+        "weight_decay": 0.01,
+        "schedule": "constant",
+        "warmup_epochs": 0.0,
+        "plateau_epochs": 3,
+        "plateau_factor": 0.3,
+        "gradient_clip": 0.0,
+        "ema_decay": 0.0,
+        "monitor": "auprc",
+        "patience": 0,
+        "checkpoint_minutes": 10.0,
+        "workers": 0,
+        "seed": 0,
+        "progress": True,
+        "tensorboard": True,
+    }
 
 
 def test_gradient_clip_bounds_the_step(fit, monkeypatch):

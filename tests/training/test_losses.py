@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 from denoiseq.models.network import Prediction
-from denoiseq.training.losses import LossWeights, atacworks_loss
+from denoiseq.settings import Loss
+from denoiseq.settings.loss import TERMS
+from denoiseq.training.losses import TRACK_ERRORS, atacworks_loss
 
 
 @pytest.fixture
@@ -29,14 +31,18 @@ def test_value_is_the_formula_in_float64(case):
     y, t = (batch[k].numpy().astype(np.float64)[m] for k in ("coverage", "peaks"))
     mse, pearson = ((p - y) ** 2).mean(), np.corrcoef(p, y)[0, 1]
     bce = -(t * -np.log1p(np.exp(-z)) + (1 - t) * -np.log1p(np.exp(z))).mean()
-    total, parts = atacworks_loss(pred, batch, LossWeights(0.3, 2.0, 0.5))
+    total, parts = atacworks_loss(pred, batch, Loss(0.3, 2.0, 0.5))
     assert total.item() == pytest.approx(0.3 * mse + 2 * (1 - pearson) + 0.5 * bce, rel=1e-5)
     expected = {"mse": mse, "pearson": pearson, "bce": bce}
     assert {k: v.item() for k, v in parts.items()} == pytest.approx(expected, rel=1e-5)
 
 
 def test_published_weights():
-    assert LossWeights() == LossWeights(0.0005, 1.0, 1.0, log1p_mse=0.0, poisson=0.0)
+    assert Loss() == Loss(0.0005, 1.0, 1.0, log1p_mse=0.0, poisson=0.0)
+
+
+def test_every_term_of_the_settings_is_computed():
+    assert set(TERMS) == {*TRACK_ERRORS, "pearson", "bce"}
 
 
 def test_log1p_mse_is_added_with_its_weight(case):
@@ -44,8 +50,8 @@ def test_log1p_mse_is_added_with_its_weight(case):
     m = batch["mask"].numpy()
     p, y = (t.numpy().astype(np.float64)[m] for t in (pred.coverage, batch["coverage"]))
     expected = ((np.log1p(p) - np.log1p(y)) ** 2).mean()
-    without, _ = atacworks_loss(pred, batch, LossWeights())
-    total, parts = atacworks_loss(pred, batch, LossWeights(log1p_mse=0.7))
+    without, _ = atacworks_loss(pred, batch, Loss())
+    total, parts = atacworks_loss(pred, batch, Loss(log1p_mse=0.7))
     assert parts["log1p_mse"].item() == pytest.approx(expected, rel=1e-5)
     assert (total - without).item() == pytest.approx(0.7 * expected, rel=1e-4)
 
@@ -56,18 +62,18 @@ def test_poisson_deviance_is_the_formula_and_0_at_the_truth(case):
     p, y = (t.numpy().astype(np.float64)[m] for t in (pred.coverage, batch["coverage"]))
     rate, count = p + 0.1, y + 0.1
     expected = (rate - count - count * np.log(rate / count)).mean()
-    without, _ = atacworks_loss(pred, batch, LossWeights())
-    total, parts = atacworks_loss(pred, batch, LossWeights(poisson=0.7))
+    without, _ = atacworks_loss(pred, batch, Loss())
+    total, parts = atacworks_loss(pred, batch, Loss(poisson=0.7))
     assert parts["poisson"].item() == pytest.approx(expected, rel=1e-5)
     assert (total - without).item() == pytest.approx(0.7 * expected, rel=1e-4)
     right = Prediction(batch["coverage"].clone().requires_grad_(), pred.peak_logits)
-    total, parts = atacworks_loss(right, batch, LossWeights(0.0, 0.0, 0.0, poisson=1.0))
+    total, parts = atacworks_loss(right, batch, Loss(0.0, 0.0, 0.0, poisson=1.0))
     total.backward()
     assert abs(parts["poisson"].item()) < 1e-6
     assert right.coverage.grad.abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("weights", [LossWeights(), LossWeights(log1p_mse=1.0, poisson=1.0)])
+@pytest.mark.parametrize("weights", [Loss(), Loss(log1p_mse=1.0, poisson=1.0)])
 def test_masked_out_bases_have_no_say(case, weights):
     pred, batch = case
     out = ~batch["mask"]
@@ -93,7 +99,7 @@ def test_degenerate_batches_stay_finite(case, constant):
     if constant == "mask":
         batch["mask"] = torch.zeros_like(batch["mask"])
     pred = Prediction(*(t.requires_grad_() for t in pred))
-    total, _ = atacworks_loss(pred, batch, LossWeights())
+    total, _ = atacworks_loss(pred, batch, Loss())
     total.backward()
     assert torch.isfinite(total)
     assert all(torch.isfinite(t.grad).all() for t in pred)
@@ -103,7 +109,7 @@ def test_half_precision_input_is_summed_in_float32():
     p = torch.linspace(0, 1, 4096).repeat(8, 1).half()
     y = (p.float() * 3 + 1000).half()
     batch = {"coverage": y, "peaks": torch.zeros_like(y), "mask": torch.ones_like(p).bool()}
-    r = atacworks_loss(Prediction(p, None), batch, LossWeights())[1]["pearson"]
+    r = atacworks_loss(Prediction(p, None), batch, Loss())[1]["pearson"]
     exact = np.corrcoef(p.double().flatten(), y.double().flatten())[0, 1]
     assert r.dtype == torch.float32
     assert r.item() == pytest.approx(exact, abs=1e-4)
@@ -117,7 +123,7 @@ def test_positive_weight_is_a_weighted_mean(case, positive_weight):
     each = np.where(inside, np.log1p(np.exp(-z)), np.log1p(np.exp(z)))
     weight = (~inside).sum() / inside.sum() if positive_weight == "balanced" else positive_weight
     expected = np.average(each, weights=np.where(inside, weight, 1))
-    weights = LossWeights(bce_positive_weight=positive_weight)
+    weights = Loss(bce_positive_weight=positive_weight)
     _, parts = atacworks_loss(pred, batch, weights)
     assert parts["bce"].item() == pytest.approx(expected, rel=1e-5)
 
@@ -126,15 +132,15 @@ def test_positive_weight_is_a_weighted_mean(case, positive_weight):
 def test_balanced_takes_batches_of_one_class(case, peaks):
     pred, batch = case
     batch = batch | {"peaks": torch.full_like(batch["peaks"], peaks)}
-    _, plain = atacworks_loss(pred, batch, LossWeights())
-    _, parts = atacworks_loss(pred, batch, LossWeights(bce_positive_weight="balanced"))
+    _, plain = atacworks_loss(pred, batch, Loss())
+    _, parts = atacworks_loss(pred, batch, Loss(bce_positive_weight="balanced"))
     assert parts["bce"].item() == pytest.approx(plain["bce"].item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("absent", ["coverage", "peak_logits"])
 def test_an_absent_head_has_no_terms(case, absent):
     pred, batch = case
-    weights = LossWeights(0.3, 2.0, 0.5, log1p_mse=0.2, poisson=0.1)
+    weights = Loss(0.3, 2.0, 0.5, log1p_mse=0.2, poisson=0.1)
     _, both = atacworks_loss(pred, batch, weights)
     total, parts = atacworks_loss(pred._replace(**{absent: None}), batch, weights)
     peak_terms = {"bce"}
@@ -170,7 +176,7 @@ def test_parts_of_a_batch_share_one_loss_and_its_gradients(case, rows, task):
     if task != "both":
         absent = {"regression": "peak_logits", "classification": "coverage"}[task]
         pred = pred._replace(**{absent: None})
-    weights = LossWeights(0.3, 2.0, 0.5, 0.2, 0.1, bce_positive_weight="balanced")
+    weights = Loss(0.3, 2.0, 0.5, 0.2, 0.1, bce_positive_weight="balanced")
 
     def leaves(a, b):
         return Prediction(*(None if t is None else t[a:b].clone().requires_grad_() for t in pred))
@@ -197,6 +203,6 @@ def test_parts_of_a_batch_share_one_loss_and_its_gradients(case, rows, task):
 def test_a_batch_without_rows_is_0_and_finite(case):
     pred, batch = case
     empty = Prediction(*(t[:0].clone().requires_grad_() for t in pred))
-    total, _ = atacworks_loss(empty, {k: v[:0] for k, v in batch.items()}, LossWeights())
+    total, _ = atacworks_loss(empty, {k: v[:0] for k, v in batch.items()}, Loss())
     total.backward()
     assert torch.isfinite(total) and empty.coverage.grad.shape == (0, 50)

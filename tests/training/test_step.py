@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from denoiseq import models
 from denoiseq.distributed import ALONE, Ranks, joined, leave
-from denoiseq.models.resnet import DenoisingResNet
-from denoiseq.training.losses import LossWeights, atacworks_loss
+from denoiseq.settings import Conv, Loss, Precision
+from denoiseq.settings.model import DenoisingResNet
+from denoiseq.training.losses import atacworks_loss
 from denoiseq.training.step import optimizer_step
 
 WINDOWS = 7
-EVERY_TERM = LossWeights(mse=0.01, log1p_mse=0.3, poisson=0.1)
+EVERY_TERM = Loss(mse=0.01, log1p_mse=0.3, poisson=0.1)
 
 
 def batch() -> dict[str, torch.Tensor]:
@@ -43,10 +45,10 @@ def share(ranks: Ranks) -> dict[str, torch.Tensor]:
 
 def stepped(ranks: Ranks = ALONE, micro_batch: int = 0):
     """Losses, gradients and weights of a step from fixed weights."""
-    torch.manual_seed(0)
     torch.set_num_threads(1)
     shape = {"channels": 4, "kernel_size": 5, "dilation": 2, "blocks": 1, "peak_blocks": 1}
-    model = DenoisingResNet(**shape, peak_kernel_size=5, conv="torch")
+    settings = DenoisingResNet(**shape, peak_kernel_size=5)
+    model = models.build(settings, Conv("torch"), Precision(), seed=0)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     loss = partial(atacworks_loss, weights=EVERY_TERM, total=ranks.total)
     step = optimizer_step(

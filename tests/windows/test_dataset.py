@@ -3,28 +3,30 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from denoiseq.genomics.fasta import Genome
+from denoiseq.settings import Data
 from denoiseq.store.coverage import window_coverage
 from denoiseq.store.coverage_store import CoverageStore, runs_of, write_coverage_store
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.store.samples import Samples
 from denoiseq.store.thinning import Thinning
-from denoiseq.windows.dataset import TileBatches, WindowDataset, window_loader
-from denoiseq.windows.options import WindowOptions, reversed_complement
+from denoiseq.windows import dataset
+from denoiseq.windows.batches import TileBatches, window_loader
+from denoiseq.windows.dataset import draw_window, reversed_complement, window_options
 
-OPTIONS = WindowOptions(interval_bp=1_000, pad_bp=200, half_window_bp=75, thin_fraction=0.3, seed=5)
-
-
+SETTINGS = Data(interval_bp=1_000, pad_bp=200, half_window_bp=75, thin_fraction=0.3)
 RANGE = {"thin_fraction": 0.1, "thin_range": (0.02, 0.5)}
+WindowDataset = partial(dataset.WindowDataset, seed=5)
 
 
-def changed(**options) -> WindowOptions:
-    return replace(OPTIONS, **options)
+def changed(**values) -> Data:
+    return replace(SETTINGS, **values)
 
 
 def same(a, b):
@@ -33,12 +35,12 @@ def same(a, b):
 
 @pytest.fixture
 def training(store, peaks):
-    return WindowDataset(store, ["chrA", "chrB"], OPTIONS, peaks, training=True)
+    return WindowDataset(store, ["chrA", "chrB"], SETTINGS, peaks, training=True)
 
 
 @pytest.fixture
 def fixed(store, peaks):
-    return WindowDataset(store, ["chrA", "chrShort"], OPTIONS, peaks, training=False)
+    return WindowDataset(store, ["chrA", "chrShort"], SETTINGS, peaks, training=False)
 
 
 def test_a_window_holds_what_the_store_says(fixed, store, peaks):
@@ -97,38 +99,37 @@ def test_training_moves_and_draws_anew_each_epoch(training, fixed):
 def test_a_window_depends_on_its_key_alone(training, store, peaks):
     expected = [training[(2, 4)], training[(0, 7)], training[(2, 4)]]
     assert same(expected[0], expected[2])
-    other = WindowDataset(store, ["chrA", "chrB"], OPTIONS, peaks, training=True)
+    other = WindowDataset(store, ["chrA", "chrB"], SETTINGS, peaks, training=True)
     other.set_epoch(2)
     assert same(other[4], expected[0])
 
 
 def test_the_seed_changes_windows_and_draw(training, store, peaks):
-    options = WindowOptions(**(vars(OPTIONS) | {"seed": 6}))
-    other = WindowDataset(store, ["chrA", "chrB"], options, peaks, training=True)
+    other = WindowDataset(store, ["chrA", "chrB"], SETTINGS, peaks, training=True, seed=6)
     assert other.tiles != training.tiles
-    one = WindowDataset(store, ["chrA"], OPTIONS, peaks, training=False)
-    two = WindowDataset(store, ["chrA"], options, peaks, training=False)
+    one = WindowDataset(store, ["chrA"], SETTINGS, peaks, training=False)
+    two = WindowDataset(store, ["chrA"], SETTINGS, peaks, training=False, seed=6)
     assert one.tiles == two.tiles
     assert not torch.equal(one[3]["x"], two[3]["x"])
 
 
 def test_complement_shares_no_fragment_with_the_input(store, peaks):
-    options = WindowOptions(**(vars(OPTIONS) | {"target": "complement"}))
-    rest = WindowDataset(store, ["chrA"], options, peaks, training=False)
-    whole = WindowDataset(store, ["chrA"], OPTIONS, peaks, training=False)
+    settings = changed(target="complement")
+    rest = WindowDataset(store, ["chrA"], settings, peaks, training=False)
+    whole = WindowDataset(store, ["chrA"], SETTINGS, peaks, training=False)
     for i in range(len(rest)):
         assert torch.equal(rest[i]["x"][0] + rest[i]["coverage"], whole[i]["coverage"])
 
 
 def test_full_depth_input_is_the_clean_track(store, peaks):
-    options = WindowOptions(**(vars(OPTIONS) | {"thin_fraction": 1.0}))
-    data = WindowDataset(store, ["chrB"], options, peaks, training=False)
+    settings = changed(thin_fraction=1.0)
+    data = WindowDataset(store, ["chrB"], settings, peaks, training=False)
     assert torch.equal(data[2]["x"][0], data[2]["coverage"])
 
 
 def test_truth_may_differ_from_labels(store, peaks, fixed):
     truth = {"chrA": np.array([[1_000, 1_010]])}
-    data = WindowDataset(store, ["chrA"], OPTIONS, peaks, training=False, truth=truth)
+    data = WindowDataset(store, ["chrA"], SETTINGS, peaks, training=False, truth=truth)
     item = data[1]
     assert item["truth"].sum() == 10
     assert torch.equal(item["peaks"], fixed[1]["peaks"])
@@ -140,14 +141,14 @@ def test_short_chromosomes_are_evaluated_but_not_trained_on(store, peaks, fixed,
     assert fixed[len(fixed) - 1]["x"].shape == (1, 700)
     assert fixed[len(fixed) - 1]["mask"].all()
     with caplog.at_level(logging.INFO):
-        data = WindowDataset(store, ["chrB", "chrShort"], OPTIONS, peaks, training=True)
+        data = WindowDataset(store, ["chrB", "chrShort"], SETTINGS, peaks, training=True)
     assert data.chroms == ["chrB"]
     assert "chrShort" in caplog.text
 
 
 def test_windows_all_blacklisted_are_not_trained_on(store, peaks):
-    options = WindowOptions(interval_bp=400, pad_bp=50, half_window_bp=75, seed=1)
-    data = WindowDataset(store, ["chrA"], options, peaks, training=True)
+    settings = Data(interval_bp=400, pad_bp=50, half_window_bp=75)
+    data = WindowDataset(store, ["chrA"], settings, peaks, training=True, seed=1)
     for epoch in range(30):
         data.set_epoch(epoch)
         assert all(data[i]["mask"].any() for i in range(len(data)))
@@ -159,10 +160,10 @@ def test_windows_all_blacklisted_are_not_trained_on(store, peaks):
 
 def test_no_window_and_no_peaks_are_sentences(store, peaks):
     with pytest.raises(ValueError, match=r"No window of 1400 bp is left to train on in chrShort"):
-        WindowDataset(store, ["chrShort"], OPTIONS, peaks, training=True)
+        WindowDataset(store, ["chrShort"], SETTINGS, peaks, training=True)
     none = {"chrA": peaks["chrA"]}
     with pytest.raises(ValueError, match=r"no peaks on the training chromosomes \(chrB\)"):
-        WindowDataset(store, ["chrB"], OPTIONS, none, training=True)
+        WindowDataset(store, ["chrB"], SETTINGS, none, training=True)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_no_window_and_no_peaks_are_sentences(store, peaks):
 )
 def test_wrong_options_are_sentences(wrong):
     with pytest.raises(ValueError, match=r"target|thin_fraction"):
-        WindowOptions(**wrong)
+        Data(**wrong)
 
 
 def test_input_depth_is_the_thinned_one(training, store):
@@ -240,7 +241,7 @@ def test_each_training_window_has_a_depth_of_its_own(store, peaks):
         data.set_epoch(epoch)
         for i, tile in enumerate(data.tiles):
             number = list(store.chroms).index(tile.chrom)
-            fraction, turned = data.options.draw(epoch, number, tile.start)
+            fraction, turned = draw_window(data.settings, 5, (epoch, number, tile.start))
             drawn[epoch, tile.chrom, tile.start] = fraction
             noisy = window_coverage(
                 store, tile.chrom, tile.start, tile.end, 75, Thinning(fraction, 5, epoch)
@@ -254,29 +255,31 @@ def test_each_training_window_has_a_depth_of_its_own(store, peaks):
 
 
 def test_draws_are_log_uniform_and_of_both_strands():
-    options = WindowOptions(thin_range=(0.01, 1.0), reverse_complement=True, seed=3)
-    drawn = [options.draw(epoch, 2, 100 * k) for epoch in range(10) for k in range(100)]
+    settings = Data(thin_range=(0.01, 1.0), reverse_complement=True)
+    drawn = [
+        draw_window(settings, 3, (epoch, 2, 100 * k)) for epoch in range(10) for k in range(100)
+    ]
     decades = np.log10([fraction for fraction, _ in drawn])
     assert np.histogram(decades, 4, (-2, 0))[0] == pytest.approx(250, abs=60)
     assert 0.45 < np.mean([turned for _, turned in drawn]) < 0.55
     assert len(set(drawn)) > 990
-    alone = WindowOptions(thin_range=(0.01, 1.0), seed=3)
-    assert [alone.draw(0, 2, 100)[0]] == [options.draw(0, 2, 100)[0]]
+    alone, place = Data(thin_range=(0.01, 1.0)), (0, 2, 100)
+    assert [draw_window(alone, 3, place)[0]] == [draw_window(settings, 3, place)[0]]
 
 
 def test_validation_keeps_the_one_depth_and_strand(store, peaks, fixed):
-    options = changed(thin_range=(0.02, 0.5), reverse_complement=True)
-    held = WindowDataset(store, ["chrA", "chrShort"], options, peaks, training=False)
+    settings = changed(thin_range=(0.02, 0.5), reverse_complement=True)
+    held = WindowDataset(store, ["chrA", "chrShort"], settings, peaks, training=False)
     assert all(same(held[i], fixed[i]) for i in range(len(fixed)))
 
 
 def test_the_trained_depths(store, peaks, other):
-    def depths(options, **more):
-        data = WindowDataset(store, ["chrA"], options, peaks, training=True, **more)
+    def depths(settings, **more):
+        data = WindowDataset(store, ["chrA"], settings, peaks, training=True, **more)
         return data.input_cuts_per_mb, *data.input_cuts_per_mb_range
 
     mine, its = store.cuts_per_mb, other.cuts_per_mb
-    assert depths(OPTIONS) == pytest.approx((0.3 * mine, 0.3 * mine, 0.3 * mine))
+    assert depths(SETTINGS) == pytest.approx((0.3 * mine, 0.3 * mine, 0.3 * mine))
     assert depths(changed(**RANGE)) == pytest.approx((0.1 * mine, 0.02 * mine, 0.5 * mine))
     whole = changed(thin_fraction=1.0)
     assert depths(whole, noisy=other) == pytest.approx((its, its, its))
@@ -284,7 +287,7 @@ def test_the_trained_depths(store, peaks, other):
     data = WindowDataset(
         Samples([store, other]),
         ["sample1/chrA", "sample2/chrA"],
-        OPTIONS,
+        SETTINGS,
         {"sample1/chrA": peaks["chrA"]},
         training=True,
     )
@@ -293,8 +296,8 @@ def test_the_trained_depths(store, peaks, other):
 
 
 def test_complement_and_a_range_of_depths_add_up_to_all(store, peaks):
-    options = changed(target="complement", **RANGE)
-    rest = WindowDataset(store, ["chrA"], options, peaks, training=True)
+    settings = changed(target="complement", **RANGE)
+    rest = WindowDataset(store, ["chrA"], settings, peaks, training=True)
     whole = WindowDataset(store, ["chrA"], changed(**RANGE), peaks, training=True)
     for i in range(len(rest)):
         assert torch.equal(rest[i]["x"], whole[i]["x"])
@@ -305,7 +308,7 @@ def test_complement_and_a_range_of_depths_add_up_to_all(store, peaks):
 def test_the_noisy_input_may_be_a_store_of_its_own(store, peaks, other):
     whole = changed(thin_fraction=1.0)
     data = WindowDataset(store, ["chrA"], whole, peaks, training=False, noisy=other)
-    thinned = WindowDataset(store, ["chrA"], OPTIONS, peaks, training=False, noisy=other)
+    thinned = WindowDataset(store, ["chrA"], SETTINGS, peaks, training=False, noisy=other)
     for i, tile in enumerate(data.tiles):
         where = tile.chrom, tile.start, tile.end, 75
         assert np.array_equal(data[i]["x"][0], window_coverage(other, *where))
@@ -314,7 +317,8 @@ def test_the_noisy_input_may_be_a_store_of_its_own(store, peaks, other):
         assert np.array_equal(thinned[i]["x"][0], noisy)
     facts = data.facts()
     assert facts["preprocessing"] == {"shift": "none"}
-    alone = WindowDataset(store, ["chrA"], OPTIONS, peaks, training=False).facts()
+    assert facts["window_options"] == window_options(whole, 5)
+    alone = WindowDataset(store, ["chrA"], SETTINGS, peaks, training=False).facts()
     assert alone["fingerprint"] == store.fingerprint
     assert facts["fingerprint"] not in (store.fingerprint, other.fingerprint)
 
@@ -329,18 +333,18 @@ def test_coverage_stores_are_clean_or_noisy_but_never_thinned(store, peaks, tmp_
     for clean, noisy in ((covered, store), (store, covered), (covered, covered)):
         data = WindowDataset(clean, ["chrA"], whole, peaks, training=False, noisy=noisy)
         assert all(same(data[i], expected[i]) for i in range(len(data)))
-    thinned = WindowDataset(covered, ["chrA"], OPTIONS, peaks, training=False, noisy=store)
+    thinned = WindowDataset(covered, ["chrA"], SETTINGS, peaks, training=False, noisy=store)
     assert thinned[3]["x"].sum() < thinned[3]["coverage"].sum()
-    for options in (OPTIONS, changed(thin_fraction=1.0, thin_range=(0.5, 1.0))):
+    for settings in (SETTINGS, changed(thin_fraction=1.0, thin_range=(0.5, 1.0))):
         with pytest.raises(ValueError, match=r"c.h5 holds coverage, .* give a noisy sample"):
-            WindowDataset(covered, ["chrA"], options, peaks, training=False)
+            WindowDataset(covered, ["chrA"], settings, peaks, training=False)
 
 
 def test_samples_are_kept_apart(store, other, peaks):
     both = Samples([store, other])
     labels = {f"sample{n}/{chrom}": rows for n in (1, 2) for chrom, rows in peaks.items()}
     chroms = ["sample1/chrA", "sample2/chrA"]
-    data = WindowDataset(both, chroms, OPTIONS, labels, training=True)
+    data = WindowDataset(both, chroms, SETTINGS, labels, training=True)
     names = [data.window_name(i).split(":")[0] for i in range(len(data))]
     assert names == sorted(names) and set(names) == set(chroms)
     starts = [{t.start for t in data.tiles if t.chrom == chrom} for chrom in chroms]
@@ -360,8 +364,8 @@ def by_letters(text: str) -> np.ndarray:
 @pytest.mark.parametrize("chrom", ["chrA", "chrShort"])
 def test_the_bases_lie_below_the_coverage(store, peaks, fasta, letters, chrom):
     given = {"peaks": peaks, "training": False}
-    data = WindowDataset(store, [chrom], OPTIONS, genome=Genome(fasta), **given)
-    plain = WindowDataset(store, [chrom], OPTIONS, **given)
+    data = WindowDataset(store, [chrom], SETTINGS, genome=Genome(fasta), **given)
+    plain = WindowDataset(store, [chrom], SETTINGS, **given)
     index = len(data) // 2
     tile, window = data.tiles[index], data[index]
     assert window["x"].shape == (5, tile.end - tile.start)
@@ -374,17 +378,17 @@ def test_the_bases_lie_below_the_coverage(store, peaks, fasta, letters, chrom):
 
 
 def test_a_turned_window_is_the_other_strand_s(store, peaks, fasta, letters):
-    options = changed(reverse_complement=True, target="complement", **RANGE)
+    settings = changed(reverse_complement=True, target="complement", **RANGE)
     given = {"peaks": peaks, "training": True, "genome": Genome(fasta)}
-    turned = WindowDataset(store, ["chrA"], options, **given)
-    forward = WindowDataset(store, ["chrA"], replace(options, reverse_complement=False), **given)
+    turned = WindowDataset(store, ["chrA"], settings, **given)
+    forward = WindowDataset(store, ["chrA"], replace(settings, reverse_complement=False), **given)
     truth = {"chrA": peaks["chrA"][::2]}
     turned.truth = forward.truth = truth
     pair_of = str.maketrans("ACGTacgt", "TGCAtgca")
     seen = set()
     for i, tile in enumerate(turned.tiles):
         window, expected = turned[i], forward[i]
-        _, is_turned = options.draw(0, 0, tile.start)
+        _, is_turned = draw_window(settings, 5, (0, 0, tile.start))
         seen.add(is_turned)
         if not is_turned:
             assert same(window, expected)
@@ -407,11 +411,11 @@ def test_turning_works_without_bases_and_twice_is_nothing():
 
 
 def test_epochs_come_back_as_they_were(store, peaks, fasta):
-    options = changed(reverse_complement=True, **RANGE)
+    settings = changed(reverse_complement=True, **RANGE)
 
     def made():
         given = {"peaks": peaks, "training": True, "genome": Genome(fasta)}
-        return WindowDataset(store, ["chrA", "chrB"], options, **given)
+        return WindowDataset(store, ["chrA", "chrB"], settings, **given)
 
     once, again = made(), made()
     expected = [once[(epoch, i)] for epoch in range(4) for i in (2, 5)]
@@ -423,16 +427,16 @@ def test_epochs_come_back_as_they_were(store, peaks, fasta):
 @pytest.mark.parametrize("wrong", [(0.0, 0.5), (0.5, 0.1), (0.1, 1.5)])
 def test_a_wrong_range_is_a_sentence(wrong):
     with pytest.raises(ValueError, match="thin_range"):
-        WindowOptions(thin_range=wrong)
+        Data(thin_range=wrong)
     with pytest.raises(ValueError, match="complement"):
-        WindowOptions(thin_range=(0.1, 1.0), target="complement")
+        Data(thin_range=(0.1, 1.0), target="complement")
 
 
 @pytest.mark.slow
 def test_workers_draw_the_same(store, peaks, fasta):
-    options = changed(reverse_complement=True, **RANGE)
+    settings = changed(reverse_complement=True, **RANGE)
     given = {"peaks": peaks, "training": True, "genome": Genome(fasta)}
-    data = WindowDataset(store, ["chrA", "chrB"], options, **given)
+    data = WindowDataset(store, ["chrA", "chrB"], settings, **given)
     data[0]  # the FASTA is open here when the workers start
     seen = []
     for workers in (0, 2):
@@ -461,12 +465,13 @@ ORPHAN = """
 import sys, time
 import torch
 from denoiseq.store.cut_store import CutStore
-from denoiseq.windows.dataset import TileBatches, WindowDataset, window_loader
-from denoiseq.windows.options import WindowOptions
+from denoiseq.settings import Data
+from denoiseq.windows.batches import TileBatches, window_loader
+from denoiseq.windows.dataset import WindowDataset
 
 if __name__ == "__main__":
-    options = WindowOptions(interval_bp=1_000, pad_bp=200)
-    data = WindowDataset(CutStore(sys.argv[1]), ["chrA"], options, {}, training=False)
+    settings = Data(interval_bp=1_000, pad_bp=200)
+    data = WindowDataset(CutStore(sys.argv[1]), ["chrA"], settings, {}, training=False)
     loading = iter(window_loader(TileBatches(data, 2, None), 1))
     next(loading)
     print("loaded", flush=True)

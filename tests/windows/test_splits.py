@@ -10,7 +10,7 @@ from denoiseq.store.compatibility import same_filters, same_preprocessing
 from denoiseq.store.coverage_store import CoverageStore, write_coverage_store
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.store.thinning import Thinning
-from denoiseq.windows.options import WindowOptions
+from denoiseq.windows.dataset import window_options
 from denoiseq.windows.splits import open_stores, overridden, splits
 
 SIZES = {"chr1": 30_000, "chr2": 20_000, "chr3": 9_000}
@@ -203,10 +203,22 @@ def test_evaluation_on_other_stores():
     assert (deeper.thin_fraction, deeper.thin_range) == (0.9, None)
 
 
-def test_the_options_reach_the_windows(make):
+def test_the_settings_reach_the_windows_and_the_checkpoint(make):
     given = {"thin_range": [0.05, 0.2], "reverse_complement": True, "half_window_bp": 80}
-    options = windows(config(make("a"), **given)).train.options
-    assert options == WindowOptions(2_000, 300, 80, thin_range=(0.05, 0.2), reverse_complement=True)
+    data = config(make("a"), **given)
+    train = windows(data).train
+    assert (train.settings, train.seed) == (data, 0)
+    assert train.facts()["window_options"] == window_options(data, 0)
+    assert window_options(data, 0) == {
+        "interval_bp": 2_000,
+        "pad_bp": 300,
+        "half_window_bp": 80,
+        "thin_fraction": 0.1,
+        "target": "all",
+        "seed": 0,
+        "thin_range": (0.05, 0.2),
+        "reverse_complement": True,
+    }
 
 
 @pytest.mark.parametrize(("used", "warned"), [(4, True), (6, False), (190, False), (210, True)])

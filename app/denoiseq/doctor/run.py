@@ -79,7 +79,7 @@ def copy_gb_s() -> float:
 
 
 def expected_training(settings: Train) -> dict[str, Any]:
-    """How long the training of `options` would take here, from a few of its steps.
+    """How long the training of `settings` would take here, from a few of its steps.
 
     The steps are taken on made-up windows of the same size; validation comes on top.
     """
@@ -88,39 +88,38 @@ def expected_training(settings: Train) -> dict[str, Any]:
     from denoiseq import models
     from denoiseq.distributed import use_threads
     from denoiseq.doctor.speed import made_batch
-    from denoiseq.training.losses import LossWeights, atacworks_loss
+    from denoiseq.training.losses import atacworks_loss
     from denoiseq.training.optimizer import make_optimizer
-    from denoiseq.training.run import train_options
     from denoiseq.training.step import optimizer_step
     from denoiseq.windows.splits import open_stores, splits
 
     threads = use_threads(settings.trainer.threads)
     windows = splits(settings.data, open_stores(settings.data), settings.seed).train
-    train = train_options(settings)
-    batch_size = min(train.batch_size, len(windows))
-    batch = made_batch(batch_size, windows.options.length_bp)
+    optim, window_bp = settings.optim, settings.data.window_bp
+    batch_size = min(optim.batch_size, len(windows))
+    batch = made_batch(batch_size, window_bp)
     channels = models.in_channels(settings.data)
     batch["x"] = batch["x"].repeat(1, channels, 1)
     network = models.build(
         settings.model, settings.conv, settings.precision, settings.seed, channels
     )
-    loss = partial(atacworks_loss, weights=LossWeights(**vars(settings.loss)))
-    optimizer, seconds = make_optimizer(network, train), []
+    loss = partial(atacworks_loss, weights=settings.loss)
+    optimizer, seconds = make_optimizer(network, optim), []
     for _ in range(1 + STEPS):
         began = time.perf_counter()
-        optimizer_step(network, optimizer, loss, batch, micro_batch=train.micro_batch)
+        optimizer_step(network, optimizer, loss, batch, micro_batch=optim.micro_batch)
         seconds.append(time.perf_counter() - began)
     a_window = statistics.median(seconds[1:]) / batch_size
     return {
         "windows": len(windows),
-        "window_bp": windows.options.length_bp,
+        "window_bp": window_bp,
         "parameters": sum(p.numel() for p in network.parameters()),
-        "epochs": train.epochs,
+        "epochs": optim.epochs,
         "threads": threads,
         "torch": torch.__version__,
         "segments_per_second": round(1 / a_window, 2),
         "epoch_seconds": round(a_window * len(windows), 1),
-        "hours": round(a_window * len(windows) * train.epochs / 3600, 2),
+        "hours": round(a_window * len(windows) * optim.epochs / 3600, 2),
     }
 
 

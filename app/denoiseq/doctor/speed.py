@@ -9,15 +9,16 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from denoiseq import models
 from denoiseq.doctor.torch_forms import Phases, Rows, padding_inside
-from denoiseq.models.resnet import DenoisingResNet
-from denoiseq.training.losses import LossWeights, atacworks_loss
+from denoiseq.settings import Conv, Loss, Precision
+from denoiseq.settings.model import DenoisingResNet
+from denoiseq.training.losses import atacworks_loss
 from denoiseq.training.step import optimizer_step
 
 # dilconv, also in bfloat16; torch with the input padded by F.pad beforehand, with `padding=` inside
@@ -27,6 +28,7 @@ TORCH = tuple(name for name in CONTENDERS if name.startswith("torch"))
 HOPELESS = 5
 FORMS = {"torch": padding_inside, "torch-phases": Phases, "torch-conv2d": Rows}
 SEED, LEARNING_RATE = 0, 2e-4
+PUBLISHED = DenoisingResNet()
 LOSS_TOLERANCE, BF16_TOLERANCE = 1e-4, 1e-2
 PAD_SHARE = 12  # one part in so many of a window's columns is context, on each side
 
@@ -83,29 +85,27 @@ class Contender:
 
 def _loss(prediction, batch):
     with record_function("loss"):
-        return atacworks_loss(prediction, batch, LossWeights())
+        return atacworks_loss(prediction, batch, Loss())
 
 
 def contenders(
-    N: int, W: int, *, only: Sequence[str] = CONTENDERS, **shape: Any
+    N: int,
+    W: int,
+    settings: DenoisingResNet = PUBLISHED,
+    *,
+    only: Sequence[str] = CONTENDERS,
 ) -> list[Contender]:
-    """One of each name with the same weights; `shape` goes to `DenoisingResNet`."""
-    batch, start = made_batch(N, W), weights(**shape)
-    return [Contender(name, network(name, start, **shape), batch) for name in only]
+    """One contender of each name, all with the same weights."""
+    batch = made_batch(N, W)
+    return [Contender(name, network(name, settings), batch) for name in only]
 
 
-def weights(**shape: Any) -> dict[str, Tensor]:
-    """The state dict that all start from."""
-    torch.manual_seed(SEED)
-    return DenoisingResNet(**shape).state_dict()
-
-
-def network(name: str, start: dict[str, Tensor], **shape: Any) -> nn.Module:
+def network(name: str, settings: DenoisingResNet = PUBLISHED) -> nn.Module:
     """The network of a contender; any form of torch's may end in "-bf16"."""
     form = name.removesuffix("-bf16")
-    conv = "torch" if form in TORCH else "dilconv"
-    model = DenoisingResNet(**shape, conv=conv, precision="fp32" if form == name else "bf16")
-    model.load_state_dict(start)
+    conv = Conv("torch" if form in TORCH else "dilconv")
+    precision = Precision("fp32" if form == name else "bf16")
+    model = models.build(settings, conv, precision, SEED)
     return FORMS[form](model) if form in FORMS else model
 
 
@@ -146,14 +146,14 @@ def check_losses(entered: Sequence[Contender]) -> list[list[float]]:
     return steps
 
 
-def step_memory(name: str, N: int, W: int, **shape: Any) -> int:
+def step_memory(name: str, N: int, W: int) -> int:
     """Bytes that one step of a contender adds to this process's peak, in a process of its own.
 
     What is there before (weights, the batch, libraries) does not count; what a step of a tiny batch
     loads for all of them does not either.
     """
-    (contender,) = contenders(N, W, only=(name,), **shape)
-    (tiny,) = contenders(1, 1_000, only=(name,), **shape)
+    (contender,) = contenders(N, W, only=(name,))
+    (tiny,) = contenders(1, 1_000, only=(name,))
     tiny.step()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     contender.step()

@@ -86,7 +86,7 @@ def fit_linear(data: WindowDataset, ranks: Ranks = ALONE) -> LinearWeights | Non
     Taps reach up to 1 kb as far as the windows' context does; None where it holds none. At most
     ROWS bases take part, evenly spread: windows are left out, and every TAP_BP-th base is taken.
     """
-    reach = (min(REACH_BP, data.options.pad_bp - TAP_BP) // TAP_BP) * TAP_BP
+    reach = (min(REACH_BP, data.settings.pad_bp - TAP_BP) // TAP_BP) * TAP_BP
     if reach < TAP_BP:
         return None
     n = 2 * reach // TAP_BP + 1
@@ -103,7 +103,7 @@ def _equations(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Of one window at a time: what the taps see of each base and 1, (m, n + 1); clean, (m,)."""
     n = 2 * reach // TAP_BP + 1
-    step = max(1, math.ceil(len(data.tiles) * data.options.interval_bp / TAP_BP / ROWS))
+    step = max(1, math.ceil(len(data.tiles) * data.settings.interval_bp / TAP_BP / ROWS))
     for tile in data.tiles[::step][ranks.rank :: ranks.world]:
         x, clean = data.tracks(tile.chrom, tile.start, tile.end)
         counted = ~mask(data.store.blacklist, tile.chrom, tile.start, tile.end)
@@ -145,11 +145,11 @@ def tune_baselines(
     The bandwidth has the best AUPRC of the grid, or the least MSE where no base is a true peak.
     Only bandwidths whose reach (4 sigma) fits into the windows' context take part.
     """
-    grid = [float(s) for s in options.sigma_grid_bp if 4 * s <= data.options.pad_bp]
+    grid = [float(s) for s in options.sigma_grid_bp if 4 * s <= data.settings.pad_bp]
     if not grid:
         raise UserError(
             f"No Gaussian bandwidth of {options.sigma_grid_bp} bp fits the context of "
-            f"{data.options.pad_bp} bp: raise data.pad_bp to 4 times the smallest."
+            f"{data.settings.pad_bp} bp: raise data.pad_bp to 4 times the smallest."
         )
     if len(grid) < len(options.sigma_grid_bp):
         log.warning("Gaussian bandwidths above %g bp left out: data.pad_bp is small.", max(grid))

@@ -44,7 +44,7 @@ def _cannot(data: WindowDataset) -> str | None:
 
 def _macs3(data: WindowDataset) -> dict[str, np.ndarray]:
     """MACS3's peaks on the chromosomes of `data`, each sample's by itself."""
-    width = 2 * data.options.half_window_bp
+    width = 2 * data.settings.half_window_bp
     if not isinstance(data.noisy, Samples):
         return call_peaks(data.noisy, data.chroms, data.draw(), ext_bp=width)
     found: dict[str, np.ndarray] = {}

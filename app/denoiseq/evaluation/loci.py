@@ -37,7 +37,7 @@ def of_evaluation(
     The draw of fragments is the one that the metrics were computed on. `callers` are peaks that
     others called, by name.
     """
-    store, h = data.store, data.options.half_window_bp
+    store, h = data.store, data.settings.half_window_bp
     sizes = {chrom: store.chroms[chrom] for chrom in data.chroms}
     ranked = []
     for chrom in data.chroms:

@@ -211,21 +211,21 @@ def _has_logits(model: Model) -> bool:
 def _check_context(model: Model, data: WindowDataset) -> None:
     context_bp = getattr(model, "context_bp", None)
     needed = context_bp() if callable(context_bp) else 0
-    if data.options.pad_bp < needed:
+    if data.settings.pad_bp < needed:
         log.warning(
             "windows carry %d bp of context, the model sees %d: metrics will differ a little from "
             "those of a whole-chromosome prediction (data.pad_bp=%d makes them equal)",
-            data.options.pad_bp,
+            data.settings.pad_bp,
             needed,
             needed,
         )
     step = getattr(model, "tile_step_bp", 1)
-    if data.options.pad_bp % step or data.options.interval_bp % step:
+    if data.settings.pad_bp % step or data.settings.interval_bp % step:
         log.warning(
             "data.pad_bp=%d or data.interval_bp=%d is no multiple of %d bp, the width that the "
             "model pools: metrics will differ a little from those of a whole-chromosome prediction",
-            data.options.pad_bp,
-            data.options.interval_bp,
+            data.settings.pad_bp,
+            data.settings.interval_bp,
             step,
         )
 

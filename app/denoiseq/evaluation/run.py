@@ -61,7 +61,7 @@ def run(settings: Evaluate) -> None:
     write_json(folder / "curves.json", found.curves)
     write_text(folder / "metrics.tsv", report.metrics_tsv(metrics))
     panels = loci.of_evaluation(network, data, metrics, options, choice, external)
-    share = f"{data.options.thin_fraction:.0%} of the fragments"
+    share = f"{data.thin_fraction:.0%} of the fragments"
     noisy = share if data.noisy is data.store else "the noisy sample"
     title = f"{settings.split} chromosomes, {noisy} in"
     report.write_loci(folder / "loci.png", panels, title)

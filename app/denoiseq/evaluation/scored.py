@@ -16,7 +16,8 @@ from tqdm import tqdm
 from denoiseq.distributed import ALONE, Ranks
 from denoiseq.evaluation.options import EvaluateOptions
 from denoiseq.models.network import Prediction
-from denoiseq.windows.dataset import TileBatches, WindowDataset, window_loader
+from denoiseq.windows.batches import TileBatches, window_loader
+from denoiseq.windows.dataset import WindowDataset
 
 Batch = dict[str, Tensor]
 Model = nn.Module | Callable[[Tensor], Prediction]

@@ -1,18 +1,11 @@
 """The networks, and the files that hold their weights."""
 
+from importlib import import_module
+
 import torch
 
-from denoiseq.models.linear import Linear
 from denoiseq.models.network import Network
-from denoiseq.models.resnet import DenoisingResNet
-from denoiseq.models.unet import UNet
 from denoiseq.settings import Conv, Data, Model, Precision
-
-MODELS: dict[str, type[Network]] = {
-    "denoising_resnet": DenoisingResNet,
-    "unet": UNet,
-    "linear": Linear,
-}
 
 
 def in_channels(data: Data) -> int:
@@ -21,20 +14,14 @@ def in_channels(data: Data) -> int:
 
 
 def build(
-    model: Model,
+    settings: Model,
     conv: Conv,
     precision: Precision,
     seed: int = 0,
     in_channels: int = 1,
 ) -> Network:
-    """The network, with fresh weights that depend on `seed` alone."""
+    """The network that `settings` names, with fresh weights that depend on `seed` alone."""
+    module, _, name = settings.network.rpartition(".")
+    network: type[Network] = getattr(import_module(module), name)
     torch.manual_seed(seed)
-    named = ("name", "pretrained")
-    shape = {name: value for name, value in vars(model).items() if name not in named}
-    return MODELS[model.name](
-        **shape,
-        conv=conv.backend,
-        algorithm=conv.algorithm,
-        precision=precision.name,
-        in_channels=in_channels,
-    )
+    return network(settings, conv, precision, in_channels)

@@ -28,8 +28,8 @@ def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
     `format` and `version` are added. Keys: state_dict (to predict with), training_state (weights
     where those are an average's, optimizer, random), epoch, step, best, history,
     config, preprocessing, fingerprint, trained_cuts_per_mb, peak_threshold, gaussian_sigma_bp,
-    thresholds, temperature, calibration, operating_points, scale, versions, seed; loop.py writes
-    them, build.py and predict read them.
+    thresholds, temperature, calibration, operating_points, scale, versions, seed; training writes
+    them, evaluation and prediction read them.
     """
     buffer = io.BytesIO()  # torch's own file writer hides a full disk behind a RuntimeError
     torch.save({"format": FORMAT, "version": VERSION, **payload}, buffer)
@@ -49,7 +49,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def read_file(path: Path, what: str) -> Any:
-    """What torch saved in a file, on the CPU; `what` it should be is for the error's sentence."""
+    """What torch saved in a file, on the CPU; `what` it should be is for the message."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
@@ -64,7 +64,7 @@ def read_file(path: Path, what: str) -> Any:
 
 
 def checked(payload: Any, path: Path) -> dict[str, Any]:
-    """The payload of one of our checkpoints, of this version, or ValueError."""
+    """The payload, if it is a checkpoint of ours and of this version; else UserError."""
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise UserError(f"{path} is not a denoiseq checkpoint: train.py writes them as best.pt.")
     if payload.get("version") != VERSION:
@@ -86,7 +86,7 @@ def trained_network(
 ) -> Network:
     """The network of a checkpoint on device `on`, its weights loaded, in evaluation mode.
 
-    Convolution and precision are those asked for, whatever the training's were.
+    Convolution and precision need not be those of the training.
     """
     channels = models.in_channels(trained.data)
     network = models.build(trained.model, conv, precision, in_channels=channels)

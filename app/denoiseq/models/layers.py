@@ -1,35 +1,29 @@
-"""The convolution blocks of the models; the only place that chooses dilconv or torch.
+"""The convolution blocks of the networks; the only place that chooses dilconv or torch.
 
 Parameter paths (`conv_act1.conv_layer.weight`, ...) are those of published AtacWorks state dicts.
 """
+
+from collections import Counter
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denoiseq.errors import UserError
-
-CONVS = ("dilconv", "torch")
-ACTIVATIONS = (None, "relu", "prelu")
+from denoiseq.settings import Conv
 
 
 def _conv_layer(
-    backend: tuple[str, str],
+    conv: Conv,
     shape: tuple[int, int, int],
     dilation: int,
     bias: bool,
     activation: str | None,
 ) -> nn.Module:
-    """A convolution of `shape` (C, K, S): dilconv pads and activates inside, torch does not.
-
-    backend : (conv, algorithm)
-    """
-    conv, algorithm = backend
+    """A convolution of `shape` (C, K, S): dilconv pads and activates inside, torch does not."""
     in_channels, out_channels, kernel_size = shape
-    if conv == "torch":
+    if conv.backend == "torch":
         return nn.Conv1d(in_channels, out_channels, kernel_size, dilation=dilation, bias=bias)
-    if conv != "dilconv":
-        raise UserError(f"conv={conv!r} is unknown: choose one of {', '.join(CONVS)}.")
     try:
         import dilconv
     except ImportError as error:
@@ -45,7 +39,7 @@ def _conv_layer(
         dilation=dilation,
         bias=bias,
         activation=activation,
-        algorithm=algorithm,
+        algorithm=conv.algorithm,
     )
 
 
@@ -62,10 +56,8 @@ class SameConv1d(nn.Module):
     activation : {None, "relu", "prelu"}
     batch_norm : bool
         Normalise between convolution and residual.
-    conv : {"dilconv", "torch"}
+    conv : Conv
         Which implementation multiplies; the weights and their names are the same.
-    algorithm : {"auto", "direct", "spectral", "winograd"}
-        Of dilconv; nothing to torch.
     """
 
     def __init__(
@@ -74,24 +66,21 @@ class SameConv1d(nn.Module):
         out_channels: int,
         kernel_size: int,
         *,
+        conv: Conv,
+        activation: str | None,
         dilation: int = 1,
         bias: bool = True,
-        activation: str | None = "relu",
         batch_norm: bool = False,
-        conv: str = "dilconv",
-        algorithm: str = "auto",
     ):
         super().__init__()
-        if activation not in ACTIVATIONS:
-            raise UserError(f"activation={activation!r} is unknown: choose relu, prelu or null.")
         total = (kernel_size - 1) * dilation
         self.padding = (total // 2, total - total // 2)
         self.activation = activation
         # dilconv does bias, residual and ReLU in its one pass, unless a norm has to come between.
-        self.fused = conv == "dilconv" and not batch_norm and activation in (None, "relu")
-        self.pad_before = conv == "torch"
+        self.fused = conv.backend == "dilconv" and not batch_norm and activation != "prelu"
+        self.pad_before = conv.backend == "torch"
         self.conv_layer = _conv_layer(
-            (conv, algorithm),
+            conv,
             (in_channels, out_channels, kernel_size),
             dilation,
             bias,
@@ -125,7 +114,7 @@ class ResBlock(nn.Module):
     ----------
     in_channels, out_channels, kernel_size : int
     **layer
-        Passed to every `SameConv1d`: dilation, bias, activation, batch_norm, conv, algorithm.
+        Passed to every `SameConv1d`: conv, activation, dilation, bias, batch_norm.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, **layer):
@@ -144,10 +133,43 @@ class ResBlock(nn.Module):
         return self.conv_act3(self.conv_act2(self.conv_act1(x)), residual=skip)
 
 
-def algorithms(shape: tuple, device: torch.device) -> str:
+def describe_convolutions(model: nn.Module, x: Tensor, batch_size: int) -> list[str]:
+    """A line for each shape of convolution, as "19 x 15->15, S=51, d=8, W=60000: spectral, …".
+
+    Parameters
+    ----------
+    x : (1, C, L)
+        A window to pass through the network, so that the width of every layer is known.
+    batch_size : windows that a step passes through the network at once
+    """
+    counts: Counter[tuple] = Counter()
+
+    def count(layer: nn.Conv1d, inputs: tuple, _output: Tensor) -> None:
+        shape = (layer.in_channels, layer.out_channels, layer.kernel_size[0], layer.dilation[0])
+        width, dtype = inputs[0].shape[-1], inputs[0].dtype
+        counts[(*shape, width, dtype, getattr(layer, "algorithm", None))] += 1
+
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv1d)]
+    handles = [layer.register_forward_hook(count) for layer in layers]
+    was_training = model.training
+    try:
+        with torch.inference_mode():
+            model.eval()(x)
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return [
+        f"{number} x {C}->{K}, S={S}, d={d}, W={W}: {_algorithms((batch_size, *shape), x.device)}"
+        for shape, number in counts.items()
+        for C, K, S, d, W, *_ in [shape]
+    ]
+
+
+def _algorithms(shape: tuple, device: torch.device) -> str:
     """How a convolution runs, forward and backward, as dilconv plans it.
 
-    shape : (N, C, K, S, d, W, dtype, algorithm asked for; None: it is torch's)
+    shape : (N, C, K, S, d, W, dtype, requested algorithm or None for a convolution of torch)
     """
     N, C, K, S, d, W, dtype, algorithm = shape
     if algorithm is None or device.type != "cpu":

@@ -1,12 +1,12 @@
 """Linear and logistic regression of a window, as one convolution each."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from denoiseq.models.layers import SameConv1d
 from denoiseq.models.network import Network
+from denoiseq.settings import Conv, Precision
+from denoiseq.settings.model import Linear as Settings
 
 
 class Linear(Network):
@@ -16,24 +16,18 @@ class Linear(Network):
     off there. Its two layers are heads, which are float32 in any precision. At the defaults 8,402
     parameters for one task, 16,804 for both.
 
-    Parameters
-    ----------
-    field : int
-        Taps of a convolution, bp; even ones reach one base further to the right.
-    **shared
-        Of `Network`: task, in_channels, conv, algorithm, precision, input_transform,
-        both_strands.
+    Even numbers of taps reach one base further to the right.
     """
 
-    def __init__(self, field: int = 8401, **shared: Any):
-        super().__init__(**shared)
+    def __init__(self, settings: Settings, conv: Conv, precision: Precision, in_channels: int):
+        super().__init__(settings, conv, precision, in_channels)
+        taps = settings.field
         if self.task != "classification":
-            layer = {"activation": "relu", **self.backend}
-            self.regressor = SameConv1d(self.in_channels, 1, field, **layer)
+            self.regressor = SameConv1d(in_channels, 1, taps, activation="relu", conv=conv)
             self._start_as_the_input()
         if self.task != "regression":
-            read = 1 if self.task == "both" else self.in_channels
-            self.classifier = SameConv1d(read, 1, field, activation=None, **self.backend)
+            channels = 1 if self.task == "both" else in_channels
+            self.classifier = SameConv1d(channels, 1, taps, activation=None, conv=conv)
 
     def _start_as_the_input(self) -> None:
         """One tap of 1 on the coverage: near the answer, and its ReLU is born alive."""

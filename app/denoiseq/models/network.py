@@ -1,21 +1,18 @@
 """What all networks share: task, scale of the input, precision, and how far a base sees.
 
-Knows no architecture; `models` has those.
+Knows no architecture.
 """
 
 from collections.abc import Iterable
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from denoiseq.errors import UserError
 from denoiseq.models.layers import SameConv1d
+from denoiseq.settings import Conv, Model, Precision
 
-TASKS = ("both", "regression", "classification")
-TRANSFORMS = ("none", "log1p", "sqrt")
-PRECISIONS = ("fp32", "bf16")
 # expm1 of anything larger is no coverage: exp(16) is 8.9 million cuts over one base.
 LOG1P_LIMIT = 16.0
 # Anscombe's: sqrt(count + 3/8) has nearly the same variance whatever the expected count.
@@ -23,12 +20,12 @@ SQRT_OFFSET = 0.375
 
 
 class Prediction(NamedTuple):
-    """What every model returns, float32 whatever the autocast.
+    """What every network returns, float32 whatever the autocast.
 
     coverage (N, L) : denoised coverage, >= 0, in the units of the input track.
     peak_logits (N, L) : log-odds that a base lies in a peak.
 
-    None stands for a head that the model's task does without.
+    None stands for a head that the network's task does without.
     """
 
     coverage: Tensor | None
@@ -36,28 +33,23 @@ class Prediction(NamedTuple):
 
 
 class Network(nn.Module):
-    """Base of the models, which define `_tracks` and `_path`.
+    """Base of the networks, which define `_tracks` and `_path`.
 
     Parameters
     ----------
-    task : {"both", "regression", "classification"}
-        Which heads there are: the denoised coverage, the peaks, or both.
-    in_channels : int
-        1, or more where channels other than the coverage, which comes first, are read as well.
-    conv : {"dilconv", "torch"}
-    algorithm : {"auto", "direct", "spectral", "winograd"}
-        Of dilconv; nothing to torch.
-    precision : {"fp32", "bf16"}
+    settings : Model
+        Their docs are in settings/model.py. log1p and sqrt compress the input coverage first; the
+        regression head then lives on that scale, and `Prediction.coverage` is brought back by
+        expm1 or square. sqrt is sqrt(x + 3/8): noise is level on it, and k times the coverage
+        stays a factor, so spikes neither rule the gradients, as with none, nor blow up on the way
+        back. With both_strands the answers to x and to its reverse complement are averaged in
+        evaluation mode: twice the work, half of what depends on the strand that was read.
+    conv : Conv
+    precision : Precision
         bf16 is autocast inside `forward`: activations are bfloat16; weights, their gradients, sums,
         heads and predictions stay float32, so state dicts do not depend on it.
-    input_transform : {"none", "log1p", "sqrt"}
-        log1p and sqrt compress the input coverage first; the regression head then lives on that
-        scale, and `Prediction.coverage` is brought back by expm1 or square.
-        sqrt is sqrt(x + 3/8): noise is level on it, and k times the coverage stays a factor, so
-        spikes neither rule the gradients, as with none, nor blow up on the way back.
-    both_strands : bool
-        In evaluation mode the answers to x and to its reverse complement are averaged: twice the
-        work, half of what depends on the strand that happened to be read.
+    in_channels : int
+        1, or more if channels other than the coverage, which comes first, are read as well.
 
     Attributes
     ----------
@@ -65,32 +57,20 @@ class Network(nn.Module):
         What peak logits are divided by; a calibration sets it, after the training.
     """
 
-    # Tiles of a chromosome give its answer only where they begin on a multiple of this.
+    # Tiles of a chromosome give its answer only if they begin on a multiple of this.
     tile_step_bp = 1
 
-    def __init__(
-        self,
-        task: str = "both",
-        in_channels: int = 1,
-        conv: str = "dilconv",
-        algorithm: str = "auto",
-        precision: str = "fp32",
-        input_transform: str = "none",
-        both_strands: bool = False,
-    ):
+    def __init__(self, settings: Model, conv: Conv, precision: Precision, in_channels: int):
         super().__init__()
-        one_of("task", task, TASKS)
-        one_of("precision", precision, PRECISIONS)
-        one_of("input_transform", input_transform, TRANSFORMS)
-        self.task = task
+        self.task = settings.task
+        self.input_transform = settings.input_transform
+        self.both_strands = settings.both_strands
+        self.backend = conv
+        self.conv = conv.backend
+        self.precision = precision.name
         self.in_channels = in_channels
-        self.conv = conv
-        self.precision = precision
-        self.input_transform = input_transform
-        self.both_strands = both_strands
         self.add_input = False
         self.temperature = 1.0
-        self.backend: dict[str, Any] = {"conv": conv, "algorithm": algorithm}
 
     def forward(self, x: Tensor) -> Prediction:
         """x (N, in_channels, L), the coverage its first channel -> Prediction of (N, L) tracks."""
@@ -119,7 +99,7 @@ class Network(nn.Module):
 
     def _regression_head(self, channels: int) -> SameConv1d:
         """1x1 convolution and ReLU of features that are >= 0."""
-        head = SameConv1d(channels, 1, 1, bias=False, activation="relu", **self.backend)
+        head = SameConv1d(channels, 1, 1, bias=False, activation="relu", conv=self.backend)
         # Weights of one sign keep the head's own ReLU from being born dead, which would silence
         # every gradient.
         with torch.no_grad():
@@ -128,7 +108,7 @@ class Network(nn.Module):
 
     def _peak_head(self, channels: int) -> SameConv1d:
         """1x1 convolution with bias: features to logits."""
-        return SameConv1d(channels, 1, 1, bias=True, activation=None, **self.backend)
+        return SameConv1d(channels, 1, 1, bias=True, activation=None, conv=self.backend)
 
     def _autocast(self, h: Tensor):
         """The network's precision, for the layers before the heads."""
@@ -185,16 +165,9 @@ def reverse_complement(x: Tensor) -> Tensor:
     return torch.cat([x[:, :1], x[:, 1:].flip(1)], dim=1).flip(-1)
 
 
-def _mean(here: Tensor | None, turned: Tensor | None) -> Tensor | None:
-    """The mean of a strand's track (N, L) and the other's, which runs backwards."""
-    return None if here is None or turned is None else (here + turned.flip(-1)) / 2
-
-
-def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """ValueError, naming the choices, for a value that is none of them."""
-    if value not in choices:
-        listed = ", ".join(choices[:-1])
-        raise UserError(f"{name}={value!r} is unknown: {listed} or {choices[-1]}.")
+def _mean(forward: Tensor | None, turned: Tensor | None) -> Tensor | None:
+    """The mean of the forward strand's track (N, L) and the other's, which runs backwards."""
+    return None if forward is None or turned is None else (forward + turned.flip(-1)) / 2
 
 
 def _root(coverage: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Weights for a training to start from: a checkpoint of ours, or one that AtacWorks published.
 
-A published file holds a state dict alone; what can be told of the network from the weights' names
-and shapes is told where they do not fit. Dilations leave no trace in them.
+A published file holds only a state dict. Where its weights do not fit, the message says what their
+names and shapes tell of the network; dilations leave no trace in them.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from denoiseq.errors import UserError
 from denoiseq.models.checkpoint import FORMAT, checked, read_file
 from denoiseq.settings import Model
 
-# Of a network that was wrapped to train on several devices.
+# Prefix of the names of a network that was wrapped to train on several devices.
 WRAPPED = "module."
 # The layers of AtacWorks' linear and logistic models.
 PUBLISHED_LINEAR = ("denoising_linear.conv_layer.", "conv_layer.")
@@ -54,16 +54,16 @@ def adopt(model: nn.Module, weights: Weights, source: str) -> None:
     Raises
     ------
     ValueError
-        If they do not fit, naming the first weight that differs, and, as far as the shapes tell,
-        the model that they are of.
+        If they do not fit: names the first weight that differs, and, as far as the shapes tell,
+        the model that they belong to.
     """
     weights = _with_our_names(model, weights)
-    own = model.state_dict()
-    for name in dict.fromkeys([*own, *weights]):
-        ours, theirs = (_shape(state.get(name)) for state in (own, weights))
-        if ours != theirs:
+    expected = model.state_dict()
+    for name in dict.fromkeys([*expected, *weights]):
+        shape, expected_shape = _shape(weights.get(name)), _shape(expected.get(name))
+        if shape != expected_shape:
             raise UserError(
-                f"{source} does not fit the model: {name} is {theirs} there, {ours} here"
+                f"{source} does not fit the model: {name} is {shape} there, {expected_shape} here"
                 f"{_remedy(weights)}."
             )
     model.load_state_dict(weights)
@@ -79,32 +79,32 @@ def _with_our_names(model: nn.Module, weights: Weights) -> Weights:
     only = "regressor" if getattr(model, "task", "both") == "regression" else "classifier"
     heads = ["regressor", "classifier"] if len(present) == 2 else [only] * len(present)
 
-    def ours(name: str) -> str:
+    def renamed(name: str) -> str:
         for prefix, head in zip(present, heads, strict=True):
             if name.startswith(prefix):
                 return f"{head}.conv_layer.{name.removeprefix(prefix)}"
         return name
 
-    return {ours(name): value for name, value in weights.items()}
+    return {renamed(name): value for name, value in weights.items()}
 
 
 def _remedy(weights: Weights) -> str:
-    """The settings to give, as far as names and shapes tell them; empty where they tell nothing."""
-    settings = described(weights)
-    if not settings:
+    """The settings to give, as far as names and shapes tell them; empty if they tell nothing."""
+    overrides = described(weights)
+    if not overrides:
         return ""
-    values = (f"{name}={str(value).replace(' ', '')}" for name, value in settings.items())
+    values = (f"{name}={str(value).replace(' ', '')}" for name, value in overrides.items())
     return f"; it is of {' '.join(values)}"
 
 
 def described(weights: Weights) -> dict[str, Any]:
-    """Overrides that give the model which weights by our names are of, as the shapes tell."""
+    """The overrides that choose the model of these weights (our names), as the shapes tell."""
     shapes = {name: tuple(value.shape) for name, value in weights.items()}
     if "res_blocks.0.conv_act1.conv_layer.weight" in shapes:
-        found = _residual(shapes)
+        overrides = _residual(shapes)
     elif "down.0.conv_layer.weight" in shapes:
         down = _layers(shapes, "down.{}.conv_layer.weight")
-        found = {
+        overrides = {
             "model": "unet",
             "model.channels": [K for K, _, _ in down],
             "model.kernel_sizes": [S for _, _, S in down],
@@ -113,41 +113,41 @@ def described(weights: Weights) -> dict[str, Any]:
         taps = [shapes.get(f"{head}.conv_layer.weight") for head in ("regressor", "classifier")]
         if not any(taps):
             return {}
-        found = {"model": "linear", "model.field": next(shape for shape in taps if shape)[-1]}
+        overrides = {"model": "linear", "model.field": next(shape for shape in taps if shape)[-1]}
     heads = [f"{head}.conv_layer.weight" in shapes for head in ("regressor", "classifier")]
     tasks = {(True, True): "both", (True, False): "regression", (False, True): "classification"}
-    return found | {"model.task": tasks.get((heads[0], heads[1]), "both")}
+    return overrides | {"model.task": tasks.get((heads[0], heads[1]), "both")}
 
 
 def _residual(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
     first = _layers(shapes, "res_blocks.{}.conv_act1.conv_layer.weight")
     second = _layers(shapes, "res_blocks_class.{}.conv_act1.conv_layer.weight")
-    found = {
+    overrides = {
         "model": "denoising_resnet",
         "model.channels": first[0][0],
         "model.kernel_size": first[0][2],
         "model.blocks": len(first),
     }
     if second:
-        found |= {"model.peak_blocks": len(second), "model.peak_kernel_size": second[0][2]}
-    return found
+        overrides |= {"model.peak_blocks": len(second), "model.peak_kernel_size": second[0][2]}
+    return overrides
 
 
 def _layers(shapes: dict[str, tuple[int, ...]], name: str) -> list[tuple[int, ...]]:
     """The shapes (K, C, S) of name 0, 1, 2, ... as long as there are any."""
-    found: list[tuple[int, ...]] = []
-    while name.format(len(found)) in shapes:
-        found.append(shapes[name.format(len(found))])
-    return found
+    layers: list[tuple[int, ...]] = []
+    while name.format(len(layers)) in shapes:
+        layers.append(shapes[name.format(len(layers))])
+    return layers
 
 
-def start_from(network: nn.Module, model: Model) -> None:
-    """Load the weights that `model.pretrained` names, if it does; the settings stay as they are."""
-    if model.pretrained is None:
+def start_from(network: nn.Module, settings: Model) -> None:
+    """Load the weights that `settings.pretrained` names, if it names any."""
+    if settings.pretrained is None:
         return
-    path = Path(model.pretrained)
+    path = Path(settings.pretrained)
     weights, trained = load_weights(path)
-    for name, value in vars(model).items():
+    for name, value in vars(settings).items():
         if name != "pretrained" and trained.get(name, value) != value:
             raise UserError(
                 f"{path} was trained with model.{name}={trained[name]}, this config asks for "

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from denoiseq.models.layers import ResBlock, SameConv1d
-from denoiseq.models.network import Network, one_of, wide
-
-PEAK_INPUTS = ("track", "features")
+from denoiseq.models.network import Network, wide
+from denoiseq.settings import Conv, Precision
+from denoiseq.settings.model import DenoisingResNet as Settings
 
 
 class DenoisingResNet(Network):
@@ -21,65 +21,36 @@ class DenoisingResNet(Network):
     task="classification" there is no track that a peak trunk could read: the peak head stands on
     the first trunk's features (161,446), and the peak trunk's sizes mean nothing.
 
-    Four options go beyond AtacWorks, for networks that also read the sequence and small genomes.
-
-    Parameters
-    ----------
-    channels, kernel_size, dilation, blocks : int
-        Regression trunk; its convolutions carry no bias unless `bias` says so.
-    peak_blocks, peak_kernel_size, peak_dilation : int
-        Peak trunk, `channels` wide, with bias.
-    stem_kernel_size : int
-        Taps of a dense convolution (with bias) ahead of the first trunk, 0 for none: what is as
-        short as a motif falls between the taps of dilated filters.
-    bias : bool
-    peak_input : {"track", "features"}
-        What the peak trunk reads: the denoised track on the scale of the input, or the first
-        trunk's features as well, so that how sure the track is reaches the peaks.
-    add_input : bool
-        The trunk's answer is added to the input, which is a part of the clean track where it is a
-        thinning of it: only the fragments that were not seen are left to learn.
-    batch_norm : bool
-    activation : {"relu", "prelu"}
-    **shared
-        Of `Network`: task, in_channels, conv, algorithm, precision, input_transform,
-        both_strands.
+    Four settings go beyond AtacWorks, for networks that also read the sequence and for small
+    genomes: a stem, because what is as short as a motif falls between the taps of dilated filters;
+    biases in the first trunk; peak_input=features, so that how sure the track is reaches the peaks;
+    add_input, because a thinning is a part of the clean track, and only the fragments that were not
+    seen are left to learn.
     """
 
-    def __init__(
-        self,
-        channels: int = 15,
-        kernel_size: int = 51,
-        dilation: int = 8,
-        blocks: int = 5,
-        peak_blocks: int = 2,
-        peak_kernel_size: int = 51,
-        peak_dilation: int = 8,
-        stem_kernel_size: int = 0,
-        bias: bool = False,
-        peak_input: str = "track",
-        add_input: bool = False,
-        batch_norm: bool = False,
-        activation: str = "relu",
-        **shared: Any,
-    ):
-        super().__init__(**shared)
-        one_of("peak_input", peak_input, PEAK_INPUTS)
-        self.peak_input, self.add_input = peak_input, add_input
-        common = {"batch_norm": batch_norm, "activation": activation, **self.backend}
-        first, self.stem = self.in_channels, None
-        if stem_kernel_size:
-            self.stem = SameConv1d(first, channels, stem_kernel_size, **common)
+    def __init__(self, settings: Settings, conv: Conv, precision: Precision, in_channels: int):
+        super().__init__(settings, conv, precision, in_channels)
+        self.peak_input, self.add_input = settings.peak_input, settings.add_input
+        channels, first = settings.channels, in_channels
+        common: dict[str, Any] = {
+            "batch_norm": settings.batch_norm,
+            "activation": settings.activation,
+            "conv": conv,
+        }
+        self.stem = None
+        if settings.stem_kernel_size:
+            self.stem = SameConv1d(first, channels, settings.stem_kernel_size, **common)
             first = channels
-        layer = {**common, "dilation": dilation, "bias": bias}
-        self.res_blocks = _trunk([first, *[channels] * blocks], kernel_size, layer)
+        layer = {**common, "dilation": settings.dilation, "bias": settings.bias}
+        widths = [first, *[channels] * settings.blocks]
+        self.res_blocks = _trunk(widths, settings.kernel_size, layer)
         if self.task != "classification":
             self.regressor = self._regression_head(channels)
         if self.task == "both":
-            layer = {**common, "dilation": peak_dilation, "bias": True}
-            read = 1 if peak_input == "track" else 1 + channels
-            widths = [read, *[channels] * peak_blocks]
-            self.res_blocks_class = _trunk(widths, peak_kernel_size, layer)
+            layer = {**common, "dilation": settings.peak_dilation, "bias": True}
+            first = 1 if self.peak_input == "track" else 1 + channels
+            widths = [first, *[channels] * settings.peak_blocks]
+            self.res_blocks_class = _trunk(widths, settings.peak_kernel_size, layer)
         if self.task != "regression":
             self.classifier = self._peak_head(channels)
 
@@ -104,7 +75,7 @@ class DenoisingResNet(Network):
         return h
 
     def _path(self) -> list[nn.Module]:
-        """Skips are shorter."""
+        """All blocks in a row; their skips are shorter."""
         blocks = [*self.res_blocks, *(self.res_blocks_class if self.task == "both" else ())]
         convs = [conv for b in blocks for conv in (b.conv_act1, b.conv_act2, b.conv_act3)]
         return [*self._stem(), *convs]

@@ -1,6 +1,5 @@
 """AtacWorks' U-Net (Lal et al., Nat. Commun. 12:1507, 2021)."""
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -8,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denoiseq.errors import UserError
 from denoiseq.models.layers import SameConv1d
 from denoiseq.models.network import Network
+from denoiseq.settings import Conv, Precision
+from denoiseq.settings.model import UNet as Settings
 
 
 class UNet(Network):
@@ -23,47 +23,23 @@ class UNet(Network):
 
     Any width works: the input is widened by zeros on the right to a multiple of `tile_step_bp`, and
     the answer cut to the input's. Pooled positions count from the window's first base.
-
-    Parameters
-    ----------
-    channels, kernel_sizes : sequence of int, equally long, at least 2
-        Of each level; the last is the bottleneck's.
-    up_kernel_size : int
-    batch_norm : bool
-    activation : {"relu", "prelu"}
-    **shared
-        Of `Network`: task, in_channels, conv, algorithm, precision, input_transform,
-        both_strands.
     """
 
-    def __init__(
-        self,
-        channels: Sequence[int] = (16, 32, 64, 128, 256),
-        kernel_sizes: Sequence[int] = (5, 5, 25, 25, 250),
-        up_kernel_size: int = 5,
-        batch_norm: bool = False,
-        activation: str = "relu",
-        **shared: Any,
-    ):
-        super().__init__(**shared)
-        if self.both_strands:
-            raise UserError(
-                "A U-Net cannot read both strands: turned round, a chromosome would be pooled over "
-                "other bases. Train it with data.reverse_complement=true instead."
-            )
-        if len(channels) != len(kernel_sizes) or len(channels) < 2:
-            raise UserError(
-                f"channels={list(channels)} and kernel_sizes={list(kernel_sizes)} must be equally "
-                "long, 2 or more: a number a level, the bottleneck's last."
-            )
-        layer = {"batch_norm": batch_norm, "activation": activation, **self.backend}
-        widths = pairwise([self.in_channels, *channels])
+    def __init__(self, settings: Settings, conv: Conv, precision: Precision, in_channels: int):
+        super().__init__(settings, conv, precision, in_channels)
+        layer: dict[str, Any] = {
+            "batch_norm": settings.batch_norm,
+            "activation": settings.activation,
+            "conv": conv,
+        }
+        channels = settings.channels
+        widths = pairwise([in_channels, *channels])
         self.down = nn.ModuleList(
             SameConv1d(c, k, size, **layer)
-            for (c, k), size in zip(widths, kernel_sizes, strict=True)
+            for (c, k), size in zip(widths, settings.kernel_sizes, strict=True)
         )
         self.up = nn.ModuleList(
-            SameConv1d(deep + level, level, up_kernel_size, **layer)
+            SameConv1d(deep + level, level, settings.up_kernel_size, **layer)
             for level, deep in reversed(list(pairwise(channels)))
         )
         self.pool, self.upsample = nn.MaxPool1d(2), nn.Upsample(scale_factor=2)

@@ -1,15 +1,14 @@
-"""The truth of every config: dataclasses with types, defaults and ranges, and `parse`, the door.
+"""Every setting of every command: dataclasses with types, defaults and ranges, and `parse`.
 
-YAML under `configs/` composes the values; `parse` merges them into a schema, so an unknown key, a
-wrong type or a value out of range is one sentence. Nothing else of ours is imported here, and only
-`build`, `sources`, `inputs`, `doctor`, `commands` and `cli` ever see a config.
+YAML under `configs/` composes the values; `parse` checks them against these classes, and the rooms
+take the classes themselves. The classes of the networks are in `settings.model`.
 """
 
 from denoiseq.settings.conv import Conv
 from denoiseq.settings.data import Data, DataOverrides
 from denoiseq.settings.evaluate import Evaluate
 from denoiseq.settings.loss import Loss
-from denoiseq.settings.model import MODELS, DenoisingResNet, Linear, Model, UNet
+from denoiseq.settings.model import MODELS, Model
 from denoiseq.settings.optim import Optim
 from denoiseq.settings.parse import keys, parse, plain, to_yaml, unknown_key
 from denoiseq.settings.precision import Precision
@@ -24,9 +23,7 @@ __all__ = [
     "Conv",
     "Data",
     "DataOverrides",
-    "DenoisingResNet",
     "Evaluate",
-    "Linear",
     "Loss",
     "Model",
     "Optim",
@@ -35,7 +32,6 @@ __all__ = [
     "Prepare",
     "Train",
     "Trainer",
-    "UNet",
     "keys",
     "parse",
     "plain",

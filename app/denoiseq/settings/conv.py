@@ -1,4 +1,4 @@
-"""Which convolution computes a network."""
+"""Which convolution the networks run on."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from denoiseq.settings.setting import check, check_settings, one_of, setting
 
 @dataclass
 class Conv:
-    """Which convolution the layers call: same weights, same results."""
+    """Which convolution the layers call; weights and results are the same."""
 
-    backend: str = setting("dilconv", "ours, or PyTorch's", one_of("dilconv", "torch"))
+    backend: str = setting("dilconv", "our convolution, or PyTorch's", one_of("dilconv", "torch"))
     algorithm: str = setting(
         "auto",
-        "of dilconv; auto = the fastest one for each layer",
+        "how dilconv computes; auto = the fastest way for each layer",
         one_of("auto", "direct", "spectral", "winograd"),
     )
 
@@ -22,5 +22,5 @@ class Conv:
         check_settings(self, "conv.")
         check(
             self.backend == "dilconv" or self.algorithm == "auto",
-            f"conv.algorithm is {self.algorithm!r}, which only conv.backend=dilconv knows",
+            f"conv.algorithm is {self.algorithm!r}, which only conv.backend=dilconv has",
         )

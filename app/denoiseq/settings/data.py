@@ -1,4 +1,4 @@
-"""From reads to windows: how inputs are prepared, and what a training makes of them."""
+"""What windows are made of: stores, noise, labels, folds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from denoiseq.settings.setting import (
 )
 
 
-def _fractions(value: list[float]) -> bool:
+def _are_fractions(value: list[float]) -> bool:
     return len(value) == 2 and 0 < value[0] <= value[1] <= 1
 
 
@@ -30,78 +30,100 @@ class Data:
 
     store: str = setting(
         MISSING,
-        "cut store of `denoiseq prepare`; made from `prepare` if it does not exist",
+        "store of `denoiseq prepare`; made with the settings `prepare` if it does not exist",
         kind=PATH,
     )
     noisy_store: str | None = setting(
-        None, "another store as noisy input; null = a thinning of `store`", kind=PATH
+        None, "another store for the noisy input; null = a thinning of `store`", kind=PATH
     )
     more_stores: list[str] = setting(
-        [], "further samples, kept apart: windows are drawn from all", kind="list of paths"
+        [], "stores of further samples; windows are drawn from every sample", kind="list of paths"
     )
     more_noisy_stores: list[str] = setting(
         [],
-        "their noisy inputs in the same order, where noisy_store is given",
+        "noisy stores of `more_stores`, in the same order, where noisy_store is given",
         kind="list of paths",
     )
     synthetic: bool = setting(
-        False, "generate the small synthetic genome that `prepare` names, if absent"
+        False, "generate the small synthetic genome that `prepare` names, if it does not exist"
     )
-    prepare: Prepare = group(Prepare, "how to make `store`: the settings of `denoiseq prepare`")
+    prepare: Prepare = group(Prepare, "how to make `store`; the settings of `denoiseq prepare`")
     truth: str | None = setting(
-        None, "BED or narrowPeak that the metrics take as true peaks; null = the labels", kind=PATH
+        None, "true peaks for the metrics, BED or narrowPeak; null = the labels", kind=PATH
     )
     labels: str = setting(
-        "poisson", "peaks to learn: called by the Poisson rule, or those of a BED or narrowPeak",
+        "poisson", "peaks to learn: called with the Poisson rule, or from a BED or narrowPeak file",
         kind='"poisson", or path',
     )  # fmt: skip
-    label_neglog10_p: float = setting(3.0, "Poisson rule: -log10 of the p of a base in a peak")
+    label_neglog10_p: float = setting(3.0, "Poisson rule: least -log10(p) of a base in a peak")
     label_min_length_bp: int = setting(200, "Poisson rule: shorter peaks are dropped", at_least(0))
-    label_max_gap_bp: int = setting(30, "Poisson rule: gaps up to this are closed", at_least(0))
-    interval_bp: int = setting(10_000, "bases of a window that are learned from", at_least(1))
+    label_max_gap_bp: int = setting(
+        30, "Poisson rule: gaps up to this length are closed", at_least(0)
+    )
+    interval_bp: int = setting(10_000, "scored bases of a window", at_least(1))
     pad_bp: int = setting(
-        4_200, "context on each side of them, at least half the receptive field", at_least(0)
+        4_200, "context on each side; at least half the receptive field", at_least(0)
     )
     half_window_bp: int = setting(
-        100, "h: each cut site c covers the bases from c-h to c+h", at_least(0)
+        100, "a cut site covers the bases up to this far on each side", at_least(0)
     )
     thin_fraction: float | None = setting(
         None,
-        "share of the fragments that the noisy input keeps; null = 0.1, with noisy_store 1",
+        "fraction of the fragments that the noisy input keeps; null = 0.1, or 1 with noisy_store",
         share(),
     )
     thin_range: list[float] | None = setting(
         None,
-        "as [0.01,0.5]: each training window keeps a share of its own, log-uniform",
-        Allowed("two fractions as in [0.01,0.5]", _fractions),
+        "range such as [0.01,0.5] from which each training window draws its own fraction, "
+        "log-uniformly",
+        Allowed("two fractions as in [0.01,0.5]", _are_fractions),
     )
     target: str = setting(
         "all",
-        "fragments of the clean track: all, or those that are not in the noisy input",
+        "fragments of the clean track: all of them, or only those not in the noisy input",
         one_of("all", "complement"),
     )
-    sequence: bool = setting(False, "the network also reads the bases of `fasta`")
+    sequence: bool = setting(False, "the network also reads the DNA sequence, from `fasta`")
     fasta: str | None = setting(
-        None, "the genome, for `sequence`; by default that of `prepare`", kind=PATH
+        None, "FASTA of the genome, for `sequence`; by default that of `prepare`", kind=PATH
     )
     reverse_complement: bool = setting(
-        False, "half of the training windows are read from the other strand"
+        False, "read half of the training windows from the other strand"
     )
-    validation: list[str] = setting(MISSING, "chromosomes that choose epoch and thresholds")
-    test: list[str] = setting(MISSING, "chromosomes that `evaluate split=test` alone reads")
-    exclude: list[str] = setting([], "chromosomes of the store that are used for nothing")
+    validation: list[str] = setting(
+        MISSING, "chromosomes on which the epoch and the thresholds are chosen"
+    )
+    test: list[str] = setting(MISSING, "chromosomes that only `evaluate split=test` reads")
+    exclude: list[str] = setting([], "chromosomes of the store that are not used at all")
 
     def __post_init__(self) -> None:
         if self.thin_fraction is None:
             self.thin_fraction = 0.1 if self.noisy_store is None else 1.0
         check_settings(self, "data.")
         self._check_samples()
-        inside = self.thin_range or [0, 1]
+        low, high = self.thin_fractions
         check(
-            inside[0] <= self.thin_fraction <= inside[1],
+            low <= self.thin_fraction <= high,
             f"data.thin_fraction is {self.thin_fraction}, outside data.thin_range="
             f"{self.thin_range}: validation would measure a depth that is never trained",
         )
+        check(
+            self.target == "all" or high < 1,
+            "data.target=complement leaves no clean track where every fragment is kept: lower "
+            "data.thin_fraction, or the upper end of data.thin_range, below 1",
+        )
+
+    @property
+    def thin_fractions(self) -> tuple[float, float]:
+        """The least and the largest fraction of the fragments that training windows keep."""
+        assert self.thin_fraction is not None  # `__post_init__` has replaced null
+        low, high = self.thin_range or (self.thin_fraction, self.thin_fraction)
+        return low, high
+
+    @property
+    def window_bp(self) -> int:
+        """Bases of a window: the scored ones and the context on both sides."""
+        return self.interval_bp + 2 * self.pad_bp
 
     def _check_samples(self) -> None:
         paired = self.noisy_store is not None
@@ -113,8 +135,8 @@ class Data:
         )
         check(
             not paired or self.noisy_store != self.store,
-            "data.noisy_store is data.store itself, so noisy and clean would be one: leave it out "
-            "to thin data.store",
+            "data.noisy_store is data.store itself, so noisy and clean would be the same: leave it "
+            "out to thin data.store",
         )
         check(
             not paired or self.target == "all",
@@ -124,13 +146,15 @@ class Data:
 
 @dataclass
 class DataOverrides:
-    """What may differ at evaluation from the data of the training; null = as trained."""
+    """Data settings that an evaluation may change; null = as in training."""
 
-    store: str | None = setting(None, "cut store or coverage store", kind=PATH)
-    noisy_store: str | None = setting(None, "another store as noisy input", kind=PATH)
-    fasta: str | None = setting(None, "the genome, of a model of the sequence", kind=PATH)
+    store: str | None = setting(None, "store of cut sites or of coverage", kind=PATH)
+    noisy_store: str | None = setting(None, "another store for the noisy input", kind=PATH)
+    fasta: str | None = setting(None, "FASTA of the genome, for a model that reads it", kind=PATH)
     truth: str | None = setting(None, "true peaks, BED or narrowPeak", kind=PATH)
-    thin_fraction: float | None = setting(None, "share of the fragments kept")
+    thin_fraction: float | None = setting(
+        None, "fraction of the fragments that the noisy input keeps"
+    )
     target: str | None = setting(None, "all or complement, as data.target")
     validation: list[str] | None = setting(None, "chromosomes of the validation split")
     test: list[str] | None = setting(None, "chromosomes of the test split")

@@ -23,39 +23,39 @@ from denoiseq.settings.trainer import Trainer
 
 @dataclass
 class Evaluate:
-    """Metrics and figures of a checkpoint on held-out chromosomes.
+    """Measure a checkpoint on held-out chromosomes: metrics and figures.
 
     denoiseq evaluate checkpoint=outputs/mine/checkpoints/best.pt split=test
     """
 
-    checkpoint: str | None = setting(None, "best.pt of a training; must be given", kind=PATH)
+    checkpoint: str | None = setting(None, "best.pt of a training; required", kind=PATH)
     split: str = setting("validation", "chromosomes to measure on", one_of("validation", "test"))
     out: str | None = setting(
-        None, "output folder; null = beside the checkpoints folder: RUN/evaluate/SPLIT", kind=PATH
+        None, "output folder; null = evaluate/SPLIT in the run folder of the checkpoint", kind=PATH
     )
     loci: int = setting(*LOCI)
     random_loci: int = setting(*RANDOM_LOCI)
     regions: list[str] = setting(*REGIONS)
     retune: bool = setting(
-        False, "choose sigma, linear filter and thresholds anew, without the test split"
+        False, "choose sigma, linear filter and thresholds again, without the test split"
     )
     macs3: Any = setting(
         "auto",
-        "call MACS3's peaks on the same input; auto = where it is installed",
+        "also call peaks with MACS3 on the same input; auto = if it is installed",
         Allowed("auto, true or false", lambda value: value in ("auto", True, False)),
         kind="auto, true or false",
     )
     bootstrap: int = setting(
         500,
-        "replicates that the 95% intervals come of; 0 = no intervals",
+        "replicates used for the 95% intervals; 0 = no intervals",
         Allowed("0, or 20 to 10,000", lambda value: value == 0 or 20 <= value <= 10_000),
     )
     block_bp: int = setting(
-        50_000, "stretches of the genome that the bootstrap draws whole", at_least(1_000)
+        50_000, "length of the blocks of the genome that the bootstrap draws", at_least(1_000)
     )
-    data: DataOverrides = group(DataOverrides, "null = as in training")
-    conv: Conv = group(Conv, "which convolution computes it")
-    precision: Precision = group(Precision, "of the activations")
+    data: DataOverrides = group(DataOverrides, "what to evaluate on; null = as in training")
+    conv: Conv = group(Conv, "which convolution the network runs on")
+    precision: Precision = group(Precision, "precision of the activations")
     trainer: Trainer = group(Trainer, "how the machine is used")
 
     def __post_init__(self) -> None:

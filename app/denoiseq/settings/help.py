@@ -1,6 +1,6 @@
-"""The settings of a command in words: for `--help`, docs/configuration.md and the YAML's comments.
+"""The settings of a command in words: for `--help`, docs/configuration.md and comments in configs/.
 
-All of it is read off the dataclasses; nothing is explained here.
+Everything is read from the settings classes; nothing is explained here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PLAIN = {"int": "whole number", "float": "number", "str": "text", "bool": "true 
 
 @dataclass(frozen=True)
 class Entry:
-    """One setting: its name within its group, the type in words, what it does and may be."""
+    """One setting: its name within its group, its type in words, what it does, what it may be."""
 
     name: str
     kind: str
@@ -35,22 +35,23 @@ class Entry:
 
 
 def entries(schema: type) -> list[Entry]:
-    """The settings of `schema`, in order; those of its groups are their schemas'."""
+    """The settings of `schema` itself, in order, without those of its groups."""
     hints = get_type_hints(schema)
     return [_entry(item, hints[item.name]) for item in fields(schema) if "allowed" in item.metadata]
 
 
 def groups(schema: type) -> dict[str, tuple[type, str]]:
-    """The groups of `schema`: name -> its schema and what it says."""
-    hints, found = get_type_hints(schema), {}
-    for item in fields(schema):
-        if is_dataclass(hints[item.name]):
-            found[item.name] = (hints[item.name], item.metadata["doc"])
-    return found
+    """The groups of `schema`: name -> its settings class and what it is."""
+    hints = get_type_hints(schema)
+    return {
+        item.name: (hints[item.name], item.metadata["doc"])
+        for item in fields(schema)
+        if is_dataclass(hints[item.name])
+    }
 
 
 def about(schema: type) -> tuple[str, list[str]]:
-    """What `schema` is, and the commands that its docstring gives as examples."""
+    """What `schema` is, and the example commands of its docstring."""
     first, *others = inspect.cleandoc(schema.__doc__ or "").splitlines()
     return first, [line for line in others if line]
 
@@ -109,14 +110,14 @@ def help_text(
 def _help_blocks(
     schema: type, values: Mapping[str, Any], files: Mapping[str, list[str]], prefix: str
 ) -> list[str]:
-    """The settings of `schema` itself, then a block for each of its groups."""
+    """The settings of `schema` itself, then a block for each group."""
     lines = [
         _help_line(f"{prefix}{entry.name}={shown(values[entry.name])}", entry.brief())
         for entry in entries(schema)
     ]
     blocks = ["\n".join(lines)]
     for name, (kind, doc) in groups(schema).items():
-        if prefix:  # a group within a group is a command's own, which has its help
+        if prefix:  # a group within a group is that of a command, which has its own help
             blocks.append(f"{prefix}{name}: {doc}")
             continue
         if issubclass(kind, Model):

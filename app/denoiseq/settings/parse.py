@@ -1,4 +1,4 @@
-"""`parse`, the door for every config, and the words for what does not pass it."""
+"""`parse` checks every config; what it refuses is one sentence."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Schema = TypeVar("Schema")
 
 
 def keys(schema: type, prefix: str = "") -> list[str]:
-    """Every dotted key that `schema` accepts, groups and all models' settings included."""
+    """Every dotted key that `schema` accepts, those of its groups and of all models included."""
     names = []
     for kind in (schema, *schema.__subclasses__()):
         hints = get_type_hints(kind)
@@ -36,7 +36,7 @@ def keys(schema: type, prefix: str = "") -> list[str]:
 
 
 def unknown_key(key: str, schema: type) -> str:
-    """The sentence for a key that `schema` does not have, with the nearest one that it has."""
+    """The sentence for a key that `schema` does not have, with the nearest key that it has."""
     known = keys(schema)
     if key in known:
         return f"'{key}' is a setting of another model: choose the model with model=NAME"
@@ -45,7 +45,7 @@ def unknown_key(key: str, schema: type) -> str:
 
 
 def parse(schema: type[Schema], values: DictConfig | dict[str, Any]) -> Schema:
-    """Check `values` against `schema` and return its dataclass; a ValueError is one sentence."""
+    """`values` as the dataclass `schema`; UserError, one sentence, for the first that is wrong."""
     try:
         base = OmegaConf.structured(schema)
         if schema is Train:
@@ -69,18 +69,18 @@ def parse(schema: type[Schema], values: DictConfig | dict[str, Any]) -> Schema:
 
 
 def _model_class(values: Any) -> type[Model]:
-    """The class of `model.name` in the values of a training, which decides its other keys."""
+    """The settings class of `model.name`, which decides the other keys of `model`."""
     name = OmegaConf.select(values, "model.name") or DenoisingResNet.name
     check(name in MODELS, f"model.name is {name!r}, expected one of {', '.join(MODELS)}")
     return MODELS[name]
 
 
-def plain(config: Any) -> dict[str, Any]:
-    """A schema's dataclass as plain dicts and lists, to be stored in a checkpoint or printed."""
-    values = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
+def plain(settings: Any) -> dict[str, Any]:
+    """A settings dataclass as plain dicts and lists, as checkpoints store it."""
+    values = OmegaConf.to_container(OmegaConf.structured(settings), resolve=True)
     return cast(dict[str, Any], values)
 
 
-def to_yaml(config: Any) -> str:
-    """The same as YAML text."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+def to_yaml(settings: Any) -> str:
+    """A settings dataclass as YAML text."""
+    return OmegaConf.to_yaml(OmegaConf.structured(settings), resolve=True)

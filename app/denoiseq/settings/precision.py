@@ -9,9 +9,11 @@ from denoiseq.settings.setting import check_settings, one_of, setting
 
 @dataclass
 class Precision:
-    """Of the activations; weights, sums, heads, losses and metrics are float32 in both."""
+    """Precision of the activations; weights, sums, heads, losses and metrics stay float32."""
 
-    name: str = setting("fp32", "float32, or bfloat16 in half the memory", one_of("fp32", "bf16"))
+    name: str = setting(
+        "fp32", "float32, or bfloat16, which takes half the memory", one_of("fp32", "bf16")
+    )
 
     def __post_init__(self) -> None:
         check_settings(self, "precision.")

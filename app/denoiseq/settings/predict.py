@@ -1,4 +1,4 @@
-"""What a checkpoint is asked: evaluation and prediction."""
+"""The settings of `denoiseq predict`, and those of example loci."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from denoiseq.settings.setting import (
 )
 from denoiseq.settings.trainer import Trainer
 
-LOCI = (4, "examples drawn in the report, from the strongest peaks to weak ones", between(0, 12))
-RANDOM_LOCI = (2, "further ones, anywhere there are reads", between(0, 12))
+LOCI = (4, "example loci in the report, from strong peaks to weak ones", between(0, 12))
+RANDOM_LOCI = (2, "further example loci, at random places with reads", between(0, 12))
 REGIONS: tuple[Any, ...] = (
     [],
-    "and these, as [chrI:100000-120000]: 0-based, half-open, 100 to 200,000 bp each",
+    "further loci to draw, as [chrI:100000-120000]; 0-based, half-open, 100 to 200,000 bp each",
     up_to(12),
 )
 
@@ -39,73 +39,75 @@ def _is_depth(value: Any) -> bool:
 
 @dataclass
 class Predict:
-    """Denoised coverage and peaks of a whole genome, from reads and a checkpoint.
+    """Denoise the coverage of a whole genome and call its peaks, from reads and a checkpoint.
 
     denoiseq predict checkpoint=best.pt bam=reads.bam fasta=genome.fa depth=trained out=prediction
     """
 
-    checkpoint: str | None = setting(None, "best.pt of a training; must be given", kind=PATH)
+    checkpoint: str | None = setting(None, "best.pt of a training; required", kind=PATH)
     bam: Any = setting(
         None,
-        "one, or replicates to merge: [a.bam,b.bam]; prepared as the training data were",
+        "BAM or CRAM, or replicates to merge as [a.bam,b.bam]; prepared as the training data were",
         kind=PATHS,
     )
-    fragments: str | None = setting(None, "a fragment file in place of reads", kind=PATH)
+    fragments: str | None = setting(None, "fragment file, instead of reads", kind=PATH)
     barcodes: str | None = setting(
-        None, "of the fragment file: a list of the barcodes to keep, one a line", kind=PATH
+        None, "file with the barcodes of the fragment file to keep, one a line", kind=PATH
     )
-    store: str | None = setting(None, "or a store that is prepared already", kind=PATH)
+    store: str | None = setting(None, "prepared store, instead of reads", kind=PATH)
     fasta: str | None = setting(
         None,
-        "the genome: checks the input and its shift; a must for a model that reads the sequence",
+        "FASTA of the genome, to check the input and its shift; required by a model that reads the "
+        "sequence",
         kind=PATH,
     )
     blacklist: str | None = setting(
         None,
-        "BED, or none; null = that of the training, where it still exists",
+        "BED of regions to leave out, or none; null = that of the training, if it still exists",
         kind="path, or none",
     )
-    shift_check: bool = setting(
-        True, "stop where the Tn5 motif is elsewhere than the shift takes it to be"
+    shift_check: bool = setting(True, "stop if the Tn5 motif is not where the shift expects it")
+    out: str | None = setting(None, "output folder; required", kind=PATH)
+    name: str | None = setting(
+        None, "first part of the file names; null = the name of the (first) input"
     )
-    out: str | None = setting(None, "output folder; must be given", kind=PATH)
-    name: str | None = setting(None, "how its files begin; null = the stem of the (first) input")
     depth: int | float | str | None = setting(
         None,
-        "cut sites per Mb to thin the input to, or trained: the training's; null = as it is",
+        "cut sites per Mb to thin the input to; trained = as in training, null = no thinning",
         Allowed('null, "trained" or a number of cut sites per Mb', _is_depth),
         kind="number, or trained",
     )
-    seed: int = setting(0, "of that thinning, and of the random loci")
+    seed: int = setting(0, "seed of the thinning and of the random loci")
     peak_threshold: float | None = setting(
         None,
-        "a probability (a coverage, without a peak head); null = the best F1 on validation",
+        "least probability of a peak (least coverage without a peak head); null = the best F1 on "
+        "validation",
         Allowed(
             "a probability between 0 and 1, or a coverage above 0 for a model without peaks",
             lambda value: value > 0,
         ),
     )
     peak_precision: float | None = setting(
-        None, "or the share of called bases that shall be right, as on validation: 0.9, say",
+        None, "target precision of the called bases, for example 0.9, instead of peak_threshold",
         share(),
     )  # fmt: skip
     peak_min_length_bp: int | None = setting(
-        None, "shorter peaks are dropped; null = as the training labels"
+        None, "shorter peaks are dropped; null = as in the training labels"
     )
     peak_max_gap_bp: int | None = setting(
-        None, "gaps up to this are closed; null = as the training labels"
+        None, "gaps up to this length are closed; null = as in the training labels"
     )
     tile_bp: int | None = setting(
         None,
-        "bases computed at a time, on each thread; null = so many that context costs 5%",
+        "bases that each thread computes at a time; null = as many as keep the context below 5%",
         at_least(1),
     )
     loci: int = setting(*LOCI)
     random_loci: int = setting(*RANDOM_LOCI)
     regions: list[str] = setting(*REGIONS)
-    workers: int = setting(0, "processes that read the BAM; 0 = all cores", at_least(0))
-    conv: Conv = group(Conv, "which convolution computes it")
-    precision: Precision = group(Precision, "of the activations")
+    workers: int = setting(0, "processes that read the BAM; 0 = one per core", at_least(0))
+    conv: Conv = group(Conv, "which convolution the network runs on")
+    precision: Precision = group(Precision, "precision of the activations")
     trainer: Trainer = group(Trainer, "how the machine is used")
 
     def __post_init__(self) -> None:

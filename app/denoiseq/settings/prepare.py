@@ -22,69 +22,68 @@ MITOCHONDRIAL = ["chrM", "chrMT", "MT", "M", "Mito", "chrMito"]
 
 @dataclass
 class Prepare:
-    """Reads (BAM, CRAM, fragments) to a store of Tn5 cut sites, or a bigWig to one of coverage.
+    """Make a store of Tn5 cut sites from reads (BAM, CRAM, fragments), or of a coverage track.
 
     denoiseq prepare bam=reads.bam fasta=genome.fa blacklist=blacklist.bed out=cuts.h5
     """
 
     bam: Any = setting(
         None,
-        "BAM or CRAM, coordinate-sorted and indexed; replicates as [a.bam,b.bam]. Or:",
+        "BAM or CRAM, sorted by coordinate and indexed; several files as [a.bam,b.bam]",
         kind=PATHS,
     )
     replicates: str = setting(
         "merged",
-        "several BAM files into one store, or a store each: cuts.h5 gives cuts.{stem}.h5",
+        "several BAM files make one store, or one store each, named cuts.{stem}.h5 for out=cuts.h5",
         one_of("merged", "apart"),
     )
     fragments: str | None = setting(
         None,
-        "a fragment file in place of reads: chrom, start, end, barcode, count, sorted",
+        "fragment file, instead of reads: chrom, start, end, barcode, count; sorted",
         kind=PATH,
     )
     barcodes: str | None = setting(
-        None, "of the fragment file: a list of the barcodes to keep, one a line", kind=PATH
+        None, "file with the barcodes of the fragment file to keep, one a line", kind=PATH
     )
     groups: str | None = setting(
         None,
-        "of the fragment file: barcode, tab, group; a store each: cuts.h5 gives cuts.{group}.h5",
+        "file with a barcode and its group on each line, tab-separated; makes one store a group, "
+        "named cuts.{group}.h5 for out=cuts.h5",
         kind=PATH,
     )
     bigwig: str | None = setting(
-        None, "a coverage track in place of reads: makes a store that cannot be thinned", kind=PATH
+        None, "coverage track, instead of reads; makes a store that cannot be thinned", kind=PATH
     )
     fasta: str | None = setting(
-        None, "the genome, plain or bgzipped: chromosome sizes, and the check of the shift",
+        None, "FASTA of the genome, plain or bgzipped; for chromosome sizes and the shift check",
         kind=PATH,
     )  # fmt: skip
     out: str | None = setting(
-        None, "the store, .h5; must be given; a .qc.json is written beside it", kind=PATH
+        None, "store to write, .h5, with a .qc.json beside it; required", kind=PATH
     )
     blacklist: str | None = setting(
-        None, "BED; cut sites inside are dropped, the regions stay masked", kind=PATH
+        None, "BED of regions whose cut sites are dropped and that stay masked", kind=PATH
     )
     layout: str = setting(
         "auto",
-        "proper pairs, or each read's 5' end as one cut site; auto = as the reads are",
+        "use proper pairs, or the 5' end of each single read; auto = as the reads are",
         one_of("auto", "paired", "single"),
     )
-    min_mapq: int = setting(30, "reads of a lower mapping quality are dropped", between(0, 255))
+    min_mapq: int = setting(30, "least mapping quality of a read", between(0, 255))
     shift: str = setting(
         "auto",
-        "from a fragment's ends to the cut sites; auto = +4/-4, of a fragment file 10x",
+        "shift from fragment ends to cut sites; auto = +4/-4, or 10x for a fragment file",
         one_of("auto", "+4/-4", "+4/-5", "none", "10x", "atacworks"),
     )
-    shift_check: bool = setting(
-        True, "stop where the Tn5 motif is elsewhere than the shift takes it to be"
-    )
-    keep_duplicates: bool = setting(False, "keep reads that carry the duplicate flag")
+    shift_check: bool = setting(True, "stop if the Tn5 motif is not where the shift expects it")
+    keep_duplicates: bool = setting(False, "keep reads that are flagged as duplicates")
     max_fragment_bp: int = setting(2000, "longer fragments are dropped", above(0))
     include: list[str] | None = setting(
-        None, "chromosomes to keep, as in [chr1,chr2]; null = all but `exclude`"
+        None, "chromosomes to keep, as in [chr1,chr2]; null = all except `exclude`"
     )
     exclude: list[str] = setting(MITOCHONDRIAL, "chromosomes to leave out")
-    workers: int = setting(0, "processes that read; 0 = all cores", at_least(0))
-    progress: bool = setting(True, "show a bar on a terminal")
+    workers: int = setting(0, "processes that read; 0 = one per core", at_least(0))
+    progress: bool = setting(True, "show a progress bar on a terminal")
 
     def __post_init__(self) -> None:
         path_or_paths("bam", self.bam)

@@ -1,7 +1,7 @@
 """A setting: its default, what it does and what it may be, said here and nowhere else.
 
-`--help`, docs/configuration.md and the comments in configs/ are made of it (`describe`), and
-`check_settings` refuses what it excludes.
+`--help`, docs/configuration.md and the comments in configs/ are generated from it (`help`), and
+`check_settings` refuses what it does not allow.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PATH, PATHS = "path", "path, or list of paths"
 
 @dataclass(frozen=True)
 class Allowed:
-    """`words` complete "expected …"; `holds` says whether a value fits. Null is never asked."""
+    """`words` complete "expected …"; `holds` tells whether a value fits. Null always fits."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -42,7 +42,7 @@ def between(low: float, high: float) -> Allowed:
 
 
 def share() -> Allowed:
-    """A part of a whole, which may be all of it and not nothing."""
+    """A fraction of a whole: all of it at most, more than nothing."""
     return Allowed("more than 0 and at most 1", lambda value: 0 < value <= 1)
 
 
@@ -52,57 +52,61 @@ def one_of(*choices: str) -> Allowed:
 
 
 def up_to(most: int) -> Allowed:
-    """A list of no more than so many."""
+    """A list of at most `most` items."""
     return Allowed(f"up to {most} of them", lambda value: len(value) <= most)
 
 
-def setting(default: Any, doc: str, allowed: Allowed | None = None, kind: str = "") -> Any:
-    """A field of a schema.
+def setting(
+    default: Any, doc: str, allowed: Allowed | None = None, kind: str = "", **metadata: Any
+) -> Any:
+    """A field of a settings class.
 
     Parameters
     ----------
-    default : value, or MISSING where one must be given
+    default : value, or MISSING where the user must give one
     doc : str
-        What it does, in a line; null and 0 explained where they are special.
+        What it does, in one line; explains null and 0 where they are special.
     allowed : Allowed, optional
-        Nothing: any value of the field's type.
+        By default any value of the field's type.
     kind : str, optional
-        What to call the type where its Python name says too little.
+        The type in words, where its Python name says too little.
+    **metadata
+        Further facts about the field, for code that reads them.
     """
-    about = {"doc": doc, "allowed": allowed, "kind": kind}
+    about = {"doc": doc, "allowed": allowed, "kind": kind, **metadata}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=about)
     return field(default=default, metadata=about)
 
 
 def group(schema: type, doc: str) -> Any:
-    """A field that holds the settings of another schema."""
+    """A field that holds another settings class."""
     return field(default_factory=schema, metadata={"doc": doc})
 
 
-def check_settings(schema: Any, prefix: str = "") -> None:
-    """ValueError, in one sentence, for the first value that its setting does not allow."""
-    for item in fields(schema):
-        value, allowed = getattr(schema, item.name), item.metadata.get("allowed")
+def check_settings(settings: Any, prefix: str = "") -> None:
+    """Raise UserError, one sentence, for the first value that its field does not allow."""
+    for item in fields(settings):
+        value, allowed = getattr(settings, item.name), item.metadata.get("allowed")
         fits = allowed is None or value is None or value == MISSING or allowed.holds(value)
         check(fits, f"{prefix}{item.name} is {value!r}, expected {allowed and allowed.words}")
 
 
 def check(condition: bool, sentence: str) -> None:
-    """ValueError with the sentence unless the condition holds."""
+    """Raise UserError with the sentence unless the condition holds."""
     if not condition:
         raise UserError(sentence)
 
 
 def path_or_paths(name: str, value: Any) -> None:
-    """A path, several, or None."""
+    """Check that `value` is a path, a list of paths, or None."""
     listed = value if isinstance(value, list) else [value]
     fits = value is None or (len(listed) > 0 and all(isinstance(item, str) for item in listed))
     check(fits, f"{name} is {value!r}, expected one path, or several as in '{name}=[a.bam,b.bam]'")
 
 
 def required(value: str | None, key: str, what: str) -> str:
-    """`value`, or the sentence that names the missing key."""
+    """`value`; UserError that names the missing key where there is none."""
     if not value:
         raise UserError(f"{key} is required: give {key}={what}")
     return value

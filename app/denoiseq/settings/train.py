@@ -1,4 +1,4 @@
-"""How a network is trained: its loss, its optimizer, the machine."""
+"""The settings of `denoiseq train`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from omegaconf import MISSING
 
 from denoiseq.settings.conv import Conv
 from denoiseq.settings.data import Data
-from denoiseq.settings.loss import Loss
+from denoiseq.settings.loss import TERMS, Loss
 from denoiseq.settings.model import DenoisingResNet, Model
-from denoiseq.settings.optim import Optim
+from denoiseq.settings.optim import TRACK_METRICS, Optim
 from denoiseq.settings.precision import Precision
 from denoiseq.settings.setting import (
     PATH,
@@ -23,34 +23,29 @@ from denoiseq.settings.setting import (
 from denoiseq.settings.trainer import Trainer
 
 STAGES = ["train", "evaluate", "predict"]
-# What only a denoised track, or only a peak head, gives: terms of the loss, metrics to monitor.
-TRACK_LOSSES = ("mse", "pearson", "log1p_mse", "poisson")
-TRACK_METRICS = ("mse", "pearson", "log1p_pearson", "spearman")
 
 
 @dataclass
 class Train:
-    """A denoiser, trained on a store of cut sites.
+    """Train a denoiser on a store of cut sites.
 
     denoiseq train data.store=cuts.h5 'data.validation=[chr2]' 'data.test=[chr3]' name=mine
     denoiseq train +experiment=smoke
     """
 
-    out: str = setting(
-        MISSING, "the run folder; by default outputs/{name}/{date and time}", kind=PATH
-    )
-    name: str = setting("train", "of the run, in paths and reports")
-    seed: int = setting(0, "of weights, windows and the fragments drawn")
-    resume: str | None = setting(None, "a last.pt: go on from there", kind=PATH)
+    out: str = setting(MISSING, "run folder; by default outputs/{name}/{date and time}", kind=PATH)
+    name: str = setting("train", "name of the run, in paths and reports")
+    seed: int = setting(0, "seed of the weights, the windows and the fragments drawn")
+    resume: str | None = setting(None, "last.pt of a training to go on from", kind=PATH)
     stages: list[str] = setting(
         ["train"],
-        "[train,evaluate,predict] goes on to the test split and to the BAM",
+        "[train,evaluate,predict] also evaluates the test split and predicts on the BAM",
         Allowed("train, then evaluate or predict or both", lambda value: set(value) <= set(STAGES)),
     )
-    data: Data = group(Data, "stores, windows, noise, labels, folds")
+    data: Data = group(Data, "stores, windows, noise, labels and folds")
     model: Model = group(DenoisingResNet, "the network")
-    conv: Conv = group(Conv, "which convolution computes it")
-    precision: Precision = group(Precision, "of the activations")
+    conv: Conv = group(Conv, "which convolution the network runs on")
+    precision: Precision = group(Precision, "precision of the activations")
     loss: Loss = group(Loss, "what is minimized")
     optim: Optim = group(Optim, "how the weights move")
     trainer: Trainer = group(Trainer, "how the machine is used")
@@ -61,12 +56,13 @@ class Train:
         self._check_task()
         check(
             self.optim.epochs > 0 or self.model.pretrained is not None,
-            "optim.epochs is 0, which keeps given weights: give model.pretrained=, or epochs",
+            "optim.epochs is 0, which saves the weights of model.pretrained: give that, or epochs",
         )
 
     def _check_task(self) -> None:
         task, monitor = self.model.task, self.optim.monitor
-        terms = {"both": (*TRACK_LOSSES, "bce"), "regression": TRACK_LOSSES}.get(task, ("bce",))
+        without = {"regression": "peaks", "classification": "track"}.get(task)
+        terms = [name for name, head in TERMS.items() if head != without]
         check(
             any(getattr(self.loss, name) > 0 for name in terms),
             f"no term of the loss has a weight for model.task={task}: raise one of "
@@ -75,5 +71,5 @@ class Train:
         check(
             task != "classification" or monitor not in TRACK_METRICS,
             f"optim.monitor={monitor} needs a denoised track, which model.task=classification "
-            "has not: choose auprc, auroc, best_f1 or loss",
+            "does not have: choose auprc, auroc, best_f1 or loss",
         )

@@ -16,14 +16,20 @@ from denoiseq.settings.setting import (
 class Trainer:
     """How the machine is used."""
 
-    device: str = setting("auto", "auto = a GPU where there is one", one_of("auto", "cpu", "cuda"))
-    threads: int | None = setting(None, "of the arithmetic; null = what torch takes", at_least(1))
-    workers: int = setting(0, "processes that load windows; 0 = in the main process", at_least(0))
-    checkpoint_minutes: float = setting(
-        10.0, "the longest time that a killed training loses; 0 = a step", at_least(0)
+    device: str = setting(
+        "auto", "where to compute; auto = a GPU if there is one", one_of("auto", "cpu", "cuda")
     )
-    tensorboard: bool = setting(True, "write events for TensorBoard")
-    progress: bool = setting(True, "a bar on a terminal; elsewhere a line an epoch")
+    threads: int | None = setting(
+        None, "threads that compute; null = torch's own choice", at_least(1)
+    )
+    workers: int = setting(
+        0, "processes that load windows; 0 = the main process loads them", at_least(0)
+    )
+    checkpoint_minutes: float = setting(
+        10.0, "most minutes that a killed training loses; 0 = save after every step", at_least(0)
+    )
+    tensorboard: bool = setting(True, "write events for TensorBoard into the run folder")
+    progress: bool = setting(True, "show a progress bar on a terminal; elsewhere one line an epoch")
 
     def __post_init__(self) -> None:
         check_settings(self, "trainer.")

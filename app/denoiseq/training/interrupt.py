@@ -11,7 +11,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was told to stop; the text says how to go on. No error: none may take it for one."""
+    """Training was told to stop; the text says how to go on. Not an error."""
 
 
 class Stop:
@@ -22,9 +22,9 @@ class Stop:
     last : Path
         The checkpoint to resume from, named in the message if it exists by then.
     patient : bool
-        Ignore further signals, until the step is done and where an error ends the training: the
-        launcher of several processes passes Ctrl-C on to those that the terminal has told
-        already, and ends the others when one dies, while they have yet to save and to speak.
+        Ignore further signals until the step is done, and when an error ends the training: the
+        launcher of several ranks passes Ctrl-C on to those that the terminal has already told, and
+        ends the other ranks when one dies, although they still have to save and to report.
     """
 
     def __init__(self, last: Path, patient: bool = False):

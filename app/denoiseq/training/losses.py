@@ -1,73 +1,82 @@
-"""Training losses: pure functions of a prediction and a batch, masked, in float32.
+"""The training loss: pure functions of a prediction and a batch, masked, in float32.
 
 A base outside the mask (padding, blacklist) has no influence on value or gradient. Everything is
-made of sums over bases, and all sums go through one hook, so that several processes may add theirs
-up and share one loss.
+made of sums over bases, and all sums go through one hook, so that several ranks can add theirs up
+and share one loss. A new error of the track is a function here, listed in `TRACK_ERRORS` and named
+like its weight in settings/loss.py.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from denoiseq.models.network import Prediction
+from denoiseq.settings import Loss
 
 # Added to each variance (coverage squared): keeps Pearson's gradient finite on a constant track.
 VARIANCE_EPS = 1e-6
 # Added to both coverages of the Poisson deviance: bounds its gradient where none is predicted.
 POISSON_OFFSET = 0.1
 
-# float32 (k,) sums over the bases of this process -> the same over those of all processes.
+# float32 (k,) sums over the bases of this rank -> the same over those of all ranks.
 Total = Callable[[Tensor], Tensor]
 Sums = dict[str, Tensor]
 
 
-@dataclass(frozen=True)
-class LossWeights:
-    """Weights of the terms of `atacworks_loss`; the defaults are the published ones.
+def mse(p: Tensor, y: Tensor) -> Tensor:
+    """Squared error."""
+    return (p - y).square()
 
-    Two terms are ours: log1p_mse, the error of log1p(coverage), which background counts in as
-    much as spikes; poisson, half the Poisson deviance, which weighs errors as counts deserve.
-    bce_positive_weight is what a base inside a peak weighs in the cross-entropy, a weighted mean,
-    against one outside: a number, or "balanced", which gives both classes of a batch equal say.
-    """
 
-    mse: float = 0.0005
-    pearson: float = 1.0
-    bce: float = 1.0
-    log1p_mse: float = 0.0
-    poisson: float = 0.0
-    bce_positive_weight: float | str = 1.0
+def log1p_mse(p: Tensor, y: Tensor) -> Tensor:
+    """Squared error of log1p(coverage), to which background contributes as much as spikes."""
+    return (p.log1p() - y.log1p()).square()
+
+
+def poisson(p: Tensor, y: Tensor) -> Tensor:
+    """Half the Poisson deviance, which weighs errors as counts deserve; 0 where p is y."""
+    rate, count = p + POISSON_OFFSET, y + POISSON_OFFSET
+    return rate - count + count * (count / rate).log()
+
+
+# Term -> its error at each base: predicted and true coverage (N, L) -> (N, L).
+TRACK_ERRORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    error.__name__: error for error in (mse, log1p_mse, poisson)
+}
+# AtacWorks' terms are computed and logged even without a weight; others only with one.
+ALWAYS_LOGGED = ("mse", "pearson", "bce")
 
 
 def atacworks_loss(
     pred: Prediction,
     batch: dict[str, Tensor],
-    weights: LossWeights,
+    weights: Loss,
     total: Total = lambda sums: sums,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """weights.mse * MSE + weights.pearson * (1 - Pearson over the batch) + weights.bce * BCE.
+    """The sum of weights.mse * MSE + weights.pearson * (1 - Pearson) + weights.bce * BCE + ...
 
-    Added where they have a weight: weights.log1p_mse * mean squared error of log1p(coverage), and
-    weights.poisson * half the mean Poisson deviance, 0 where prediction and truth agree. The terms
-    of a head that the prediction lacks are left out.
+    Terms of a head that the prediction lacks are left out. A term is the mean of its error over
+    the unmasked bases of the batch; Pearson's correlation is over those bases, too; the
+    cross-entropy is a weighted mean, in which a base inside a peak weighs
+    weights.bce_positive_weight and one outside 1 ("balanced": the classes of a batch count
+    equally).
 
     Parameters
     ----------
     pred : Prediction of (N, L); N may be 0
     batch : dict with "coverage" and "peaks" float (N, L), "mask" bool (N, L)
-    weights : LossWeights
+    weights : Loss
     total : callable, optional
-        Adds the sums of this batch, float32 (k,), to those of the batches of other processes,
+        Adds the sums of this batch, float32 (k,), to those of the batches of other ranks,
         differentiably; called twice, with equal k everywhere. The loss is that of them all.
 
     Returns
     -------
     loss : float32 scalar with gradient
-    parts : dict of detached scalars "mse", "pearson" (the correlation itself), "bce" and, where
-        they have a weight, "log1p_mse" and "poisson"
+    parts : dict of detached scalars "mse", "pearson" (the correlation itself), "bce" and, if they
+        have a weight, "log1p_mse" and "poisson"
     """
     m, y, t = (batch[name].float() for name in ("mask", "coverage", "peaks"))
     p = None if pred.coverage is None else pred.coverage.float()
@@ -78,15 +87,16 @@ def atacworks_loss(
     n, local = first["bases"].clamp(min=1), {}
     if p is not None:
         local |= _centred_sums(p - first["p"] / n, y - first["y"] / n, m)
-        local |= _error_sums(p, y, m, weights)
+        for name, error in TRACK_ERRORS.items():
+            if name in ALWAYS_LOGGED or getattr(weights, name):
+                local[name] = (error(p, y) * m).sum()
     if pred.peak_logits is not None:
         inside = _positive_weight(first, weights)
         local["bce"] = F.binary_cross_entropy_with_logits(
             pred.peak_logits.float(), t, weight=m, pos_weight=inside, reduction="sum"
         )
     second = _over_all(local, total)
-    means = [name for name in ("mse", "log1p_mse", "poisson") if name in second]
-    parts: Sums = {name: second[name] / n for name in means}
+    parts: Sums = {name: second[name] / n for name in TRACK_ERRORS if name in second}
     if p is not None:
         parts["pearson"] = _correlation(second, n)
     if pred.peak_logits is not None:
@@ -98,7 +108,7 @@ def atacworks_loss(
 
 
 def _over_all(local: Sums, total: Total) -> Sums:
-    """Named scalar sums of this process -> those of all processes, in one call."""
+    """Named scalar sums of this rank -> those of all ranks, in one call."""
     return dict(zip(local, total(torch.stack(list(local.values()))).unbind(), strict=True))
 
 
@@ -108,24 +118,13 @@ def _centred_sums(dp: Tensor, dy: Tensor, m: Tensor) -> Sums:
     return {"pp": (dp * dp).sum(), "yy": (dy * dy).sum(), "py": (dp * dy).sum()}
 
 
-def _error_sums(p: Tensor, y: Tensor, m: Tensor, weights: LossWeights) -> Sums:
-    """Summed errors of coverage p against y, (N, L) each; of our own only those with a weight."""
-    sums = {"mse": ((p - y).square() * m).sum()}
-    if weights.log1p_mse:
-        sums["log1p_mse"] = ((p.log1p() - y.log1p()).square() * m).sum()
-    if weights.poisson:
-        rate, count = p + POISSON_OFFSET, y + POISSON_OFFSET
-        sums["poisson"] = ((rate - count + count * (count / rate).log()) * m).sum()
-    return sums
-
-
-def _positive_weight(first: Sums, weights: LossWeights) -> Tensor | None:
-    """What a base inside a peak weighs, a scalar; None: as much as any."""
-    given = weights.bce_positive_weight
-    if given == "balanced":
+def _positive_weight(first: Sums, weights: Loss) -> Tensor | None:
+    """Weight of a base inside a peak, a scalar; None: 1."""
+    weight = weights.bce_positive_weight
+    if weight == "balanced":
         bases, peaks = first["bases"].detach(), first["peaks"].detach()
         return (bases - peaks).clamp(min=1) / peaks.clamp(min=1)
-    return None if given == 1 else first["bases"].new_tensor(given)
+    return None if weight == 1 else first["bases"].new_tensor(weight)
 
 
 def _correlation(sums: Sums, n: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What moves the weights: the optimizer, its rate, and a running average of the weights.
+"""The optimizer, its learning rate, and a moving average of the weights.
 
 The rate and the average depend on the position in the training alone, never on hidden counters, so
 a resumed training goes on exactly as it would have.
@@ -10,49 +10,50 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from denoiseq.training.options import TrainOptions, smaller_is_better
+from denoiseq.settings import Optim
+from denoiseq.settings.optim import smaller_is_better
 
 
-def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, settings: Optim) -> torch.optim.Optimizer:
     """Adam, or AdamW, whose decay spares biases, norms and PReLU's slopes."""
-    if options.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), lr=options.lr)
+    if settings.name == "adam":
+        return torch.optim.Adam(model.parameters(), lr=settings.lr)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     spared = [p for p in model.parameters() if p.ndim <= 1]
     groups = [
-        {"params": decayed, "weight_decay": options.weight_decay},
+        {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": spared, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=options.lr)
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.lr)
 
 
 def learning_rate(
-    options: TrainOptions, epochs_done: float, monitored: list[float] | None = None
+    settings: Optim, epochs_done: float, monitored: list[float] | None = None
 ) -> float:
-    """The rate after a (fractional) number of epochs; `monitored`: the metric of those validated.
+    """The rate after a (fractional) number of epochs; `monitored` is the metric after each.
 
     "plateau" multiplies it by plateau_factor whenever the metric has had no new best for
     plateau_epochs epochs, counted anew after each drop.
     """
-    rate = options.lr
-    if epochs_done < options.warmup_epochs:
-        rate *= (epochs_done + 1e-3) / (options.warmup_epochs + 1e-3)
-    if options.schedule == "cosine":
-        rate *= 0.5 * (1 + math.cos(math.pi * min(epochs_done / options.epochs, 1.0)))
-    if options.schedule == "plateau":
-        rate *= options.plateau_factor ** _plateaus(options, monitored or [])
+    rate = settings.lr
+    if epochs_done < settings.warmup_epochs:
+        rate *= (epochs_done + 1e-3) / (settings.warmup_epochs + 1e-3)
+    if settings.schedule == "cosine":
+        rate *= 0.5 * (1 + math.cos(math.pi * min(epochs_done / settings.epochs, 1.0)))
+    if settings.schedule == "plateau":
+        rate *= settings.plateau_factor ** _plateaus(settings, monitored or [])
     return rate
 
 
-def _plateaus(options: TrainOptions, monitored: list[float]) -> int:
-    sign = -1 if smaller_is_better(options.monitor) else 1
-    best, since, found = -math.inf, 0, 0
+def _plateaus(settings: Optim, monitored: list[float]) -> int:
+    sign = -1 if smaller_is_better(settings.monitor) else 1
+    best, since, plateaus = -math.inf, 0, 0
     for value in monitored:
         better = sign * value > best  # never where it is nan
         best, since = (sign * value, 0) if better else (best, since + 1)
-        if since == options.plateau_epochs:
-            found, since = found + 1, 0
-    return found
+        if since == settings.plateau_epochs:
+            plateaus, since = plateaus + 1, 0
+    return plateaus
 
 
 class Average:
@@ -67,9 +68,9 @@ class Average:
 
     @torch.no_grad()
     def follow(self, model: nn.Module, steps: int) -> None:
-        """Take in the weights that a model has after so many steps."""
+        """Take in the weights of a model after `steps` optimizer steps."""
         share = 1 - min(self.decay, (1 + steps) / (10 + steps))
-        own: list[Tensor] = [*self.model.parameters()]
-        torch._foreach_lerp_(own, [*model.parameters()], share)
-        for kept, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
-            kept.copy_(buffer)
+        averages: list[Tensor] = [*self.model.parameters()]
+        torch._foreach_lerp_(averages, [*model.parameters()], share)
+        for own, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
+            own.copy_(buffer)

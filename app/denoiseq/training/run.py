@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +15,68 @@ from denoiseq.evaluation import loci
 from denoiseq.evaluation import run as evaluation
 from denoiseq.evaluation.run import evaluate_options
 from denoiseq.logs import log_to
-from denoiseq.models.describe import convolutions
+from denoiseq.models.layers import describe_convolutions
 from denoiseq.models.network import Network
 from denoiseq.models.pretrained import start_from
 from denoiseq.prediction import run as prediction
 from denoiseq.provenance import software_facts, versions
 from denoiseq.report.loci import Choice
 from denoiseq.settings import Evaluate, Predict, Train, plain, to_yaml
-from denoiseq.training.loop import train as fit
-from denoiseq.training.losses import LossWeights, atacworks_loss
-from denoiseq.training.options import Run, TrainOptions
-from denoiseq.windows.splits import Splits, Stores, open_or_prepare, open_stores, splits
+from denoiseq.training.loop import Run, Training, TrainResult
+from denoiseq.windows.splits import Stores, open_or_prepare, open_stores, splits
 
 log = logging.getLogger(__name__)
 
 
 def run(settings: Train) -> None:
-    """Train, measure the validation split, and go on to further stages if the config says so."""
+    """Train, measure the validation split, and go on to the further stages of the settings."""
     with joined(settings.trainer.device) as ranks:
-        trainer = replace(settings.trainer, progress=settings.trainer.progress and ranks.main)
-        # The folder's name holds a time, which differs from process to process.
-        settings = replace(settings, out=ranks.tell(settings.out), trainer=trainer)
-        if not ranks.main:
-            logging.getLogger("denoiseq").setLevel(logging.ERROR)
-        _train(settings, ranks)
+        settings = _shared(settings, ranks)
+        folder = Path(settings.out)
+        if ranks.main:
+            check_writable(folder / "metrics.json")
+            log_to(folder / "train.log")
+            open_or_prepare(settings.data)  # the other ranks then find the store
+        ranks.wait()
+        threads = use_threads(settings.trainer.threads)
+        stores = open_stores(settings.data)
+        windows = splits(settings.data, stores, settings.seed)
+        network = _network(settings, ranks)
+        measured = evaluate_options(settings, settings.trainer)
+        training = Training(
+            network,
+            windows,
+            settings,
+            Run(
+                evaluation=measured,
+                metadata={"config": plain(settings), "versions": versions(), **stores.facts()},
+                ranks=ranks,
+                picture=partial(loci.picture, windows.validation, measured),
+            ),
+        )
+        if ranks.main:
+            write_text(folder / "config.yaml", to_yaml(settings))
+            _log_start(training, stores, threads)
+        result = training.train()
+        if ranks.main:
+            _report(training, result)
+        # Their memory and processes are not for the further stages.
+        del stores, windows, network, training
     if ranks.main:
-        _further_stages(settings, Path(settings.out) / "checkpoints" / "best.pt")
+        _further_stages(settings)
 
 
-def _train(settings: Train, ranks: Ranks) -> None:
-    folder = Path(settings.out)
-    if ranks.main:
-        check_writable(folder / "metrics.json")
-        log_to(folder / "train.log")
-        open_or_prepare(settings.data)  # the others find it made
-    ranks.wait()
-    threads = use_threads(settings.trainer.threads)
-    stores = open_stores(settings.data)
-    windows = splits(settings.data, stores, settings.seed)
+def _shared(settings: Train, ranks: Ranks) -> Train:
+    """The settings with the run folder of the main rank; the other ranks do not report."""
+    if not ranks.main:
+        logging.getLogger("denoiseq").setLevel(logging.ERROR)
+    trainer = replace(settings.trainer, progress=settings.trainer.progress and ranks.main)
+    # The folder's name holds a time, which differs from rank to rank.
+    return replace(settings, out=ranks.tell(settings.out), trainer=trainer)
+
+
+def _network(settings: Train, ranks: Ranks) -> Network:
+    """The network with fresh or pretrained weights, on this rank's device."""
     network = models.build(
         settings.model,
         settings.conv,
@@ -61,61 +86,14 @@ def _train(settings: Train, ranks: Ranks) -> None:
     )
     if settings.resume is None:
         start_from(network, settings.model)
-    network = network.to(ranks.device)
-    weights = LossWeights(**vars(settings.loss))
-    run = Run(
-        folder=folder,
-        metadata={"config": plain(settings), "versions": versions(), **stores.facts()},
-        resume=None if settings.resume is None else Path(settings.resume),
-        evaluation=evaluate_options(settings, settings.trainer),
-        ranks=ranks,
-        picture=lambda *made: loci.picture(windows.validation, run.evaluation, *made),
-    )
-    if ranks.main:
-        write_text(folder / "config.yaml", to_yaml(settings))
-        _log_start(settings, stores, windows, network, ranks, threads)
-    result = fit(
-        network,
-        windows.train,
-        windows.validation,
-        lambda pred, batch: atacworks_loss(pred, batch, weights, ranks.total),
-        train_options(settings),
-        run,
-    )
-    if ranks.main:
-        write_json(folder / "metrics.json", {**result.metrics, "split": "validation"})
-        log.info("validation:\n%s", report.metrics_table(result.metrics))
-        facts = {
-            "Settings": run.metadata["config"],
-            "Software": software_facts(network),
-            "Data": {"fingerprint": windows.train.fingerprint},
-        }
-        panels = loci.of_evaluation(
-            network.eval(),
-            windows.validation,
-            result.metrics,
-            run.evaluation,
-            Choice(seed=settings.seed),
-        )
-        best = result.best.get("epoch")
-        page = report.training_page(
-            settings.name, result.metrics, result.history, best, panels, facts
-        )
-        page.write(folder)
-        log.info("checkpoint: %s", run.checkpoint("best"))
+    return network.to(ranks.device)
 
 
-def _log_start(
-    settings: Train,
-    stores: Stores,
-    windows: Splits,
-    network: Network,
-    ranks: Ranks,
-    threads: int,
-) -> None:
-    """What is about to be trained, on what, and how."""
-    data, validation = windows.train, windows.validation
-    for line in stores.describe(data.options.half_window_bp):
+def _log_start(training: Training, stores: Stores, threads: int) -> None:
+    """Log what is about to be trained, on what, and how."""
+    settings, network, ranks = training.settings, training.model, training.ranks
+    data, validation = training.windows.train, training.windows.validation
+    for line in stores.describe(settings.data.half_window_bp):
         log.info("%s", line)
     low, high = data.input_cuts_per_mb_range
     depth = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
@@ -123,7 +101,7 @@ def _log_start(
     log.info(
         "training on %d windows of %s bp (%s), validating on %d (%s)",
         len(data),
-        f"{data.options.length_bp:,}",
+        f"{settings.data.window_bp:,}",
         ", ".join(data.chroms),
         len(validation),
         ", ".join(validation.chroms),
@@ -145,13 +123,38 @@ def _log_start(
     share = -(-settings.optim.batch_size // ranks.world)
     at_once = min(share, settings.optim.micro_batch or share)
     x = data[0]["x"][None].to(ranks.device)
-    for line in convolutions(network, x, at_once):
+    for line in describe_convolutions(network, x, at_once):
         log.info("  %s", line)
 
 
-def _further_stages(settings: Train, best: Path) -> None:
+def _report(training: Training, result: TrainResult) -> None:
+    """Write the metrics of the best epoch and the page of the training."""
+    settings, folder = training.settings, Path(training.settings.out)
+    network, windows = training.model, training.windows
+    write_json(folder / "metrics.json", {**result.metrics, "split": "validation"})
+    log.info("validation:\n%s", report.metrics_table(result.metrics))
+    facts = {
+        "Settings": training.run.metadata["config"],
+        "Software": software_facts(network),
+        "Data": {"fingerprint": windows.train.fingerprint},
+    }
+    panels = loci.of_evaluation(
+        network.eval(),
+        windows.validation,
+        result.metrics,
+        training.run.evaluation,
+        Choice(seed=settings.seed),
+    )
+    best = result.best.get("epoch")
+    page = report.training_page(settings.name, result.metrics, result.history, best, panels, facts)
+    page.write(folder)
+    log.info("checkpoint: %s", training.checkpoint("best"))
+
+
+def _further_stages(settings: Train) -> None:
+    """Evaluate the test split, predict on the reads, as far as the settings ask for it."""
     again: dict[str, Any] = {
-        "checkpoint": str(best),
+        "checkpoint": str(Path(settings.out) / "checkpoints" / "best.pt"),
         "conv": settings.conv,
         "precision": settings.precision,
         "trainer": settings.trainer,
@@ -167,17 +170,3 @@ def _further_stages(settings: Train, best: Path) -> None:
         again["fasta"] = data.fasta if data.sequence else None
         out = str(Path(settings.out) / "predict")
         prediction.run(Predict(out=out, depth="trained", seed=settings.seed, **again))
-
-
-def train_options(config: Train) -> TrainOptions:
-    """How to train."""
-    optim, trainer = config.optim, config.trainer
-    return TrainOptions(
-        optimizer=optim.name,
-        **{name: value for name, value in vars(optim).items() if name != "name"},
-        checkpoint_minutes=trainer.checkpoint_minutes,
-        workers=trainer.workers,
-        seed=config.seed,
-        progress=trainer.progress,
-        tensorboard=trainer.tensorboard,
-    )

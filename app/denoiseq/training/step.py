@@ -1,4 +1,4 @@
-"""One optimizer step: what a training repeats, and what a benchmark of training times."""
+"""One optimizer step, which a training repeats and a benchmark of training times."""
 
 import math
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from denoiseq.models.network import Prediction
 
 @dataclass(frozen=True)
 class Step:
-    """What came of a step.
+    """The outcome of a step.
 
     losses : dict
         "loss" and its parts, before the weights moved.
     finite : bool
-        False where the loss or a gradient was not: then no weight has moved.
+        False if the loss or a gradient was not finite; then no weight has moved.
     """
 
     prediction: Prediction
@@ -44,9 +44,9 @@ def optimizer_step(
     loss : callable
         Of the whole batch on all ranks, as `Ranks.total` makes it.
     batch : dict
-        This rank's share.
+        This rank's share of the batch.
     gradient_clip : float
-        Bound of the gradient's norm; 0: none.
+        Limit of the gradient's norm; 0: none.
     micro_batch : int
         Windows that go through the network at a time, to bound memory; 0: all. The loss still sees
         the batch as a whole, at the cost of a second forward pass.
@@ -71,6 +71,14 @@ def optimizer_step(
     return Step(prediction, named_losses(total.detach(), named), finite)
 
 
+def first_not_finite(batch: dict[str, Tensor], prediction: Prediction) -> int | None:
+    """The first window of a batch whose input, truth or prediction is not finite."""
+    tracks = (batch["x"].flatten(1), batch["coverage"], *prediction)
+    finite = [t.isfinite().all(1) for t in tracks if t is not None]  # each (N,)
+    broken = ~torch.stack(finite).all(0)
+    return int(broken.int().argmax()) if broken.any() else None
+
+
 def _joined(predictions: list[Prediction]) -> Prediction:
     """The predictions of all parts as one, whose tensors collect gradients."""
     by_head = zip(*predictions, strict=True)
@@ -81,8 +89,13 @@ def _backward_by_parts(
     model: nn.Module, inputs: tuple[Tensor, ...], prediction: Prediction
 ) -> None:
     """Add up the weights' gradients from those that the loss left at the joined prediction."""
-    found = {i: h.grad for i, h in enumerate(prediction) if h is not None and h.grad is not None}
-    heads, sizes = list(found), [len(x) for x in inputs]
-    for x, *slope in zip(inputs, *(g.split(sizes) for g in found.values()), strict=True):
-        again = model(x)
-        torch.autograd.backward([again[i] for i in heads], slope)
+    gradients = {
+        i: head.grad
+        for i, head in enumerate(prediction)
+        if head is not None and head.grad is not None
+    }
+    sizes = [len(x) for x in inputs]
+    splits = (gradient.split(sizes) for gradient in gradients.values())
+    for x, *parts in zip(inputs, *splits, strict=True):
+        answer = model(x)
+        torch.autograd.backward([answer[i] for i in gradients], parts)

@@ -1,34 +1,30 @@
 """Windows of a genome as tensors: noisy coverage in, clean coverage and peaks out.
 
 The noisy coverage is a thinning of the clean one's fragments, or that of another store. A window
-depends on (options, epoch, index) alone, so workers, resumed runs and restarts see the same ones.
-Samplers and the loader are here too; no model is.
+depends on (settings, seed, epoch, index) alone, so workers, ranks and resumed runs see the same
+windows.
 """
 
 import logging
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
-from denoiseq.distributed import ALONE, Ranks
 from denoiseq.errors import UserError
 from denoiseq.genomics.fasta import Genome, input_channels
 from denoiseq.genomics.intervals import Tile, mask, tile_chromosome
+from denoiseq.settings import Data
 from denoiseq.store.coverage import depths, window_coverage
 from denoiseq.store.coverage_store import CoverageStore
 from denoiseq.store.cut_store import Store
 from denoiseq.store.header import fingerprint
 from denoiseq.store.samples import Samples, samples_of
 from denoiseq.store.thinning import Thinning
-from denoiseq.windows.options import WindowOptions, reversed_complement
-from denoiseq.workers import start_worker
 
 log = logging.getLogger(__name__)
 
@@ -37,21 +33,22 @@ class WindowDataset(Dataset):
     """Fixed-length windows over chromosomes.
 
     Training moves the windows by a random offset per chromosome and draws new fragments each
-    epoch, and per window its depth and direction if the options say so; otherwise windows and draw
-    are fixed (epoch 0's draw at thin_fraction), in genome order, and chromosomes shorter than a
-    window are whole.
+    epoch, and for each window its depth and direction if the settings say so; otherwise windows and
+    draw are fixed (epoch 0's draw at thin_fraction), in genome order, and chromosomes shorter than
+    a window are whole.
 
     Parameters
     ----------
     store : CutStore, CoverageStore or Samples
         Clean coverage, and the fragments that noisy input is drawn from.
     chroms : list of str
-    options : WindowOptions
+    settings : Data
     peaks : dict of chromosome -> int64 (M, 2)
         Labels that the peak head learns.
     training : bool
+    seed : int
     truth : dict like `peaks`, optional
-        Peaks that metrics are computed against; the labels where not given.
+        Peaks that metrics are computed against; by default the labels.
     noisy : like `store`, optional
         What noisy input is drawn from instead; it has the chromosomes of `store`.
     genome : Genome, optional
@@ -67,15 +64,19 @@ class WindowDataset(Dataset):
         self,
         store: Store | Samples,
         chroms: list[str],
-        options: WindowOptions,
+        settings: Data,
         peaks: dict[str, np.ndarray],
         *,
         training: bool,
+        seed: int = 0,
         truth: dict[str, np.ndarray] | None = None,
         noisy: Store | Samples | None = None,
         genome: Genome | None = None,
     ):
-        self.store, self.options, self.training = store, options, training
+        assert settings.thin_fraction is not None  # `Data` has replaced null
+        self.settings, self.seed, self.training = settings, seed, training
+        self.thin_fraction = settings.thin_fraction
+        self.store = store
         self.noisy = store if noisy is None else noisy
         self.genome = genome
         self.chroms = list(chroms)
@@ -88,7 +89,7 @@ class WindowDataset(Dataset):
         self.set_epoch(0)
         if not self.tiles:
             raise UserError(
-                f"No window of {options.length_bp} bp is left to train on in {', '.join(chroms)}: "
+                f"No window of {settings.window_bp} bp is left to train on in {', '.join(chroms)}: "
                 "choose other chromosomes, a smaller data.interval_bp, or a smaller blacklist."
             )
         if training and not any(len(peaks.get(c, ())) for c in self.chroms):
@@ -98,7 +99,7 @@ class WindowDataset(Dataset):
             )
 
     def _check_thinning(self) -> None:
-        if self.options.thin_fractions[0] == self.options.thin_fraction == 1:
+        if self.settings.thin_fractions[0] == self.thin_fraction == 1:
             return
         for store in samples_of(self.noisy):
             if isinstance(store, CoverageStore):
@@ -108,11 +109,11 @@ class WindowDataset(Dataset):
                 )
 
     def _long_enough(self) -> list[str]:
-        short = [c for c in self.chroms if self.store.chroms[c] < self.options.length_bp]
+        short = [c for c in self.chroms if self.store.chroms[c] < self.settings.window_bp]
         if short:
             log.info(
                 "not trained on, shorter than a window of %d bp: %s",
-                self.options.length_bp,
+                self.settings.window_bp,
                 ", ".join(short),
             )
         return [c for c in self.chroms if c not in short]
@@ -123,12 +124,12 @@ class WindowDataset(Dataset):
         self.tiles = [tile for chrom in self.chroms for tile in self._tile(chrom)]
 
     def _tile(self, chrom: str) -> list[Tile]:
-        options, offset = self.options, 0
+        interval_bp, offset = self.settings.interval_bp, 0
         if self.training:
-            key = [options.seed, self.epoch, self._number[chrom]]
-            offset = int(np.random.default_rng(key).integers(options.interval_bp))
+            key = [self.seed, self.epoch, self._number[chrom]]
+            offset = int(np.random.default_rng(key).integers(interval_bp))
         size = self.store.chroms[chrom]
-        tiles = tile_chromosome(chrom, size, options.interval_bp, options.pad_bp, offset)
+        tiles = tile_chromosome(chrom, size, interval_bp, self.settings.pad_bp, offset)
         if not self.training:
             return tiles
         # A core that is all blacklist teaches nothing.
@@ -141,17 +142,17 @@ class WindowDataset(Dataset):
     @property
     def input_cuts_per_mb(self) -> float:
         """Depth of the noisy input at thin_fraction: cut sites per million unmasked bases."""
-        return float(np.mean(self._depths)) * self.options.thin_fraction
+        return float(np.mean(self._depths)) * self.thin_fraction
 
     @property
     def input_cuts_per_mb_range(self) -> tuple[float, float]:
         """The least and the largest depth of the training's noisy input, over all samples."""
-        low, high = self.options.thin_fractions
+        low, high = self.settings.thin_fractions
         return min(self._depths) * low, max(self._depths) * high
 
     @cached_property
     def _depths(self) -> list[float]:
-        return depths(self.noisy, self.options.half_window_bp)
+        return depths(self.noisy, self.settings.half_window_bp)
 
     @property
     def fingerprint(self) -> str:
@@ -161,16 +162,16 @@ class WindowDataset(Dataset):
         return fingerprint({"clean": self.store.fingerprint, "noisy": self.noisy.fingerprint})
 
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint says of the data: plain containers.
+        """What a checkpoint stores about the data, in plain containers.
 
-        `preprocessing` is that of the noisy input, which a prediction has to meet again.
+        `preprocessing` is that of the noisy input, which the input of a prediction must share.
         """
         return {
             "preprocessing": self.noisy.preprocessing,
             "fingerprint": self.fingerprint,
             "trained_cuts_per_mb": self.input_cuts_per_mb,
             "trained_cuts_per_mb_range": self.input_cuts_per_mb_range,
-            "window_options": asdict(self.options),
+            "window_options": window_options(self.settings, self.seed),
         }
 
     def window_name(self, index: int) -> str:
@@ -198,10 +199,10 @@ class WindowDataset(Dataset):
         if self.training and epoch != self.epoch:
             self.set_epoch(epoch)
         idle, index = index < 0, max(index, ~index)
-        tile, fraction, turned = self.tiles[index], self.options.thin_fraction, False
+        tile, fraction, turned = self.tiles[index], self.thin_fraction, False
         if self.training:
-            number = self._number[tile.chrom]
-            fraction, turned = self.options.draw(self.epoch, number, tile.start)
+            place = self.epoch, self._number[tile.chrom], tile.start
+            fraction, turned = draw_window(self.settings, self.seed, place)
         arrays = self._arrays(tile, fraction)
         if idle:
             arrays["mask"][:] = False
@@ -228,14 +229,14 @@ class WindowDataset(Dataset):
     ) -> tuple[np.ndarray, np.ndarray]:
         """The network's input and the clean coverage of any stretch, in the current epoch's draw.
 
-        fraction : thin_fraction where not given.
+        fraction : by default thin_fraction
 
         Returns
         -------
         x : float32 (1, L), or (5, L) with the bases
         clean : float32 (L,)
         """
-        h, drawn = self.options.half_window_bp, self.draw(fraction)
+        h, drawn = self.settings.half_window_bp, self.draw(fraction)
         noisy = window_coverage(self.noisy, chrom, start, end, h, drawn)
         clean = self.clean(chrom, start, end, fraction)
         return input_channels(noisy, self.genome, chrom, start), clean
@@ -243,77 +244,47 @@ class WindowDataset(Dataset):
     def clean(self, chrom: str, start: int, end: int, fraction: float | None = None) -> np.ndarray:
         """The clean coverage of any stretch, float32 (L,), as in `tracks`."""
         rest, drawn = None, self.draw(fraction)
-        if drawn is not None and self.options.target == "complement":
+        if drawn is not None and self.settings.target == "complement":
             rest = replace(drawn, complement=True)
-        return window_coverage(self.store, chrom, start, end, self.options.half_window_bp, rest)
+        return window_coverage(self.store, chrom, start, end, self.settings.half_window_bp, rest)
 
     def draw(self, fraction: float | None = None) -> Thinning | None:
         """The fragments that noisy input keeps in the current epoch; None: all."""
-        fraction = self.options.thin_fraction if fraction is None else fraction
-        return Thinning(fraction, self.options.seed, self.epoch) if fraction < 1 else None
+        fraction = self.thin_fraction if fraction is None else fraction
+        return Thinning(fraction, self.seed, self.epoch) if fraction < 1 else None
 
 
-class TileBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, index) keys: every window once, windows of one length together.
+def window_options(settings: Data, seed: int) -> dict[str, Any]:
+    """How windows are cut and drawn, under the key names of checkpoint version 2."""
+    return {
+        "interval_bp": settings.interval_bp,
+        "pad_bp": settings.pad_bp,
+        "half_window_bp": settings.half_window_bp,
+        "thin_fraction": settings.thin_fraction,
+        "target": settings.target,
+        "seed": seed,
+        "thin_range": None if settings.thin_range is None else tuple(settings.thin_range),
+        "reverse_complement": settings.reverse_complement,
+    }
 
-    Set `epoch`, and `skip` to leave out the first batches of it, before iterating. `batches` and
-    the length are of all ranks together; iterating gives this rank's share of each batch, or one
-    window that counts nothing where a batch has none for it.
 
-    Parameters
-    ----------
-    data : WindowDataset
-    batch_size : int
-    seed : int or None
-        Shuffles by (seed, epoch); None keeps genome order.
-    ranks : Ranks
+def draw_window(settings: Data, seed: int, place: tuple[int, int, int]) -> tuple[float, bool]:
+    """The fraction of the fragments that a training window keeps, and whether it is reversed.
+
+    Depends on the seed and the place (epoch, number of the chromosome, start of the window) alone;
+    neither value depends on whether the other is drawn.
     """
-
-    def __init__(
-        self, data: WindowDataset, batch_size: int, seed: int | None, ranks: Ranks = ALONE
-    ):
-        self.data, self.batch_size, self.seed, self.ranks = data, batch_size, seed, ranks
-        self.skip = 0
-
-    def start(self, epoch: int, skip: int = 0) -> None:
-        """Move the dataset to an epoch and the iteration past its first `skip` batches."""
-        self.data.set_epoch(epoch)
-        self.skip = skip
-
-    def batches(self) -> list[list[tuple[int, int]]]:
-        """All batches of the epoch."""
-        tiles, epoch = self.data.tiles, self.data.epoch
-        order = np.arange(len(tiles))
-        if self.seed is not None:
-            order = np.random.default_rng([self.seed, epoch]).permutation(order)
-        plan = []
-        for _, run in groupby(order.tolist(), key=lambda i: tiles[i].end - tiles[i].start):
-            keys = [(epoch, i) for i in run]
-            plan += [keys[k : k + self.batch_size] for k in range(0, len(keys), self.batch_size)]
-        return plan
-
-    def __len__(self) -> int:
-        return len(self.batches()) - self.skip
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        ranks = self.ranks
-        for keys in self.batches()[self.skip :]:
-            epoch, first = keys[0]
-            yield keys[ranks.rank :: ranks.world] or [(epoch, ~first)]
+    low, high = settings.thin_fractions
+    if low == high and not settings.reverse_complement:
+        return low, False
+    depth, strand = np.random.default_rng([seed, *place, 1]).random(2)
+    fraction = min(low * (high / low) ** depth, high)  # log-uniform
+    return float(fraction), bool(settings.reverse_complement and strand < 0.5)
 
 
-def window_loader(batches: TileBatches, workers: int) -> DataLoader:
-    """A loader over `batches`; workers live on between epochs and run no torch arithmetic.
+def reversed_complement(x: np.ndarray) -> np.ndarray:
+    """The input (C, L) as the other strand has it: positions reversed, A for T and C for G.
 
-    They come from a fork server, never a fork of this process: an OpenMP call or an open file
-    would not survive that.
+    Row 0 is the coverage; rows 1 to 4, if there are any, are A, C, G and T.
     """
-    return DataLoader(
-        batches.data,
-        batch_sampler=batches,
-        num_workers=workers,
-        multiprocessing_context="forkserver" if workers else None,
-        persistent_workers=workers > 0,
-        worker_init_fn=start_worker,
-        generator=torch.Generator(),  # of its own: iterating draws a seed for the workers
-    )
+    return np.concatenate([x[:1], x[:0:-1]])[:, ::-1]

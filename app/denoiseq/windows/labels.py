@@ -17,11 +17,11 @@ from denoiseq.store.samples import Samples
 _CHUNK_BP = 1 << 20
 
 
-def poisson_threshold(mean: float, neglog10_p: float = 3.0) -> int:
+def poisson_threshold(mean: float, neglog10_p: float) -> int:
     """Least coverage k >= 1 whose Poisson p-value P(X > k) is at most 10^-neglog10_p.
 
     P(X > k), not P(X >= k), is the p-value of MACS `bdgcmp -m ppois`. Summed as logarithms, so
-    that it holds far below the least float. A mean of 0 gives 1: any coverage is surprising.
+    that it is right far below the least float. A mean of 0 gives 1: any coverage is surprising.
     """
     if mean < 0 or not math.isfinite(mean):
         raise UserError(f"a mean coverage is finite and not negative, got {mean}.")

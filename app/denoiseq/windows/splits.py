@@ -22,44 +22,43 @@ from denoiseq.store.cut_store import Store, open_store
 from denoiseq.store.samples import Samples, plain_names, samples_of
 from denoiseq.windows.dataset import WindowDataset
 from denoiseq.windows.labels import poisson_peaks
-from denoiseq.windows.options import WindowOptions
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Stores:
-    """What windows are made of. `noisy` is `clean` itself where the input is a thinning of it."""
+    """What windows are made of; `noisy` is `clean` itself if the input is a thinning of it."""
 
     clean: Store | Samples
     noisy: Store | Samples
     genome: Genome | None
 
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint says of the files: the first store, and all of them."""
-        clean = [_file_facts(opened) for opened in samples_of(self.clean)]
-        noisy = [_file_facts(opened) for opened in samples_of(self.noisy)]
+        """What a checkpoint stores about the files: the first store, and all stores."""
+        clean = [_file_facts(store) for store in samples_of(self.clean)]
+        noisy = [_file_facts(store) for store in samples_of(self.noisy)]
         thinned = self.noisy is self.clean
         return {"store": clean[0], "stores": {"clean": clean, "noisy": [] if thinned else noisy}}
 
     def describe(self, half_window_bp: int) -> list[str]:
         """A line for the log on each store."""
         kinds = {"noisy": self.noisy} if self.noisy is not self.clean else {}
-        lines = []
-        for kind, whole in {"clean": self.clean, **kinds}.items():
-            found = zip(samples_of(whole), depths(whole, half_window_bp), strict=True)
-            lines += [f"{kind} {_words(one)}, {depth:.0f} cut sites per Mb" for one, depth in found]
-        return lines
+        return [
+            f"{kind} {_described(store)}, {depth:.0f} cut sites per Mb"
+            for kind, stores in {"clean": self.clean, **kinds}.items()
+            for store, depth in zip(samples_of(stores), depths(stores, half_window_bp), strict=True)
+        ]
 
 
-def _words(opened: Store) -> str:
-    if isinstance(opened, CoverageStore):
-        return f"store {opened.path}: coverage of {opened.n_runs:,} runs"
-    return f"store {opened.path}: {opened.n_fragments:,} fragments"
+def _described(store: Store) -> str:
+    if isinstance(store, CoverageStore):
+        return f"store {store.path}: coverage of {store.n_runs:,} runs"
+    return f"store {store.path}: {store.n_fragments:,} fragments"
 
 
-def _file_facts(opened: Store) -> dict[str, Any]:
-    return {"name": opened.path.name, "provenance": opened.provenance}
+def _file_facts(store: Store) -> dict[str, Any]:
+    return {"name": store.path.name, "provenance": store.provenance}
 
 
 @dataclass(frozen=True)
@@ -70,141 +69,138 @@ class Splits:
     validation: WindowDataset
 
 
-def open_or_prepare(data: Data) -> Store:
-    """Open the store of `data`, making it first (and the synthetic genome) where it is absent."""
-    path, prepare = Path(data.store), data.prepare
-    given = given_input(prepare)
-    if not path.is_file() and given is not None:
+def open_or_prepare(settings: Data) -> Store:
+    """Open the store, after making it (and the synthetic genome) if it does not exist."""
+    path, prepare = Path(settings.store), settings.prepare
+    reads = given_input(prepare)
+    if not path.is_file() and reads is not None:
         if prepare.groups or prepare.replicates == "apart":
             raise UserError(
                 f"{path} would be several stores: make them with denoiseq prepare, then choose one"
             )
-        if data.synthetic and not Path(prepare.bam).is_file():
+        if settings.synthetic and not Path(prepare.bam).is_file():
             log.info("generating a synthetic genome in %s", Path(prepare.bam).parent)
             synthetic.make_synthetic(Path(prepare.bam).parent)
-        log.info("preparing %s from %s", path, given)
+        log.info("preparing %s from %s", path, reads)
         prepared(prepare)
-    opened = open_store(path)
-    if given is not None:
-        asked = vars(cut_options(prepare))
-        same_filters(opened.preprocessing, asked, f"{path} was prepared", "this config asks")
-    return opened
+    store = open_store(path)
+    if reads is not None:
+        filters = vars(cut_options(prepare))
+        same_filters(store.preprocessing, filters, f"{path} was prepared", "this config asks")
+    return store
 
 
-def open_stores(data: Data) -> Stores:
-    """Open all that windows are made of; ValueError where it does not go together."""
-    clean = [open_or_prepare(data), *map(open_store, data.more_stores)]
+def open_stores(settings: Data) -> Stores:
+    """Open everything that windows are made of; UserError if it does not go together."""
+    clean = [open_or_prepare(settings), *map(open_store, settings.more_stores)]
     noisy = clean
-    if data.noisy_store is not None:
-        noisy = [open_store(path) for path in (data.noisy_store, *data.more_noisy_stores)]
-    for sample, its_noisy in zip(clean, noisy, strict=True):
-        go_together(sample, its_noisy)
+    if settings.noisy_store is not None:
+        paths = [settings.noisy_store, *settings.more_noisy_stores]
+        noisy = [open_store(path) for path in paths]
+    for clean_store, noisy_store in zip(clean, noisy, strict=True):
+        go_together(clean_store, noisy_store)
     for other in noisy[1:]:
         same_input(other, noisy[0])
-    whole = _together(clean)
-    return Stores(whole, whole if noisy is clean else _together(noisy), _genome(data, whole))
-
-
-def _together(stores: list[Store]) -> Store | Samples:
-    return stores[0] if len(stores) == 1 else Samples(stores)
-
-
-def _genome(data: Data, whole: Store | Samples) -> Genome | None:
-    if not data.sequence:
-        return None
-    fasta = required(data.fasta, "data.fasta", "genome.fa (data.sequence=true reads it)")
-    names = plain_names(whole)
-    found = Genome(fasta, names)
-    holds(found, {chrom: whole.chroms[name] for name, chrom in names.items()}, str(whole.path))
-    return found
-
-
-def bed(path: str, opened: Store | Samples, what: str) -> Merged:
-    """The merged intervals of a BED file, of which at least one must be on the store's genome."""
-    merged, names = merge(read_bed(path)), plain_names(opened)
-    found = {name: merged[chrom] for name, chrom in names.items() if chrom in merged}
-    if not found:
-        raise UserError(
-            f"{path} ({what}) has no peaks on the chromosomes of {opened.path}: "
-            f"{', '.join(list(names.values())[:5])}"
-        )
-    return found
-
-
-def labels(data: Data, opened: Store | Samples) -> Merged:
-    """The peaks to learn: Poisson calls of the clean track, or a file."""
-    if data.labels != "poisson":
-        return bed(data.labels, opened, "data.labels")
-    return poisson_peaks(
-        opened,
-        data.half_window_bp,
-        data.label_neglog10_p,
-        data.label_min_length_bp,
-        data.label_max_gap_bp,
+    samples = _joined(clean)
+    return Stores(
+        clean=samples,
+        noisy=samples if noisy is clean else _joined(noisy),
+        genome=_genome(settings, samples),
     )
 
 
-def _folds(data: Data, opened: Store | Samples) -> dict[str, list[str]]:
-    """The chromosomes of train, validation and test, each fold's of every sample."""
-    names = plain_names(opened)
+def _joined(stores: list[Store]) -> Store | Samples:
+    return stores[0] if len(stores) == 1 else Samples(stores)
+
+
+def _genome(settings: Data, store: Store | Samples) -> Genome | None:
+    if not settings.sequence:
+        return None
+    fasta = required(settings.fasta, "data.fasta", "genome.fa (data.sequence=true reads it)")
+    names = plain_names(store)
+    genome = Genome(fasta, names)
+    holds(genome, {chrom: store.chroms[name] for name, chrom in names.items()}, str(store.path))
+    return genome
+
+
+def read_peaks(path: str, store: Store | Samples, key: str) -> Merged:
+    """The merged intervals of a BED file, of which at least one must be on the store's genome."""
+    merged, names = merge(read_bed(path)), plain_names(store)
+    peaks = {name: merged[chrom] for name, chrom in names.items() if chrom in merged}
+    if not peaks:
+        raise UserError(
+            f"{path} ({key}) has no peaks on the chromosomes of {store.path}: "
+            f"{', '.join(list(names.values())[:5])}"
+        )
+    return peaks
+
+
+def labels(settings: Data, store: Store | Samples) -> Merged:
+    """The peaks to learn: called on the clean track by the Poisson rule, or those of a file."""
+    if settings.labels != "poisson":
+        return read_peaks(settings.labels, store, "data.labels")
+    return poisson_peaks(
+        store,
+        settings.half_window_bp,
+        settings.label_neglog10_p,
+        settings.label_min_length_bp,
+        settings.label_max_gap_bp,
+    )
+
+
+def _folds(settings: Data, store: Store | Samples) -> dict[str, list[str]]:
+    """The chromosomes of train, validation and test, in every sample."""
+    names = plain_names(store)
     genome = dict.fromkeys(names.values())
-    folds = split_chromosomes(genome, data.validation, data.test, data.exclude)
+    folds = split_chromosomes(genome, settings.validation, settings.test, settings.exclude)
     parts = zip(("train", "validation", "test"), folds, strict=True)
     return {part: [n for n, chrom in names.items() if chrom in fold] for part, fold in parts}
 
 
-def _datasets(data: Data, given: Stores, seed: int) -> tuple[dict[str, list[str]], dict[str, Any]]:
-    options = WindowOptions(
-        interval_bp=data.interval_bp,
-        pad_bp=data.pad_bp,
-        half_window_bp=data.half_window_bp,
-        thin_fraction=data.thin_fraction or 1.0,
-        target=data.target,
-        seed=seed,
-        thin_range=None if data.thin_range is None else (data.thin_range[0], data.thin_range[1]),
-        reverse_complement=data.reverse_complement,
-    )
-    common = {
-        "store": given.clean,
-        "options": options,
-        "peaks": labels(data, given.clean),
-        "truth": None if data.truth is None else bed(data.truth, given.clean, "data.truth"),
-        "noisy": given.noisy,
-        "genome": given.genome,
+def _shared(settings: Data, stores: Stores, seed: int) -> dict[str, Any]:
+    """What the datasets of all splits are made of."""
+    truth = settings.truth
+    return {
+        "store": stores.clean,
+        "settings": settings,
+        "peaks": labels(settings, stores.clean),
+        "seed": seed,
+        "truth": None if truth is None else read_peaks(truth, stores.clean, "data.truth"),
+        "noisy": stores.noisy,
+        "genome": stores.genome,
     }
-    return _folds(data, given.clean), common
 
 
-def splits(data: Data, given: Stores, seed: int) -> Splits:
+def splits(settings: Data, stores: Stores, seed: int) -> Splits:
     """Windows to train on and to validate on. The test chromosomes are not read."""
-    folds, common = _datasets(data, given, seed)
+    folds, shared = _folds(settings, stores.clean), _shared(settings, stores, seed)
     return Splits(
-        WindowDataset(chroms=folds["train"], training=True, **common),
-        WindowDataset(chroms=folds["validation"], training=False, **common),
+        WindowDataset(chroms=folds["train"], training=True, **shared),
+        WindowDataset(chroms=folds["validation"], training=False, **shared),
     )
 
 
-def held_out(data: Data, given: Stores, seed: int, split: str) -> WindowDataset:
+def held_out(settings: Data, stores: Stores, seed: int, split: str) -> WindowDataset:
     """The windows of `validation` or `test`."""
-    folds, common = _datasets(data, given, seed)
-    if not folds[split]:
+    chroms = _folds(settings, stores.clean)[split]
+    if not chroms:
         raise UserError(f"data.{split} names no chromosome: there is nothing to evaluate")
-    return WindowDataset(chroms=folds[split], training=False, **common)
+    return WindowDataset(chroms=chroms, training=False, **_shared(settings, stores, seed))
 
 
-def overridden(data: Data, changes: DataOverrides) -> Data:
-    """The data of the training with the changes that an evaluation asks for."""
-    given: dict[str, Any] = {n: value for n, value in vars(changes).items() if value is not None}
-    given["thin_range"] = None  # of training windows alone
-    if "store" in given or "noisy_store" in given:
-        given |= {"more_stores": [], "more_noisy_stores": []}
-    if "store" in given:
-        given["prepare"] = Prepare()
-        if data.noisy_store is not None and "noisy_store" not in given:
+def overridden(trained: Data, changes: DataOverrides) -> Data:
+    """The data settings of the training with the changes that an evaluation asks for."""
+    values: dict[str, Any] = {n: value for n, value in vars(changes).items() if value is not None}
+    values["thin_range"] = None  # only for training windows
+    if "store" in values or "noisy_store" in values:
+        values |= {"more_stores": [], "more_noisy_stores": []}
+    if "store" in values:
+        values["prepare"] = Prepare()
+        if trained.noisy_store is not None and "noisy_store" not in values:
             raise UserError(
-                "the model was trained on noisy and clean samples of their own: "
+                "the model was trained on separate noisy and clean samples: "
                 "give data.noisy_store= with data.store="
             )
-    if "noisy_store" in given:
-        given.setdefault("thin_fraction", None)  # of another input: as the schema has it
-    return replace(data, **given)
+    if "noisy_store" in values:
+        values.setdefault("thin_fraction", None)  # another input: the default of the settings
+    return replace(trained, **values)
