@@ -4,11 +4,11 @@ from math import factorial, log10
 
 import numpy as np
 import pytest
-from denoiseq.genomics import peaks as peaks_module
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.intervals import Interval, mask, merge
 from denoiseq.genomics.peaks import Peak, PeakCaller, runs_above, with_q_values, write_narrowpeak
 from denoiseq.store.cut_store import CutStore, write_store
+from denoiseq.windows import labels
 from denoiseq.windows.labels import poisson_peaks, poisson_threshold
 from hypothesis import given
 from hypothesis import strategies as st
@@ -188,5 +188,5 @@ def test_poisson_peaks_find_the_planted_ones_outside_the_blacklist(store):
 
 def test_poisson_peaks_do_not_depend_on_the_chunk(store, monkeypatch):
     whole = poisson_peaks(store, 75, 3.0, 100, 30)["chr1"]
-    monkeypatch.setattr(peaks_module, "_CHUNK_BP", 997)
+    monkeypatch.setattr(labels, "_CHUNK_BP", 997)
     np.testing.assert_array_equal(poisson_peaks(store, 75, 3.0, 100, 30)["chr1"], whole)

@@ -11,10 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from denoiseq.errors import UserError
-
-# Names under which assemblies keep the mitochondrion: excluded by default, so that naming one
-# which a genome lacks is no mistake.
-MITOCHONDRIAL = ("chrM", "chrMT", "MT", "M", "Mito", "chrMito")
+from denoiseq.settings.prepare import MITOCHONDRIAL
 
 Merged = dict[str, np.ndarray]
 

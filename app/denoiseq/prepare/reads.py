@@ -19,13 +19,13 @@ from denoiseq.prepare.cut_sites import (
     LEFT,
     RIGHT,
     ChromCounts,
-    CutOptions,
     CutWriter,
     EndSample,
     Fragments,
     in_order,
     usable,
 )
+from denoiseq.settings import Prepare
 
 # what becomes of a read: it is counted under the first of these that holds
 FLAG_FILTERS = ("unmapped", "secondary", "supplementary", "qc_fail", "duplicate")
@@ -53,8 +53,8 @@ def scan_bam(
     files: Sequence[ReadFile],
     chrom: str,
     size: int,
-    options: CutOptions,
-    part_path: Path,
+    settings: Prepare,
+    part: Path,
     blacklist: Merged,
 ) -> ChromCounts:
     """Stream one chromosome of checked files, merged into one, and write its cut sites.
@@ -62,11 +62,11 @@ def scan_bam(
     Memory is bounded by a batch of reads and the fragments that reach over one position, whatever
     the size of the files. Returns the counts of all files together and of each.
     """
-    writer, sample = CutWriter(chrom, options, part_path, blacklist), EndSample()
+    writer, sample = CutWriter(chrom, settings, part, blacklist), EndSample()
     counts = writer.counts
     counts.by_file = [Counter() for _ in files]
     streams = [
-        _fragments(file, chrom, size, options, fates)
+        _fragments(file, chrom, size, settings, fates)
         for file, fates in zip(files, counts.by_file, strict=True)
     ]
     unsorted = (
@@ -83,22 +83,22 @@ def scan_bam(
 
 
 def _fragments(
-    file: ReadFile, chrom: str, size: int, options: CutOptions, fates: Counter[str]
+    file: ReadFile, chrom: str, size: int, settings: Prepare, fates: Counter[str]
 ) -> Iterator[Fragments]:
     """Batches of usable fragments; when the stream ends, every read has its fate."""
-    batches, kept = _paired(file, chrom, options, fates), "forward_mate"
+    batches, kept = _paired(file, chrom, settings, fates), "forward_mate"
     if not file.paired:
-        batches, kept = _single(file, chrom, options, fates), "single_end"
+        batches, kept = _single(file, chrom, settings, fates), "single_end"
     for batch in batches:
         rows = np.stack([np.fromiter(row, np.int64, len(row)) for row in batch])  # (3, F)
-        yield usable(rows, size, options, fates, kept)
+        yield usable(rows, size, settings, fates, kept)
 
 
 def _paired(
-    file: ReadFile, chrom: str, options: CutOptions, fates: Counter[str]
+    file: ReadFile, chrom: str, settings: Prepare, fates: Counter[str]
 ) -> Iterator[list[list[int]]]:
     """Start, length (TLEN) and BOTH of the forward mates that pass the filters."""
-    fate_of_flag, min_mapq = _fates_of_flags(options.keep_duplicates, True), options.min_mapq
+    fate_of_flag, min_mapq = _fates_of_flags(settings.keep_duplicates, True), settings.min_mapq
     counts = dict.fromkeys(READ_FATES, 0)
     starts: list[int] = []
     lengths: list[int] = []
@@ -123,10 +123,10 @@ def _paired(
 
 
 def _single(
-    file: ReadFile, chrom: str, options: CutOptions, fates: Counter[str]
+    file: ReadFile, chrom: str, settings: Prepare, fates: Counter[str]
 ) -> Iterator[list[list[int]]]:
     """Start and length (aligned bases) of the reads that pass, and which end is the 5' one."""
-    fate_of_flag, min_mapq = _fates_of_flags(options.keep_duplicates, False), options.min_mapq
+    fate_of_flag, min_mapq = _fates_of_flags(settings.keep_duplicates, False), settings.min_mapq
     counts = dict.fromkeys(SINGLE_FATES, 0)
     starts: list[int] = []
     lengths: list[int] = []

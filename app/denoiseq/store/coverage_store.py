@@ -1,22 +1,25 @@
 """The coverage store: one HDF5 file of a coverage track as runs of equal values.
 
-For tracks whose reads are not at hand: coverage of one depth, which cannot be thinned. Owns the
-data's layout; knows nothing of bigWig files.
+For tracks whose reads are not at hand: coverage of one depth, which cannot be thinned. The layout
+of the data is here; bigWig files are not read here.
 
-Layout (version 1): the header of `storefile`; `/starts` uint32 and `/values` float32, the first
+Layout (version 1): what `header` describes; `/starts` uint32 and `/values` float32, the first
 base and the value of each run, chromosomes one after another. The runs of a chromosome that has
 any cover it from base 0 on, zeros included, so the end of one is the start of the next; about 8
 bytes a run, opened at once and sliced by a binary search.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 
+from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Merged
 from denoiseq.store.header import Header, new_store, open_hdf5
+from denoiseq.store.thinning import Thinning
 
 
 def runs_of(values: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
@@ -60,20 +63,15 @@ def write_coverage_store(
 class CoverageStore:
     """A coverage store, opened for reading; may be pickled, sent to workers or forked.
 
-    Attributes
-    ----------
-    path : Path
-    chroms : dict, name -> size in bp, in the order of the genome
-    blacklist : dict, name -> int64 (M, 2), merged
-    preprocessing, provenance : dict
-    fingerprint : str, SHA-256 of `preprocessing`
-    n_runs : int
+    See `store.Store` for what it answers; `n_runs` is the number of its runs.
 
     Raises
     ------
     FileNotFoundError : no such file.
-    ValueError : the file is no coverage store, is of another version, or is truncated.
+    UserError : the file is not a coverage store, is of another version, or is truncated.
     """
+
+    thinnable = False
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -83,8 +81,17 @@ class CoverageStore:
         self._head = head
         self.chroms, self.blacklist, self.n_runs = head.chroms, head.blacklist, head.rows
         self.preprocessing, self.provenance = head.preprocessing, head.provenance
-        self.fingerprint = head.fingerprint
+        self.fingerprint, self.plain_names = head.fingerprint, {c: c for c in head.chroms}
         self._maps: list[np.ndarray] | None = None
+
+    @property
+    def samples(self) -> list["CoverageStore"]:
+        """This one sample."""
+        return [self]
+
+    def home(self, chrom: str) -> tuple["CoverageStore", str]:
+        """The sample that holds a chromosome, and the chromosome's name there."""
+        return self, chrom
 
     def unmasked_bp(self, chrom: str) -> int:
         """Bases of a chromosome outside the blacklist."""
@@ -108,11 +115,21 @@ class CoverageStore:
             self._maps = [self._head.map(place, dtype) for place, dtype in kinds]
         return self._maps
 
-    def coverage(self, chrom: str, start: int, end: int) -> np.ndarray:
-        """Coverage of [start, end), which may lie outside the chromosome: 0 there.
+    def coverage(
+        self,
+        chrom: str,
+        start: int,
+        end: int,
+        half_window_bp: int = 0,
+        thinning: Thinning | None = None,
+    ) -> np.ndarray:
+        """The track of [start, end), which may lie outside the chromosome: 0 there.
 
-        Returns float32 (end - start,), finite and not negative.
+        `half_window_bp` has no effect; a thinning raises UserError. Returns float32 (end - start,),
+        finite and not negative.
         """
+        if thinning is not None:
+            self._refuse("it cannot be thinned")
         first, last = self._head.bounds(chrom)
         track = np.zeros(max(end - start, 0), dtype=np.float32)
         low, high = max(start, 0), min(end, self.chroms[chrom])
@@ -120,10 +137,40 @@ class CoverageStore:
             return track
         starts, values = (mapped[first:last] for mapped in self._mapped())
         bounds = np.array([low, high - 1], dtype=np.uint32)
-        one, other = np.searchsorted(starts, bounds, side="right")
-        edges = np.concatenate([[low], starts[one:other], [high]]).astype(np.int64)
-        track[low - start : high - start] = np.repeat(values[one - 1 : other], np.diff(edges))
+        opening, closing = np.searchsorted(starts, bounds, side="right")
+        edges = np.concatenate([[low], starts[opening:closing], [high]]).astype(np.int64)
+        runs = values[opening - 1 : closing]
+        track[low - start : high - start] = np.repeat(runs, np.diff(edges))
         return track
+
+    def cuts(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """UserError: a track has no cut sites."""
+        self._refuse("it has no cut sites")
+
+    def _refuse(self, reason: str) -> NoReturn:
+        raise UserError(f"{self.path} holds coverage, not fragments: {reason}.")
+
+    def signal(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """The positions of [start, end), and their coverage as float64."""
+        return np.arange(start, end), self.coverage(chrom, start, end).astype(np.float64)
+
+    def depths(self, half_window_bp: int) -> list[float]:
+        """The cut sites per Mb that would give its mean coverage with windows of 2h + 1 bp."""
+        return [1e6 * self.mean_coverage / (2 * half_window_bp + 1)]
+
+    def fragment_sizes(
+        self, thinning: Thinning | None = None, chroms: Iterable[str] | None = None
+    ) -> np.ndarray:
+        """(0,): a track has no fragments."""
+        return np.zeros(0, dtype=np.int64)
+
+    def describe(self) -> str:
+        """Where it is and how much it holds, for the log."""
+        return f"store {self.path}: coverage of {self.n_runs:,} runs"
+
+    def facts(self) -> dict[str, Any]:
+        """What a summary says of it."""
+        return self._head.facts()
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_maps": None}

@@ -1,8 +1,7 @@
 """What every store's file begins with: chromosomes, blacklist, how it was made, its fingerprint.
 
 One HDF5 file of contiguous 1-D datasets, `/chroms/offsets` dividing them by chromosome, so that a
-reader maps them and closes the file at once. What the datasets hold is `store`'s and
-`coverage_store`'s matter.
+reader maps them and closes the file at once. `cut_store` and `coverage_store` say what they hold.
 
 Header: `/chroms/names`, `/chroms/sizes`, `/chroms/offsets` (C + 1); `/blacklist/chroms`,
 `/blacklist/bounds` (M, 2); `/preprocessing`, `/provenance` JSON texts (datasets, since an attribute
@@ -19,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -31,6 +31,8 @@ from denoiseq.genomics.intervals import Interval, Merged, covered_bp, merge
 FORMATS = {"cuts": ("denoiseq-cuts", 1), "coverage": ("denoiseq-coverage", 1)}
 NOUNS = {"cuts": "cut-site store", "coverage": "coverage store"}
 _HEADER_ROOM = 1 << 20
+# what h5py, numpy and json raise for objects that are absent, damaged or of another kind
+_DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError)
 _NEEDED = {
     "cuts": "single cut sites are needed here: prepare the reads instead (bam= or fragments=)",
     "coverage": "a coverage track is needed here: prepare a bigWig instead (bigwig=)",
@@ -105,7 +107,7 @@ def kind_of(path: str | Path) -> str:
     Raises
     ------
     FileNotFoundError : no such file.
-    ValueError : the file is no store, is of another version, or is truncated.
+    UserError : the file is not a store, is of another version, or is truncated.
     """
     with open_hdf5(path, "cuts") as file:
         kind = str(file.attrs.get("kind", "cuts"))  # the first stores did not say
@@ -116,14 +118,16 @@ def kind_of(path: str | Path) -> str:
 
 @contextmanager
 def open_hdf5(path: str | Path, kind: str) -> Iterator[h5py.File]:
-    """Open a store's file; whatever goes wrong in the block is said as one sentence."""
+    """Open a store's file. The block reads it and does nothing else: its errors mean damage."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such {NOUNS[kind]}: {path}; prepare makes one.")
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, KeyError, json.JSONDecodeError) as error:
+    except UserError:
+        raise
+    except _DAMAGE as error:
         raise UserError(
             f"{path} is not a {NOUNS[kind]}, or it is truncated; make it again with prepare."
         ) from error
@@ -150,6 +154,15 @@ class Header:
         """Bases of a chromosome outside the blacklist."""
         return self.chroms[chrom] - covered_bp(self.blacklist, chrom, self.chroms[chrom])
 
+    def facts(self, **counts: int) -> dict[str, Any]:
+        """What a summary says of the store: its input files, `counts`, and how it was made."""
+        return {
+            "files": self.provenance.get("inputs", {}),
+            **counts,
+            "fingerprint": self.fingerprint,
+            "preprocessing": self.preprocessing,
+        }
+
     def place(self, dataset: h5py.Dataset) -> int:
         """Byte offset of a contiguous dataset of 4-byte numbers in the file."""
         offset = dataset.id.get_offset() if self.rows else 0
@@ -162,7 +175,10 @@ class Header:
         """The dataset at a byte offset, (rows,), mapped from the file and not read yet."""
         if self.rows == 0:
             return np.empty(0, dtype=dtype)
-        mapped = np.memmap(self.path, dtype, "r", offset, (self.rows,))
+        try:
+            mapped = np.memmap(self.path, dtype, "r", offset, (self.rows,))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.path} was removed or cut short while it was in use.") from error
         return np.asarray(mapped)  # a plain view: slicing a memmap object costs microseconds
 
     def bounds(self, chrom: str) -> tuple[int, int]:
@@ -180,9 +196,9 @@ def _check_kind(path: Path, file: h5py.File, kind: str) -> None:
         if other is None:
             raise KeyError("format")
         raise UserError(f"{path} is a {NOUNS[other]}; {_NEEDED[kind]}.")
-    found = int(file.attrs["version"])
-    if found != version:
+    written = int(file.attrs["version"])
+    if written != version:
         raise UserError(
-            f"{path} is a {NOUNS[kind]} of version {found}, this program reads "
+            f"{path} is a {NOUNS[kind]} of version {written}, this program reads "
             f"version {version}; make it again with prepare."
         )

@@ -12,14 +12,18 @@ from denoiseq.genomics import synthetic
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import Genome
 from denoiseq.genomics.intervals import Merged, merge, split_chromosomes
-from denoiseq.prepare.run import cut_options, given_input, prepared
+from denoiseq.prepare.cut_sites import resolve_shift
+from denoiseq.prepare.run import input_of, prepare_stores
 from denoiseq.settings import Data, DataOverrides, Prepare
 from denoiseq.settings.setting import required
-from denoiseq.store.compatibility import go_together, holds, same_filters, same_input
-from denoiseq.store.coverage import depths
-from denoiseq.store.coverage_store import CoverageStore
-from denoiseq.store.cut_store import Store, open_store
-from denoiseq.store.samples import Samples, plain_names, samples_of
+from denoiseq.store.compatibility import (
+    check_fasta,
+    check_noisy_matches_clean,
+    check_same_filters,
+    check_same_input,
+)
+from denoiseq.store.samples import Samples
+from denoiseq.store.store import Store, open_store
 from denoiseq.windows.dataset import WindowDataset
 from denoiseq.windows.labels import poisson_peaks
 from denoiseq.windows.options import WindowOptions
@@ -31,14 +35,14 @@ log = logging.getLogger(__name__)
 class Stores:
     """What windows are made of. `noisy` is `clean` itself where the input is a thinning of it."""
 
-    clean: Store | Samples
-    noisy: Store | Samples
+    clean: Store
+    noisy: Store
     genome: Genome | None
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint says of the files: the first store, and all of them."""
-        clean = [_file_facts(opened) for opened in samples_of(self.clean)]
-        noisy = [_file_facts(opened) for opened in samples_of(self.noisy)]
+        clean = [_file_facts(opened) for opened in self.clean.samples]
+        noisy = [_file_facts(opened) for opened in self.noisy.samples]
         thinned = self.noisy is self.clean
         return {"store": clean[0], "stores": {"clean": clean, "noisy": [] if thinned else noisy}}
 
@@ -47,15 +51,9 @@ class Stores:
         kinds = {"noisy": self.noisy} if self.noisy is not self.clean else {}
         lines = []
         for kind, whole in {"clean": self.clean, **kinds}.items():
-            found = zip(samples_of(whole), depths(whole, half_window_bp), strict=True)
-            lines += [f"{kind} {_words(one)}, {depth:.0f} cut sites per Mb" for one, depth in found]
+            for sample, depth in zip(whole.samples, whole.depths(half_window_bp), strict=True):
+                lines.append(f"{kind} {sample.describe()}, {depth:.0f} cut sites per Mb")
         return lines
-
-
-def _words(opened: Store) -> str:
-    if isinstance(opened, CoverageStore):
-        return f"store {opened.path}: coverage of {opened.n_runs:,} runs"
-    return f"store {opened.path}: {opened.n_fragments:,} fragments"
 
 
 def _file_facts(opened: Store) -> dict[str, Any]:
@@ -73,7 +71,7 @@ class Splits:
 def open_or_prepare(data: Data) -> Store:
     """Open the store of `data`, making it first (and the synthetic genome) where it is absent."""
     path, prepare = Path(data.store), data.prepare
-    given = given_input(prepare)
+    given = input_of(prepare)
     if not path.is_file() and given is not None:
         if prepare.groups or prepare.replicates == "apart":
             raise UserError(
@@ -83,11 +81,12 @@ def open_or_prepare(data: Data) -> Store:
             log.info("generating a synthetic genome in %s", Path(prepare.bam).parent)
             synthetic.make_synthetic(Path(prepare.bam).parent)
         log.info("preparing %s from %s", path, given)
-        prepared(prepare)
+        prepare_stores(prepare)
     opened = open_store(path)
     if given is not None:
-        asked = vars(cut_options(prepare))
-        same_filters(opened.preprocessing, asked, f"{path} was prepared", "this config asks")
+        filters = vars(resolve_shift(prepare))
+        words = f"{path} was prepared", "this config asks"
+        check_same_filters(opened.preprocessing, filters, *words)
     return opened
 
 
@@ -98,30 +97,32 @@ def open_stores(data: Data) -> Stores:
     if data.noisy_store is not None:
         noisy = [open_store(path) for path in (data.noisy_store, *data.more_noisy_stores)]
     for sample, its_noisy in zip(clean, noisy, strict=True):
-        go_together(sample, its_noisy)
+        check_noisy_matches_clean(sample, its_noisy)
     for other in noisy[1:]:
-        same_input(other, noisy[0])
+        check_same_input(other, noisy[0])
     whole = _together(clean)
     return Stores(whole, whole if noisy is clean else _together(noisy), _genome(data, whole))
 
 
-def _together(stores: list[Store]) -> Store | Samples:
+def _together(stores: list[Store]) -> Store:
     return stores[0] if len(stores) == 1 else Samples(stores)
 
 
-def _genome(data: Data, whole: Store | Samples) -> Genome | None:
+def _genome(data: Data, whole: Store) -> Genome | None:
     if not data.sequence:
         return None
     fasta = required(data.fasta, "data.fasta", "genome.fa (data.sequence=true reads it)")
-    names = plain_names(whole)
+    names = whole.plain_names
     found = Genome(fasta, names)
-    holds(found, {chrom: whole.chroms[name] for name, chrom in names.items()}, str(whole.path))
+    check_fasta(
+        found, {chrom: whole.chroms[name] for name, chrom in names.items()}, str(whole.path)
+    )
     return found
 
 
-def bed(path: str, opened: Store | Samples, what: str) -> Merged:
+def bed(path: str, opened: Store, what: str) -> Merged:
     """The merged intervals of a BED file, of which at least one must be on the store's genome."""
-    merged, names = merge(read_bed(path)), plain_names(opened)
+    merged, names = merge(read_bed(path)), opened.plain_names
     found = {name: merged[chrom] for name, chrom in names.items() if chrom in merged}
     if not found:
         raise UserError(
@@ -131,7 +132,7 @@ def bed(path: str, opened: Store | Samples, what: str) -> Merged:
     return found
 
 
-def labels(data: Data, opened: Store | Samples) -> Merged:
+def labels(data: Data, opened: Store) -> Merged:
     """The peaks to learn: Poisson calls of the clean track, or a file."""
     if data.labels != "poisson":
         return bed(data.labels, opened, "data.labels")
@@ -144,9 +145,9 @@ def labels(data: Data, opened: Store | Samples) -> Merged:
     )
 
 
-def _folds(data: Data, opened: Store | Samples) -> dict[str, list[str]]:
+def _folds(data: Data, opened: Store) -> dict[str, list[str]]:
     """The chromosomes of train, validation and test, each fold's of every sample."""
-    names = plain_names(opened)
+    names = opened.plain_names
     genome = dict.fromkeys(names.values())
     folds = split_chromosomes(genome, data.validation, data.test, data.exclude)
     parts = zip(("train", "validation", "test"), folds, strict=True)
