@@ -118,7 +118,8 @@ def bases_around(fasta: str | Path, chrom: str, positions: np.ndarray, reach_bp:
 def _fetch(path: Path, file: pysam.FastaFile, chrom: str, start: int, end: int) -> bytes:
     """The letters of [start, end), which lies within the sequence."""
     try:
-        letters = file.fetch(chrom, start, end).encode()
+        with quiet_htslib():
+            letters = file.fetch(chrom, start, end).encode()
     except (OSError, ValueError):
         letters = b""
     if len(letters) != end - start:

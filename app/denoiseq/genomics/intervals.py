@@ -1,6 +1,6 @@
-"""Intervals on a genome: BED files, masks, tiles of a chromosome, chromosome folds.
+"""Intervals on a genome: masks, tiles of a chromosome, chromosome folds. Reads no file.
 
-Ground floor: knows no BAM, no store and no model. All coordinates are 0-based, half-open.
+All coordinates are 0-based, half-open.
 """
 
 import math

@@ -64,22 +64,12 @@ class BamReader:
 
     def _scan(self, task: Task) -> dict[str, ChromCounts]:
         """The counts of each chromosome, in the order of the task."""
-        jobs = {
-            chrom: (
-                self._files,
-                chrom,
-                size,
-                task.settings,
-                task.folder / f"{number}.part",
-                task.blacklist,
-            )
-            for number, (chrom, size) in enumerate(task.chroms.items())
-        }
-        largest_first = sorted(jobs, key=lambda chrom: -self._reads_of[chrom])
-        results = {}
-        for chrom, counts in _results(
-            {chrom: jobs[chrom] for chrom in largest_first}, processes(task.settings.workers)
-        ):
+        largest_first = sorted(task.chroms, key=lambda chrom: -self._reads_of[chrom])
+        jobs, results = {}, {}
+        for number, chrom in enumerate(largest_first):
+            where = chrom, task.chroms[chrom], task.settings, task.folder / f"{number}.part"
+            jobs[chrom] = (self._files, *where, task.blacklist)
+        for chrom, counts in _results(jobs, processes(task.settings.workers)):
             results[chrom] = counts
             task.advance(self._reads_of[chrom])
         return {chrom: results[chrom] for chrom in task.chroms}

@@ -53,11 +53,10 @@ def write_coverage_store(
     lengths = [len(runs[c][0]) if c in runs else 0 for c in sizes]
     head = (sizes, lengths, blacklist, preprocessing, provenance)
     with new_store(path, "coverage", *head) as (file, offsets):
-        for index, (name, dtype) in enumerate((("starts", "<u4"), ("values", "<f4"))):
-            target = file.create_dataset(name, (int(offsets[-1]),), dtype)
-            for chrom, offset in zip(sizes, offsets, strict=False):
-                if chrom in runs:
-                    target[offset : offset + len(runs[chrom][index])] = runs[chrom][index]
+        for chrom, offset in zip(sizes, offsets, strict=False):
+            if chrom in runs:
+                for name, column in zip(("starts", "values"), runs[chrom], strict=True):
+                    file[name][offset : offset + len(column)] = column
 
 
 class CoverageStore:
@@ -77,43 +76,32 @@ class CoverageStore:
         self.path = Path(path)
         with open_hdf5(path, "coverage") as file:
             head = Header(self.path, file, "coverage")
-            self._places = [head.place(file[name]) for name in ("starts", "values")]
         self._head = head
         self.chroms, self.blacklist, self.n_runs = head.chroms, head.blacklist, head.rows
         self.preprocessing, self.provenance = head.preprocessing, head.provenance
         self.fingerprint, self.plain_names = head.fingerprint, {c: c for c in head.chroms}
-        self._maps: list[np.ndarray] | None = None
 
     @property
     def samples(self) -> list["CoverageStore"]:
-        """This one sample."""
         return [self]
 
     def home(self, chrom: str) -> tuple["CoverageStore", str]:
-        """The sample that holds a chromosome, and the chromosome's name there."""
         return self, chrom
 
     def unmasked_bp(self, chrom: str) -> int:
-        """Bases of a chromosome outside the blacklist."""
         return self._head.unmasked_bp(chrom)
 
     @cached_property
     def mean_coverage(self) -> float:
         """Over the bases outside the blacklist of the chromosomes that have runs."""
         total, bases = 0.0, 0
-        for chrom, (first, last) in self._head.slices.items():
-            if last > first:
-                starts, values = (mapped[first:last] for mapped in self._mapped())
+        for chrom in self.chroms:
+            starts, values = self._head.columns(chrom)
+            if len(starts):
                 lengths = np.diff(starts, append=np.uint32(self.chroms[chrom]))
                 total += float(np.dot(values.astype(np.float64), lengths))
                 bases += self.unmasked_bp(chrom)
         return total / bases if bases else 0.0
-
-    def _mapped(self) -> list[np.ndarray]:
-        if self._maps is None:
-            kinds = zip(self._places, ("<u4", "<f4"), strict=True)
-            self._maps = [self._head.map(place, dtype) for place, dtype in kinds]
-        return self._maps
 
     def coverage(
         self,
@@ -123,19 +111,13 @@ class CoverageStore:
         half_window_bp: int = 0,
         thinning: Thinning | None = None,
     ) -> np.ndarray:
-        """The track of [start, end), which may lie outside the chromosome: 0 there.
-
-        `half_window_bp` has no effect; a thinning raises UserError. Returns float32 (end - start,),
-        finite and not negative.
-        """
         if thinning is not None:
             self._refuse("it cannot be thinned")
-        first, last = self._head.bounds(chrom)
+        starts, values = self._head.columns(chrom)
         track = np.zeros(max(end - start, 0), dtype=np.float32)
         low, high = max(start, 0), min(end, self.chroms[chrom])
-        if first == last or low >= high:
+        if len(starts) == 0 or low >= high:
             return track
-        starts, values = (mapped[first:last] for mapped in self._mapped())
         bounds = np.array([low, high - 1], dtype=np.uint32)
         opening, closing = np.searchsorted(starts, bounds, side="right")
         edges = np.concatenate([[low], starts[opening:closing], [high]]).astype(np.int64)
@@ -144,33 +126,24 @@ class CoverageStore:
         return track
 
     def cuts(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """UserError: a track has no cut sites."""
         self._refuse("it has no cut sites")
 
     def _refuse(self, reason: str) -> NoReturn:
         raise UserError(f"{self.path} holds coverage, not fragments: {reason}.")
 
     def signal(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """The positions of [start, end), and their coverage as float64."""
         return np.arange(start, end), self.coverage(chrom, start, end).astype(np.float64)
 
     def depths(self, half_window_bp: int) -> list[float]:
-        """The cut sites per Mb that would give its mean coverage with windows of 2h + 1 bp."""
         return [1e6 * self.mean_coverage / (2 * half_window_bp + 1)]
 
     def fragment_sizes(
         self, thinning: Thinning | None = None, chroms: Iterable[str] | None = None
     ) -> np.ndarray:
-        """(0,): a track has no fragments."""
         return np.zeros(0, dtype=np.int64)
 
     def describe(self) -> str:
-        """Where it is and how much it holds, for the log."""
         return f"store {self.path}: coverage of {self.n_runs:,} runs"
 
     def facts(self) -> dict[str, Any]:
-        """What a summary says of it."""
         return self._head.facts()
-
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"_maps": None}

@@ -56,8 +56,6 @@ def _write_cuts(
     offsets: np.ndarray,
 ) -> int:
     """Copy cuts chunk by chunk, numbering fragments through the genome; return their number."""
-    positions_out = file.create_dataset("cuts", (int(offsets[-1]),), "<u4")
-    fragments_out = file.create_dataset("fragments", (int(offsets[-1]),), "<u4")
     first_id = 0
     for chrom, offset in zip(sizes, offsets, strict=False):
         positions, fragments = cuts.get(chrom, (np.empty(0), np.empty(0)))
@@ -69,8 +67,8 @@ def _write_cuts(
             n_local = max(n_local, int(local.max()) + 1)
             if first_id + n_local > _IDS:
                 raise UserError(f"more than {_IDS} fragments: prepare fewer chromosomes.")
-            positions_out[target] = positions[chunk]
-            fragments_out[target] = (local + first_id).astype(np.uint32)
+            file["cuts"][target] = positions[chunk]
+            file["fragments"][target] = (local + first_id).astype(np.uint32)
         first_id += n_local
     return first_id
 
@@ -97,20 +95,16 @@ class CutStore:
         with open_hdf5(path, "cuts") as file:
             head = Header(self.path, file, "cuts")
             self.n_fragments = int(file.attrs["n_fragments"])
-            self._places = [head.place(file[name]) for name in ("cuts", "fragments")]
         self._head = head
         self.chroms, self.blacklist, self.n_cuts = head.chroms, head.blacklist, head.rows
         self.preprocessing, self.provenance = head.preprocessing, head.provenance
         self.fingerprint, self.plain_names = head.fingerprint, {c: c for c in head.chroms}
-        self._maps: list[np.ndarray] | None = None
 
     @property
     def samples(self) -> list["CutStore"]:
-        """This one sample."""
         return [self]
 
     def home(self, chrom: str) -> tuple["CutStore", str]:
-        """The sample that holds a chromosome, and the chromosome's name there."""
         return self, chrom
 
     @property
@@ -121,7 +115,6 @@ class CutStore:
         return 1e6 * self.n_cuts / bases if bases else 0.0
 
     def unmasked_bp(self, chrom: str) -> int:
-        """Bases of a chromosome outside the blacklist."""
         return self._head.unmasked_bp(chrom)
 
     def cuts(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
@@ -132,14 +125,10 @@ class CutStore:
         positions : int64 (M,), ascending
         fragment_ids : uint64 (M,), unique in the genome; both cuts of a fragment carry one id
         """
-        first, last = self._head.bounds(chrom)
-        if self._maps is None:
-            self._maps = [self._head.map(place, "<u4") for place in self._places]
-        positions = self._maps[0][first:last]
+        positions, fragments = self._head.columns(chrom)
         bounds = np.clip([start, end], 0, _IDS - 1).astype(np.uint32)
         low, high = np.searchsorted(positions, bounds)
-        fragments = self._maps[1][first + low : first + high]
-        return positions[low:high].astype(np.int64), fragments.astype(np.uint64)
+        return positions[low:high].astype(np.int64), fragments[low:high].astype(np.uint64)
 
     def coverage(
         self,
@@ -149,23 +138,16 @@ class CutStore:
         half_window_bp: int = 0,
         thinning: Thinning | None = None,
     ) -> np.ndarray:
-        """Coverage of [start, end), of all fragments or of those that a thinning keeps.
-
-        Cuts up to half_window_bp outside the window are fetched too, so a base has the same value
-        whatever window it is asked through. Returns float32 (end - start,).
-        """
         positions, fragments = self.cuts(chrom, start - half_window_bp, end + half_window_bp)
         if thinning is not None:
             positions = positions[thinning.keep(fragments)]
         return coverage_of_cuts(positions, start, end, half_window_bp)
 
     def signal(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """The cut sites in [start, end), ascending, and 1 for each."""
         positions, _ = self.cuts(chrom, start, end)
         return positions, np.ones(len(positions))
 
     def depths(self, half_window_bp: int) -> list[float]:
-        """Its cut sites per Mb."""
         return [self.cuts_per_mb]
 
     def fragment_sizes(
@@ -205,12 +187,7 @@ class CutStore:
         return counts
 
     def describe(self) -> str:
-        """Where it is and how much it holds, for the log."""
         return f"store {self.path}: {self.n_fragments:,} fragments"
 
     def facts(self) -> dict[str, Any]:
-        """What a summary says of it."""
         return self._head.facts(fragments=self.n_fragments, cut_sites=self.n_cuts)
-
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"_maps": None}

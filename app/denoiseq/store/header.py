@@ -29,6 +29,11 @@ from denoiseq.genomics.intervals import Interval, Merged, covered_bp, merge
 
 # kind -> (the attribute `format`, the version that is written and read)
 FORMATS = {"cuts": ("denoiseq-cuts", 1), "coverage": ("denoiseq-coverage", 1)}
+# the datasets that hold a store's data, all of as many rows
+COLUMNS = {
+    "cuts": {"cuts": "<u4", "fragments": "<u4"},
+    "coverage": {"starts": "<u4", "values": "<f4"},
+}
 NOUNS = {"cuts": "cut-site store", "coverage": "coverage store"}
 _HEADER_ROOM = 1 << 20
 # what h5py, numpy and json raise for objects that are absent, damaged or of another kind
@@ -61,44 +66,31 @@ def new_store(
     preprocessing: Mapping[str, object],
     provenance: Mapping[str, object],
 ) -> Iterator[tuple[h5py.File, np.ndarray]]:
-    """Create a store atomically, its header written: the file to write the data to, and offsets.
+    """Create a store atomically, with its header and empty columns: the file, and offsets.
 
-    `lengths` are the rows of 8 bytes that each chromosome of `sizes` will have; offsets, int64
-    (C + 1,), say where they begin, and their number. Raises OSError where the disk has no room for
-    them: HDF5 crashes on one that fills up.
+    `lengths` are the rows that each chromosome of `sizes` will have; offsets, int64 (C + 1,), say
+    where they begin, and their number. Raises OSError where the disk has no room for them: HDF5
+    crashes on one that fills up.
     """
+    text, (form, version) = h5py.string_dtype(), FORMATS[kind]
+    rows = [(c, s, e) for c in blacklist for s, e in blacklist[c]]
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     with atomic_path(path) as temporary:
         if shutil.disk_usage(temporary.parent).free < 8 * sum(lengths) + _HEADER_ROOM:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with h5py.File(temporary, "w") as file:
-            head = (sizes, lengths, blacklist, preprocessing, provenance)
-            yield file, _write_header(file, kind, *head)
-
-
-def _write_header(
-    file: h5py.File,
-    kind: str,
-    sizes: Mapping[str, int],
-    lengths: list[int],
-    blacklist: Merged,
-    preprocessing: Mapping[str, object],
-    provenance: Mapping[str, object],
-) -> np.ndarray:
-    """Write all but the data; returns the offsets."""
-    text = h5py.string_dtype()
-    rows = [(c, s, e) for c in blacklist for s, e in blacklist[c]]
-    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    file["chroms/names"] = np.array(list(sizes), dtype=text)
-    file["chroms/sizes"] = np.array(list(sizes.values()), dtype=np.int64)
-    file["chroms/offsets"] = offsets
-    file["blacklist/chroms"] = np.array([row[0] for row in rows], dtype=text)
-    file["blacklist/bounds"] = np.array([row[1:] for row in rows], np.int64).reshape(-1, 2)
-    file["preprocessing"] = json.dumps(preprocessing, sort_keys=True, allow_nan=False)
-    file["provenance"] = json.dumps(provenance, sort_keys=True, allow_nan=False)
-    form, version = FORMATS[kind]
-    file.attrs.update({"version": version, "format": form, "kind": kind})
-    file.attrs["fingerprint"] = fingerprint(preprocessing)
-    return offsets
+            file["chroms/names"] = np.array(list(sizes), dtype=text)
+            file["chroms/sizes"] = np.array(list(sizes.values()), dtype=np.int64)
+            file["chroms/offsets"] = offsets
+            file["blacklist/chroms"] = np.array([row[0] for row in rows], dtype=text)
+            file["blacklist/bounds"] = np.array([row[1:] for row in rows], np.int64).reshape(-1, 2)
+            file["preprocessing"] = json.dumps(preprocessing, sort_keys=True, allow_nan=False)
+            file["provenance"] = json.dumps(provenance, sort_keys=True, allow_nan=False)
+            file.attrs.update({"version": version, "format": form, "kind": kind})
+            file.attrs["fingerprint"] = fingerprint(preprocessing)
+            for name, dtype in COLUMNS[kind].items():
+                file.create_dataset(name, (int(offsets[-1]),), dtype)
+            yield file, offsets
 
 
 def kind_of(path: str | Path) -> str:
@@ -134,7 +126,7 @@ def open_hdf5(path: str | Path, kind: str) -> Iterator[h5py.File]:
 
 
 class Header:
-    """The common part of an opened store; see CutStore and CoverageStore for the attributes."""
+    """The common part of an opened store, with its columns mapped when they are first read."""
 
     def __init__(self, path: Path, file: h5py.File, kind: str) -> None:
         _check_kind(path, file, kind)
@@ -149,6 +141,8 @@ class Header:
         self.preprocessing = json.loads(file["preprocessing"].asstr()[()])
         self.provenance = json.loads(file["provenance"].asstr()[()])
         self.fingerprint = str(file.attrs["fingerprint"])
+        self._places = [(self._place(file[n]), dtype) for n, dtype in COLUMNS[kind].items()]
+        self._columns: list[np.ndarray] | None = None
 
     def unmasked_bp(self, chrom: str) -> int:
         """Bases of a chromosome outside the blacklist."""
@@ -163,7 +157,7 @@ class Header:
             "preprocessing": self.preprocessing,
         }
 
-    def place(self, dataset: h5py.Dataset) -> int:
+    def _place(self, dataset: h5py.Dataset) -> int:
         """Byte offset of a contiguous dataset of 4-byte numbers in the file."""
         offset = dataset.id.get_offset() if self.rows else 0
         end = None if offset is None else offset + 4 * self.rows
@@ -171,8 +165,20 @@ class Header:
             raise OSError("data are missing")
         return offset
 
-    def map(self, offset: int, dtype: str) -> np.ndarray:
-        """The dataset at a byte offset, (rows,), mapped from the file and not read yet."""
+    def columns(self, chrom: str) -> list[np.ndarray]:
+        """The rows of a chromosome, (M,) each, mapped from the file."""
+        if chrom not in self.slices:
+            raise UserError(f"{self.path} has no chromosome {chrom}: {', '.join(self.chroms)}.")
+        if self._columns is None:
+            self._columns = [self._map(*place) for place in self._places]
+        first, last = self.slices[chrom]
+        return [column[first:last] for column in self._columns]
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_columns": None}
+
+    def _map(self, offset: int, dtype: str) -> np.ndarray:
+        """The dataset at a byte offset, (rows,), mapped and not read yet."""
         if self.rows == 0:
             return np.empty(0, dtype=dtype)
         try:
@@ -180,12 +186,6 @@ class Header:
         except (OSError, ValueError) as error:
             raise UserError(f"{self.path} was removed or cut short while it was in use.") from error
         return np.asarray(mapped)  # a plain view: slicing a memmap object costs microseconds
-
-    def bounds(self, chrom: str) -> tuple[int, int]:
-        """First row of a chromosome and the one after its last."""
-        if chrom not in self.slices:
-            raise UserError(f"{self.path} has no chromosome {chrom}: {', '.join(self.chroms)}.")
-        return self.slices[chrom]
 
 
 def _check_kind(path: Path, file: h5py.File, kind: str) -> None:

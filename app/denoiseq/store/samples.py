@@ -51,11 +51,9 @@ class Samples:
         self.thinnable = all(store.thinnable for store in self.samples)
 
     def home(self, chrom: str) -> tuple[Store, str]:
-        """The sample that holds a chromosome, and the chromosome's name there."""
         return self._homes[chrom]
 
     def unmasked_bp(self, chrom: str) -> int:
-        """Bases of a chromosome outside the blacklist."""
         store, plain = self._homes[chrom]
         return store.unmasked_bp(plain)
 
@@ -67,22 +65,18 @@ class Samples:
         half_window_bp: int = 0,
         thinning: Thinning | None = None,
     ) -> np.ndarray:
-        """Coverage of [start, end), of the sample that holds the chromosome."""
         store, plain = self._homes[chrom]
         return store.coverage(plain, start, end, half_window_bp, thinning)
 
     def cuts(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """Cut sites in [start, end) and their fragments' ids, unique in a sample."""
         store, plain = self._homes[chrom]
         return store.cuts(plain, start, end)
 
     def signal(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """Positions in [start, end) and what each counts."""
         store, plain = self._homes[chrom]
         return store.signal(plain, start, end)
 
     def depths(self, half_window_bp: int) -> list[float]:
-        """Cut sites per Mb of each sample."""
         return [depth for store in self.samples for depth in store.depths(half_window_bp)]
 
     def fragment_sizes(
@@ -92,9 +86,7 @@ class Samples:
         return np.zeros(0, dtype=np.int64)
 
     def describe(self) -> str:
-        """Where they are and how much they hold, for the log."""
         return "; ".join(store.describe() for store in self.samples)
 
     def facts(self) -> dict[str, Any]:
-        """What a summary says of them."""
         return {"samples": [store.facts() for store in self.samples]}
