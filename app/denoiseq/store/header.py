@@ -16,6 +16,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,20 +28,40 @@ from denoiseq.atomic import atomic_path
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Interval, Merged, covered_bp, merge
 
-# kind -> (the attribute `format`, the version that is written and read)
-FORMATS = {"cuts": ("denoiseq-cuts", 1), "coverage": ("denoiseq-coverage", 1)}
-# the datasets that hold a store's data, all of as many rows
-COLUMNS = {
-    "cuts": {"cuts": "<u4", "fragments": "<u4"},
-    "coverage": {"starts": "<u4", "values": "<f4"},
-}
-NOUNS = {"cuts": "cut-site store", "coverage": "coverage store"}
+VERSION = 1  # what is written, and read
 _HEADER_ROOM = 1 << 20
 # what h5py, numpy and json raise for objects that are absent, damaged or of another kind
 _DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError)
-_NEEDED = {
-    "cuts": "single cut sites are needed here: prepare the reads instead (bam= or fragments=)",
-    "coverage": "a coverage track is needed here: prepare a bigWig instead (bigwig=)",
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What differs between the files of the two stores.
+
+    format : the attribute of that name
+    noun, remedy : for messages
+    columns : the datasets that hold the data, all of as many rows, and their dtypes
+    """
+
+    format: str
+    noun: str
+    remedy: str
+    columns: Mapping[str, str]
+
+
+KINDS = {
+    "cuts": Kind(
+        "denoiseq-cuts",
+        "cut-site store",
+        "single cut sites are needed here: prepare the reads instead (bam= or fragments=)",
+        {"cuts": "<u4", "fragments": "<u4"},
+    ),
+    "coverage": Kind(
+        "denoiseq-coverage",
+        "coverage store",
+        "a coverage track is needed here: prepare a bigWig instead (bigwig=)",
+        {"starts": "<u4", "values": "<f4"},
+    ),
 }
 
 
@@ -72,7 +93,7 @@ def new_store(
     where they begin, and their number. Raises OSError where the disk has no room for them: HDF5
     crashes on one that fills up.
     """
-    text, (form, version) = h5py.string_dtype(), FORMATS[kind]
+    text = h5py.string_dtype()
     rows = [(c, s, e) for c in blacklist for s, e in blacklist[c]]
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     with atomic_path(path) as temporary:
@@ -86,9 +107,9 @@ def new_store(
             file["blacklist/bounds"] = np.array([row[1:] for row in rows], np.int64).reshape(-1, 2)
             file["preprocessing"] = json.dumps(preprocessing, sort_keys=True, allow_nan=False)
             file["provenance"] = json.dumps(provenance, sort_keys=True, allow_nan=False)
-            file.attrs.update({"version": version, "format": form, "kind": kind})
+            file.attrs.update({"version": VERSION, "format": KINDS[kind].format, "kind": kind})
             file.attrs["fingerprint"] = fingerprint(preprocessing)
-            for name, dtype in COLUMNS[kind].items():
+            for name, dtype in KINDS[kind].columns.items():
                 file.create_dataset(name, (int(offsets[-1]),), dtype)
             yield file, offsets
 
@@ -103,7 +124,7 @@ def kind_of(path: str | Path) -> str:
     """
     with open_hdf5(path, "cuts") as file:
         kind = str(file.attrs.get("kind", "cuts"))  # the first stores did not say
-        if kind not in FORMATS:
+        if kind not in KINDS:
             raise KeyError("kind")
         return kind
 
@@ -113,7 +134,7 @@ def open_hdf5(path: str | Path, kind: str) -> Iterator[h5py.File]:
     """Open a store's file. The block reads it and does nothing else: its errors mean damage."""
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no such {NOUNS[kind]}: {path}; prepare makes one.")
+        raise FileNotFoundError(f"no such {KINDS[kind].noun}: {path}; prepare makes one.")
     try:
         with h5py.File(path, "r") as file:
             yield file
@@ -121,7 +142,7 @@ def open_hdf5(path: str | Path, kind: str) -> Iterator[h5py.File]:
         raise
     except _DAMAGE as error:
         raise UserError(
-            f"{path} is not a {NOUNS[kind]}, or it is truncated; make it again with prepare."
+            f"{path} is not a {KINDS[kind].noun}, or it is truncated; make it again with prepare."
         ) from error
 
 
@@ -141,7 +162,7 @@ class Header:
         self.preprocessing = json.loads(file["preprocessing"].asstr()[()])
         self.provenance = json.loads(file["provenance"].asstr()[()])
         self.fingerprint = str(file.attrs["fingerprint"])
-        self._places = [(self._place(file[n]), dtype) for n, dtype in COLUMNS[kind].items()]
+        self._places = [(self._place(file[n]), dtype) for n, dtype in KINDS[kind].columns.items()]
         self._columns: list[np.ndarray] | None = None
 
     def unmasked_bp(self, chrom: str) -> int:
@@ -189,16 +210,12 @@ class Header:
 
 
 def _check_kind(path: Path, file: h5py.File, kind: str) -> None:
-    form, version = FORMATS[kind]
-    if file.attrs.get("format") != form:
-        others = {FORMATS[other][0]: other for other in FORMATS if other != kind}
-        other = others.get(file.attrs.get("format"))
-        if other is None:
-            raise KeyError("format")
-        raise UserError(f"{path} is a {NOUNS[other]}; {_NEEDED[kind]}.")
-    written = int(file.attrs["version"])
-    if written != version:
+    written = {known.format: known for known in KINDS.values()}[file.attrs["format"]]
+    if written != KINDS[kind]:
+        raise UserError(f"{path} is a {written.noun}; {KINDS[kind].remedy}.")
+    version = int(file.attrs["version"])
+    if version != VERSION:
         raise UserError(
-            f"{path} is a {NOUNS[kind]} of version {written}, this program reads "
-            f"version {version}; make it again with prepare."
+            f"{path} is a {KINDS[kind].noun} of version {version}, this program reads "
+            f"version {VERSION}; make it again with prepare."
         )
