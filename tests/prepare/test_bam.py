@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pysam
 import pytest
+from denoiseq.errors import UserError
 from denoiseq.genomics.bam import check_bam
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import chrom_sizes
@@ -153,6 +155,27 @@ def test_bam_damaged_in_the_middle(prepare, synthetic, tmp_path, capfd, workers)
         prepare(sizes, tmp_path / "x.h5", bam=tmp_path / "x.bam", workers=workers)
     assert capfd.readouterr().err == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.bam", "x.bam.bai"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"@HD\tVN",
+        b"@XX\tno such line",
+        b"@CO\tcaf\xe9",
+        b"@SQ\tSN:chr1\tLN:many",
+        b"@SQ\tSN:\xff\tLN:9",
+    ],
+)
+def test_a_header_that_cannot_be_parsed(tmp_path, line):
+    text, path = line + b"\n", tmp_path / "x.bam"
+    contig = struct.pack("<ii5si", 1, 5, b"chr1", 10_000)
+    with pysam.BGZFile(str(path), "wb") as file:
+        file.write(b"BAM\1" + struct.pack("<i", len(text)) + text + contig)
+    with pytest.raises(
+        UserError, match=r"the header of .*x.bam cannot be read .*samtools reheader"
+    ):
+        check_bam(path, SIZES)
 
 
 @pytest.mark.parametrize("order", ["unsorted", "queryname"])

@@ -119,11 +119,12 @@ def contig_sizes(bam: str | Path) -> dict[str, int]:
     """Contigs of a file's header and their lengths in bp."""
     _check_exists(Path(bam))
     with open_bam(bam) as file:
-        return _contigs(file)
+        return _contigs(Path(bam), file)
 
 
-def _contigs(file: pysam.AlignmentFile) -> dict[str, int]:
-    return dict(zip(file.references, file.lengths, strict=True))
+def _contigs(path: Path, file: pysam.AlignmentFile) -> dict[str, int]:
+    with _damage_in_words(path):
+        return dict(zip(file.references, file.lengths, strict=True))
 
 
 def check_bam(
@@ -155,8 +156,7 @@ def check_bam(
         _check_sorted(bam, file)
         if not file.has_index():
             raise FileNotFoundError(f"{bam} has no index; make one: samtools index {bam.name}")
-        read = {c: n for c, n in _contigs(file).items() if include is None or c in include}
-        check_genome(bam, {c: n for c, n in read.items() if c not in exclude}, sizes)
+        check_genome(bam, _contigs(bam, file), sizes, include, exclude)
         paired = _is_paired(bam, file)
     if layout == "paired" and not paired:
         raise UserError(
@@ -210,8 +210,12 @@ def _check_complete(bam: Path) -> None:
 
 
 def _check_sorted(bam: Path, file: pysam.AlignmentFile) -> None:
-    with _damage_in_words(bam):
+    try:
         order = file.header.to_dict().get("HD", {}).get("SO", "unknown")
+    except (ValueError, AssertionError) as error:  # pysam raises both for lines it cannot parse
+        raise UserError(
+            f"the header of {bam} cannot be read ({error}); correct it: samtools reheader"
+        ) from error
     if order not in ("coordinate", "unknown"):
         raise UserError(
             f"{bam} is not sorted by coordinate (its header says {order}); "
@@ -219,8 +223,19 @@ def _check_sorted(bam: Path, file: pysam.AlignmentFile) -> None:
         )
 
 
-def check_genome(path: Path, lengths: Mapping[str, int], sizes: Mapping[str, int]) -> None:
-    """Refuse a file whose chromosomes (name -> bp) the FASTA lacks, or has with another length."""
+def check_genome(
+    path: Path,
+    contigs: Mapping[str, int],
+    sizes: Mapping[str, int],
+    include: Collection[str] | None,
+    exclude: Collection[str],
+) -> None:
+    """Refuse a file with contigs to read that the FASTA lacks, or has with another length.
+
+    contigs, sizes : name -> bp, of the file and of the FASTA.
+    """
+    read = contigs if include is None else include
+    lengths = {c: n for c, n in contigs.items() if c in read and c not in exclude}
     unknown = [c for c in lengths if c not in sizes]
     if unknown:
         raise UserError(

@@ -38,12 +38,7 @@ class BigWigReader:
     def read(self, task: Task) -> list[StoreParts]:
         """The one store."""
         settings, (path,), coverage = task.settings, self.paths, {}
-        include = self._sizes if settings.include is None else settings.include
-        check_genome(
-            path,
-            {c: n for c, n in self._sizes.items() if c in include and c not in settings.exclude},
-            task.genome,
-        )
+        check_genome(path, self._sizes, task.genome, settings.include, settings.exclude)
         for number, (chrom, size) in enumerate(task.chroms.items()):
             part = task.folder / f"{number}.part"
             track = stream_bigwig(path, chrom, size)

@@ -57,18 +57,13 @@ class FragmentReader:
     def __init__(self, settings: Prepare, genome: Mapping[str, int]) -> None:
         self._cells = read_cells(settings.barcodes, settings.groups)
         self.paths = [check_exists(str(settings.fragments))]
-        self._groups = [""] if self._cells is None else self._cells.groups
-        out = Path(str(settings.out))
-        self._stores = {"": out} if self._groups == [""] else store_paths(out, self._groups)
-        self.chroms: Collection[str] = (
-            genome  # the file has no header: its chromosomes are met as it is read
-        )
+        # the file has no header: which chromosomes it has shows as it is read
+        self.chroms: Collection[str] = genome
+        out, groups = Path(str(settings.out)), [""] if self._cells is None else self._cells.groups
+        self._stores = {"": out} if groups == [""] else store_paths(out, groups)
         # another program filtered the reads
-        self.preprocessing = filters_of(vars(settings)) | {
-            "source": "fragments",
-            "min_mapq": None,
-            "keep_duplicates": None,
-        }
+        unknown = {"min_mapq": None, "keep_duplicates": None}
+        self.preprocessing = {"source": "fragments", **filters_of(vars(settings)), **unknown}
         self.ends: Mapping[str, Fragments] | None = None
 
     def total(self, chroms: Mapping[str, int]) -> int:
@@ -81,7 +76,7 @@ class FragmentReader:
         `reads` of the counts holds the lines of the whole file by LINE_FATES.
         """
         (path,), cells = self.paths, self._cells
-        one_pass = _Pass(path, cells, len(self._groups), task)
+        one_pass = _Pass(path, cells, len(self._stores), task)
         one_pass.read(read_fragments(path, cells is not None, task.advance))
         self.ends = one_pass.ends
         lines = {fate: one_pass.fates[fate] for fate in LINE_FATES}
