@@ -86,48 +86,23 @@ def _fragments(
     file: ReadFile, chrom: str, size: int, settings: Prepare, fates: Counter[str]
 ) -> Iterator[Fragments]:
     """Batches of usable fragments; when the stream ends, every read has its fate."""
-    batches, kept = _paired(file, chrom, settings, fates), "forward_mate"
-    if not file.paired:
-        batches, kept = _single(file, chrom, settings, fates), "single_end"
-    for batch in batches:
+    kept = "forward_mate" if file.paired else "single_end"
+    for batch in _passing(file, chrom, settings, fates):
         rows = np.stack([np.fromiter(row, np.int64, len(row)) for row in batch])  # (3, F)
         yield usable(rows, size, settings, fates, kept)
 
 
-def _paired(
+def _passing(
     file: ReadFile, chrom: str, settings: Prepare, fates: Counter[str]
 ) -> Iterator[list[list[int]]]:
-    """Start, length (TLEN) and BOTH of the forward mates that pass the filters."""
-    fate_of_flag, min_mapq = _fates_of_flags(settings.keep_duplicates, True), settings.min_mapq
-    counts = dict.fromkeys(READ_FATES, 0)
-    starts: list[int] = []
-    lengths: list[int] = []
-    with reads_of(file, chrom) as reads:
-        for read in reads:
-            flag = read.flag
-            fate = fate_of_flag[flag]
-            if fate is not None:
-                counts[fate] += 1
-            elif read.mapping_quality < min_mapq:
-                counts["low_mapq"] += 1
-            elif flag & _REVERSE:
-                counts["reverse_mate"] += 1
-            else:
-                starts.append(read.reference_start)
-                lengths.append(read.template_length)
-                if len(starts) == _BATCH_READS:
-                    yield [starts, lengths, [BOTH] * len(starts)]
-                    starts, lengths = [], []
-    yield [starts, lengths, [BOTH] * len(starts)]
-    fates.update(counts)
+    """Start, length and known ends of the fragments whose reads pass the filters.
 
-
-def _single(
-    file: ReadFile, chrom: str, settings: Prepare, fates: Counter[str]
-) -> Iterator[list[list[int]]]:
-    """Start and length (aligned bases) of the reads that pass, and which end is the 5' one."""
-    fate_of_flag, min_mapq = _fates_of_flags(settings.keep_duplicates, False), settings.min_mapq
-    counts = dict.fromkeys(SINGLE_FATES, 0)
+    Of pairs the forward mates give start and length (TLEN). Of single reads the length is that of
+    the aligned bases, and the known end is the 5' one.
+    """
+    paired, min_mapq = file.paired, settings.min_mapq
+    fate_of_flag = _fates_of_flags(settings.keep_duplicates, paired)
+    counts = dict.fromkeys(READ_FATES if paired else SINGLE_FATES, 0)
     starts: list[int] = []
     lengths: list[int] = []
     ends: list[int] = []
@@ -139,13 +114,19 @@ def _single(
                 counts[fate] += 1
             elif read.mapping_quality < min_mapq:
                 counts["low_mapq"] += 1
-            else:
+            elif not paired:
                 starts.append(read.reference_start)
                 lengths.append(read.reference_length or 0)
                 ends.append(RIGHT if flag & _REVERSE else LEFT)
-                if len(starts) == _BATCH_READS:
-                    yield [starts, lengths, ends]
-                    starts, lengths, ends = [], [], []
+            elif flag & _REVERSE:
+                counts["reverse_mate"] += 1
+            else:
+                starts.append(read.reference_start)
+                lengths.append(read.template_length)
+                ends.append(BOTH)
+            if len(starts) == _BATCH_READS:
+                yield [starts, lengths, ends]
+                starts, lengths, ends = [], [], []
     yield [starts, lengths, ends]
     fates.update(counts)
 
