@@ -25,10 +25,8 @@ import pysam
 from denoiseq.atomic import write_csv
 from denoiseq.genomics.bam import ReadFile, contig_sizes, reads_of
 from denoiseq.genomics.synthetic import Density, make_synthetic
-from denoiseq.prepare.bam import prepare
-from denoiseq.prepare.cut_sites import CutOptions
-from denoiseq.prepare.fragments import prepare_fragments
-from denoiseq.store.coverage import window_coverage
+from denoiseq.prepare.run import prepare_stores
+from denoiseq.settings import Prepare
 from denoiseq.store.coverage_store import CoverageStore, write_coverage_store
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.store.thinning import Thinning
@@ -114,22 +112,21 @@ def reading(folder, wanted, rounds):
     reads = pysam.AlignmentFile(str(bam)).mapped
     cram = as_cram(bam, fasta)
     fragments, lines = as_fragment_file(bam)
-    out, options, quiet = folder / "x.h5", CutOptions(), {"fasta": fasta, "progress": False}
     cores = len(os.sched_getaffinity(0))
+
+    def prepare(workers=1, **files):
+        files = {kind: str(path) for kind, path in files.items()}
+        quiet = {"out": str(folder / "x.h5"), "progress": False, "workers": workers}
+        prepare_stores(Prepare(**files, fasta=str(fasta), **quiet), sizes)
+
     contenders = {
         ("BAM, pysam alone", reads): lambda: iterate(bam),
-        ("BAM, prepare, 1 process", reads): lambda: prepare(bam, sizes, out, options, [], **quiet),
-        (f"BAM, prepare, {cores} processes", reads): lambda: prepare(
-            bam, sizes, out, options, [], workers=cores, **quiet
-        ),
+        ("BAM, prepare, 1 process", reads): lambda: prepare(bam=bam),
+        (f"BAM, prepare, {cores} processes", reads): lambda: prepare(cores, bam=bam),
         ("CRAM, pysam alone, with bases", reads): lambda: iterate(cram),
-        ("CRAM, prepare, 1 process", reads): lambda: prepare(
-            cram, sizes, out, options, [], **quiet
-        ),
+        ("CRAM, prepare, 1 process", reads): lambda: prepare(bam=cram),
         ("fragment file, gzip alone", lines): lambda: unzip(fragments),
-        ("fragment file, prepare", lines): lambda: prepare_fragments(
-            fragments, sizes, out, CutOptions(shift="10x"), [], **quiet
-        ),
+        ("fragment file, prepare", lines): lambda: prepare(fragments=fragments),
     }
     times = {key: [] for key in contenders}
     for _ in range(rounds):
@@ -197,7 +194,7 @@ def large_stores(folder, fragments):
         "cut store to thinned coverage",
         fragments,
         lambda: CutStore(cuts),
-        lambda store, *window: window_coverage(store, *window, 100, draw),
+        lambda store, *window: store.coverage(*window, 100, draw),
     )[1:]
     large_coverage_store(track)
     runs = CoverageStore(track).n_runs

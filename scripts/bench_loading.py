@@ -24,7 +24,7 @@ from denoiseq import models, settings
 from denoiseq.atomic import write_csv
 from denoiseq.genomics.fasta import Genome
 from denoiseq.genomics.intervals import Interval, merge
-from denoiseq.prepare.run import prepared
+from denoiseq.prepare.run import prepare_stores
 from denoiseq.settings.model import DenoisingResNet
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.training.losses import atacworks_loss
@@ -75,7 +75,7 @@ def yeast_store(folder):
     """The bundled yeast data, prepared as its experiment does."""
     path = folder / "yeast.h5"
     if not path.is_file():
-        prepared(
+        prepare_stores(
             settings.Prepare(
                 bam=str(YEAST / "yeast_atac_SRR1822137.bam"),
                 fasta=str(YEAST / "sacCer3.fa.gz"),

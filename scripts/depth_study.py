@@ -36,7 +36,7 @@ from denoiseq.evaluation.macs3 import call_peaks, find_macs3
 from denoiseq.evaluation.measure import measure, tune
 from denoiseq.evaluation.run import evaluate_options
 from denoiseq.models.checkpoint import open_checkpoint, trained_network
-from denoiseq.store.compatibility import same_preprocessing
+from denoiseq.store.compatibility import check_store_matches_training
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.store.thinning import Thinning
 from denoiseq.windows.splits import held_out, open_or_prepare, open_stores
@@ -134,7 +134,7 @@ class Study:
         self.truth = truth_of(arguments.truth)
         self.folder = arguments.runs / f"{digest}_{self.truth}"
         whole = open_or_prepare(config.data)
-        same_preprocessing(payload["preprocessing"], whole)
+        check_store_matches_training(payload["preprocessing"], whole)
         self.fragments, self.seed = whole.n_fragments, config.seed
         trained = config.data.thin_range or [config.data.thin_fraction]
         self.trained = "-".join(f"{f:g}" for f in trained)
@@ -201,7 +201,7 @@ def truth_of(asked):
 
 def write_half(whole, path, share):
     """Write the fragments of a store that `share` keeps as a store of its own."""
-    if not isinstance(whole, CutStore):
+    if not whole.thinnable:
         raise ValueError(f"{whole.path} holds coverage, and only fragments can be halved")
     cuts = {}
     for chrom, size in whole.chroms.items():

@@ -20,8 +20,8 @@ from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.bigwig_reader import read_bigwig
 from denoiseq.genomics.intervals import mask, merge
 from denoiseq.models.checkpoint import open_checkpoint, trained_network
-from denoiseq.store.coverage import window_coverage
-from denoiseq.store.cut_store import CutStore, open_store, write_store
+from denoiseq.store.cut_store import CutStore, write_store
+from denoiseq.store.store import open_store
 from denoiseq.store.thinning import Thinning
 
 ROOT = Path(__file__).parents[1]
@@ -240,7 +240,7 @@ def test_tracks_are_those_of_one_run_over_the_whole_chromosome(workplace):
     network = trained_network(payload, config, config.conv, config.precision, config.trainer.device)
     store, draw = CutStore(workplace / "cuts.h5"), Thinning(0.1, seed=0)
     for chrom, size in CHROMS.items():
-        noisy = window_coverage(store, chrom, 0, size, config.data.half_window_bp, draw)
+        noisy = store.coverage(chrom, 0, size, config.data.half_window_bp, draw)
         with torch.inference_mode():
             whole = network(torch.from_numpy(noisy)[None, None])
         shown = ~mask(store.blacklist, chrom, 0, size)

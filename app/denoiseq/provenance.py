@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import platform
+import sys
+from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from denoiseq import __version__
@@ -15,6 +18,22 @@ def versions() -> dict[str, str | None]:
     """Versions of everything that has a say in the results."""
     packages = {name: package_version(name) for name in PACKAGES}
     return {"denoiseq": __version__, "python": platform.python_version(), **packages}
+
+
+def store_provenance(inputs: Mapping[str, list[Path]]) -> dict[str, Any]:
+    """What made a store: its input files by setting, one or a list, the command, and versions."""
+    facts = {key: [_file_facts(path) for path in paths] for key, paths in inputs.items()}
+    return {
+        "inputs": {key: rows[0] if len(rows) == 1 else rows for key, rows in facts.items()},
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "versions": versions(),
+    }
+
+
+def _file_facts(path: Path) -> dict[str, Any]:
+    """What identifies an input file without reading it."""
+    stat = path.stat()
+    return {"name": path.name, "bytes": stat.st_size, "mtime": int(stat.st_mtime)}
 
 
 def model_facts(path: str, payload: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from denoiseq.evaluation.baselines import TAP_BP, fit_linear, linear
 from denoiseq.evaluation.thresholds import LinearWeights
 from denoiseq.genomics.intervals import mask
 from denoiseq.settings import Data
-from denoiseq.store.coverage import window_coverage
 from denoiseq.store.thinning import Thinning
 from denoiseq.windows.dataset import WindowDataset
 
@@ -57,7 +56,7 @@ def test_the_fit_is_numpys_on_the_same_bases(store, peaks):
     features, clean = [], []
     for chrom in ("chrA", "chrC"):
         size = store.chroms[chrom]
-        noisy = window_coverage(store, chrom, 0, size, 75, Thinning(0.3, 0))
+        noisy = store.coverage(chrom, 0, size, 75, Thinning(0.3, 0))
         counted = ~mask(store.blacklist, chrom, 0, size)
         padded = np.convolve(np.pad(noisy, REACH), np.ones(TAP_BP) / TAP_BP, "same")
         bases = [
@@ -68,7 +67,7 @@ def test_the_fit_is_numpys_on_the_same_bases(store, peaks):
             if counted[base]
         ]
         features += [np.append(padded[b : b + 2 * REACH + 1 : TAP_BP], 1) for b in bases]
-        clean += window_coverage(store, chrom, 0, size, 75)[bases].tolist()
+        clean += store.coverage(chrom, 0, size, 75)[bases].tolist()
     expected = np.linalg.lstsq(np.array(features), np.array(clean), rcond=None)[0]
     assert [*weights.taps, weights.intercept] == pytest.approx(expected, rel=1e-3, abs=1e-3)
 

@@ -12,8 +12,8 @@ from denoiseq.evaluation.peak_metrics import peak_agreement
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import chrom_sizes
 from denoiseq.genomics.intervals import Interval, merge
-from denoiseq.prepare.bam import prepare
-from denoiseq.prepare.cut_sites import CutOptions
+from denoiseq.prepare.run import prepare_stores
+from denoiseq.settings import Prepare
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.store.thinning import Thinning
 
@@ -51,8 +51,8 @@ def test_all_fragments_give_the_bundled_peaks(tmp_path, monkeypatch):
     """With chrM and the rDNA in, and the genome size that the bundled file was made with."""
     out = tmp_path / "yeast.h5"
     sizes = chrom_sizes(YEAST / "sacCer3.fa.gz")
-    everything = CutOptions(min_mapq=0, exclude=[])
-    prepare(YEAST / "yeast_atac_SRR1822137.bam", sizes, out, everything, [])
+    bam, everything = YEAST / "yeast_atac_SRR1822137.bam", {"min_mapq": 0, "exclude": []}
+    prepare_stores(Prepare(bam=str(bam), out=str(out), workers=1, **everything), sizes)
     opened = CutStore(out)
     monkeypatch.setattr(opened, "unmasked_bp", lambda chrom: 12_000_000 * (chrom == "chrI"))
     found, bundled = macs3.call_peaks(opened, sizes, None), merge(read_bed(FULL))

@@ -16,7 +16,7 @@ from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import runs_above
 from denoiseq.models.network import Prediction
 from denoiseq.settings import Data, Loss
-from denoiseq.store.coverage import gaussian_smooth, window_coverage
+from denoiseq.store.coverage import gaussian_smooth
 from denoiseq.store.thinning import Thinning
 from denoiseq.training.losses import atacworks_loss
 from denoiseq.windows.dataset import WindowDataset
@@ -40,7 +40,7 @@ def data(store, peaks):
 def whole_chromosome(store, chrom, model, sigma):
     """Every track of a chromosome at once: (track, score) by name, truth, counted bases."""
     size = store.chroms[chrom]
-    noisy = window_coverage(store, chrom, 0, size, 75, Thinning(0.3, 0))
+    noisy = store.coverage(chrom, 0, size, 75, Thinning(0.3, 0))
     with torch.no_grad():
         pred = model(torch.from_numpy(noisy)[None, None])
     smooth = gaussian_smooth(noisy, sigma)
@@ -49,7 +49,7 @@ def whole_chromosome(store, chrom, model, sigma):
         "gaussian": (smooth, smooth),
         "denoised": (pred.coverage[0].numpy(), pred.peak_logits[0].numpy()),
     }
-    clean = window_coverage(store, chrom, 0, size, 75)
+    clean = store.coverage(chrom, 0, size, 75)
     return tracks, clean, ~mask(store.blacklist, chrom, 0, size)
 
 

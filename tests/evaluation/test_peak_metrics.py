@@ -17,7 +17,6 @@ from denoiseq.evaluation.peak_metrics import (
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import Peak
 from denoiseq.settings import Data
-from denoiseq.store.coverage import window_coverage
 from denoiseq.windows.dataset import WindowDataset
 
 
@@ -114,6 +113,6 @@ def test_true_peaks_leave_out_the_blacklist_and_stand_on_the_clean_coverage(stor
     assert rows(found)["chrA"].tolist() == [[9_000, 9_200], [9_700, 10_000], [12_000, 12_300]]
     assert rows(found)["chrB"].shape == (0, 2)
     for one in found["chrA"]:
-        clean = window_coverage(store, "chrA", one.start, one.end, 75)
+        clean = store.coverage("chrA", one.start, one.end, 75)
         assert one.signal == clean.max() == clean[one.summit - one.start]
         assert not mask(store.blacklist, "chrA", one.start, one.end).any()

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from denoiseq.genomics.bigwig_reader import read_bigwig
+from denoiseq.errors import UserError
+from denoiseq.genomics.bigwig_reader import read_bigwig, stream_bigwig
 
 
 def test_reading_what_is_not_there(tmp_path, track_writer):
@@ -15,3 +16,17 @@ def test_reading_what_is_not_there(tmp_path, track_writer):
             read_bigwig(path, *window)
     np.testing.assert_array_equal(read_bigwig(path, "chr2", 1, 5), [1, 1, 0, 0])
     assert len(read_bigwig(path, "chr2", 7, 7)) == 0
+
+
+def test_data_that_cannot_be_unpacked(tmp_path, track_writer):
+    path = track_writer(tmp_path / "x.bw", {"chr1": 5_000}, [("chr1", 0, np.arange(5_000) % 7)])
+    data = bytearray(path.read_bytes())
+    begins = int.from_bytes(data[16:24], "little")  # fullDataOffset of the header
+    data[begins + 8 : begins + 200] = bytes(192)
+    path.write_bytes(data)
+    for read in (
+        lambda: read_bigwig(path, "chr1", 0, 5_000),
+        lambda: list(stream_bigwig(path, "chr1", 5_000)),
+    ):
+        with pytest.raises(UserError, match=r"x.bw is damaged at chr1:0-5000"):
+            read()

@@ -6,8 +6,9 @@ import shutil
 import numpy as np
 import pysam
 import pytest
+from denoiseq.errors import UserError
 from denoiseq.genomics import fasta as fasta_module
-from denoiseq.genomics.fasta import Genome, chrom_sizes
+from denoiseq.genomics.fasta import Genome, bases_around, chrom_sizes
 
 TEXT = ">chr1 a description\nACGTN\nacgtn\nRY\n>chr2\nTTTT\n"
 
@@ -126,3 +127,26 @@ def test_a_truncated_bgzipped_fasta(synthetic, tmp_path):
     cut.write_bytes(data[: len(data) // 2 + 7])
     with pytest.raises(ValueError, match=r"cut.fa.gz is not a FASTA file, or it is damaged"):
         chrom_sizes(cut)
+
+
+@pytest.mark.parametrize("damage", [b"chr1\n", b"chr1\tten\t20\t60\t61\n", bytes(range(256))])
+def test_a_damaged_index_is_said(fasta, damage, capfd):
+    chrom_sizes(fasta)
+    index = fasta.with_name(f"{fasta.name}.fai")
+    index.write_bytes(damage)
+    with pytest.raises(UserError, match=rf"{fasta.name} .*index is damaged: remove .*\.fai"):
+        chrom_sizes(fasta)
+    assert capfd.readouterr().err == ""
+
+
+def test_sequence_that_is_gone_is_said_without_htslibs_own_words(fasta, capfd):
+    genome = Genome(fasta)
+    whole = fasta.read_bytes()
+    fasta.write_bytes(whole[:20] if fasta.suffix == ".fa" else b"\0" * len(whole))
+    for read in (
+        lambda: genome.one_hot("chr1", 0, 12),
+        lambda: bases_around(fasta, "chr1", np.array([6]), 3),
+    ):
+        with pytest.raises(UserError, match=rf"{fasta.name} is"):
+            read()
+    assert capfd.readouterr().err == ""

@@ -2,6 +2,7 @@ import gzip
 
 import numpy as np
 import pytest
+from denoiseq.errors import UserError
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.intervals import (
     Interval,
@@ -114,6 +115,11 @@ def test_files_that_are_no_bed(tmp_path):
     cut = tmp_path / "cut.bed.gz"
     cut.write_bytes(gzip.compress(b"chr1\t1\t2\n" * 999)[:-9])
     with pytest.raises(ValueError, match="damaged"):
+        read_bed(cut)
+    overwritten = bytearray(gzip.compress(bytes(range(48, 58)) * 99 + b"\n"))
+    overwritten[12:20] = b"\xff" * 8  # what zlib itself refuses
+    cut.write_bytes(overwritten)
+    with pytest.raises(UserError, match=r"cut.bed.gz is not a BED file or is damaged"):
         read_bed(cut)
 
 

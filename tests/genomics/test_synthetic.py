@@ -9,8 +9,8 @@ from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import chrom_sizes
 from denoiseq.genomics.intervals import merge
 from denoiseq.genomics.synthetic import CHROMS, Density, make_synthetic
-from denoiseq.prepare.bam import prepare
-from denoiseq.prepare.cut_sites import CutOptions
+from denoiseq.prepare.run import prepare_stores
+from denoiseq.settings import Prepare
 from denoiseq.store.cut_store import CutStore
 from denoiseq.windows.labels import poisson_peaks
 
@@ -43,7 +43,8 @@ def test_reads_agree_with_the_genome(synthetic):
 def test_the_planted_peaks_can_be_found(synthetic, tmp_path):
     out = tmp_path / "x.h5"
     sizes = chrom_sizes(synthetic["fasta"])
-    prepare(synthetic["bam"], sizes, out, CutOptions(), read_bed(synthetic["blacklist"]))
+    files = {name: str(synthetic[name]) for name in ("bam", "blacklist")}
+    prepare_stores(Prepare(**files, out=str(out), workers=1), sizes)
     planted = merge(read_bed(synthetic["peaks"]))
     for chrom, rows in poisson_peaks(CutStore(out), 75, 3.0, 200, 30).items():
         summits = planted[chrom].mean(axis=1)

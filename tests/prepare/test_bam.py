@@ -2,40 +2,42 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pysam
 import pytest
+from denoiseq.errors import UserError
 from denoiseq.genomics.bam import check_bam
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import chrom_sizes
 from denoiseq.genomics.intervals import Interval
 from denoiseq.prepare import bam
-from denoiseq.prepare.bam import prepare
-from denoiseq.prepare.cut_sites import CutOptions
 from denoiseq.store.cut_store import CutStore
 
 SIZES = {"chr1": 10_000}
 REVERSE, REVERSE_STRAND = 0x1 | 0x2 | 0x10, 0x10
 
 
-def prepare_synthetic(synthetic, out, workers=1):
-    sizes = chrom_sizes(synthetic["fasta"])
-    blacklist = read_bed(synthetic["blacklist"])
-    return prepare(
-        synthetic["bam"], sizes, out, CutOptions(), blacklist, workers=workers, progress=False,
-        provenance={"seed": 3, "versions": {"denoiseq": "x"}},
-    )  # fmt: skip
+@pytest.fixture(scope="module")
+def prepare_synthetic(synthetic, prepare):
+    def run(out, workers=1, bam=synthetic["bam"]):
+        sizes = chrom_sizes(synthetic["fasta"])
+        blacklist = read_bed(synthetic["blacklist"])
+        return prepare(sizes, out, blacklist, bam=bam, workers=workers, progress=False)
+
+    return run
 
 
 @pytest.fixture(scope="module")
-def prepared(synthetic, tmp_path_factory):
+def prepared(prepare_synthetic, tmp_path_factory):
     out = tmp_path_factory.mktemp("prepared") / "x.h5"
-    return out, prepare_synthetic(synthetic, out)
+    return out, prepare_synthetic(out)
 
 
 def test_the_counts_of_qc_add_up_and_equal_the_store(prepared):
@@ -60,7 +62,7 @@ def test_the_store_tells_how_it_was_made(prepared, synthetic):
     provenance = CutStore(prepared[0]).provenance
     assert provenance["inputs"]["bam"]["name"] == "reads.bam"
     assert provenance["inputs"]["bam"]["bytes"] == synthetic["bam"].stat().st_size
-    assert provenance["seed"] == 3
+    assert provenance["command"] == [Path(sys.argv[0]).name, *sys.argv[1:]]
     assert {"denoiseq", "numpy", "pysam"} <= set(provenance["versions"])
 
 
@@ -71,7 +73,7 @@ def test_no_cut_lies_in_the_blacklist_and_the_store_keeps_it(prepared):
         assert len(store.cuts(chrom, rows[0, 0] - 2_000, rows[0, 0])[0]) > 0
 
 
-def test_parallel_processes_give_the_same_cuts(prepared, synthetic, tmp_path, monkeypatch):
+def test_parallel_processes_give_the_same_cuts(prepared, prepare_synthetic, tmp_path, monkeypatch):
     started = []
 
     def pool(processes, **options):
@@ -79,51 +81,53 @@ def test_parallel_processes_give_the_same_cuts(prepared, synthetic, tmp_path, mo
         return ProcessPoolExecutor(processes, **options)
 
     monkeypatch.setattr(bam, "ProcessPoolExecutor", pool)
-    qc = prepare_synthetic(synthetic, tmp_path / "x.h5", workers=2)
+    qc = prepare_synthetic(tmp_path / "x.h5", workers=2)
     assert started == [2]
     assert qc == prepared[1]
     assert (tmp_path / "x.h5").read_bytes() == prepared[0].read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.h5", "x.qc.json"]
 
 
-def test_nothing_is_printed_when_stderr_is_no_terminal(synthetic, tmp_path, capfd):
+def test_nothing_is_printed_when_stderr_is_no_terminal(prepare, synthetic, tmp_path, capfd):
     sizes = chrom_sizes(synthetic["fasta"])
-    prepare(synthetic["bam"], sizes, tmp_path / "x.h5", CutOptions(), [], progress=True)
+    prepare(sizes, tmp_path / "x.h5", bam=synthetic["bam"], progress=True)
     assert capfd.readouterr() == ("", "")
 
 
-def test_chromosomes_are_selected_and_need_fit_only_then(bam_of, read_type, tmp_path):
+def test_chromosomes_are_selected_and_need_fit_only_then(prepare, bam_of, read_type, tmp_path):
     sizes = {"chr1": 10_000, "chr2": 9_000, "chrM": 500, "decoy": 700}
     reads = [read_type(100, chrom=c) for c in ("chr1", "chr1", "chr2", "chrM", "decoy")]
     bam = bam_of(reads, sizes=sizes)
     fasta = {"chrX": 4_000, "chr2": 9_000, "chr1": 10_000, "chrM": 499}
-    qc = prepare(bam, fasta, tmp_path / "x.h5", CutOptions(exclude=["chrM", "decoy"]), [])
+    qc = prepare(fasta, tmp_path / "x.h5", bam=bam, exclude=["chrM", "decoy"])
     assert list(qc["chromosomes"]) == ["chr2", "chr1"]
     assert (qc["reads"]["excluded_chromosome"], qc["reads"]["total"]) == (2, 5)
     assert CutStore(tmp_path / "x.h5").chroms == {"chr2": 9_000, "chr1": 10_000}
-    qc = prepare(bam, fasta, tmp_path / "y.h5", CutOptions(include=["chr1"]), [])
+    qc = prepare(fasta, tmp_path / "y.h5", bam=bam, include=["chr1"])
     assert (qc["fragments"], qc["reads"]["excluded_chromosome"]) == (2, 3)
 
 
-def test_a_blacklist_is_clipped_and_one_of_another_genome_refused(bam_of, read_type, tmp_path):
+def test_a_blacklist_is_clipped_and_one_of_another_genome_refused(
+    prepare, bam_of, read_type, tmp_path
+):
     bam = bam_of([read_type(100)])
     over = [Interval("chr1", 9_000, 99_000), Interval("chrUn", 1, 2)]
-    prepare(bam, SIZES, tmp_path / "x.h5", CutOptions(), over)
+    prepare(SIZES, tmp_path / "x.h5", over, bam=bam)
     assert CutStore(tmp_path / "x.h5").blacklist["chr1"].tolist() == [[9_000, 10_000]]
     with pytest.raises(ValueError, match="blacklist is of another genome: it names 1, the FASTA"):
-        prepare(bam, SIZES, tmp_path / "y.h5", CutOptions(), [Interval("1", 5, 9)])
+        prepare(SIZES, tmp_path / "y.h5", [Interval("1", 5, 9)], bam=bam)
 
 
-def test_no_fragment_left_is_said_with_the_counts(bam_of, read_type, tmp_path):
+def test_no_fragment_left_is_said_with_the_counts(prepare, bam_of, read_type, tmp_path):
     bam = bam_of([read_type(5, mapq=3), read_type(9, -100, REVERSE)])
     with pytest.raises(ValueError, match="passed the filters: low_mapq 1, reverse_mate 1; loosen"):
-        prepare(bam, SIZES, tmp_path / "x.h5", CutOptions(), [])
+        prepare(SIZES, tmp_path / "x.h5", bam=bam)
     assert [path.suffix for path in sorted(tmp_path.iterdir())] == [".bam", ".bai"]
 
 
-def test_missing_bam(tmp_path):
+def test_missing_bam(prepare, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no such BAM file: .*none.bam"):
-        prepare(tmp_path / "none.bam", SIZES, tmp_path / "x.h5", CutOptions(), [])
+        prepare(SIZES, tmp_path / "x.h5", bam=tmp_path / "none.bam")
 
 
 def test_bam_without_index(bam_of, read_type):
@@ -141,16 +145,37 @@ def test_truncated_bam(synthetic, tmp_path, keep):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_bam_damaged_in_the_middle(synthetic, tmp_path, capfd, workers):
+def test_bam_damaged_in_the_middle(prepare, synthetic, tmp_path, capfd, workers):
     data = bytearray(synthetic["bam"].read_bytes())
     data[len(data) // 2 : len(data) // 2 + 40_000] = bytes(40_000)
     (tmp_path / "x.bam").write_bytes(data)
     (tmp_path / "x.bam.bai").write_bytes(synthetic["bam"].with_suffix(".bam.bai").read_bytes())
     sizes = chrom_sizes(synthetic["fasta"])
     with pytest.raises(ValueError, match=r"x.bam is damaged: reading stopped"):
-        prepare(tmp_path / "x.bam", sizes, tmp_path / "x.h5", CutOptions(), [], workers=workers)
+        prepare(sizes, tmp_path / "x.h5", bam=tmp_path / "x.bam", workers=workers)
     assert capfd.readouterr().err == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.bam", "x.bam.bai"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"@HD\tVN",
+        b"@XX\tno such line",
+        b"@CO\tcaf\xe9",
+        b"@SQ\tSN:chr1\tLN:many",
+        b"@SQ\tSN:\xff\tLN:9",
+    ],
+)
+def test_a_header_that_cannot_be_parsed(tmp_path, line):
+    text, path = line + b"\n", tmp_path / "x.bam"
+    contig = struct.pack("<ii5si", 1, 5, b"chr1", 10_000)
+    with pysam.BGZFile(str(path), "wb") as file:
+        file.write(b"BAM\1" + struct.pack("<i", len(text)) + text + contig)
+    with pytest.raises(
+        UserError, match=r"the header of .*x.bam cannot be read .*samtools reheader"
+    ):
+        check_bam(path, SIZES)
 
 
 @pytest.mark.parametrize("order", ["unsorted", "queryname"])
@@ -163,9 +188,9 @@ def test_unsorted_bam(bam_of, read_type, order):
 SINGLE = [(100, 0), (150, REVERSE_STRAND), (200, 0x400), (300, 0), (301, REVERSE_STRAND)]
 
 
-def test_single_end_reads_give_one_cut_each(bam_of, read_type, tmp_path):
+def test_single_end_reads_give_one_cut_each(prepare, bam_of, read_type, tmp_path):
     bam = bam_of([read_type(start, 0, flag) for start, flag in SINGLE])  # 10 bases are aligned
-    qc = prepare(bam, SIZES, tmp_path / "x.h5", CutOptions(), [Interval("chr1", 300, 305)])
+    qc = prepare(SIZES, tmp_path / "x.h5", [Interval("chr1", 300, 305)], bam=bam)
     positions, fragments = CutStore(tmp_path / "x.h5").cuts("chr1", 0, 10_000)
     assert positions.tolist() == [104, 155, 306]  # start + 4 forward, end - 5 reverse
     assert fragments.tolist() == [0, 1, 2]
@@ -176,17 +201,17 @@ def test_single_end_reads_give_one_cut_each(bam_of, read_type, tmp_path):
     assert qc["files"][0]["layout"] == qc["preprocessing"]["layout"] == "single"
 
 
-def test_the_layout_can_be_demanded(bam_of, read_type, tmp_path):
+def test_the_layout_can_be_demanded(prepare, bam_of, read_type, tmp_path):
     single = bam_of([read_type(5, flag=0), read_type(9, flag=0x10)])
     with pytest.raises(ValueError, match=r"single-end: none .* is paired; set layout=single"):
         check_bam(single, SIZES, layout="paired")
     pair = bam_of([read_type(100), read_type(190, -100, REVERSE)])
-    qc = prepare(pair, SIZES, tmp_path / "x.h5", CutOptions(layout="single"), [])
+    qc = prepare(SIZES, tmp_path / "x.h5", bam=pair, layout="single")
     assert CutStore(tmp_path / "x.h5").cuts("chr1", 0, 10_000)[0].tolist() == [104, 195]
     assert qc["fragments"] == 2
 
 
-def test_replicates_are_merged_and_counted_file_by_file(bam_writer, read_type, tmp_path):
+def test_replicates_are_merged_and_counted_file_by_file(prepare, bam_writer, read_type, tmp_path):
     sizes = {"chr1": 10_000, "chr2": 5_000}
     rng = np.random.default_rng(0)
     bams, starts = [], []
@@ -195,7 +220,7 @@ def test_replicates_are_merged_and_counted_file_by_file(bam_writer, read_type, t
         starts.append(at)
         reads = [read_type(int(s)) for s in at] + [read_type(7, mapq=0, chrom="chr2")]
         bams.append(bam_writer(tmp_path / f"{name}.bam", reads, sizes))
-    qc = prepare(bams, sizes, tmp_path / "x.h5", CutOptions(), [])
+    qc = prepare(sizes, tmp_path / "x.h5", bam=bams)
     store = CutStore(tmp_path / "x.h5")
     positions, fragments = store.cuts("chr1", 0, 10_000)
     every = np.concatenate(starts)
@@ -207,7 +232,7 @@ def test_replicates_are_merged_and_counted_file_by_file(bam_writer, read_type, t
     assert [row["name"] for row in store.provenance["inputs"]["bam"]] == ["a.bam", "b.bam"]
 
 
-def test_replicates_must_fit_each_other(bam_writer, read_type, tmp_path):
+def test_replicates_must_fit_each_other(prepare, bam_writer, read_type, tmp_path):
     one = bam_writer(tmp_path / "one.bam", [read_type(5)])
     more = bam_writer(tmp_path / "more.bam", [read_type(5)], {"chr1": 10_000, "chr2": 50})
     single = bam_writer(tmp_path / "single.bam", [read_type(5, flag=0)])
@@ -218,7 +243,7 @@ def test_replicates_must_fit_each_other(bam_writer, read_type, tmp_path):
         ([one], "given twice"),
     ):
         with pytest.raises(ValueError, match=why):
-            prepare([one, *others], sizes, tmp_path / "x.h5", CutOptions(), [])
+            prepare(sizes, tmp_path / "x.h5", bam=[one, *others])
 
 
 def as_cram(bam, fasta, path):
@@ -237,7 +262,7 @@ def without_origin(qc):
 
 
 def test_a_cram_gives_what_its_bam_gives_and_needs_no_reference(
-    prepared, synthetic, tmp_path, monkeypatch
+    prepared, prepare_synthetic, synthetic, tmp_path, monkeypatch
 ):
     """Its bases are not decoded: the reference is neither looked for on disk nor on a server."""
     fasta = shutil.copy(synthetic["fasta"], tmp_path / "moved.fa")
@@ -245,7 +270,7 @@ def test_a_cram_gives_what_its_bam_gives_and_needs_no_reference(
     (tmp_path / "moved.fa").unlink()
     (tmp_path / "moved.fa.fai").unlink()
     monkeypatch.setenv("REF_PATH", "kept")
-    qc = prepare_synthetic({**synthetic, "bam": cram}, tmp_path / "x.h5")
+    qc = prepare_synthetic(tmp_path / "x.h5", bam=cram)
     assert without_origin(qc) == without_origin(prepared[1])
     assert CutStore(tmp_path / "x.h5").n_cuts == CutStore(prepared[0]).n_cuts
     assert os.environ["REF_PATH"] == "kept"
@@ -254,11 +279,11 @@ def test_a_cram_gives_what_its_bam_gives_and_needs_no_reference(
         check_bam(cram, chrom_sizes(synthetic["fasta"]))
 
 
-def test_a_csi_index_serves_as_well(synthetic, prepared, tmp_path):
+def test_a_csi_index_serves_as_well(synthetic, prepared, prepare_synthetic, tmp_path):
     bam = shutil.copy(synthetic["bam"], tmp_path / "reads.bam")
     pysam.index("-c", str(bam))
     assert (tmp_path / "reads.bam.csi").is_file()
-    qc = prepare_synthetic({**synthetic, "bam": bam}, tmp_path / "x.h5")
+    qc = prepare_synthetic(tmp_path / "x.h5", bam=bam)
     assert without_origin(qc) == without_origin(prepared[1])
 
 
@@ -282,22 +307,22 @@ def test_fasta_that_does_not_fit(bam_of, read_type, sizes, why):
         check_bam(bam_of([read_type(5)]), sizes)
 
 
-def test_unwritable_output_is_said_before_any_work(bam_of, read_type, tmp_path):
+def test_unwritable_output_is_said_before_any_work(prepare, bam_of, read_type, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"cannot write .*file/x.h5"):
-        prepare(bam_of([read_type(5)]), SIZES, tmp_path / "file" / "x.h5", CutOptions(), [])
+        prepare(SIZES, tmp_path / "file" / "x.h5", bam=bam_of([read_type(5)]))
 
 
 KILLED = """
 import sys
-from denoiseq.prepare.bam import prepare
-from denoiseq.prepare.cut_sites import CutOptions
 from denoiseq.genomics.fasta import chrom_sizes
+from denoiseq.prepare.run import prepare_stores
+from denoiseq.settings import Prepare
 if __name__ == "__main__":
     bam, fasta, out = sys.argv[1:]
     print("begun", flush=True)
     while True:
-        prepare(bam, chrom_sizes(fasta), out, CutOptions(), [], workers=2)
+        prepare_stores(Prepare(bam=bam, out=out, workers=2), chrom_sizes(fasta))
 """
 
 

@@ -6,10 +6,8 @@ import pytest
 from denoiseq.genomics.bigwig_reader import stream_bigwig
 from denoiseq.genomics.intervals import Interval
 from denoiseq.prepare import bigwig
-from denoiseq.prepare.bigwig import prepare_bigwig
-from denoiseq.prepare.cut_sites import CutOptions
 from denoiseq.store.coverage_store import CoverageStore
-from denoiseq.store.cut_store import open_store
+from denoiseq.store.store import open_store
 
 SIZES = {"chr2": 3_000, "chr1": 5_000, "chrM": 100}
 
@@ -29,10 +27,10 @@ def path(tracks, tmp_path, track_writer):
 
 
 @pytest.mark.parametrize("chunk_bp", [1 << 20, 70])
-def test_the_store_holds_the_track(path, tracks, tmp_path, monkeypatch, chunk_bp):
+def test_the_store_holds_the_track(prepare, path, tracks, tmp_path, monkeypatch, chunk_bp):
     monkeypatch.setattr(bigwig, "stream_bigwig", lambda *a: stream_bigwig(*a, chunk_bp=chunk_bp))
     out = tmp_path / "x.h5"
-    qc = prepare_bigwig(path, SIZES, out, CutOptions(), [Interval("chr1", 1_000, 1_500)])
+    qc = prepare(SIZES, out, [Interval("chr1", 1_000, 1_500)], bigwig=path)
     store = open_store(out)
     assert isinstance(store, CoverageStore)
     assert store.chroms == {"chr2": 3_000, "chr1": 5_000}
@@ -59,9 +57,9 @@ def test_the_store_holds_the_track(path, tracks, tmp_path, monkeypatch, chunk_bp
         ({"1": 5_000}, "has none of the selected chromosomes"),
     ],
 )
-def test_another_genome_is_refused(path, tmp_path, sizes, why):
+def test_another_genome_is_refused(prepare, path, tmp_path, sizes, why):
     with pytest.raises(ValueError, match=why):
-        prepare_bigwig(path, sizes, tmp_path / "x.h5", CutOptions(), [])
+        prepare(sizes, tmp_path / "x.h5", bigwig=path)
 
 
 @pytest.mark.parametrize(
@@ -72,26 +70,26 @@ def test_another_genome_is_refused(path, tmp_path, sizes, why):
         (0.0, "0 everywhere"),
     ],
 )
-def test_tracks_that_are_no_coverage(tmp_path, value, why):
+def test_tracks_that_are_no_coverage(prepare, tmp_path, value, why):
     path = tmp_path / "x.bw"
     with pyBigWig.open(str(path), "w") as file:
         file.addHeader([("chr1", 5_000)])
         file.addEntries(["chr1"], [10], ends=[20], values=[value])
     with pytest.raises(ValueError, match=why):
-        prepare_bigwig(path, {"chr1": 5_000}, tmp_path / "x.h5", CutOptions(), [])
+        prepare({"chr1": 5_000}, tmp_path / "x.h5", bigwig=path)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_missing_and_other_files(tmp_path):
+def test_missing_and_other_files(prepare, tmp_path):
     with pytest.raises(FileNotFoundError, match="no such bigWig"):
-        prepare_bigwig(tmp_path / "none.bw", SIZES, tmp_path / "x.h5", CutOptions(), [])
+        prepare(SIZES, tmp_path / "x.h5", bigwig=tmp_path / "none.bw")
     (tmp_path / "text.bw").write_text("text")
     with pytest.raises(ValueError, match="not a bigWig"):
-        prepare_bigwig(tmp_path / "text.bw", SIZES, tmp_path / "x.h5", CutOptions(), [])
+        prepare(SIZES, tmp_path / "x.h5", bigwig=tmp_path / "text.bw")
 
 
-def test_a_truncated_bigwig(path, tmp_path):
+def test_a_truncated_bigwig(prepare, path, tmp_path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ValueError, match=r"clean.bw"):
-        prepare_bigwig(path, SIZES, tmp_path / "x.h5", CutOptions(), [])
+        prepare(SIZES, tmp_path / "x.h5", bigwig=path)
     assert not (tmp_path / "x.h5").exists()

@@ -5,18 +5,20 @@ import pytest
 from denoiseq.genomics.bam import ReadFile
 from denoiseq.genomics.intervals import Interval, merge
 from denoiseq.prepare import reads
-from denoiseq.prepare.cut_sites import BOTH, SHIFTS, CutOptions, CutWriter, in_order, part_files
+from denoiseq.prepare.cut_sites import BOTH, CutWriter, in_order, part_files
 from denoiseq.prepare.reads import READ_FATES, scan_bam
+from denoiseq.settings import Prepare
+from denoiseq.settings.prepare import SHIFTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 FORWARD, REVERSE = 0x1 | 0x2 | 0x20, 0x1 | 0x2 | 0x10
 
 
-def scan(bam, folder, options=None, blacklist=None, size=10_000):
+def scan(bam, folder, blacklist=None, size=10_000, **settings):
     """Cuts as (position, fragment) pairs, and the counts."""
-    part = folder / "part"
-    counts = scan_bam([ReadFile(bam)], "chr1", size, options or CutOptions(), part, blacklist or {})
+    part, settings = folder / "part", Prepare(**{"shift": "+4/-4", **settings})
+    counts = scan_bam([ReadFile(bam)], "chr1", size, settings, part, blacklist or {})
     positions, fragments = (np.fromfile(path, "<u4").tolist() for path in part_files(part))
     return list(zip(positions, fragments, strict=True)), counts
 
@@ -32,7 +34,7 @@ def scan(bam, folder, options=None, blacklist=None, size=10_000):
     ],
 )
 def test_the_table_of_shifts(bam_of, read_type, tmp_path, shift, left, right):
-    cuts, _ = scan(bam_of([read_type(100, 100)]), tmp_path, CutOptions(shift=shift))
+    cuts, _ = scan(bam_of([read_type(100, 100)]), tmp_path, shift=shift)
     assert cuts == [(left, 0), (right, 0)]
 
 
@@ -61,7 +63,7 @@ def test_every_read_is_counted_once_under_its_filter(bam_of, read_type, tmp_path
 
 def test_duplicates_are_kept_on_request_and_other_flags_are_not(bam_of, read_type, tmp_path):
     reads = [read_type(14, flag=FORWARD | 0x400), read_type(15, flag=FORWARD | 0x400 | 0x100)]
-    _, counts = scan(bam_of(reads), tmp_path, CutOptions(keep_duplicates=True))
+    _, counts = scan(bam_of(reads), tmp_path, keep_duplicates=True)
     assert (counts.fragments, counts.reads["secondary"], counts.reads["duplicate"]) == (1, 1, 0)
 
 
@@ -91,7 +93,7 @@ def test_streaming_equals_sorting_everything(
     expected = sorted((cut, i) for i, *cuts in ends for cut in cuts)
     before, reads._BATCH_READS = reads._BATCH_READS, batch
     try:
-        cuts, counts = scan(bam, folder, CutOptions(shift=shift))
+        cuts, counts = scan(bam, folder, shift=shift)
     finally:
         reads._BATCH_READS = before
     assert cuts == expected
@@ -104,7 +106,7 @@ def rows(starts, length=100):
 
 
 def test_what_waits_in_memory_is_a_fragment_length_not_the_chromosome(tmp_path):
-    writer = CutWriter("chr1", CutOptions(max_fragment_bp=200), tmp_path / "part", {})
+    writer = CutWriter("chr1", Prepare(shift="+4/-4", max_fragment_bp=200), tmp_path / "part", {})
     for start in range(0, 900_000, 1_000):
         writer.add(rows(np.arange(start, start + 1_000, 10), 150))
         assert len(writer._pending) <= 40
@@ -135,11 +137,11 @@ def test_merged_streams_hold_every_fragment_in_order(streams):
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ({"shift": "+5/-4"}, r"unknown shift '\+5/-4'; choose one of"),
+        ({"shift": "+5/-4"}, r"shift is '\+5/-4', expected one of"),
         ({"min_mapq": -1}, "min_mapq"),
         ({"max_fragment_bp": 5}, "max_fragment_bp"),
     ],
 )
 def test_bad_options_are_said(wrong, why):
     with pytest.raises(ValueError, match=why):
-        CutOptions(**wrong)
+        Prepare(**wrong)

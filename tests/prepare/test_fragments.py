@@ -5,16 +5,14 @@ import numpy as np
 import pysam
 import pytest
 from denoiseq.genomics import fragment_file
-from denoiseq.genomics.fragment_file import read_cells, read_fragments
+from denoiseq.genomics.barcodes import read_cells
+from denoiseq.genomics.fragment_file import read_fragments
 from denoiseq.genomics.intervals import Interval
-from denoiseq.prepare.cut_sites import CutOptions
-from denoiseq.prepare.fragments import prepare_fragments
 from denoiseq.store.cut_store import CutStore
 from hypothesis import given
 from hypothesis import strategies as st
 
 SIZES = {"chr1": 10_000, "chr2": 5_000, "chrM": 500}
-TENX = CutOptions(shift="10x")
 LINES = """# id=sample
 # primary_contig=chr1
 chr1\t100\t200\tAA-1\t1
@@ -44,9 +42,9 @@ def cuts_of(path, chrom="chr1"):
     return [array.tolist() for array in CutStore(path).cuts(chrom, 0, 10_000)]
 
 
-def test_lines_become_cut_sites_and_the_rest_is_counted(write, tmp_path):
+def test_lines_become_cut_sites_and_the_rest_is_counted(prepare_all, write, tmp_path):
     out = tmp_path / "cuts.h5"
-    results = prepare_fragments(write(LINES), SIZES, out, TENX, [Interval("chr1", 700, 800)])
+    results = prepare_all(SIZES, out, [Interval("chr1", 700, 800)], fragments=write(LINES))
     assert list(results) == [out]
     assert cuts_of(out) == [[100, 100, 199, 349], [0, 1, 0, 1]]
     assert cuts_of(out, "chr2") == [[5, 94], [2, 2]]
@@ -64,12 +62,11 @@ def test_lines_become_cut_sites_and_the_rest_is_counted(write, tmp_path):
     assert (made["source"], made["shift"], made["min_mapq"]) == ("fragments", "10x", None)
 
 
-def test_a_store_for_each_group_in_one_pass(write, tmp_path):
+def test_a_store_for_each_group_in_one_pass(prepare_all, write, tmp_path):
     table = tmp_path / "groups.tsv"
     table.write_text("barcode\tgroup\nAA-1\tB cells\nCC-1\tT\nTT-1\tT\nXX-1\tempty\n")
-    cells = read_cells(None, table)
     out = tmp_path / "cuts.h5"
-    results = prepare_fragments(write(LINES), SIZES, out, TENX, [], cells=cells)
+    results = prepare_all(SIZES, out, fragments=write(LINES), groups=table)
     names = [path.name for path in results]
     assert names == ["cuts.B_cells.h5", "cuts.T.h5"]
     assert cuts_of(tmp_path / "cuts.B_cells.h5") == [[100, 199], [0, 0]]
@@ -82,12 +79,11 @@ def test_a_store_for_each_group_in_one_pass(write, tmp_path):
     assert not out.exists() and not (tmp_path / "cuts.empty.h5").exists()
 
 
-def test_a_list_of_barcodes(write, tmp_path):
+def test_a_list_of_barcodes(prepare_all, write, tmp_path):
     barcodes = tmp_path / "barcodes.tsv.gz"
     barcodes.write_bytes(gzip.compress(b"CC-1\nTT-1\n"))
     out = tmp_path / "cuts.h5"
-    cells = read_cells(barcodes, None)
-    qc = prepare_fragments(write(LINES), SIZES, out, TENX, [], cells=cells)[out]
+    qc = prepare_all(SIZES, out, fragments=write(LINES), barcodes=barcodes)[out]
     assert cuts_of(out) == [[100, 349], [0, 0]]
     assert qc["reads"]["other_barcode"] == 3
     assert qc["barcodes"] == {"listed": 2, "found": 1}
@@ -121,11 +117,10 @@ def test_lists_that_say_nothing_are_refused(tmp_path, barcodes, groups, why):
         read_cells(tmp_path / "none", None)
 
 
-def test_groups_whose_files_would_be_one(write, tmp_path):
+def test_groups_whose_files_would_be_one(prepare_all, write, tmp_path):
     (tmp_path / "g").write_text("A\tT cell\nC\tT/cell\n")
-    cells = read_cells(None, tmp_path / "g")
     with pytest.raises(ValueError, match=r"two inputs would both be written to .*cuts.T_cell.h5"):
-        prepare_fragments(write(LINES), SIZES, tmp_path / "cuts.h5", TENX, [], cells=cells)
+        prepare_all(SIZES, tmp_path / "cuts.h5", fragments=write(LINES), groups=tmp_path / "g")
 
 
 @pytest.mark.parametrize(
@@ -145,19 +140,21 @@ def test_groups_whose_files_would_be_one(write, tmp_path):
         ("chrM\t9\t50\n", "no fragment of .* passed the filters: excluded_chromosome 1; loosen"),
     ],
 )
-def test_files_that_cannot_be_used(write, tmp_path, text, why):
+def test_files_that_cannot_be_used(prepare_all, write, tmp_path, text, why):
     with pytest.raises(ValueError, match=why):
-        prepare_fragments(write(text), SIZES, tmp_path / "x.h5", TENX, [])
+        prepare_all(SIZES, tmp_path / "x.h5", fragments=write(text))
     assert [path.name for path in tmp_path.iterdir()] == ["atac_fragments.tsv.gz"]
 
 
-def test_barcodes_are_wanted_where_the_file_has_none(write, tmp_path):
+def test_barcodes_are_wanted_where_the_file_has_none(prepare_all, write, tmp_path):
     (tmp_path / "b").write_text("A\n")
     with pytest.raises(ValueError, match=r"line 1: no barcode .* leave out barcodes= and groups="):
-        prepare_fragments(
-            write("chr1\t9\t50\n"), SIZES, tmp_path / "x.h5", TENX, [],
-            cells=read_cells(tmp_path / "b", None),
-        )  # fmt: skip
+        prepare_all(
+            SIZES,
+            tmp_path / "x.h5",
+            fragments=write("chr1\t9\t50\n"),
+            barcodes=tmp_path / "b",
+        )
 
 
 @pytest.mark.parametrize("keep", [0.5, 0.9])

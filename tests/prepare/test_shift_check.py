@@ -6,9 +6,6 @@ import numpy as np
 import pysam
 import pytest
 from denoiseq.genomics.fasta import bases_around, chrom_sizes
-from denoiseq.prepare.bam import prepare
-from denoiseq.prepare.cut_sites import SHIFTS, CutOptions
-from denoiseq.prepare.fragments import prepare_fragments
 from denoiseq.prepare.shift_check import REACH_BP, check_shift, find_motif, reverse_complement
 from denoiseq.store.cut_store import CutStore
 
@@ -17,9 +14,13 @@ BAM, FASTA = YEAST / "yeast_atac_SRR1822137.bam", YEAST / "sacCer3.fa.gz"
 CHROMS = ["chrI", "chrII", "chrIII"]
 
 
-def prepare_yeast(bam, out, **options):
-    options = CutOptions(min_mapq=0, include=CHROMS, **options)
-    return prepare(bam, chrom_sizes(FASTA), out, options, [], fasta=FASTA)
+@pytest.fixture
+def prepare_yeast(prepare):
+    def run(bam, out, **settings):
+        settings |= {"min_mapq": 0, "include": CHROMS, "fasta": FASTA}
+        return prepare(chrom_sizes(FASTA), out, bam=bam, **settings)
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def moved_bam(path, left, right, layout="paired"):
     return path
 
 
-def test_unshifted_reads_pass_with_the_bits_of_the_motif(tmp_path):
+def test_unshifted_reads_pass_with_the_bits_of_the_motif(prepare_yeast, tmp_path):
     check = prepare_yeast(BAM, tmp_path / "x.h5")["shift_check"]
     assert (check["verdict"], check["fitting"][0]) == ("right", "+4/-4")
     for end in ("left", "right"):
@@ -69,11 +70,11 @@ def test_unshifted_reads_pass_with_the_bits_of_the_motif(tmp_path):
 
 
 @pytest.mark.parametrize("shift", ["+4/-4", "+4/-5", "atacworks"])
-def test_what_is_within_a_base_passes(tmp_path, shift):
+def test_what_is_within_a_base_passes(prepare_yeast, tmp_path, shift):
     assert prepare_yeast(BAM, tmp_path / "x.h5", shift=shift)["shift_check"]["verdict"] == "right"
 
 
-def test_a_shift_that_does_not_fit_stops(tmp_path):
+def test_a_shift_that_does_not_fit_stops(prepare_yeast, tmp_path):
     with pytest.raises(ValueError, match=r"is not shifted so: .* set shift=\+4/-4, or shift_check"):
         prepare_yeast(BAM, tmp_path / "x.h5", shift="none")
     assert not list(tmp_path.iterdir())
@@ -81,7 +82,7 @@ def test_a_shift_that_does_not_fit_stops(tmp_path):
 
 
 @pytest.mark.parametrize("right", [-4, -5])
-def test_a_shifted_bam_stops_and_says_what_to_set(tmp_path, right):
+def test_a_shifted_bam_stops_and_says_what_to_set(prepare_yeast, tmp_path, right):
     bam = moved_bam(tmp_path / "shifted.bam", 4, right)
     with pytest.raises(ValueError, match=r"shifted.bam is shifted already: .* 0 bp .*shift=none"):
         prepare_yeast(bam, tmp_path / "x.h5")
@@ -90,13 +91,13 @@ def test_a_shifted_bam_stops_and_says_what_to_set(tmp_path, right):
     assert check["verdict"] == "right"
 
 
-def test_a_shift_that_no_choice_mends(tmp_path):
+def test_a_shift_that_no_choice_mends(prepare_yeast, tmp_path):
     bam = moved_bam(tmp_path / "odd.bam", -4, 0)
     with pytest.raises(ValueError, match=r"8 bp inside the left .* 4 bp .* no shift mends that"):
         prepare_yeast(bam, tmp_path / "x.h5")
 
 
-def test_single_end_reads_are_checked_too(tmp_path):
+def test_single_end_reads_are_checked_too(prepare_yeast, tmp_path):
     bam = moved_bam(tmp_path / "single.bam", 0, 0, "single")
     qc = prepare_yeast(bam, tmp_path / "x.h5")
     assert qc["files"][0]["layout"] == "single"
@@ -105,28 +106,28 @@ def test_single_end_reads_are_checked_too(tmp_path):
 
 
 @pytest.mark.parametrize(("moved", "verdict"), [((4, -5), "right"), ((0, 0), "wrong")])
-def test_fragment_files_are_verified_to_be_shifted(pairs, tmp_path, moved, verdict):
+def test_fragment_files_are_verified_to_be_shifted(prepare, pairs, tmp_path, moved, verdict):
     path = tmp_path / "fragments.tsv"
     with path.open("w") as file:
         for chrom, (starts, ends) in pairs.items():
             for start, end in zip(starts + moved[0], ends + moved[1], strict=True):
                 if end > start:
                     file.write(f"{chrom}\t{start}\t{end}\tA\t1\n")
-    arguments = (path, chrom_sizes(FASTA), tmp_path / "x.h5", CutOptions(shift="10x"), [])
+    sizes, out, files = chrom_sizes(FASTA), tmp_path / "x.h5", {"fragments": path, "fasta": FASTA}
     if verdict == "right":
-        (qc,) = prepare_fragments(*arguments, fasta=FASTA).values()
+        qc = prepare(sizes, out, shift="10x", **files)
         assert qc["shift_check"]["verdict"] == "right"
-        assert qc["fragments"] == CutStore(tmp_path / "x.h5").n_fragments > 30_000
+        assert qc["fragments"] == CutStore(out).n_fragments > 30_000
     else:
         with pytest.raises(ValueError, match=r"set shift=\+4/-4"):
-            prepare_fragments(*arguments, fasta=FASTA)
+            prepare(sizes, out, shift="10x", **files)
 
 
 def test_random_ends_and_few_ends_are_no_verdict():
     rng = np.random.default_rng(0)
     left, right = rng.integers(0, 4, (2, 3_000, 2 * REACH_BP + 1), dtype=np.uint8)
-    assert check_shift(left, right, "none", SHIFTS)["verdict"] == "no motif"
-    assert check_shift(left[:9], right[:0], "none", SHIFTS)["verdict"] == "too few ends"
+    assert check_shift(left, right, "none")["verdict"] == "no motif"
+    assert check_shift(left[:9], right[:0], "none")["verdict"] == "too few ends"
 
 
 def test_at_rich_ends_are_no_motif():
@@ -136,11 +137,10 @@ def test_at_rich_ends_are_no_motif():
     assert not find_motif(rich).found
 
 
-def test_without_a_motif_it_warns_and_goes_on(synthetic, tmp_path, caplog):
+def test_without_a_motif_it_warns_and_goes_on(prepare, synthetic, tmp_path, caplog):
     sizes = chrom_sizes(synthetic["fasta"])
-    qc = prepare(
-        synthetic["bam"], sizes, tmp_path / "x.h5", CutOptions(), [], fasta=synthetic["fasta"]
-    )
+    files = {"bam": synthetic["bam"], "fasta": synthetic["fasta"]}
+    qc = prepare(sizes, tmp_path / "x.h5", **files)
     assert qc["shift_check"]["verdict"] == "no motif"
     assert "could not be checked (no motif)" in caplog.text
 

@@ -7,9 +7,6 @@ import pytest
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import Genome, chrom_sizes
 from denoiseq.genomics.intervals import mask, merge
-from denoiseq.prepare.bam import prepare
-from denoiseq.prepare.cut_sites import CutOptions
-from denoiseq.store.coverage import window_coverage
 from denoiseq.store.cut_store import CutStore
 from denoiseq.store.thinning import Thinning
 
@@ -17,13 +14,17 @@ YEAST = Path(__file__).parents[2] / "data" / "yeast"
 BAM, FASTA = YEAST / "yeast_atac_SRR1822137.bam", YEAST / "sacCer3.fa.gz"
 
 
-def prepare_yeast(out, **options):
-    blacklist = read_bed(YEAST / "sacCer3.blacklist.bed")
-    return prepare(BAM, chrom_sizes(FASTA), out, CutOptions(**options), blacklist)
+@pytest.fixture(scope="module")
+def prepare_yeast(prepare):
+    def run(out, **settings):
+        blacklist = read_bed(YEAST / "sacCer3.blacklist.bed")
+        return prepare(chrom_sizes(FASTA), out, blacklist, bam=BAM, **settings)
+
+    return run
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
+def prepared(prepare_yeast, tmp_path_factory):
     out = tmp_path_factory.mktemp("yeast") / "yeast.h5"
     return prepare_yeast(out, min_mapq=0), CutStore(out)
 
@@ -34,8 +35,8 @@ def tracks(store, chroms):
     columns = []
     for chrom in chroms:
         size = store.chroms[chrom]
-        full = window_coverage(store, chrom, 0, size, 75)
-        thin = window_coverage(store, chrom, 0, size, 75, Thinning(0.1, seed=0))
+        full = store.coverage(chrom, 0, size, 75)
+        thin = store.coverage(chrom, 0, size, 75, Thinning(0.1, seed=0))
         kept = ~mask(store.blacklist, chrom, 0, size)
         columns.append(np.stack([full, thin, mask(macs, chrom, 0, size)])[:, kept])
     full, thin, peaks = np.concatenate(columns, axis=1)
@@ -56,7 +57,7 @@ def test_reads_by_filter(prepared):
     assert store.unmasked_bp("chrXII") == 1_078_177 - 40_000
 
 
-def test_mapq_30_drops_a_twelfth_of_the_fragments(prepared, tmp_path):
+def test_mapq_30_drops_a_twelfth_of_the_fragments(prepared, prepare_yeast, tmp_path):
     qc = prepare_yeast(tmp_path / "x.h5")
     assert 1 - qc["fragments"] / prepared[0]["fragments"] == pytest.approx(0.083, abs=0.02)
 
@@ -87,7 +88,7 @@ def information_bits(store, moved_bp=0, reach_bp=10):
     return float((share * np.log2(share / expected[:, None])).sum())
 
 
-def test_the_motif_lies_at_the_cut_sites_and_both_ends_coincide(prepared, tmp_path):
+def test_the_motif_lies_at_the_cut_sites_and_both_ends_coincide(prepared, prepare_yeast, tmp_path):
     at_cuts = information_bits(prepared[1])
     assert at_cuts == pytest.approx(1.28, abs=0.02)
     assert information_bits(prepared[1], moved_bp=40) < 0.15  # what AT-rich promoters leave

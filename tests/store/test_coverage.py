@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from denoiseq.genomics.intervals import Interval, merge
-from denoiseq.store.coverage import coverage, gaussian_smooth, window_coverage
+from denoiseq.store.coverage import coverage_of_cuts, gaussian_smooth
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.store.thinning import Thinning
 from hypothesis import given
@@ -16,7 +16,7 @@ def by_hand(cuts, start, end, half):
 
 @given(cut_lists, st.integers(-20, 120), st.integers(0, 60), st.integers(0, 15))
 def test_coverage_counts_windows_over_each_base(cuts, start, width, half):
-    track = coverage(np.array(cuts, dtype=np.int64), start, start + width, half)
+    track = coverage_of_cuts(np.array(cuts, dtype=np.int64), start, start + width, half)
     assert track.dtype == np.float32
     assert track.tolist() == by_hand(cuts, start, start + width, half)
 
@@ -35,14 +35,14 @@ def store(tmp_path_factory):
 def test_a_base_has_one_coverage_whatever_the_window(store, start, width, half):
     end = min(start + width, 5_000)
     for thinning in (None, Thinning(0.3, seed=1)):
-        whole = window_coverage(store, "chr1", 0, 5_000, half, thinning)
-        part = window_coverage(store, "chr1", start, end, half, thinning)
+        whole = store.coverage("chr1", 0, 5_000, half, thinning)
+        part = store.coverage("chr1", start, end, half, thinning)
         np.testing.assert_array_equal(part, whole[start:end])
 
 
 def test_a_thinning_and_its_complement_add_up(store):
     tracks = [
-        window_coverage(store, "chr1", 0, 5_000, 50, thinning)
+        store.coverage("chr1", 0, 5_000, 50, thinning)
         for thinning in (None, Thinning(0.3, 1), Thinning(0.3, 1, complement=True))
     ]
     np.testing.assert_array_equal(tracks[0], tracks[1] + tracks[2])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from denoiseq.genomics.intervals import Interval, merge
 from denoiseq.store.coverage_store import CoverageStore, runs_of, write_coverage_store
-from denoiseq.store.cut_store import CutStore, open_store, write_store
+from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.store.header import fingerprint
+from denoiseq.store.store import open_store
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -2,10 +2,12 @@ import json
 import multiprocessing
 import pickle
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Interval, merge
 from denoiseq.store import cut_store as store_module
 from denoiseq.store.cut_store import CutStore, write_store
@@ -198,3 +200,23 @@ def test_a_disk_without_room_is_a_sentence_before_anything_is_written(tmp_path, 
     with pytest.raises(OSError, match=r"no space left on the disk for .*cuts\.h5"):
         write_store(tmp_path / "cuts.h5", {"chr1": 5_000}, cuts, {}, {}, {})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["chroms/names", "chroms/offsets", "preprocessing", "cuts"])
+@pytest.mark.parametrize("content", [None, [1.5], "text", []])
+def test_parts_of_another_kind_are_damage(path, name, content):
+    """What h5py and numpy say of them is no bug of ours."""
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        if content is not None:
+            file[name] = content
+    with pytest.raises(UserError, match=r"x.h5 is not a cut-site store, or it is truncated"):
+        CutStore(path)
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_bytes(b"0" * 100)])
+def test_a_store_that_is_removed_or_cut_short_while_in_use(path, change):
+    store = CutStore(path)
+    change(path)
+    with pytest.raises(UserError, match=r"x.h5 was removed or cut short while it was in use"):
+        store.cuts("chr1", 0, 9)

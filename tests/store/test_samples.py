@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 from denoiseq.genomics.intervals import Interval, merge
-from denoiseq.store.coverage import depths, window_coverage
 from denoiseq.store.coverage_store import CoverageStore, runs_of, write_coverage_store
 from denoiseq.store.cut_store import CutStore, write_store
-from denoiseq.store.samples import Samples, plain_names, samples_of
+from denoiseq.store.samples import Samples
 from denoiseq.store.thinning import Thinning
 from denoiseq.windows.labels import poisson_peaks
 
@@ -34,15 +33,15 @@ def test_each_sample_has_chromosomes_of_its_own(make):
         "sample2/chr1": 3_000,
         "sample2/chr2": 2_000,
     }
-    assert plain_names(both)["sample2/chr1"] == "chr1"
-    assert plain_names(one) == {"chr1": "chr1", "chr2": "chr2"}
-    assert (samples_of(both), samples_of(two)) == ([one, two], [two])
+    assert both.plain_names["sample2/chr1"] == "chr1"
+    assert one.plain_names == {"chr1": "chr1", "chr2": "chr2"}
+    assert (both.samples, two.samples) == ([one, two], [two])
     assert list(both.blacklist) == ["sample2/chr2"]
     assert (both.unmasked_bp("sample1/chr2"), both.unmasked_bp("sample2/chr2")) == (2_000, 1_950)
     for thinning in (None, Thinning(0.4, seed=2)):
         for name, store in (("sample1", one), ("sample2", two)):
-            given = window_coverage(both, f"{name}/chr2", 100, 900, 50, thinning)
-            expected = window_coverage(store, "chr2", 100, 900, 50, thinning)
+            given = both.coverage(f"{name}/chr2", 100, 900, 50, thinning)
+            expected = store.coverage("chr2", 100, 900, 50, thinning)
             np.testing.assert_array_equal(given, expected)
 
 
@@ -70,7 +69,7 @@ def test_samples_of_two_genomes_are_refused(make):
 
 def test_depth_of_a_coverage_store_is_that_of_its_cuts(make, tmp_path):
     cuts = make("a.h5", blacklist=[Interval("chr1", 3_000 - 500, 3_000)])
-    tracks = {c: window_coverage(cuts, c, 0, size, 10) for c, size in SIZES.items()}
+    tracks = {c: cuts.coverage(c, 0, size, 10) for c, size in SIZES.items()}
     tracks["chr1"][2_500:] = 0
     path = tmp_path / "c.h5"
     runs = {chrom: runs_of(track, 0) for chrom, track in tracks.items()}
@@ -78,14 +77,14 @@ def test_depth_of_a_coverage_store_is_that_of_its_cuts(make, tmp_path):
     covered = CoverageStore(path)
     bases = 2_500 + 2_000
     expected = 1e6 * sum(track.sum() for track in tracks.values()) / 21 / bases
-    assert depths(covered, 10) == pytest.approx([expected])
-    assert depths(Samples([cuts, covered]), 10) == [cuts.cuts_per_mb, depths(covered, 10)[0]]
+    assert covered.depths(10) == pytest.approx([expected])
+    assert Samples([cuts, covered]).depths(10) == [cuts.cuts_per_mb, covered.depths(10)[0]]
 
 
 def test_a_coverage_store_gives_its_track_and_cannot_be_thinned(tmp_path):
     track = np.repeat([0.0, 2.5, 1.0], [10, 5, 85]).astype(np.float32)
     write_coverage_store(tmp_path / "c.h5", {"chr1": 100}, {"chr1": runs_of(track, 0)}, {}, {}, {})
     store = CoverageStore(tmp_path / "c.h5")
-    np.testing.assert_array_equal(window_coverage(store, "chr1", 5, 40, 100), track[5:40])
+    np.testing.assert_array_equal(store.coverage("chr1", 5, 40, 100), track[5:40])
     with pytest.raises(ValueError, match=r"c.h5 holds coverage, not fragments"):
-        window_coverage(store, "chr1", 5, 40, 100, Thinning(0.5, 0))
+        store.coverage("chr1", 5, 40, 100, Thinning(0.5, 0))

@@ -11,7 +11,6 @@ import pytest
 import torch
 from denoiseq.genomics.fasta import Genome
 from denoiseq.settings import Data
-from denoiseq.store.coverage import window_coverage
 from denoiseq.store.coverage_store import CoverageStore, runs_of, write_coverage_store
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.store.samples import Samples
@@ -46,10 +45,10 @@ def fixed(store, peaks):
 def test_a_window_holds_what_the_store_says(fixed, store, peaks):
     item, tile = fixed[9], fixed.tiles[9]
     where = tile.chrom, tile.start, tile.end, 75
-    noisy = window_coverage(store, *where, Thinning(0.3, 5, 0))
+    noisy = store.coverage(*where, Thinning(0.3, 5, 0))
     assert item["x"].shape == (1, 1_400)
     assert np.array_equal(item["x"][0], noisy)
-    assert np.array_equal(item["coverage"], window_coverage(store, *where))
+    assert np.array_equal(item["coverage"], store.coverage(*where))
     assert 0 < noisy.sum() < item["coverage"].sum()
     inside = np.zeros(1_400, dtype=np.float32)
     for start, end in peaks["chrA"] - tile.start:
@@ -243,8 +242,8 @@ def test_each_training_window_has_a_depth_of_its_own(store, peaks):
             number = list(store.chroms).index(tile.chrom)
             fraction, turned = draw_window(data.settings, 5, (epoch, number, tile.start))
             drawn[epoch, tile.chrom, tile.start] = fraction
-            noisy = window_coverage(
-                store, tile.chrom, tile.start, tile.end, 75, Thinning(fraction, 5, epoch)
+            noisy = store.coverage(
+                tile.chrom, tile.start, tile.end, 75, Thinning(fraction, 5, epoch)
             )
             assert np.array_equal(data[i]["x"][0], noisy)
             assert not turned
@@ -311,9 +310,9 @@ def test_the_noisy_input_may_be_a_store_of_its_own(store, peaks, other):
     thinned = WindowDataset(store, ["chrA"], SETTINGS, peaks, training=False, noisy=other)
     for i, tile in enumerate(data.tiles):
         where = tile.chrom, tile.start, tile.end, 75
-        assert np.array_equal(data[i]["x"][0], window_coverage(other, *where))
-        assert np.array_equal(data[i]["coverage"], window_coverage(store, *where))
-        noisy = window_coverage(other, *where, Thinning(0.3, 5))
+        assert np.array_equal(data[i]["x"][0], other.coverage(*where))
+        assert np.array_equal(data[i]["coverage"], store.coverage(*where))
+        noisy = other.coverage(*where, Thinning(0.3, 5))
         assert np.array_equal(thinned[i]["x"][0], noisy)
     facts = data.facts()
     assert facts["preprocessing"] == {"shift": "none"}
@@ -324,7 +323,7 @@ def test_the_noisy_input_may_be_a_store_of_its_own(store, peaks, other):
 
 
 def test_coverage_stores_are_clean_or_noisy_but_never_thinned(store, peaks, tmp_path):
-    tracks = {c: window_coverage(store, c, 0, n, 75) for c, n in store.chroms.items()}
+    tracks = {c: store.coverage(c, 0, n, 75) for c, n in store.chroms.items()}
     runs = {chrom: runs_of(track, 0) for chrom, track in tracks.items()}
     write_coverage_store(tmp_path / "c.h5", store.chroms, runs, store.blacklist, {}, {})
     covered = CoverageStore(tmp_path / "c.h5")
@@ -352,7 +351,7 @@ def test_samples_are_kept_apart(store, other, peaks):
     for i, tile in enumerate(data.tiles):
         sample, _, chrom = tile.chrom.partition("/")
         where = chrom, tile.start, tile.end, 75
-        clean = window_coverage({"sample1": store, "sample2": other}[sample], *where)
+        clean = {"sample1": store, "sample2": other}[sample].coverage(*where)
         assert np.array_equal(data[i]["coverage"], clean)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from denoiseq import settings
 from denoiseq.prediction import sample
-from denoiseq.store.compatibility import same_filters, same_preprocessing
+from denoiseq.store.compatibility import check_same_filters, check_store_matches_training
 from denoiseq.store.coverage_store import CoverageStore, write_coverage_store
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.store.thinning import Thinning
@@ -101,7 +101,7 @@ def test_pairs_of_several_samples(make):
     paths = [make(name, seed) for seed, name in enumerate("abcd")]
     more = {"more_stores": [paths[1]], "more_noisy_stores": [paths[3]]}
     data = windows(config(paths[0], noisy_store=paths[2], **more)).train
-    found = [[str(store.path) for store in whole.stores] for whole in (data.store, data.noisy)]
+    found = [[str(store.path) for store in whole.samples] for whole in (data.store, data.noisy)]
     assert found == [paths[:2], paths[2:]]
 
 
@@ -127,11 +127,11 @@ def test_stores_that_do_not_go_together(make, tmp_path):
 def test_what_a_fragment_file_does_not_know_is_no_difference():
     reads = {"shift": "+4/-4", "min_mapq": 30, "keep_duplicates": False, "max_fragment_bp": 2_000}
     fragments = {**reads, "shift": "10x", "min_mapq": None, "keep_duplicates": None}
-    same_filters(fragments, reads, "one", "other")
-    same_filters({**reads, "shift": "+4/-5"}, fragments, "one", "other")
+    check_same_filters(fragments, reads, "one", "other")
+    check_same_filters({**reads, "shift": "+4/-5"}, fragments, "one", "other")
     for change in ({"shift": "none"}, {"max_fragment_bp": 900}):
         with pytest.raises(ValueError, match=r"one with .*, other for"):
-            same_filters({**reads, **change}, fragments, "one", "other")
+            check_same_filters({**reads, **change}, fragments, "one", "other")
 
 
 @pytest.fixture
@@ -158,11 +158,11 @@ def test_coverage_as_noisy_input(make, covered):
 
 def test_cut_sites_and_coverage_are_not_taken_for_each_other(make, covered, tmp_path):
     cuts, track = CutStore(make("a")), CoverageStore(covered)
-    same_preprocessing(track.preprocessing, track)
+    check_store_matches_training(track.preprocessing, track)
     with pytest.raises(ValueError, match=r"covered.h5 holds a coverage track, .* on cut sites"):
-        same_preprocessing(cuts.preprocessing, track)
+        check_store_matches_training(cuts.preprocessing, track)
     with pytest.raises(ValueError, match=r"a.h5 holds cut sites, .* on a coverage track"):
-        same_preprocessing(track.preprocessing, cuts)
+        check_store_matches_training(track.preprocessing, cuts)
     clean, mixed = make("b"), {"more_stores": [make("c")], "more_noisy_stores": [covered]}
     with pytest.raises(ValueError, match=r"covered.h5 holds a coverage track, .* all of one kind"):
         open_stores(config(clean, noisy_store=make("d"), **mixed))

@@ -8,8 +8,6 @@ import numpy as np
 
 from denoiseq.errors import UserError
 from denoiseq.evaluation.macs3 import call_peaks, find_macs3
-from denoiseq.store.cut_store import CutStore
-from denoiseq.store.samples import Samples, samples_of
 from denoiseq.windows.dataset import WindowDataset
 
 log = logging.getLogger(__name__)
@@ -33,7 +31,7 @@ def called(data: WindowDataset, macs3: bool | str) -> dict[str, dict[str, np.nda
 
 def _cannot(data: WindowDataset) -> str | None:
     """Why MACS3 cannot be run on the input; None if it can."""
-    if not all(isinstance(store, CutStore) for store in samples_of(data.noisy)):
+    if not data.noisy.thinnable:
         return "the input is coverage, not cut sites"
     try:
         find_macs3()
@@ -45,10 +43,8 @@ def _cannot(data: WindowDataset) -> str | None:
 def _macs3(data: WindowDataset) -> dict[str, np.ndarray]:
     """MACS3's peaks on the chromosomes of `data`, each sample's by itself."""
     width = 2 * data.settings.half_window_bp
-    if not isinstance(data.noisy, Samples):
-        return call_peaks(data.noisy, data.chroms, data.draw(), ext_bp=width)
     found: dict[str, np.ndarray] = {}
-    for store in data.noisy.stores:
+    for store in data.noisy.samples:
         names = {c: data.noisy.home(c)[1] for c in data.chroms if data.noisy.home(c)[0] is store}
         peaks = call_peaks(store, list(names.values()), data.draw(), ext_bp=width)
         found |= {name: peaks[plain] for name, plain in names.items()}

@@ -17,7 +17,7 @@ from denoiseq.genomics.peaks import runs_above
 from denoiseq.models.network import Network
 from denoiseq.report import Locus
 from denoiseq.report.loci import SPREAD, Choice, Panels, Window, panels, windows
-from denoiseq.store.coverage import gaussian_smooth, window_coverage
+from denoiseq.store.coverage import gaussian_smooth
 from denoiseq.windows.dataset import WindowDataset
 
 PICTURED_LOCI = 3
@@ -43,14 +43,14 @@ def of_evaluation(
     for chrom in data.chroms:
         for start, end in data.truth.get(chrom, ()):
             if not mask(store.blacklist, chrom, start, end).any():
-                height = window_coverage(store, chrom, start, end, h).max()
+                height = store.coverage(chrom, start, end, h).max()
                 ranked.append((float(height), chrom, int(start + end) // 2))
 
     def locus(window: Window) -> Locus:
         return _evaluation_locus(model, data, metrics, options, window, callers or {})
 
     def has_reads(window: Window) -> bool:
-        return bool(window_coverage(store, *window, h).any())
+        return bool(store.coverage(*window, h).any())
 
     return panels(windows(ranked, sizes, choice, has_reads), locus)
 

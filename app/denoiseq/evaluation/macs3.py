@@ -18,7 +18,7 @@ import numpy as np
 from denoiseq.errors import UserError
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.intervals import merge
-from denoiseq.store.cut_store import CutStore, Store
+from denoiseq.store.store import Store
 from denoiseq.store.thinning import Thinning
 
 _CHUNK_BP = 10_000_000
@@ -63,7 +63,7 @@ def call_peaks(
     ValueError : MACS3 is absent, or the store holds coverage.
     OSError : MACS3 failed; the sentence ends with its last line.
     """
-    if not isinstance(store, CutStore):
+    if not store.thinnable:
         raise UserError(
             f"{store.path} holds coverage, and MACS3 needs cut sites: give a store of reads"
         )
@@ -95,7 +95,7 @@ def call_peaks(
 
 
 def _write_cuts(
-    path: Path, store: CutStore, chroms: Collection[str], thinning: Thinning | None
+    path: Path, store: Store, chroms: Collection[str], thinning: Thinning | None
 ) -> int:
     """Write each kept cut site as one base of BED6; returns how many there are.
 

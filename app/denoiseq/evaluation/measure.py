@@ -28,7 +28,6 @@ from denoiseq.evaluation.scorecard import Replicates, Scorecard, TrackScores
 from denoiseq.evaluation.scored import Model, cores, device_of, predictions
 from denoiseq.evaluation.thresholds import Tuned
 from denoiseq.models.network import Prediction
-from denoiseq.store.samples import plain_names
 from denoiseq.windows.dataset import WindowDataset
 
 __all__ = ["EvaluateOptions", "Measurement", "measure", "tune", "validate"]
@@ -131,7 +130,7 @@ def _pass(
     truth: Mapping[str, list[peak_metrics.Peak]],
 ) -> tuple[dict[str, TrackScores], curves.Profile]:
     """All cores of `data`, in the scores of each track and the profile around true summits."""
-    plain, smooth = plain_names(data.store), filters(tuned)
+    plain, smooth = data.store.plain_names, filters(tuned)
     blocks = Blocks(options.block_bp, options.bootstrap_draws) if options.bootstrap_draws else None
     tracks = {}
     for name in (*smooth, "denoised"):

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from denoiseq import provenance, report
 from denoiseq.atomic import check_writable, write_json, write_text
 from denoiseq.distributed import use_threads
@@ -20,11 +18,9 @@ from denoiseq.evaluation.options import EvaluateOptions
 from denoiseq.evaluation.thresholds import Tuned
 from denoiseq.logs import log_to
 from denoiseq.models.checkpoint import open_checkpoint, trained_network
-from denoiseq.prepare.quality import fragment_sizes
 from denoiseq.report.loci import Choice, Panels, parse_regions
 from denoiseq.settings import Evaluate, Train, Trainer
-from denoiseq.store.compatibility import same_preprocessing
-from denoiseq.store.samples import samples_of
+from denoiseq.store.compatibility import check_store_matches_training
 from denoiseq.windows.dataset import WindowDataset
 from denoiseq.windows.splits import held_out, open_stores, overridden, splits
 
@@ -40,7 +36,7 @@ def run(settings: Evaluate) -> None:
     use_threads(settings.trainer.threads)
     data_settings = overridden(trained.data, settings.data)
     stores = open_stores(data_settings)
-    same_preprocessing(payload["preprocessing"], stores.noisy)
+    check_store_matches_training(payload["preprocessing"], stores.noisy)
     data = held_out(data_settings, stores, trained.seed, settings.split)
     choice = Choice(settings.loci, settings.random_loci, settings.regions, trained.seed)
     parse_regions(choice.regions, {c: data.store.chroms[c] for c in data.chroms})
@@ -120,7 +116,6 @@ def _page(
     """The page of an evaluation whose metrics and curves lie in `folder`."""
     curves = folder / "curves.json"
     found = json.loads(curves.read_text(encoding="utf-8")) if curves.is_file() else {}
-    names, sizes = data.chroms, np.zeros(0, dtype=np.int64)
-    if len(samples_of(data.noisy)) == 1:
-        sizes = fragment_sizes(samples_of(data.noisy)[0], chroms=names)
+    names = data.chroms
+    sizes = data.noisy.fragment_sizes(chroms=names)
     return report.evaluation_page(title, metrics, found, panels, facts, sizes.tolist(), names)

@@ -15,7 +15,6 @@ from denoiseq.evaluation.frip import signal_in_peaks
 from denoiseq.evaluation.metrics import TrackMetrics
 from denoiseq.evaluation.scored import Core
 from denoiseq.genomics.peaks import Peak
-from denoiseq.store.samples import plain_names
 from denoiseq.windows.dataset import WindowDataset
 
 # What is compared with each baseline, where both have it.
@@ -96,7 +95,7 @@ class Scorecard:
         blocks = next(iter(self.tracks.values())).blocks
         if blocks is None:
             return {}
-        plain = plain_names(self.data.store)
+        plain = self.data.store.plain_names
         counts = peak_metrics.replicated_counts(self.rows[name], self.true_rows, blocks, plain)
         peaks = {f"peaks.{key}": v for key, v in peak_metrics.agreement(counts).items()}
         if name not in self.tracks:

@@ -1,7 +1,7 @@
-"""A BAM or CRAM file as the rest may rely on it: opened, checked once at the door, reads counted.
+"""BAM and CRAM files: opened, checked once before they are used, and their reads counted.
 
-Owns every message about a file of reads that cannot be used; what its reads mean is `reads`'
-matter.
+Every message about a file of reads that cannot be used is here. `prepare.reads` decides which reads
+are kept.
 """
 
 import gzip
@@ -46,7 +46,7 @@ class ReadFile:
 
 @contextmanager
 def quiet_htslib() -> Iterator[None]:
-    """Keep htslib from writing its own lines to stderr: an error here is one sentence of ours."""
+    """Keep htslib from writing its own lines to stderr: our one sentence says what is wrong."""
     before = pysam.set_verbosity(0)
     try:
         yield
@@ -69,8 +69,8 @@ def _no_downloads() -> Iterator[None]:
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[pysam.AlignmentFile]:
-    """Open a BAM or CRAM; ValueError with one sentence where it cannot be."""
+def open_bam(path: str | Path) -> Iterator[pysam.AlignmentFile]:
+    """Open a BAM or CRAM; UserError where it cannot be read."""
     with quiet_htslib(), _no_downloads():
         try:
             if _is_cram(Path(path)):
@@ -92,10 +92,12 @@ def _is_cram(path: Path) -> bool:
 
 
 @contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
+def _damage_in_words(path: Path) -> Iterator[None]:
     """Put htslib's errors in the block, which must do nothing else that may fail, into words."""
     try:
         yield
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} is damaged: reading stopped with {str(error)!r}; copy or make it again."
@@ -109,14 +111,19 @@ def reads_of(file: ReadFile, chrom: str) -> Iterator[Iterable[pysam.AlignedSegme
     An iterator of pysam's own, since millions of reads a second pass through it; an OSError or
     ValueError in the block is taken as damage to the file.
     """
-    with opened(file.path) as handle, _damage_named(file.path):
+    with open_bam(file.path) as handle, _damage_in_words(file.path):
         yield handle.fetch(contig=chrom)
 
 
 def contig_sizes(bam: str | Path) -> dict[str, int]:
     """Contigs of a file's header and their lengths in bp."""
     _check_exists(Path(bam))
-    with opened(bam) as file:
+    with open_bam(bam) as file:
+        return _contigs(Path(bam), file)
+
+
+def _contigs(path: Path, file: pysam.AlignmentFile) -> dict[str, int]:
+    with _damage_in_words(path):
         return dict(zip(file.references, file.lengths, strict=True))
 
 
@@ -139,19 +146,17 @@ def check_bam(
     Raises
     ------
     FileNotFoundError : no such file, or it has no index.
-    ValueError : truncated, unsorted, empty, not paired where it should be, or not aligned to
+    UserError : truncated, unsorted, empty, not paired where it should be, or not aligned to
         this genome.
     """
     bam = Path(bam)
     _check_exists(bam)
     _check_complete(bam)
-    with opened(bam) as file:
+    with open_bam(bam) as file:
         _check_sorted(bam, file)
         if not file.has_index():
             raise FileNotFoundError(f"{bam} has no index; make one: samtools index {bam.name}")
-        lengths = zip(file.references, file.lengths, strict=True)
-        read = {c: n for c, n in lengths if include is None or c in include}
-        check_genome(bam, {c: n for c, n in read.items() if c not in exclude}, sizes)
+        check_genome(bam, _contigs(bam, file), sizes, include, exclude)
         paired = _is_paired(bam, file)
     if layout == "paired" and not paired:
         raise UserError(
@@ -205,7 +210,12 @@ def _check_complete(bam: Path) -> None:
 
 
 def _check_sorted(bam: Path, file: pysam.AlignmentFile) -> None:
-    order = file.header.to_dict().get("HD", {}).get("SO", "unknown")
+    try:
+        order = file.header.to_dict().get("HD", {}).get("SO", "unknown")
+    except (ValueError, AssertionError) as error:  # pysam raises both for lines it cannot parse
+        raise UserError(
+            f"the header of {bam} cannot be read ({error}); correct it: samtools reheader"
+        ) from error
     if order not in ("coordinate", "unknown"):
         raise UserError(
             f"{bam} is not sorted by coordinate (its header says {order}); "
@@ -213,29 +223,41 @@ def _check_sorted(bam: Path, file: pysam.AlignmentFile) -> None:
         )
 
 
-def check_genome(path: Path, lengths: Mapping[str, int], sizes: Mapping[str, int]) -> None:
-    """Refuse a file whose chromosomes (name -> bp) the FASTA lacks, or has with another length."""
+def check_genome(
+    path: Path,
+    contigs: Mapping[str, int],
+    sizes: Mapping[str, int],
+    include: Collection[str] | None,
+    exclude: Collection[str],
+) -> None:
+    """Refuse a file with contigs to read that the FASTA lacks, or has with another length.
+
+    contigs, sizes : name -> bp, of the file and of the FASTA.
+    """
+    read = contigs if include is None else include
+    lengths = {c: n for c, n in contigs.items() if c in read and c not in exclude}
     unknown = [c for c in lengths if c not in sizes]
     if unknown:
         raise UserError(
-            f"{path} does not fit the FASTA, which lacks {_some(unknown)}; it has {_some(sizes)}. "
-            "Give the FASTA that the reads were aligned to, or exclude these contigs."
+            f"{path} does not fit the FASTA, which lacks {_first(unknown)}; it has "
+            f"{_first(sizes)}. Give the FASTA that the reads were aligned to, or exclude these "
+            "contigs."
         )
     wrong = [f"{c} ({n} bp against {sizes[c]})" for c, n in lengths.items() if n != sizes[c]]
     if wrong:
         raise UserError(
-            f"{path} does not fit the FASTA: other lengths of {_some(wrong)}. "
+            f"{path} does not fit the FASTA: other lengths of {_first(wrong)}. "
             "Give the FASTA that the reads were aligned to."
         )
 
 
-def _some(names: Iterable[str], most: int = 5) -> str:
+def _first(names: Iterable[str], most: int = 5) -> str:
     listed = list(names)
     return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" * (len(listed) > most))
 
 
 def _is_paired(bam: Path, file: pysam.AlignmentFile) -> bool:
-    with _damage_named(bam):
+    with _damage_in_words(bam):
         reads = islice(file.fetch(until_eof=True), _READS_TO_TRY)
         paired = [read.is_paired for read in reads]
     if not paired:
@@ -249,12 +271,13 @@ def count_reads(file: ReadFile) -> tuple[dict[str, int], int]:
     Taken from the index, so no read is looked at; that of a CRAM has no counts: it is read through.
     Returns (chrom -> reads, reads without place).
     """
-    with opened(file.path) as handle:
+    with open_bam(file.path) as handle:
         if not handle.is_cram:
-            reads = {row.contig: row.total for row in handle.get_index_statistics()}
-            return reads, handle.nocoordinate
+            with _damage_in_words(file.path):
+                reads = {row.contig: row.total for row in handle.get_index_statistics()}
+                return reads, handle.nocoordinate
         by_contig = [0] * (handle.nreferences + 1)  # the last: reference_id -1, no place
-        with _damage_named(file.path):
+        with _damage_in_words(file.path):
             for read in handle.fetch(until_eof=True):
                 by_contig[read.reference_id] += 1
         return dict(zip(handle.references, by_contig, strict=False)), by_contig[-1]

@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +10,8 @@ from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Interval
 
 _GZIP_MAGIC = b"\x1f\x8b"
-
-
 _DISPLAY_LINES = (["track"], ["browser"])
-
-
-_COLUMN = re.compile(r"[0-9]+", re.ASCII)
+_WHOLE_NUMBER = re.compile(r"[0-9]+", re.ASCII)
 
 
 def read_bed(path: str | Path) -> list[Interval]:
@@ -26,7 +23,7 @@ def read_bed(path: str | Path) -> list[Interval]:
     Raises
     ------
     FileNotFoundError : no such file.
-    ValueError : a malformed line (named by its number), or a file that is not text.
+    UserError : a malformed line (named by its number), or a file that is not text.
     """
     path = Path(path)
     intervals: list[Interval] = []
@@ -51,7 +48,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, line.rstrip("\r\n")
     except FileNotFoundError:
         raise FileNotFoundError(f"no such BED file: {path}") from None
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path} is not a BED file or is damaged ({error}).") from error
     except OSError as error:
         raise OSError(f"cannot read {path}: {(error.strerror or str(error)).lower()}.") from error
@@ -67,7 +64,7 @@ def _parse(fields: list[str], where: str) -> Interval:
     if len(fields) < 3:
         raise UserError(f"{where}: expected chrom, start and end, got {len(fields)} column(s).")
     chrom, start, end = fields[0].strip(), fields[1].strip(), fields[2].strip()
-    if not (chrom and _COLUMN.fullmatch(start) and _COLUMN.fullmatch(end)):
+    if not (chrom and _WHOLE_NUMBER.fullmatch(start) and _WHOLE_NUMBER.fullmatch(end)):
         raise UserError(
             f"{where}: expected chrom, start and end as whole numbers, "
             f"got {fields[0]!r}, {fields[1]!r}, {fields[2]!r}."

@@ -1,4 +1,4 @@
-"""bigWig tracks, read by window. Writing them is `bigwig_format`'s matter."""
+"""bigWig tracks, read by window. `bigwig_writer` writes them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from denoiseq.errors import UserError
 def bigwig_sizes(path: str | Path) -> dict[str, int]:
     """Chromosomes of a bigWig's header and their lengths in bp; raises as `read_bigwig` does."""
     with _opened(path) as file:
-        return dict(file.chroms())
+        return file.chroms()
 
 
 def stream_bigwig(
@@ -24,27 +24,32 @@ def stream_bigwig(
     with _opened(path) as file:
         for start in range(0, size, chunk_bp):
             end = min(start + chunk_bp, size)
-            try:
-                values = file.values(chrom, start, end, numpy=True)
-            except RuntimeError as error:
-                raise UserError(f"{path} is damaged at {chrom}:{start}-{end}.") from error
-            yield start, values if len(values) else np.full(end - start, np.nan, np.float32)
+            yield start, _values(path, file, chrom, start, end)
 
 
 def read_bigwig(path: str | Path, chrom: str, start: int, end: int) -> np.ndarray:
     """Values of [start, end): float32 (end - start,), 0 where the file has no data.
 
-    Raises FileNotFoundError for a missing file, ValueError for one that is no bigWig or lacks the
-    window.
+    Raises FileNotFoundError for a missing file, UserError for one that is not a bigWig, is damaged
+    or lacks the window.
     """
     with _opened(path) as file:
         size = file.chroms().get(chrom)
         if size is None or not 0 <= start <= end <= size:
             raise UserError(f"{path} has no window {chrom}:{start}-{end}: size {size}.")
-        values = file.values(chrom, start, end, numpy=True) if end > start else []
-        if len(values) == 0:  # an empty window, or a file without any data
-            return np.zeros(end - start, dtype=np.float32)
-        return np.nan_to_num(values).astype(np.float32)
+        if start == end:
+            return np.zeros(0, dtype=np.float32)
+        return np.nan_to_num(_values(path, file, chrom, start, end)).astype(np.float32)
+
+
+def _values(path: str | Path, file: Any, chrom: str, start: int, end: int) -> np.ndarray:
+    """float32 (end - start,); NaN where the file has no data."""
+    try:
+        values = file.values(chrom, start, end, numpy=True)
+    except RuntimeError as error:
+        raise UserError(f"{path} is damaged at {chrom}:{start}-{end}.") from error
+    # a file without any data gives none
+    return values if len(values) else np.full(end - start, np.nan, np.float32)
 
 
 @contextmanager

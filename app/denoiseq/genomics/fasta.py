@@ -1,6 +1,6 @@
-"""FASTA: chromosome sizes, and bases as one-hot arrays.
+"""FASTA files, plain or bgzipped: chromosome sizes, and bases as one-hot arrays.
 
-Plain or bgzipped files, read at random through their index, which is built when it is absent.
+They are read at random places through their index, which is built when it is absent.
 """
 
 import os
@@ -27,7 +27,7 @@ def chrom_sizes(fasta: str | Path) -> dict[str, int]:
     Raises
     ------
     FileNotFoundError : no such file.
-    ValueError : not a FASTA, or compressed by gzip where only bgzip allows random access.
+    UserError : not a FASTA, or compressed by gzip where only bgzip allows random access.
     """
     with _open(Path(fasta)) as file:
         return dict(zip(file.references, file.lengths, strict=True))
@@ -61,7 +61,7 @@ class Genome:
     def one_hot(self, chrom: str, start: int, end: int) -> np.ndarray:
         """Bases of [start, end): float32 (4, W), rows A, C, G, T; zeros where it is none of them.
 
-        Raises ValueError for a chromosome, or a stretch of one, that the FASTA lacks.
+        Raises UserError for a chromosome, or a stretch of one, that the FASTA lacks.
         """
         size = self.chroms.get(chrom)
         if size is None:
@@ -76,13 +76,7 @@ class Genome:
             return b""
         if self._file is None or self._owner != os.getpid():  # two processes would share one place
             self._file, self._owner = _open(self.path), os.getpid()
-        try:
-            letters = self._file.fetch(self._names[chrom], start, end).encode()
-        except (OSError, ValueError):
-            letters = b""
-        if len(letters) != end - start:
-            raise UserError(f"{self.path} is damaged or truncated: {chrom}:{start}-{end} is gone.")
-        return letters
+        return _fetch(self.path, self._file, self._names[chrom], start, end)
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_file": None}
@@ -107,15 +101,30 @@ def bases_around(fasta: str | Path, chrom: str, positions: np.ndarray, reach_bp:
     A, C, G, T are 0 to 3; 4 is any other base, or none beyond an end of the sequence.
     """
     rows = np.full((len(positions), 2 * reach_bp + 1), 4, dtype=np.uint8)
-    with _open(Path(fasta)) as file:
+    path = Path(fasta)
+    with _open(path) as file:
+        size = file.get_reference_length(chrom)
         for i in np.argsort(positions):  # neighbours share a compressed block
             start = int(positions[i]) - reach_bp
-            letters = file.fetch(chrom, max(start, 0), start + rows.shape[1]).encode()
+            end = min(start + rows.shape[1], size)
+            letters = _fetch(path, file, chrom, max(start, 0), end)
             first = max(-start, 0)
             rows[i, first : first + len(letters)] = _ROW_OF_BYTE[
                 np.frombuffer(letters, dtype=np.uint8)
             ]
     return rows
+
+
+def _fetch(path: Path, file: pysam.FastaFile, chrom: str, start: int, end: int) -> bytes:
+    """The letters of [start, end), which lies within the sequence."""
+    try:
+        with quiet_htslib():
+            letters = file.fetch(chrom, start, end).encode()
+    except (OSError, ValueError):
+        letters = b""
+    if len(letters) != end - start:
+        raise UserError(f"{path} is damaged or truncated: {chrom}:{start}-{end} is gone.")
+    return letters
 
 
 def _open(fasta: Path) -> pysam.FastaFile:
@@ -124,13 +133,22 @@ def _open(fasta: Path) -> pysam.FastaFile:
         raise FileNotFoundError(f"no such FASTA file: {fasta}")
     suffixes = _index_suffixes(fasta)
     if all(_beside(fasta, suffix).is_file() for suffix in suffixes):
-        with quiet_htslib():
-            return pysam.FastaFile(str(fasta))
+        return _open_indexed(fasta)
     with tempfile.TemporaryDirectory(prefix="denoiseq-fasta-") as folder:
         built = _build_index(fasta, Path(folder), suffixes)
         names = dict(zip(("filepath_index", "filepath_index_compressed"), built, strict=False))
+        return _open_indexed(fasta, **names)
+
+
+def _open_indexed(fasta: Path, **index: str) -> pysam.FastaFile:
+    try:
         with quiet_htslib():
-            return pysam.FastaFile(str(fasta), **names)
+            return pysam.FastaFile(str(fasta), **index)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{fasta} cannot be read, or its index is damaged: remove {fasta.name}.fai (and .gzi), "
+            "and it is made anew."
+        ) from error
 
 
 def _index_suffixes(fasta: Path) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
-"""Fragment files (chrom, start, end, barcode, count), as single-cell pipelines write them, as text.
+"""Fragment files (chrom, start, end, barcode, count), as single-cell pipelines write them.
 
-Streams lines as arrays, plain, gzipped or bgzipped, and reads lists of barcodes. What fragments
-become is `pseudobulk`'s matter. Each line is one fragment: duplicates are collapsed already, and
-the count says how many there were.
+Streams their lines as arrays, plain, gzipped or bgzipped. Each line is one fragment: duplicates are
+collapsed already, and the count says how many there were.
 """
 
 import gzip
@@ -30,7 +29,7 @@ class Lines:
 
     first_line : number of the first one in the file, from 1.
     starts, ends : int64 (M,)
-    barcodes : bytes (M,); None where they are not wanted, and in a file of three columns
+    barcodes : bytes (M,); None where they are not read, and in a file of three columns
     """
 
     chrom: str
@@ -41,23 +40,23 @@ class Lines:
 
 
 def read_fragments(
-    path: str | Path, barcodes: bool = True, progress: Callable[[int], object] = lambda _: None
+    path: str | Path, barcodes: bool = True, advance: Callable[[int], object] = lambda _: None
 ) -> Iterator[Lines]:
     """Stream a fragment file in pieces, in its order.
 
     Parameters
     ----------
-    barcodes : whether the fourth column is wanted.
-    progress : is told the compressed bytes that were read so far.
+    barcodes : whether to read the fourth column.
+    advance : called with the number of compressed bytes read since the last call.
 
     Raises
     ------
     FileNotFoundError : no such file.
-    ValueError : a malformed line (named by its number), a truncated file, or one without fragments.
+    UserError : a malformed line (named by its number), a truncated file, or one without fragments.
     """
     path = check_exists(path)
     empty = True
-    for first_line, block in _blocks(path, progress):
+    for first_line, block in _blocks(path, advance):
         for lines in _parse(path, first_line, block, barcodes):
             empty = False
             yield lines
@@ -72,10 +71,10 @@ def check_exists(path: str | Path) -> Path:
     return Path(path)
 
 
-def _blocks(path: Path, progress: Callable[[int], object]) -> Iterator[tuple[int, bytes]]:
+def _blocks(path: Path, advance: Callable[[int], object]) -> Iterator[tuple[int, bytes]]:
     """(number of the first line, whole lines), without the comments at the head of the file."""
-    line, rest, head = 1, b"", True
-    with path.open("rb") as raw, _decompressed(path, raw) as file:
+    line, rest, head, position = 1, b"", True, 0
+    with path.open("rb") as raw, decompressed(path, raw) as file:
         while True:
             more = file.read(_BLOCK_BYTES)
             block = rest + more
@@ -87,7 +86,8 @@ def _blocks(path: Path, progress: Callable[[int], object]) -> Iterator[tuple[int
                 block = block[block.index(b"\n") + 1 :]
                 line += 1
             head = head and not block
-            progress(raw.tell())
+            advance(raw.tell() - position)
+            position = raw.tell()
             if block.strip():
                 yield line, block
                 line += block.count(b"\n")
@@ -96,7 +96,8 @@ def _blocks(path: Path, progress: Callable[[int], object]) -> Iterator[tuple[int
 
 
 @contextmanager
-def _decompressed(path: Path, raw: BinaryIO) -> Iterator[BinaryIO | gzip.GzipFile]:
+def decompressed(path: Path, raw: BinaryIO) -> Iterator[BinaryIO | gzip.GzipFile]:
+    """The bytes of a plain, gzipped or bgzipped file; UserError where it is damaged."""
     start = raw.read(18)
     raw.seek(0)
     if start[:2] != _GZIP_MAGIC:
@@ -112,7 +113,7 @@ def _decompressed(path: Path, raw: BinaryIO) -> Iterator[BinaryIO | gzip.GzipFil
         ) from error
 
 
-def _parse(path: Path, first_line: int, block: bytes, wanted: bool) -> Iterator[Lines]:
+def _parse(path: Path, first_line: int, block: bytes, with_barcodes: bool) -> Iterator[Lines]:
     text = np.frombuffer(block, dtype=np.uint8)
     line_ends = np.flatnonzero(text == _NEWLINE)  # (M,)
     line_starts = np.append(0, line_ends[:-1] + 1)
@@ -121,7 +122,7 @@ def _parse(path: Path, first_line: int, block: bytes, wanted: bool) -> Iterator[
     columns = np.searchsorted(tabs, line_ends) - first_tab + 1
     _refuse(path, first_line, block, line_starts, columns < 3)
     edges = [line_starts - 1]  # column k lies between edges[k] and edges[k + 1]
-    for k in range(min(4 if wanted else 3, int(columns.min()))):
+    for k in range(min(4 if with_barcodes else 3, int(columns.min()))):
         last = np.minimum(first_tab + k, len(tabs) - 1)
         edges.append(np.where(columns > k + 1, tabs[last], line_ends))
     numbers = [_numbers(text, edges[k] + 1, edges[k + 1]) for k in (1, 2)]
@@ -130,11 +131,11 @@ def _parse(path: Path, first_line: int, block: bytes, wanted: bool) -> Iterator[
     names = _strings(text, edges[0] + 1, edges[1])
     barcodes = _strings(text, edges[3] + 1, edges[4]) if len(edges) > 4 else None
     changes = np.flatnonzero(names[1:] != names[:-1]) + 1
-    for one, other in zip([0, *changes], [*changes, len(names)], strict=True):
-        here = slice(one, other)
-        some = None if barcodes is None else barcodes[here]
-        chrom = names[one].decode(errors="replace")
-        yield Lines(chrom, first_line + int(one), starts[here], ends[here], some)
+    for first, last in zip([0, *changes], [*changes, len(names)], strict=True):
+        rows = slice(first, last)
+        chrom = names[first].decode(errors="replace")
+        of_chrom = None if barcodes is None else barcodes[rows]
+        yield Lines(chrom, first_line + int(first), starts[rows], ends[rows], of_chrom)
 
 
 def _refuse(
@@ -152,7 +153,7 @@ def _refuse(
 def _numbers(
     text: np.ndarray, begins: np.ndarray, ends: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Whole numbers int64 (M,) in text[begins:ends], and where there is none: bool (M,)."""
+    """Whole numbers in text[begins:ends], int64 (M,), and where it is not one: bool (M,)."""
     widths = ends - begins
     values, bad = np.zeros(len(begins), dtype=np.int64), (widths < 1) | (widths > _MOST_DIGITS)
     for k in range(min(int(widths.max()), _MOST_DIGITS)):
@@ -169,50 +170,3 @@ def _strings(text: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> np.ndarr
     at = begins[:, None] + np.arange(width)  # (M, width)
     letters = np.where(at < ends[:, None], text[np.minimum(at, len(text) - 1)], 0)
     return np.ascontiguousarray(letters, dtype=np.uint8).view(f"S{width}")[:, 0]
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Which barcodes count: `group_of` gives the index in `groups`; one group may be unnamed."""
-
-    group_of: dict[bytes, int]
-    groups: list[str]
-
-
-def read_cells(barcodes: str | Path | None, groups: str | Path | None) -> Cells | None:
-    """A list of barcodes (one a line), a table of barcode and group, or both: those in both.
-
-    None where neither is given. Raises FileNotFoundError, ValueError with one sentence.
-    """
-    listed = None if barcodes is None else {row[0] for _, row in _rows(barcodes)}
-    if listed is not None and not listed:
-        raise UserError(f"{barcodes} lists no barcode.")
-    if groups is None:
-        return None if listed is None else Cells(dict.fromkeys(listed, 0), [""])
-    group_of: dict[bytes, int] = {}
-    names: dict[str, int] = {}
-    for number, row in _rows(groups):
-        if len(row) < 2 or not row[1]:
-            raise UserError(f"{groups}, line {number}: expected a barcode, a tab and its group.")
-        group = names.setdefault(row[1].decode(errors="replace"), len(names))
-        if group_of.setdefault(row[0], group) != group:
-            raise UserError(
-                f"{groups}, line {number}: {row[0].decode(errors='replace')} is in two groups."
-            )
-    if listed is not None:
-        group_of = {barcode: i for barcode, i in group_of.items() if barcode in listed}
-    if not group_of:
-        raise UserError(f"{groups} gives no barcode" + (" of the list." if listed else "."))
-    return Cells(group_of, list(names))
-
-
-def _rows(path: str | Path) -> Iterator[tuple[int, list[bytes]]]:
-    """Columns of the lines that are not empty; without a first line that names its columns."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no such list of barcodes: {path}")
-    with path.open("rb") as raw, _decompressed(path, raw) as file:
-        for number, line in enumerate(file, start=1):
-            row = [column.strip() for column in line.strip().split(b"\t")]
-            if row[0] and not (number == 1 and row[0].lower() in (b"barcode", b"barcodes")):
-                yield number, row

@@ -1,6 +1,6 @@
-"""Intervals on a genome: BED files, masks, tiles of a chromosome, chromosome folds.
+"""Intervals on a genome: masks, tiles of a chromosome, chromosome folds. Reads no file.
 
-Ground floor: knows no BAM, no store and no model. All coordinates are 0-based, half-open.
+All coordinates are 0-based, half-open.
 """
 
 import math
@@ -11,10 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from denoiseq.errors import UserError
-
-# Names under which assemblies keep the mitochondrion: excluded by default, so that naming one
-# which a genome lacks is no mistake.
-MITOCHONDRIAL = ("chrM", "chrMT", "MT", "M", "Mito", "chrMito")
+from denoiseq.settings.prepare import MITOCHONDRIAL
 
 Merged = dict[str, np.ndarray]
 

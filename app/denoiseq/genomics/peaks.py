@@ -1,4 +1,4 @@
-"""Peaks: Poisson labels of a coverage track, peaks called from a streamed track, narrowPeak.
+"""Peaks called from a track, whole or streamed, and narrowPeak files.
 
 A run is a stretch of bases at or above a threshold; runs at most `max_gap_bp` apart join, and
 what is then at least `min_length_bp` long is a peak (the rule of MACS `bdgpeakcall`). A base whose
@@ -25,8 +25,8 @@ class Peak:
     """A called peak: [start, end), 0-based; `summit` is a position on the chromosome.
 
     score : 0 to 1000, for display; of a called probability, 1000 times its highest value.
-    signal : height at the summit. The two -log10 values are -1 where there is none, as the format
-    says.
+    signal : height at the summit. The two -log10 values are -1 where they are unknown, as the
+    format says.
     """
 
     chrom: str
@@ -44,14 +44,14 @@ def runs_above(
     track: np.ndarray, threshold: float, min_length_bp: int, max_gap_bp: int
 ) -> np.ndarray:
     """Peaks of one whole track (W,): int64 (M, 2) of [start, end), by the rule of this module."""
-    found = [np.zeros((0, 2), dtype=np.int64)]
+    peaks = [np.zeros((0, 2), dtype=np.int64)]
     track = np.asarray(track)
     for first, last in allowed(track):
         runs = first + _runs(track[first:last] >= threshold)
         starts, ends = joined(runs[:, 0], runs[:, 1], max_gap_bp)
         long = ends - starts >= min_length_bp
-        found.append(np.stack([starts[long], ends[long]], axis=1))
-    return np.concatenate(found)
+        peaks.append(np.stack([starts[long], ends[long]], axis=1))
+    return np.concatenate(peaks)
 
 
 def joined(starts: np.ndarray, ends: np.ndarray, max_gap_bp: int) -> tuple[np.ndarray, np.ndarray]:
@@ -169,7 +169,7 @@ def _open(start: int, score: np.ndarray, signal: np.ndarray) -> _Open:
 
 
 def with_q_values(peaks: list[Peak]) -> list[Peak]:
-    """The peaks with -log10 of the share of false ones that is to be expected down to each.
+    """Add q-values: -log10 of the expected share of false peaks among those ranked as high.
 
     For peaks that were called from probabilities: the chance that a peak is false is taken as 1
     minus its highest probability, and the share is the mean of that over all peaks ranked at least

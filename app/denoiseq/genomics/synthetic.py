@@ -1,10 +1,9 @@
 """A small made-up genome with known peaks: FASTA, paired BAM, peaks and blacklist, all seeded.
 
-For tests and for teaching: it holds every kind of read that the filters of `prepare` count. It
-is no model of real ATAC-seq; figures that mean something come from real data.
+For tests and for teaching: it holds every kind of read that the filters of `prepare` count. It is
+not a model of real ATAC-seq: do not measure methods on it.
 """
 
-import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,13 +196,3 @@ def _unplaced(header: pysam.AlignmentHeader, name: str) -> pysam.AlignedSegment:
     read.flag = _PAIRED | _UNMAPPED | _MATE_UNMAPPED | _FIRST
     read.query_sequence = "N" * _READ_BP
     return read
-
-
-def main() -> None:
-    """Command line: a folder and a seed."""
-    parser = argparse.ArgumentParser(description="Make a small synthetic ATAC-seq data set.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    for key, path in make_synthetic(arguments.folder, arguments.seed).items():
-        print(f"{key}\t{path}")

@@ -36,8 +36,7 @@ from denoiseq.genomics.peaks import (
 from denoiseq.models.network import Network
 from denoiseq.prediction import resume
 from denoiseq.prediction.tiles import Denoiser
-from denoiseq.store.coverage import window_coverage
-from denoiseq.store.cut_store import Store
+from denoiseq.store.store import Store
 from denoiseq.store.thinning import Thinning
 
 # What the bigWigs keep: a tenth of a cut site, a thousandth of a probability.
@@ -57,8 +56,8 @@ class Source:
 
     def read(self, chrom: str, start: int, end: int, half_window_bp: int) -> np.ndarray:
         """The network's input of a window: float32 (1, end - start), or (5, ...) with bases."""
-        where = (self.store, chrom, start, end, half_window_bp)
-        return input_channels(window_coverage(*where, self.thinning), self.genome, chrom, start)
+        coverage = self.store.coverage(chrom, start, end, half_window_bp, self.thinning)
+        return input_channels(coverage, self.genome, chrom, start)
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,9 @@ from denoiseq import report
 from denoiseq.genomics.bigwig_reader import read_bigwig
 from denoiseq.genomics.peaks import Peak
 from denoiseq.prediction.genome import GenomePrediction, PredictSettings, Source
-from denoiseq.prepare.quality import fragment_sizes
 from denoiseq.report import Locus
 from denoiseq.report.loci import Choice, Panels, Window, panels, windows
-from denoiseq.store.coverage import window_coverage
-from denoiseq.store.cut_store import Store
+from denoiseq.store.store import Store
 from denoiseq.store.thinning import Thinning
 
 STRONGEST = 20
@@ -39,7 +37,7 @@ def page_of(
         genome_bp=sum(source.store.chroms.values()),
         peaks=[asdict(peak) for peak in strongest],
         lengths_bp=[peak.end - peak.start for peak in result.peaks],
-        fragment_sizes=fragment_sizes(source.store).tolist(),
+        fragment_sizes=source.store.fragment_sizes().tolist(),
         cutoffs=_columns(folder / f"{summary['name']}.cutoff_analysis.tsv"),
         profile=_profile(source, result, summary["settings"]["half_window_bp"]),
         trained_range=trained_range,
@@ -59,7 +57,7 @@ def example_loci(
     ranked = [(p.signal, p.chrom, (p.start + p.end) // 2) for p in result.peaks]
 
     def seen(window: Window) -> np.ndarray:
-        return window_coverage(store, *window, settings.half_window_bp, thinning)
+        return store.coverage(*window, settings.half_window_bp, thinning)
 
     def locus(window: Window) -> Locus:
         tracks = {"input": seen(window)}
@@ -101,7 +99,7 @@ def _profile(
         total = np.zeros(2 * PROFILE_BP)
         for window in windows:
             if path is None:
-                total += window_coverage(source.store, *window, half_window_bp, source.thinning)
+                total += source.store.coverage(*window, half_window_bp, source.thinning)
             else:
                 total += read_bigwig(path, *window)
         means = total.reshape(-1, PROFILE_STEP_BP).mean(axis=1) / len(windows)

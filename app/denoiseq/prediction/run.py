@@ -29,7 +29,6 @@ from denoiseq.prediction.resume import claimed
 from denoiseq.report.loci import Choice, parse_regions
 from denoiseq.settings import Predict, Train
 from denoiseq.settings.setting import required
-from denoiseq.store.cut_store import CutStore, Store
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ def _predict(settings: Predict, ranks: Ranks) -> None:
         if result is None:  # the first process has it
             return
         summary = _summary(name, depth, options, result) | {
-            "input": _input_facts(opened),
+            "input": opened.facts(),
             "model": provenance.model_facts(str(settings.checkpoint), payload),
             "software": software,
         }
@@ -132,16 +131,3 @@ def _peak_threshold(options: Predict, payload: dict[str, Any], task: str) -> flo
     if task != "regression" and options.peak_threshold is not None and threshold >= 1:
         raise UserError(f"peak_threshold is {threshold}, expected a probability below 1")
     return float(threshold)
-
-
-def _input_facts(opened: Store) -> dict[str, Any]:
-    """What the summary of a prediction says about its reads, or its track."""
-    counts = {}
-    if isinstance(opened, CutStore):
-        counts = {"fragments": opened.n_fragments, "cut_sites": opened.n_cuts}
-    return {
-        "files": opened.provenance.get("inputs", {}),
-        **counts,
-        "fingerprint": opened.fingerprint,
-        "preprocessing": opened.preprocessing,
-    }

@@ -14,12 +14,16 @@ from denoiseq.errors import UserError
 from denoiseq.genomics.bam import contig_sizes
 from denoiseq.genomics.fasta import Genome, chrom_sizes
 from denoiseq.prediction.resume import CUTS
-from denoiseq.prepare.run import prepared
+from denoiseq.prepare.run import prepare_stores
 from denoiseq.settings import Predict, Prepare, Train, plain
-from denoiseq.store.compatibility import holds, same_genome, same_preprocessing, training_blacklist
-from denoiseq.store.coverage import depths
-from denoiseq.store.coverage_store import CoverageStore
-from denoiseq.store.cut_store import CutStore, Store, open_store
+from denoiseq.store.compatibility import (
+    check_fasta,
+    check_same_genome,
+    check_store_matches_training,
+    training_blacklist,
+)
+from denoiseq.store.cut_store import CutStore
+from denoiseq.store.store import Store, open_store
 from denoiseq.store.thinning import Thinning
 
 log = logging.getLogger(__name__)
@@ -54,7 +58,7 @@ def opened_store(options: Predict, payload: dict[str, Any], config: Train, folde
     trained = payload["preprocessing"]
     if options.store is not None:
         opened = open_store(options.store)
-        same_preprocessing(trained, opened)
+        check_store_matches_training(trained, opened)
         return opened
     if trained.get("kind") == "coverage":
         raise UserError(
@@ -64,8 +68,8 @@ def opened_store(options: Predict, payload: dict[str, Any], config: Train, folde
     cuts = folder / CUTS
     if not cuts.exists():
         sizes, source = _genome(options, trained)
-        same_genome(trained, sizes, source)
-        prepared(_preparation(options, trained, config, cuts, sizes), sizes)
+        check_same_genome(trained, sizes, source)
+        prepare_stores(_preparation(options, trained, config, cuts, sizes), sizes)
     return CutStore(cuts)
 
 
@@ -154,7 +158,7 @@ def genome(options: Predict, config: Train, opened: Store) -> Genome | None:
     if options.fasta is None:
         raise UserError("this model reads the sequence too: give fasta=genome.fa")
     found = Genome(options.fasta)
-    holds(found, opened.chroms, str(opened.path))
+    check_fasta(found, opened.chroms, str(opened.path))
     return found
 
 
@@ -167,7 +171,7 @@ def thinning(
     where the one used is further from the range of the training's than
     `TOLERATED_DEPTH_FACTOR`, "warning" says so, and the log too; else it is "".
     """
-    trained, (given,) = float(payload["trained_cuts_per_mb"]), depths(opened, half_window_bp)
+    trained, (given,) = float(payload["trained_cuts_per_mb"]), opened.depths(half_window_bp)
     if given == 0:
         raise UserError(f"{opened.path} is empty: nothing to predict from")
     wanted = trained if options.depth == "trained" else options.depth
@@ -180,7 +184,7 @@ def thinning(
             given,
             float(wanted),
         )
-    if fraction < 1 and isinstance(opened, CoverageStore):
+    if fraction < 1 and not opened.thinnable:
         raise UserError(
             f"{opened.path} holds coverage, not fragments, and cannot be thinned: leave out depth="
         )

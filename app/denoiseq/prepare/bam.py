@@ -1,117 +1,97 @@
-"""BAM files to a cut-site store: checks at the door, chromosomes in parallel processes, counts.
+"""BAM and CRAM files to cut sites: checked at the door, chromosomes in parallel processes, counted.
 
-Owns the run over chromosomes. What a read becomes is `reads`' matter, what may be wrong with a file
-`bam`'s, what a store records `preparation`'s.
+`reads` decides what becomes of each read; `genomics.bam` says what may be wrong with a file.
 """
 
 import logging
 import multiprocessing
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any, ClassVar
 
-from tqdm import tqdm
-
-from denoiseq.atomic import check_writable, room_for
 from denoiseq.errors import UserError
 from denoiseq.genomics.bam import ReadFile, check_bam, contig_sizes, count_reads
-from denoiseq.genomics.intervals import Interval
-from denoiseq.prepare import preparation
-from denoiseq.prepare.cut_sites import SHIFTS, ChromCounts, CutOptions
-from denoiseq.prepare.quality import check_some_left, quality, read_totals
+from denoiseq.prepare.cut_sites import ChromCounts, Fragments, map_cuts
+from denoiseq.prepare.quality import check_some_left, cut_quality, read_totals
+from denoiseq.prepare.reader import StoreParts, Task
 from denoiseq.prepare.reads import READ_FATES, SINGLE_FATES, scan_bam
-from denoiseq.workers import start_worker
-
-__all__ = ["SHIFTS", "ChromCounts", "CutOptions", "check_bam", "prepare", "scan_bam"]
+from denoiseq.settings import Prepare
+from denoiseq.store.compatibility import filters_of
+from denoiseq.workers import processes, start_worker
 
 _log = logging.getLogger(__name__)
 
 
-def prepare(
-    bam: str | Path | Sequence[str | Path],
-    sizes: Mapping[str, int],
-    out: str | Path,
-    options: CutOptions,
-    blacklist: list[Interval],
-    *,
-    fasta: str | Path | None = None,
-    workers: int = 1,
-    progress: bool = True,
-    provenance: Mapping[str, object] | None = None,
-) -> dict:
-    """Make a cut-site store from coordinate-sorted, indexed BAM or CRAM files.
+class BamReader:
+    """Coordinate-sorted, indexed BAM or CRAM files, merged into one store; see `reader.Reader`."""
 
-    Writes `out` and `out` with the suffix `.qc.json`, each atomically, the store last. It holds
-    the chromosomes that the files and the FASTA have and that `options` selects; memory does not
-    grow with the files.
+    example: ClassVar[str] = "reads.bam"
+    unit: ClassVar[str] = "read"
 
-    Parameters
-    ----------
-    bam : one file, or replicates to merge.
-    sizes : chrom -> bp, of the FASTA.
-    blacklist : cuts inside are dropped and counted; the store keeps the intervals.
-    fasta : checks the Tn5 shift against its bases; None: not checked.
-    workers : processes; 1 runs in this one.
-    progress : show a bar, if stderr is a terminal.
-    provenance : what the caller knows (command, seed, versions); stored beside what this adds.
+    def __init__(self, settings: Prepare, genome: Mapping[str, int]) -> None:
+        bams = settings.bam if isinstance(settings.bam, list) else [settings.bam]
+        self.paths = [Path(bam) for bam in bams]
+        self._files = _check_files(self.paths, genome, settings)
+        self._counted = [count_reads(file) for file in self._files]
+        self._reads_of = sum((Counter(reads) for reads, _ in self._counted), Counter[str]())
+        self.chroms: Collection[str] = contig_sizes(self.paths[0])
+        paired = self._files[0].paired
+        self._fates = READ_FATES if paired else SINGLE_FATES
+        self.preprocessing = filters_of(vars(settings)) | ({} if paired else {"layout": "single"})
+        self.ends: Mapping[str, Fragments] | None = None
 
-    Returns
-    -------
-    The content of the `.qc.json`: `reads` (each counted once), `files` (the same by file),
-    `fragments`, `cut_sites`, `blacklisted`, `fragment_size`, `cuts_per_mb`, `chromosomes`,
-    `shift_check`, `preprocessing`, `fingerprint`, `provenance`.
+    def total(self, chroms: Mapping[str, int]) -> int:
+        """Reads on the chromosomes."""
+        return sum(self._reads_of[chrom] for chrom in chroms)
 
-    Raises
-    ------
-    FileNotFoundError, ValueError, OSError : one sentence on what does not fit and what to do.
-    """
-    paths, out = [Path(p) for p in ([bam] if isinstance(bam, str | Path) else bam)], Path(out)
-    source = " and ".join(map(str, paths))
-    check_writable(out)
-    files = _check_files(paths, sizes, options)
-    counted = [count_reads(file) for file in files]
-    reads_of = sum((Counter(reads) for reads, _ in counted), Counter())
-    chosen = preparation.choose(source, sizes, contig_sizes(paths[0]), options)
-    merged = preparation.fit_blacklist(blacklist, sizes, chosen)
-    single = {} if files[0].paired else {"layout": "single"}
-    made = preparation.preprocessing(options, merged, chosen, **single)
-    record = preparation.provenance({"bam": paths}, provenance or {})
-    beside = tempfile.TemporaryDirectory(prefix=f".{out.name}.parts-", dir=out.parent)
-    with room_for(out), beside as folder:
-        parts = {c: Path(folder) / f"{i}.part" for i, c in enumerate(chosen)}
-        jobs = {c: (files, c, chosen[c], options, parts[c], merged) for c in chosen}
-        with tqdm(total=sum(reads_of[c] for c in chosen), unit="read", unit_scale=True,
-                  desc="prepare", disable=None if progress else True) as bar:  # fmt: skip
-            results = {}
-            for chrom, result in _scan(jobs, reads_of, workers):
-                results[chrom] = result
-                bar.update(reads_of[chrom])
-        counts = {c: results[c] for c in chosen}
-        fates = READ_FATES if files[0].paired else SINGLE_FATES
-        qc = quality(counts, chosen, merged, fates)
-        qc["files"] = [_of_file(i, file, counts, counted[i]) for i, file in enumerate(files)]
+    def read(self, task: Task) -> list[StoreParts]:
+        """The one store; `reads` of its counts are over all files, `files` has them by file."""
+        counts = self._scan(task)
+        self.ends = {chrom: result.ends for chrom, result in counts.items()}
+        qc = cut_quality(counts, task, self._fates)
+        qc["files"] = [self._file_counts(i, counts) for i in range(len(self._files))]
         by_file = [row["reads"] for row in qc["files"]]
         qc["reads"] = {fate: sum(reads[fate] for reads in by_file) for fate in by_file[0]}
-        check_some_left(source, qc, "min_mapq, keep_duplicates, include, exclude or the blacklist")
-        ends = {chrom: result.ends for chrom, result in counts.items()}
-        qc["shift_check"] = preparation.checked_shift(source, ends, fasta, options)
-        preparation.save(out, qc, record, parts, merged, made)
-    return qc
+        check_some_left(
+            " and ".join(map(str, self.paths)),
+            qc,
+            "min_mapq, keep_duplicates, include, exclude or the blacklist",
+        )
+        return [StoreParts(Path(str(task.settings.out)), qc, map_cuts(counts))]
+
+    def _scan(self, task: Task) -> dict[str, ChromCounts]:
+        """The counts of each chromosome, in the order of the task."""
+        largest_first = sorted(task.chroms, key=lambda chrom: -self._reads_of[chrom])
+        jobs, results = {}, {}
+        for number, chrom in enumerate(largest_first):
+            where = chrom, task.chroms[chrom], task.settings, task.folder / f"{number}.part"
+            jobs[chrom] = (self._files, *where, task.blacklist)
+        for chrom, counts in _results(jobs, processes(task.settings.workers)):
+            results[chrom] = counts
+            task.advance(self._reads_of[chrom])
+        return {chrom: results[chrom] for chrom in task.chroms}
+
+    def _file_counts(self, index: int, counts: Mapping[str, ChromCounts]) -> dict[str, Any]:
+        """What the qc.json says about one of the files."""
+        file, (reads_of, unplaced) = self._files[index], self._counted[index]
+        excluded = sum(n for chrom, n in reads_of.items() if chrom not in counts)
+        by_chrom = [result.by_file[index] for result in counts.values()]
+        return {
+            "name": file.path.name,
+            "layout": "paired" if file.paired else "single",
+            "reads": read_totals(by_chrom, excluded, unplaced, self._fates),
+        }
 
 
-def _check_files(
-    paths: list[Path], sizes: Mapping[str, int], options: CutOptions
-) -> list[ReadFile]:
+def _check_files(paths: list[Path], genome: Mapping[str, int], settings: Prepare) -> list[ReadFile]:
     """Every file checked by itself, and that all are of one genome and one layout."""
-    if not paths:
-        raise UserError("no BAM is given: bam=[] is empty")
     if len(set(paths)) < len(paths):
         raise UserError(f"a BAM is given twice: {', '.join(map(str, paths))}")
     files = [
-        check_bam(path, sizes, options.include, options.exclude, layout=options.layout)
+        check_bam(path, genome, settings.include, settings.exclude, layout=settings.layout)
         for path in paths
     ]
     first = files[0]
@@ -131,44 +111,23 @@ def _check_files(
     return files
 
 
-def _of_file(
-    index: int,
-    file: ReadFile,
-    counts: Mapping[str, ChromCounts],
-    counted: tuple[Mapping[str, int], int],
-) -> dict[str, object]:
-    """What the qc.json says about one of the files."""
-    reads_of, unplaced = counted
-    excluded = sum(n for c, n in reads_of.items() if c not in counts)
-    fates = READ_FATES if file.paired else SINGLE_FATES
-    by_chrom = [result.by_file[index] for result in counts.values()]
-    return {
-        "name": file.path.name,
-        "layout": "paired" if file.paired else "single",
-        "reads": read_totals(by_chrom, excluded, unplaced, fates),
-    }
-
-
-def _scan(
-    jobs: dict[str, tuple], reads_of: Mapping[str, int], workers: int
-) -> Iterator[tuple[str, ChromCounts]]:
-    """Run `scan_bam` over the jobs, the largest first, and yield results as they come."""
-    order = sorted(jobs, key=lambda chrom: -reads_of[chrom])
-    if workers <= 1 or len(order) == 1:
-        for chrom in order:
-            yield chrom, scan_bam(*jobs[chrom])
+def _results(jobs: Mapping[str, tuple], workers: int) -> Iterator[tuple[str, ChromCounts]]:
+    """Run `scan_bam` over the jobs, begun in their order; yields results as they come."""
+    workers = min(workers, len(jobs))
+    if workers == 1:
+        for chrom, job in jobs.items():
+            yield chrom, scan_bam(*job)
         return
     # forkserver: a plain fork would copy threads' locks (OpenMP, HDF5) into the children
     context = multiprocessing.get_context("forkserver")
-    processes = min(workers, len(order))
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=start_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
     try:
-        futures = {pool.submit(scan_bam, *jobs[chrom]): chrom for chrom in order}
+        futures = {pool.submit(scan_bam, *job): chrom for chrom, job in jobs.items()}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool as error:
         raise OSError(
-            "a process of prepare ended abruptly, perhaps for want of memory; try workers=1."
+            "a process of prepare ended abruptly, perhaps out of memory; try workers=1."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

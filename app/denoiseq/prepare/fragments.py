@@ -1,35 +1,35 @@
-"""A fragment file to a cut-site store, or to one for each group of cells, in one pass.
+"""A fragment file to cut sites of one store, or of one for each group of cells, in one pass.
 
-Owns the run over the file and its counts. The text is `fragment_file`'s matter, what a store
-records `preparation`'s.
+`genomics.fragment_file` reads the text.
 """
 
 import logging
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
-from tqdm import tqdm
 
-from denoiseq.atomic import check_writable, room_for
 from denoiseq.errors import UserError
-from denoiseq.genomics.fragment_file import Cells, Lines, check_exists, read_fragments
-from denoiseq.genomics.intervals import Interval, Merged
-from denoiseq.prepare import preparation
+from denoiseq.genomics.barcodes import Cells, read_cells
+from denoiseq.genomics.fragment_file import Lines, check_exists, read_fragments
 from denoiseq.prepare.cut_sites import (
     BOTH,
     ChromCounts,
-    CutOptions,
     CutWriter,
     EndSample,
     Fragments,
     in_order,
+    map_cuts,
+    no_fragments,
     usable,
 )
-from denoiseq.prepare.quality import check_some_left, quality
+from denoiseq.prepare.quality import check_some_left, cut_quality
+from denoiseq.prepare.reader import StoreParts, Task, store_paths
+from denoiseq.settings import Prepare
+from denoiseq.store.compatibility import filters_of
 
 _log = logging.getLogger(__name__)
 
@@ -45,73 +45,61 @@ LINE_FATES = (
 )
 
 
-def prepare_fragments(
-    path: str | Path,
-    sizes: Mapping[str, int],
-    out: str | Path,
-    options: CutOptions,
-    blacklist: list[Interval],
-    *,
-    cells: Cells | None = None,
-    fasta: str | Path | None = None,
-    progress: bool = True,
-    provenance: Mapping[str, object] | None = None,
-) -> dict[Path, dict]:
-    """Make cut-site stores from a fragment file whose lines are sorted within each chromosome.
+class FragmentReader:
+    """A fragment file whose lines are sorted within each chromosome; see `reader.Reader`.
 
-    Writes each store and its `.qc.json`, as `fragments.prepare` does: `out` itself, or one for
-    each group of `cells`, `out` with the group's name before its suffix. Groups without a cut site
-    are left out with a warning. Memory grows with neither the file nor the number of cells beyond
-    `cells` itself.
-
-    Returns
-    -------
-    Store -> content of its `.qc.json`; `reads` holds the lines of the whole file by LINE_FATES.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError, OSError : one sentence on what does not fit and what to do.
+    Memory grows with neither the file nor the number of cells beyond the list of barcodes itself.
     """
-    path, out = check_exists(path), Path(out)
-    groups = [""] if cells is None else cells.groups
-    outs = {"": out} if groups == [""] else preparation.several(out, groups)
-    for store in outs.values():
-        check_writable(store)
-    chosen = preparation.choose(path, sizes, sizes, options)
-    merged = preparation.fit_blacklist(blacklist, sizes, chosen)
-    made = preparation.preprocessing(
-        options, merged, chosen, source="fragments", min_mapq=None, keep_duplicates=None
-    )
-    record = preparation.provenance({"fragments": [path]}, provenance or {})
-    beside = tempfile.TemporaryDirectory(prefix=f".{out.name}.parts-", dir=out.parent)
-    with room_for(out), beside as folder:
-        run = _Run(path, sizes, chosen, options, merged, cells, Path(folder))
-        with tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc="prepare",
-                  disable=None if progress else True) as bar:  # fmt: skip
-            barcodes = cells is not None
-            run.read(read_fragments(path, barcodes, lambda at: bar.update(at - bar.n)))
-        lines = {fate: run.fates[fate] for fate in LINE_FATES}
+
+    example: ClassVar[str] = "fragments.tsv.gz"
+    unit: ClassVar[str] = "B"
+
+    def __init__(self, settings: Prepare, genome: Mapping[str, int]) -> None:
+        self._cells = read_cells(settings.barcodes, settings.groups)
+        self.paths = [check_exists(str(settings.fragments))]
+        # the file has no header: which chromosomes it has shows as it is read
+        self.chroms: Collection[str] = genome
+        out, groups = Path(str(settings.out)), [""] if self._cells is None else self._cells.groups
+        self._stores = {"": out} if groups == [""] else store_paths(out, groups)
+        # another program filtered the reads
+        unknown = {"min_mapq": None, "keep_duplicates": None}
+        self.preprocessing = {"source": "fragments", **filters_of(vars(settings)), **unknown}
+        self.ends: Mapping[str, Fragments] | None = None
+
+    def total(self, chroms: Mapping[str, int]) -> int:
+        """Bytes of the file."""
+        return self.paths[0].stat().st_size
+
+    def read(self, task: Task) -> list[StoreParts]:
+        """A store for each group; those without a cut site are left out with a warning.
+
+        `reads` of the counts holds the lines of the whole file by LINE_FATES.
+        """
+        (path,), cells = self.paths, self._cells
+        one_pass = _Pass(path, cells, len(self._stores), task)
+        one_pass.read(read_fragments(path, cells is not None, task.advance))
+        self.ends = one_pass.ends
+        lines = {fate: one_pass.fates[fate] for fate in LINE_FATES}
         lines = {"total": sum(lines.values()), **lines}
         if lines["total"] == lines["not_in_genome"]:
             raise UserError(
                 f"{path} is of another genome: the FASTA has none of its chromosomes "
-                f"({', '.join(run.seen[:5])})."
+                f"({', '.join(one_pass.seen[:5])})."
             )
         remedy = "max_fragment_bp, include, exclude, the list of barcodes or the blacklist"
-        everything = sum(counts.cut_sites for group in run.counts for counts in group.values())
-        check_some_left(path, {"cut_sites": everything, "reads": lines}, remedy)
-        checked = preparation.checked_shift(path, run.ends, fasta, options)
-        results = {}
-        for index, (group, store) in enumerate(outs.items()):
-            qc = quality(run.counts[index], chosen, merged, ())
+        cut_sites = sum(n.cut_sites for group in one_pass.counts for n in group.values())
+        check_some_left(path, {"cut_sites": cut_sites, "reads": lines}, remedy)
+        stores = []
+        for index, (group, store) in enumerate(self._stores.items()):
+            counts = one_pass.counts[index]
+            qc = cut_quality(counts, task, ())
             if qc["cut_sites"] == 0:
                 _log.warning("warning: no fragment of group %s is left: no store is made", group)
                 continue
-            qc |= {"reads": lines, "group": group or None, "shift_check": checked}
-            qc["barcodes"] = None if cells is None else _barcodes(cells, index, run.met)
-            preparation.save(store, qc, record, run.parts[index], merged, made)
-            results[store] = qc
-    return results
+            qc |= {"reads": lines, "group": group or None}
+            qc["barcodes"] = None if cells is None else _barcodes(cells, index, one_pass.met)
+            stores.append(StoreParts(store, qc, map_cuts(counts)))
+        return stores
 
 
 def _barcodes(cells: Cells, index: int, met: np.ndarray) -> dict[str, int]:
@@ -119,34 +107,22 @@ def _barcodes(cells: Cells, index: int, met: np.ndarray) -> dict[str, int]:
     return {"listed": int(of_group.sum()), "found": int((of_group & met).sum())}
 
 
-class _Run:
+class _Pass:
     """One pass over a file; afterwards what it gave, by group and chromosome.
 
     fates : LINE_FATES -> lines. seen : chromosomes in the order of the file. met : bool, for each
-    listed barcode whether a fragment of it was kept. counts, parts : for each group, by chromosome.
+    listed barcode whether a fragment of it was kept. counts : for each group, by chromosome.
     ends : a sample of the fragments of each chromosome.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        sizes: Mapping[str, int],
-        chosen: Mapping[str, int],
-        options: CutOptions,
-        blacklist: Merged,
-        cells: Cells | None,
-        folder: Path,
-    ) -> None:
-        self._path, self._sizes, self._chosen, self._options = path, sizes, chosen, options
-        self._blacklist, self._folder = blacklist, folder
-        groups = 1 if cells is None else len(cells.groups)
+    def __init__(self, path: Path, cells: Cells | None, groups: int, task: Task) -> None:
+        self._path, self._task = path, task
         self._group = None if cells is None else np.fromiter(cells.group_of.values(), np.int64)
         self._index = {} if cells is None else {b: i for i, b in enumerate(cells.group_of)}
         self.met = np.zeros(len(self._index), dtype=bool)
         self.fates = Counter[str]()
         self.seen: list[str] = []
         self.counts: list[dict[str, ChromCounts]] = [{} for _ in range(groups)]
-        self.parts: list[dict[str, Path]] = [{} for _ in range(groups)]
         self.ends: dict[str, Fragments] = {}
 
     def read(self, pieces: Iterator[Lines]) -> None:
@@ -157,16 +133,16 @@ class _Run:
                     "sort the file: sort -k1,1 -k2,2n."
                 )
             self.seen.append(chrom)
-            if chrom in self._chosen:
+            if chrom in self._task.chroms:
                 self._read_chromosome(chrom, lines)
             else:
-                fate = "excluded_chromosome" if chrom in self._sizes else "not_in_genome"
+                fate = "excluded_chromosome" if chrom in self._task.genome else "not_in_genome"
                 self.fates[fate] += sum(len(piece.starts) for piece in lines)
-        nothing = CutWriter.nothing(self._options)
-        self.counts = [{c: group.get(c, nothing) for c in self._chosen} for group in self.counts]
+        empty, chroms = no_fragments(self._task.settings), self._task.chroms
+        self.counts = [{c: group.get(c, empty) for c in chroms} for group in self.counts]
 
     def _read_chromosome(self, chrom: str, lines: Iterable[Lines]) -> None:
-        writers: dict[int, CutWriter] = {}
+        task, writers = self._task, dict[int, CutWriter]()
         sample = EndSample()
         unsorted = (
             f"{self._path}: fragments on {chrom} are not sorted by start; "
@@ -177,9 +153,8 @@ class _Run:
             sample.add(batch[:3])
             for group in np.unique(batch[3]).tolist():
                 if group not in writers:
-                    part = self._folder / f"{group}.{len(self.seen)}.part"
-                    self.parts[group][chrom] = part
-                    writers[group] = CutWriter(chrom, self._options, part, self._blacklist)
+                    part = task.folder / f"{group}.{len(self.seen)}.part"
+                    writers[group] = CutWriter(chrom, task.settings, part, task.blacklist)
                 writers[group].add(batch[:, batch[3] == group])
         for group, writer in writers.items():
             self.counts[group][chrom] = writer.finish()
@@ -187,7 +162,7 @@ class _Run:
 
     def _fragments(self, chrom: str, lines: Lines) -> Fragments:
         """The usable fragments of listed barcodes, with the group in a fourth row: int64 (4, F)."""
-        size = self._chosen[chrom]
+        size, settings = self._task.chroms[chrom], self._task.settings
         beyond = lines.ends > size
         if beyond.any():
             raise UserError(
@@ -197,7 +172,7 @@ class _Run:
         rows = np.stack([lines.starts, lines.ends - lines.starts, np.full_like(lines.starts, BOTH)])
         if self._group is None:
             rows = np.concatenate([rows, np.zeros((1, rows.shape[1]), dtype=np.int64)])
-            return usable(rows, size, self._options, self.fates, "kept")
+            return usable(rows, size, settings, self.fates, "kept")
         if lines.barcodes is None:
             raise UserError(
                 f"{self._path}, line {lines.first_line}: no barcode in a fourth column; leave out "
@@ -207,6 +182,6 @@ class _Run:
         listed = index >= 0
         self.fates["other_barcode"] += int((~listed).sum())
         rows = np.concatenate([rows[:, listed], [self._group[index[listed]], index[listed]]])
-        rows = usable(rows, size, self._options, self.fates, "kept")
+        rows = usable(rows, size, settings, self.fates, "kept")
         self.met[rows[4]] = True
         return rows[:4]

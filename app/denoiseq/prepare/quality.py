@@ -1,7 +1,4 @@
-"""The content of a `.qc.json`: what was kept, what was dropped and why, by chromosome and file.
-
-And what can be counted again from a store: the lengths of its fragments.
-"""
+"""The counts of a `.qc.json`: what was kept, what was dropped and why, by chromosome and file."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,19 +8,14 @@ from typing import Any
 import numpy as np
 
 from denoiseq.errors import UserError
-from denoiseq.genomics.intervals import Merged, covered_bp
-from denoiseq.prepare.cut_sites import SHIFTS, ChromCounts
-from denoiseq.store.cut_store import CutStore, Store
-from denoiseq.store.thinning import Thinning
-
-_CHUNK_BP = 1 << 22
+from denoiseq.genomics.intervals import covered_bp
+from denoiseq.prepare.coverage_runs import ChromCoverage
+from denoiseq.prepare.cut_sites import ChromCounts
+from denoiseq.prepare.reader import Task
 
 
-def quality(
-    counts: Mapping[str, ChromCounts],
-    sizes: Mapping[str, int],
-    blacklist: Merged,
-    fates: Iterable[str],
+def cut_quality(
+    counts: Mapping[str, ChromCounts], task: Task, fates: Iterable[str]
 ) -> dict[str, Any]:
     """Counts of a cut store: `fragments`, `cut_sites`, `blacklisted`, `fragment_size`,
     `cuts_per_mb`, and the same by chromosome with its reads by `fates`.
@@ -31,8 +23,8 @@ def quality(
     by_chrom: dict[str, dict[str, Any]] = {}
     for chrom, result in counts.items():
         by_chrom[chrom] = {
-            "size": sizes[chrom],
-            "unmasked_bp": sizes[chrom] - covered_bp(blacklist, chrom, sizes[chrom]),
+            "size": task.chroms[chrom],
+            "unmasked_bp": _unmasked_bp(task, chrom),
             "fragments": result.fragments,
             "cut_sites": result.cut_sites,
             "blacklisted_fragments": result.blacklisted_fragments,
@@ -71,41 +63,31 @@ def _fragment_size(histogram: np.ndarray) -> dict[str, object]:
     }
 
 
-def fragment_sizes(
-    store: Store, thinning: Thinning | None = None, chroms: Iterable[str] | None = None
-) -> np.ndarray:
-    """Count the fragments of a store by length, from the two cut sites of each.
-
-    Parameters
-    ----------
-    thinning : count those it keeps; None: all.
-    chroms : count those on these chromosomes; None: on all.
-
-    Returns
-    -------
-    int64 (max_fragment_bp + 1,), [n] = fragments of n bp, without those that lost a cut site to
-    the blacklist; (0,) for coverage and for single-end reads, which have no lengths.
+def coverage_quality(coverage: Mapping[str, ChromCoverage], task: Task) -> dict[str, Any]:
+    """Counts of a coverage store: `mean_coverage` outside the blacklist, `covered_bp` (bases above
+    0), and the same by chromosome.
     """
-    made = store.preprocessing
-    if not isinstance(store, CutStore) or made.get("layout") == "single":
-        return np.zeros(0, dtype=np.int64)
-    longest = int(made["max_fragment_bp"])
-    left, right = SHIFTS[made["shift"]]
-    counts = np.zeros(longest + 1, dtype=np.int64)
-    for chrom in store.chroms if chroms is None else chroms:
-        for start in range(0, store.chroms[chrom], _CHUNK_BP):
-            end = start + _CHUNK_BP
-            positions, fragments = store.cuts(chrom, start, end + longest)
-            if thinning is not None:
-                kept = thinning.keep(fragments)
-                positions, fragments = positions[kept], fragments[kept]
-            order = np.argsort(fragments, kind="stable")
-            positions, fragments = positions[order], fragments[order]
-            first = np.flatnonzero(fragments[1:] == fragments[:-1])
-            first = first[positions[first] < end]  # the others are the next chunk's
-            lengths = positions[first + 1] - positions[first] + left - right
-            counts += np.bincount(lengths, minlength=longest + 1)
-    return counts
+    by_chrom: dict[str, dict[str, Any]] = {}
+    for chrom, result in coverage.items():
+        bases = _unmasked_bp(task, chrom)
+        by_chrom[chrom] = {
+            "size": task.chroms[chrom],
+            "unmasked_bp": bases,
+            "mean_coverage": result.total / bases if bases else 0.0,
+            "covered_bp": result.covered_bp,
+            "highest": result.highest,
+        }
+    bases = sum(row["unmasked_bp"] for row in by_chrom.values())
+    total = sum(result.total for result in coverage.values())
+    return {
+        "mean_coverage": total / bases if bases else 0.0,
+        "covered_bp": sum(row["covered_bp"] for row in by_chrom.values()),
+        "chromosomes": by_chrom,
+    }
+
+
+def _unmasked_bp(task: Task, chrom: str) -> int:
+    return task.chroms[chrom] - covered_bp(task.blacklist, chrom, task.chroms[chrom])
 
 
 def read_totals(
@@ -121,10 +103,10 @@ def read_totals(
 
 
 def check_some_left(source: str | Path, qc: Mapping[str, Any], remedy: str) -> None:
-    """ValueError, with the counts, where no cut site is left."""
+    """UserError, with the counts, where no cut site is left; `remedy` names the settings."""
     if qc["cut_sites"]:
         return
-    lost = {fate: n for fate, n in qc["reads"].items() if n and fate not in ("total",)}
+    lost = {fate: n for fate, n in qc["reads"].items() if n and fate != "total"}
     raise UserError(
         f"no fragment of {source} passed the filters: "
         + ", ".join(f"{fate} {n}" for fate, n in lost.items())

@@ -19,13 +19,13 @@ from denoiseq.prepare.cut_sites import (
     LEFT,
     RIGHT,
     ChromCounts,
-    CutOptions,
     CutWriter,
     EndSample,
     Fragments,
     in_order,
     usable,
 )
+from denoiseq.settings import Prepare
 
 # what becomes of a read: it is counted under the first of these that holds
 FLAG_FILTERS = ("unmapped", "secondary", "supplementary", "qc_fail", "duplicate")
@@ -53,8 +53,8 @@ def scan_bam(
     files: Sequence[ReadFile],
     chrom: str,
     size: int,
-    options: CutOptions,
-    part_path: Path,
+    settings: Prepare,
+    part: Path,
     blacklist: Merged,
 ) -> ChromCounts:
     """Stream one chromosome of checked files, merged into one, and write its cut sites.
@@ -62,11 +62,11 @@ def scan_bam(
     Memory is bounded by a batch of reads and the fragments that reach over one position, whatever
     the size of the files. Returns the counts of all files together and of each.
     """
-    writer, sample = CutWriter(chrom, options, part_path, blacklist), EndSample()
+    writer, sample = CutWriter(chrom, settings, part, blacklist), EndSample()
     counts = writer.counts
     counts.by_file = [Counter() for _ in files]
     streams = [
-        _fragments(file, chrom, size, options, fates)
+        _fragments(file, chrom, size, settings, fates)
         for file, fates in zip(files, counts.by_file, strict=True)
     ]
     unsorted = (
@@ -83,51 +83,26 @@ def scan_bam(
 
 
 def _fragments(
-    file: ReadFile, chrom: str, size: int, options: CutOptions, fates: Counter[str]
+    file: ReadFile, chrom: str, size: int, settings: Prepare, fates: Counter[str]
 ) -> Iterator[Fragments]:
     """Batches of usable fragments; when the stream ends, every read has its fate."""
-    batches, kept = _paired(file, chrom, options, fates), "forward_mate"
-    if not file.paired:
-        batches, kept = _single(file, chrom, options, fates), "single_end"
-    for batch in batches:
+    kept = "forward_mate" if file.paired else "single_end"
+    for batch in _passing(file, chrom, settings, fates):
         rows = np.stack([np.fromiter(row, np.int64, len(row)) for row in batch])  # (3, F)
-        yield usable(rows, size, options, fates, kept)
+        yield usable(rows, size, settings, fates, kept)
 
 
-def _paired(
-    file: ReadFile, chrom: str, options: CutOptions, fates: Counter[str]
+def _passing(
+    file: ReadFile, chrom: str, settings: Prepare, fates: Counter[str]
 ) -> Iterator[list[list[int]]]:
-    """Start, length (TLEN) and BOTH of the forward mates that pass the filters."""
-    fate_of_flag, min_mapq = _fates_of_flags(options.keep_duplicates, True), options.min_mapq
-    counts = dict.fromkeys(READ_FATES, 0)
-    starts: list[int] = []
-    lengths: list[int] = []
-    with reads_of(file, chrom) as reads:
-        for read in reads:
-            flag = read.flag
-            fate = fate_of_flag[flag]
-            if fate is not None:
-                counts[fate] += 1
-            elif read.mapping_quality < min_mapq:
-                counts["low_mapq"] += 1
-            elif flag & _REVERSE:
-                counts["reverse_mate"] += 1
-            else:
-                starts.append(read.reference_start)
-                lengths.append(read.template_length)
-                if len(starts) == _BATCH_READS:
-                    yield [starts, lengths, [BOTH] * len(starts)]
-                    starts, lengths = [], []
-    yield [starts, lengths, [BOTH] * len(starts)]
-    fates.update(counts)
+    """Start, length and known ends of the fragments whose reads pass the filters.
 
-
-def _single(
-    file: ReadFile, chrom: str, options: CutOptions, fates: Counter[str]
-) -> Iterator[list[list[int]]]:
-    """Start and length (aligned bases) of the reads that pass, and which end is the 5' one."""
-    fate_of_flag, min_mapq = _fates_of_flags(options.keep_duplicates, False), options.min_mapq
-    counts = dict.fromkeys(SINGLE_FATES, 0)
+    Of pairs the forward mates give start and length (TLEN). Of single reads the length is that of
+    the aligned bases, and the known end is the 5' one.
+    """
+    paired, min_mapq = file.paired, settings.min_mapq
+    fate_of_flag = _fates_of_flags(settings.keep_duplicates, paired)
+    counts = dict.fromkeys(READ_FATES if paired else SINGLE_FATES, 0)
     starts: list[int] = []
     lengths: list[int] = []
     ends: list[int] = []
@@ -139,13 +114,19 @@ def _single(
                 counts[fate] += 1
             elif read.mapping_quality < min_mapq:
                 counts["low_mapq"] += 1
-            else:
+            elif not paired:
                 starts.append(read.reference_start)
                 lengths.append(read.reference_length or 0)
                 ends.append(RIGHT if flag & _REVERSE else LEFT)
-                if len(starts) == _BATCH_READS:
-                    yield [starts, lengths, ends]
-                    starts, lengths, ends = [], [], []
+            elif flag & _REVERSE:
+                counts["reverse_mate"] += 1
+            else:
+                starts.append(read.reference_start)
+                lengths.append(read.template_length)
+                ends.append(BOTH)
+            if len(starts) == _BATCH_READS:
+                yield [starts, lengths, ends]
+                starts, lengths, ends = [], [], []
     yield [starts, lengths, ends]
     fates.update(counts)
 

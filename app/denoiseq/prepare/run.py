@@ -1,32 +1,46 @@
-"""`denoiseq prepare`: which input is read, by which reader, into which stores."""
+"""`denoiseq prepare`: an input and a FASTA to stores, each with its `.qc.json`.
+
+Everything that all preparations share is here. What an input holds is for its reader to say.
+"""
 
 from __future__ import annotations
 
 import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
+from denoiseq.atomic import check_writable, room_for, write_json
 from denoiseq.errors import UserError
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import chrom_sizes
-from denoiseq.genomics.fragment_file import read_cells
-from denoiseq.prepare.bam import prepare as prepare_bam
-from denoiseq.prepare.bigwig import prepare_bigwig
-from denoiseq.prepare.cut_sites import CutOptions
-from denoiseq.prepare.fragments import prepare_fragments
-from denoiseq.prepare.preparation import file_facts, several
-from denoiseq.provenance import versions
+from denoiseq.genomics.intervals import Interval, Merged, merge, select_chromosomes
+from denoiseq.prepare.bam import BamReader
+from denoiseq.prepare.bigwig import BigWigReader
+from denoiseq.prepare.cut_sites import resolve_shift
+from denoiseq.prepare.fragments import FragmentReader
+from denoiseq.prepare.reader import Reader, Task, store_paths
+from denoiseq.prepare.shift_check import checked_shift
+from denoiseq.provenance import store_provenance
 from denoiseq.settings import Prepare
 from denoiseq.settings.setting import required
-from denoiseq.workers import processes
+from denoiseq.store.header import blacklist_sha256, fingerprint
 
 log = logging.getLogger(__name__)
-INPUTS = {"bam": "reads.bam", "fragments": "fragments.tsv.gz", "bigwig": "track.bw"}
+READERS: dict[str, type[Reader]] = {  # setting -> what reads its files
+    "bam": BamReader,
+    "fragments": FragmentReader,
+    "bigwig": BigWigReader,
+}
 
 
 def run(settings: Prepare) -> None:
     """Reads or a track, and a FASTA, to stores and their quality counts."""
-    for store, qc in prepared(settings).items():
+    for store, qc in prepare_stores(settings).items():
         if "cut_sites" not in qc:
             log.info("%s: mean coverage %.4g", store, qc["mean_coverage"])
             continue
@@ -37,74 +51,134 @@ def run(settings: Prepare) -> None:
             f"{qc['cut_sites']:,}",
             qc["cuts_per_mb"],
         )
-        dropped = {name: n for name, n in qc["reads"].items() if n and name != "total"}
-        log.info("reads: %s", ", ".join(f"{name} {n:,}" for name, n in dropped.items()))
+        counts = {fate: n for fate, n in qc["reads"].items() if n and fate != "total"}
+        log.info("reads: %s", ", ".join(f"{fate} {n:,}" for fate, n in counts.items()))
 
 
-def cut_options(prepare: Prepare) -> CutOptions:
-    """The filters and the shift of a preparation."""
-    usual = "10x" if prepare.fragments else "+4/-4"
-    return CutOptions(
-        layout=prepare.layout,
-        min_mapq=prepare.min_mapq,
-        shift=usual if prepare.shift == "auto" else prepare.shift,
-        shift_check=prepare.shift_check,
-        keep_duplicates=prepare.keep_duplicates,
-        max_fragment_bp=prepare.max_fragment_bp,
-        include=prepare.include,
-        exclude=prepare.exclude,
-    )
+def prepare_stores(
+    settings: Prepare, sizes: Mapping[str, int] | None = None
+) -> dict[Path, dict[str, Any]]:
+    """Make the stores; returns each with the content of its `.qc.json`.
 
+    Each file is written atomically, a store after its `.qc.json`; memory does not grow with the
+    input.
 
-def given_input(prepare: Prepare) -> str | list[str] | None:
-    """The file or files that a preparation reads; None where the config names none."""
-    return next((value for key in INPUTS if (value := getattr(prepare, key))), None)
+    Parameters
+    ----------
+    sizes : chrom -> bp, where they are known without the FASTA.
 
-
-def _input(prepare: Prepare) -> str:
-    """Which of INPUTS a preparation reads."""
-    given = [key for key in INPUTS if getattr(prepare, key)]
-    if not given:
-        examples = ", ".join(f"{key}={name}" for key, name in INPUTS.items())
-        raise UserError(f"bam is required: give one of {examples}")
-    if len(given) > 1:
-        raise UserError(f"give one input, not {' and '.join(given)}")
-    if (prepare.barcodes or prepare.groups) and given != ["fragments"]:
-        raise UserError("barcodes and groups belong to a fragment file: give fragments= with them")
-    return given[0]
-
-
-def prepared(prepare: Prepare, sizes: dict[str, int] | None = None) -> dict[Path, dict]:
-    """Make the stores that are asked for; returns each with the content of its `.qc.json`.
-
-    `sizes` (chrom -> bp) stand in for the FASTA where they are known already.
+    Raises
+    ------
+    FileNotFoundError, UserError, OSError : one sentence on what does not fit and what to do.
     """
-    kind = _input(prepare)
-    out = Path(required(prepare.out, "out", "cuts.h5"))
+    kind = _input_kind(settings)
+    out = required(settings.out, "out", "cuts.h5")
     inputs = {}
     if sizes is None:
-        fasta = required(prepare.fasta, "fasta", "genome.fa")
-        sizes = chrom_sizes(fasta)
-        inputs["fasta"] = file_facts(Path(fasta))
-    blacklist = [] if prepare.blacklist is None else read_bed(prepare.blacklist)
-    options, given = cut_options(prepare), getattr(prepare, kind)
-    common: dict[str, Any] = {
-        "progress": prepare.progress,
-        "provenance": {"versions": versions(), "inputs": inputs},
+        fasta = required(settings.fasta, "fasta", "genome.fa")
+        sizes, inputs["fasta"] = chrom_sizes(fasta), [Path(fasta)]
+    blacklist = [] if settings.blacklist is None else read_bed(settings.blacklist)
+    settings = resolve_shift(settings)
+    if kind != "bam" or settings.replicates == "merged":
+        return _prepare(kind, settings, sizes, blacklist, inputs)
+    bams = settings.bam if isinstance(settings.bam, list) else [settings.bam]
+    paths = store_paths(out, [Path(bam).stem for bam in bams])
+    stores: dict[Path, dict[str, Any]] = {}
+    for bam, path in zip(bams, paths.values(), strict=True):
+        replicate = replace(settings, bam=bam, out=str(path))
+        stores |= _prepare(kind, replicate, sizes, blacklist, inputs)
+    return stores
+
+
+def input_of(settings: Prepare) -> str | list[str] | None:
+    """The file or files that a preparation reads; None where no setting names one."""
+    return next((value for kind in READERS if (value := getattr(settings, kind))), None)
+
+
+def _input_kind(settings: Prepare) -> str:
+    """Which of READERS a preparation needs."""
+    kinds = [kind for kind in READERS if getattr(settings, kind)]
+    if not kinds:
+        examples = ", ".join(f"{kind}={reader.example}" for kind, reader in READERS.items())
+        raise UserError(f"bam is required: give one of {examples}")
+    if len(kinds) > 1:
+        raise UserError(f"give one input, not {' and '.join(kinds)}")
+    if (settings.barcodes or settings.groups) and kinds != ["fragments"]:
+        raise UserError("barcodes and groups belong to a fragment file: give fragments= with them")
+    return kinds[0]
+
+
+def _prepare(
+    kind: str,
+    settings: Prepare,
+    sizes: Mapping[str, int],
+    intervals: list[Interval],
+    inputs: Mapping[str, list[Path]],
+) -> dict[Path, dict[str, Any]]:
+    """Make the stores of one input. `intervals` are the blacklist's, `inputs` further files."""
+    out = Path(str(settings.out))
+    check_writable(out)
+    reader = READERS[kind](settings, sizes)
+    source = " and ".join(map(str, reader.paths))
+    chroms = _choose_chromosomes(reader, source, sizes, settings)
+    blacklist = _fit_blacklist(intervals, sizes, chroms)
+    preprocessing = {
+        **reader.preprocessing,
+        "include": None if settings.include is None else sorted(settings.include),
+        "exclude": sorted(settings.exclude),
+        "blacklist_sha256": blacklist_sha256(blacklist),
+        "genome": chroms,
     }
-    if kind == "bigwig":
-        return {out: prepare_bigwig(given, sizes, out, options, blacklist, **common)}
-    common["fasta"] = prepare.fasta
-    if kind == "fragments":
-        cells = read_cells(prepare.barcodes, prepare.groups)
-        return prepare_fragments(given, sizes, out, options, blacklist, cells=cells, **common)
-    common["workers"] = processes(prepare.workers)
-    bams = given if isinstance(given, list) else [given]
-    outs = {out: bams}
-    if prepare.replicates == "apart":
-        stems = [Path(bam).stem for bam in bams]
-        outs = dict(zip(several(out, stems).values(), ([bam] for bam in bams), strict=True))
-    return {
-        store: prepare_bam(some, sizes, store, options, blacklist, **common)
-        for store, some in outs.items()
-    }
+    provenance = store_provenance({kind: reader.paths, **inputs})
+    stores = {}
+    parts = tempfile.TemporaryDirectory(prefix=f".{out.name}.parts-", dir=out.parent)
+    with room_for(out), parts as folder:
+        with tqdm(total=reader.total(chroms), unit=reader.unit, unit_scale=True, desc="prepare",
+                  disable=None if settings.progress else True) as bar:  # fmt: skip
+            task = Task(settings, sizes, chroms, blacklist, Path(folder), bar.update)
+            contents = reader.read(task)
+        more: dict[str, Any] = {}
+        if reader.ends is not None:
+            more["shift_check"] = checked_shift(source, reader.ends, settings)
+        more |= {"preprocessing": preprocessing, "fingerprint": fingerprint(preprocessing)}
+        more["provenance"] = provenance
+        for store in contents:
+            stores[store.path] = store.qc | more
+            write_json(store.path.with_suffix(".qc.json"), stores[store.path])
+            store.write(store.path, chroms, store.parts, blacklist, preprocessing, provenance)
+    return stores
+
+
+def _choose_chromosomes(
+    reader: Reader, source: str, sizes: Mapping[str, int], settings: Prepare
+) -> dict[str, int]:
+    """The chromosomes to prepare, in the FASTA's order: those of the input that are selected."""
+    # excluding a contig that the FASTA lacks makes the input fit: it is not a misspelled name
+    exclude = [c for c in settings.exclude if c in sizes or c not in reader.chroms]
+    selected = select_chromosomes(sizes, settings.include, exclude)
+    chroms = {c: sizes[c] for c in selected if c in reader.chroms}
+    if not chroms:
+        raise UserError(f"{source} has none of the selected chromosomes: {', '.join(selected)}.")
+    if len(chroms) < len(selected):
+        log.info("%d selected sequences are not in %s", len(selected) - len(chroms), source)
+    return chroms
+
+
+def _fit_blacklist(
+    intervals: list[Interval], sizes: Mapping[str, int], chroms: Mapping[str, int]
+) -> Merged:
+    """Clip the blacklist to the chosen chromosomes; refuse one of another genome."""
+    unknown = sorted({i.chrom for i in intervals} - set(sizes))
+    if unknown and not any(i.chrom in sizes for i in intervals):
+        raise UserError(
+            f"the blacklist is of another genome: it names {', '.join(unknown[:5])}, "
+            f"the FASTA {', '.join(list(sizes)[:5])}."
+        )
+    if unknown:
+        log.warning("the blacklist names sequences that the FASTA lacks: %s", ", ".join(unknown))
+    clipped = [
+        replace(i, end=min(i.end, chroms[i.chrom]))
+        for i in intervals
+        if i.start < chroms.get(i.chrom, 0)
+    ]
+    return merge(clipped)

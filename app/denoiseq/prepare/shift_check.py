@@ -2,13 +2,23 @@
 
 Tn5 prefers a motif that equals its own reverse complement about the middle of the 9 bp between its
 two nicks, so its centre can be found without a reference: where the base composition around the
-ends is most symmetric. It lies 4 bp inside both ends of unshifted fragments. Pure numpy; reads no
-file.
+ends is most symmetric. It lies 4 bp inside both ends of unshifted fragments.
 """
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from denoiseq.errors import UserError
+from denoiseq.genomics.fasta import bases_around
+from denoiseq.prepare.cut_sites import LEFT, RIGHT, Fragments
+from denoiseq.settings import Prepare
+from denoiseq.settings.prepare import SHIFTS
+
+_log = logging.getLogger(__name__)
 
 REACH_BP = 30  # bases that are looked at on each side of an end
 _HALF_BP = 10  # the motif is taken as 2 * 10 + 1 bases
@@ -41,6 +51,50 @@ class Motif:
         return self.bits > max(_LEAST_BITS, 3 * noise) and self.symmetry > _LEAST_SYMMETRY
 
 
+def checked_shift(
+    source: str, ends: Mapping[str, Fragments], settings: Prepare
+) -> dict[str, Any] | None:
+    """Check the shift against the bases around the ends of fragments, a sample by chromosome.
+
+    Returns the content of `shift_check` in the qc.json; None where it is off or there is no FASTA.
+    Raises UserError where the Tn5 motif is elsewhere than `settings.shift` expects it; where there
+    is no motif it warns.
+    """
+    if not settings.shift_check or settings.fasta is None:
+        return None
+    left, right = [], []
+    for chrom, (starts, lengths, known) in ends.items():
+        first, last = starts[(known & LEFT) > 0], (starts + lengths - 1)[(known & RIGHT) > 0]
+        left.append(bases_around(settings.fasta, chrom, first, REACH_BP))
+        right.append(reverse_complement(bases_around(settings.fasta, chrom, last, REACH_BP)))
+    result = check_shift(np.concatenate(left), np.concatenate(right), settings.shift)
+    if result["verdict"] == "wrong":
+        raise UserError(_wrong_shift(source, result))
+    if result["verdict"] != "right":
+        _log.warning(
+            "warning: the Tn5 shift of %s could not be checked (%s): shift=%s is taken as it is",
+            source,
+            result["verdict"],
+            settings.shift,
+        )
+    return result
+
+
+def _wrong_shift(source: str, result: Mapping[str, Any]) -> str:
+    left, right = result["left"]["centre_bp"], result["right"]["centre_bp"]
+    fitting = [name for name in result["fitting"] if name != "atacworks"]
+    if fitting:
+        remedy = f"set shift={fitting[0]}"
+    else:
+        remedy = "no shift mends that, so start from reads as they were aligned"
+    state = "is shifted already" if fitting[:1] in (["none"], ["10x"]) else "is not shifted so"
+    return (
+        f"{source} {state}: the Tn5 motif is centred {left} bp inside the left ends and {right} bp "
+        f"inside the right ends of its fragments (4 and 4 before any shift), which shift="
+        f"{result['shift']} does not meet; {remedy}, or shift_check=false to go on all the same."
+    )
+
+
 def find_motif(bases: np.ndarray) -> Motif:
     """The motif in bases around ends: uint8 (E, 2 * REACH_BP + 1), A, C, G, T as 0 to 3, else 4.
 
@@ -71,15 +125,13 @@ def reverse_complement(bases: np.ndarray) -> np.ndarray:
     return np.where(bases < 4, 3 - bases, 4)[:, ::-1]
 
 
-def check_shift(
-    left: np.ndarray, right: np.ndarray, shift: str, shifts: dict[str, tuple[int, int]]
-) -> dict[str, object]:
+def check_shift(left: np.ndarray, right: np.ndarray, shift: str) -> dict[str, Any]:
     """Compare where the motif is with where `shift` puts the cut sites.
 
     Parameters
     ----------
     left, right : base codes around the left and the right ends, each row running into the fragment.
-    shift, shifts : the shift asked for, and all that there are: name -> what is added to s and e.
+    shift : a name in SHIFTS.
 
     Returns
     -------
@@ -87,7 +139,7 @@ def check_shift(
     that fit), and per end `bits`, `centre_bp`, `symmetry`, `ends`.
     """
     motifs = {"left": find_motif(left), "right": find_motif(right)}
-    result: dict[str, object] = {"verdict": "right", "shift": shift, "fitting": []}
+    result: dict[str, Any] = {"verdict": "right", "shift": shift, "fitting": []}
     for end, motif in motifs.items():
         result[end] = {
             "centre_bp": motif.centre_bp,
@@ -99,7 +151,7 @@ def check_shift(
         return result | {"verdict": "too few ends"}
     if not all(motif.found for motif in motifs.values()):
         return result | {"verdict": "no motif"}
-    off = {name: _off_bp(motifs, at) for name, at in shifts.items()}
+    off = {name: _off_bp(motifs, at) for name, at in SHIFTS.items()}
     fitting = [name for name in sorted(off, key=off.__getitem__) if off[name] <= _TOLERANCE_BP]
     return result | {"verdict": "right" if shift in fitting else "wrong", "fitting": fitting}
 

@@ -8,7 +8,6 @@ from typing import Any
 from denoiseq.settings.setting import (
     PATH,
     PATHS,
-    above,
     at_least,
     between,
     check_settings,
@@ -17,7 +16,16 @@ from denoiseq.settings.setting import (
     setting,
 )
 
+# Names under which assemblies keep the mitochondrion: naming one that a genome lacks is no mistake.
 MITOCHONDRIAL = ["chrM", "chrMT", "MT", "M", "Mito", "chrMito"]
+# shift -> what is added to a fragment's start and end to get its two cut sites
+SHIFTS = {
+    "+4/-4": (4, -5),  # the Tn5 motif at both ends coincides
+    "+4/-5": (4, -6),
+    "none": (0, -1),
+    "10x": (0, -1),  # shifted before: the ends are the insertions
+    "atacworks": (5, -4),  # +4/-4 from 1-based positions written as 0-based: 1 bp to the right
+}
 
 
 @dataclass
@@ -73,11 +81,11 @@ class Prepare:
     shift: str = setting(
         "auto",
         "shift from fragment ends to cut sites; auto = +4/-4, or 10x for a fragment file",
-        one_of("auto", "+4/-4", "+4/-5", "none", "10x", "atacworks"),
+        one_of("auto", *SHIFTS),
     )
     shift_check: bool = setting(True, "stop if the Tn5 motif is not where the shift expects it")
     keep_duplicates: bool = setting(False, "keep reads that are flagged as duplicates")
-    max_fragment_bp: int = setting(2000, "longer fragments are dropped", above(0))
+    max_fragment_bp: int = setting(2000, "longer fragments are dropped", at_least(10))
     include: list[str] | None = setting(
         None, "chromosomes to keep, as in [chr1,chr2]; null = all except `exclude`"
     )

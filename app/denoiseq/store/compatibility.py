@@ -1,6 +1,7 @@
-"""Whether reads, stores and checkpoints belong together: equal filters, one genome, one blacklist.
+"""Whether stores, a FASTA and a checkpoint fit together: equal filters, one genome, one blacklist.
 
-Works on the plain `preprocessing` dictionaries that stores and checkpoints carry.
+Every `check_` raises UserError where they do not. They compare the `preprocessing` dictionaries
+that stores and checkpoints carry.
 """
 
 from __future__ import annotations
@@ -15,41 +16,48 @@ from denoiseq.errors import UserError
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import Genome
 from denoiseq.genomics.intervals import merge
-from denoiseq.store.cut_store import CutStore, Store
 from denoiseq.store.header import blacklist_sha256
-from denoiseq.store.samples import Samples, plain_names
+from denoiseq.store.store import Store
 
 log = logging.getLogger(__name__)
 
-# What decides which cuts a BAM gives; a model must meet what it was trained on.
+# The settings that decide which cuts reads give; a model must meet what it was trained on.
 FILTERS = ("shift", "min_mapq", "keep_duplicates", "max_fragment_bp")
 
 
-def same_filters(one: Mapping[str, Any], other: Mapping[str, Any], left: str, right: str) -> None:
-    """Refuse two ways of preparing that differ; `left` and `right` begin the sentence's parts.
+def filters_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a preparation that are FILTERS."""
+    return {name: settings[name] for name in FILTERS}
 
-    What one of them does not know is no difference: the filters of a fragment file were another
-    program's.
+
+def check_same_filters(
+    first: Mapping[str, Any], second: Mapping[str, Any], first_words: str, second_words: str
+) -> None:
+    """Refuse two ways of preparing that differ; the words begin the sentence's two parts.
+
+    A filter that is unknown on one side does not differ: another program filtered the reads of a
+    fragment file.
     """
-    differing = [name for name in FILTERS if _differ(name, one.get(name), other.get(name))]
-    if differing:
+    names = [name for name in FILTERS if _differ(name, first.get(name), second.get(name))]
+    if names:
         raise UserError(
-            f"{left} with {_values(one, differing)}, {right} for {_values(other, differing)}: "
+            f"{first_words} with {_values(first, names)}, {second_words} for "
+            f"{_values(second, names)}: "
             "prepare the reads again with equal settings, or choose another store"
         )
 
 
-def _differ(name: str, one: Any, other: Any) -> bool:
-    if name == "shift" and "10x" in (one, other):  # = +4/-5: one base from +4/-4 at right ends
-        return not {one, other} <= {"10x", "+4/-5", "+4/-4", None}
-    return None not in (one, other) and one != other
+def _differ(name: str, first: Any, second: Any) -> bool:
+    if name == "shift" and "10x" in (first, second):  # = +4/-5: 1 bp from +4/-4 at right ends
+        return not {first, second} <= {"10x", "+4/-5", "+4/-4", None}
+    return None not in (first, second) and first != second
 
 
 def _values(preprocessing: Mapping[str, Any], names: list[str]) -> str:
     return ", ".join(f"{name}={preprocessing.get(name)}" for name in names)
 
 
-def go_together(clean: Store, noisy: Store) -> None:
+def check_noisy_matches_clean(clean: Store, noisy: Store) -> None:
     """Refuse a clean and a noisy store that are of two genomes or were prepared differently."""
     wrong = [c for c, size in clean.chroms.items() if noisy.chroms.get(c) != size]
     if wrong:
@@ -59,57 +67,59 @@ def go_together(clean: Store, noisy: Store) -> None:
             f"{noisy.chroms.get(wrong[0], 'no')} bp in the one with the noisy input; prepare both "
             "on one genome, with equal include and exclude"
         )
-    if isinstance(clean, CutStore) and isinstance(noisy, CutStore):
-        names = f"{noisy.path} was prepared", str(clean.path)
-        same_filters(noisy.preprocessing, clean.preprocessing, *names)
+    if clean.thinnable and noisy.thinnable:
+        _check_same_filters_of(noisy, clean)
 
 
-def same_input(one: Store, other: Store) -> None:
+def check_same_input(first: Store, second: Store) -> None:
     """Refuse two samples whose noisy inputs mean different things to a network."""
-    kinds = [_content(store.preprocessing) for store in (one, other)]
+    kinds = [_content(store.preprocessing) for store in (first, second)]
     if kinds[0] != kinds[1]:
         raise UserError(
-            f"{one.path} holds {kinds[0]}, {other.path} {kinds[1]}: the noisy inputs of samples "
+            f"{first.path} holds {kinds[0]}, {second.path} {kinds[1]}: the noisy inputs of samples "
             "that are learned from together are all of one kind"
         )
-    same_filters(
-        one.preprocessing, other.preprocessing, f"{one.path} was prepared", str(other.path)
-    )
+    _check_same_filters_of(first, second)
 
 
-def holds(genome: Genome, sizes: Mapping[str, int], source: str) -> None:
+def _check_same_filters_of(first: Store, second: Store) -> None:
+    words = f"{first.path} was prepared", str(second.path)
+    check_same_filters(first.preprocessing, second.preprocessing, *words)
+
+
+def check_fasta(genome: Genome, sizes: Mapping[str, int], source: str) -> None:
     """Refuse a FASTA that lacks a chromosome of `sizes` (chrom -> bp) or has it in other length."""
     for chrom, size in sizes.items():
-        found = genome.chroms.get(chrom)
-        if found != size:
-            length = "it is not there" if found is None else f"it has {found} bp there"
+        fasta_size = genome.chroms.get(chrom)
+        if fasta_size != size:
+            length = "it is not there" if fasta_size is None else f"it has {fasta_size} bp there"
             raise UserError(
                 f"{genome.path} is not the genome of {source}: {chrom} has {size} bp, {length}; "
                 "give the FASTA that the reads were aligned to"
             )
 
 
-def same_preprocessing(trained: Mapping[str, Any], opened: Store | Samples) -> None:
+def check_store_matches_training(trained: Mapping[str, Any], store: Store) -> None:
     """Refuse a store whose cuts mean something else than those the checkpoint was trained on."""
-    given = opened.preprocessing
-    kind, wanted = (_content(preprocessing) for preprocessing in (given, trained))
-    if kind != wanted:
+    kind, trained_kind = _content(store.preprocessing), _content(trained)
+    if kind != trained_kind:
         raise UserError(
-            f"{opened.path} holds {kind}, the checkpoint was trained on {wanted}: "
+            f"{store.path} holds {kind}, the checkpoint was trained on {trained_kind}: "
             "give a store of that kind"
         )
-    same_filters(given, trained, f"{opened.path} was prepared", "the checkpoint asks")
-    names = plain_names(opened)
-    same_genome(trained, {c: opened.chroms[n] for n, c in names.items()}, str(opened.path))
-    if trained["blacklist_sha256"] != given["blacklist_sha256"]:
-        log.warning("warning: %s has another blacklist than the training had", opened.path)
+    words = f"{store.path} was prepared", "the checkpoint asks"
+    check_same_filters(store.preprocessing, trained, *words)
+    sizes = {chrom: store.chroms[name] for name, chrom in store.plain_names.items()}
+    check_same_genome(trained, sizes, str(store.path))
+    if trained["blacklist_sha256"] != store.preprocessing["blacklist_sha256"]:
+        log.warning("warning: %s has another blacklist than the training had", store.path)
 
 
 def _content(preprocessing: Mapping[str, Any]) -> str:
     return "a coverage track" if preprocessing.get("kind") == "coverage" else "cut sites"
 
 
-def same_genome(trained: Mapping[str, Any], sizes: Mapping[str, int], source: str) -> None:
+def check_same_genome(trained: Mapping[str, Any], sizes: Mapping[str, int], source: str) -> None:
     """Refuse a genome that shares no sequence with the training's, or has one of other length."""
     genome = trained["genome"]
     shared = [chrom for chrom in sizes if chrom in genome]
@@ -127,17 +137,17 @@ def same_genome(trained: Mapping[str, Any], sizes: Mapping[str, int], source: st
 
 
 def training_blacklist(trained: Mapping[str, Any], path: str | None) -> str | None:
-    """The blacklist that a checkpoint was trained with: `path`, if it still says the same.
+    """The blacklist that a checkpoint was trained with: `path`, if its content is the same.
 
-    None where the training had none. Raises ValueError where it is gone or has changed.
+    None where the training had none. Raises UserError where it is gone or has changed.
     """
-    wanted, genome = trained["blacklist_sha256"], trained["genome"]
-    if wanted == blacklist_sha256({}):
+    checksum, genome = trained["blacklist_sha256"], trained["genome"]
+    if checksum == blacklist_sha256({}):
         return None
     if path is not None and Path(path).is_file():
         rows = [row for row in read_bed(path) if row.start < genome.get(row.chrom, 0)]
         clipped = [replace(row, end=min(row.end, genome[row.chrom])) for row in rows]
-        if blacklist_sha256(merge(clipped)) == wanted:
+        if blacklist_sha256(merge(clipped)) == checksum:
             return path
     raise UserError(
         f"the blacklist of the training ({path}) is not here any more: "

@@ -1,22 +1,25 @@
 """The coverage store: one HDF5 file of a coverage track as runs of equal values.
 
-For tracks whose reads are not at hand: coverage of one depth, which cannot be thinned. Owns the
-data's layout; knows nothing of bigWig files.
+For tracks whose reads are not at hand: coverage of one depth, which cannot be thinned. The layout
+of the data is here; bigWig files are not read here.
 
-Layout (version 1): the header of `storefile`; `/starts` uint32 and `/values` float32, the first
+Layout (version 1): what `header` describes; `/starts` uint32 and `/values` float32, the first
 base and the value of each run, chromosomes one after another. The runs of a chromosome that has
 any cover it from base 0 on, zeros included, so the end of one is the start of the next; about 8
 bytes a run, opened at once and sliced by a binary search.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 
+from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Merged
 from denoiseq.store.header import Header, new_store, open_hdf5
+from denoiseq.store.thinning import Thinning
 
 
 def runs_of(values: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,80 +53,97 @@ def write_coverage_store(
     lengths = [len(runs[c][0]) if c in runs else 0 for c in sizes]
     head = (sizes, lengths, blacklist, preprocessing, provenance)
     with new_store(path, "coverage", *head) as (file, offsets):
-        for index, (name, dtype) in enumerate((("starts", "<u4"), ("values", "<f4"))):
-            target = file.create_dataset(name, (int(offsets[-1]),), dtype)
-            for chrom, offset in zip(sizes, offsets, strict=False):
-                if chrom in runs:
-                    target[offset : offset + len(runs[chrom][index])] = runs[chrom][index]
+        for chrom, offset in zip(sizes, offsets, strict=False):
+            if chrom in runs:
+                for name, column in zip(("starts", "values"), runs[chrom], strict=True):
+                    file[name][offset : offset + len(column)] = column
 
 
 class CoverageStore:
     """A coverage store, opened for reading; may be pickled, sent to workers or forked.
 
-    Attributes
-    ----------
-    path : Path
-    chroms : dict, name -> size in bp, in the order of the genome
-    blacklist : dict, name -> int64 (M, 2), merged
-    preprocessing, provenance : dict
-    fingerprint : str, SHA-256 of `preprocessing`
-    n_runs : int
+    See `store.Store` for what it answers; `n_runs` is the number of its runs.
 
     Raises
     ------
     FileNotFoundError : no such file.
-    ValueError : the file is no coverage store, is of another version, or is truncated.
+    UserError : the file is not a coverage store, is of another version, or is truncated.
     """
+
+    thinnable = False
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         with open_hdf5(path, "coverage") as file:
             head = Header(self.path, file, "coverage")
-            self._places = [head.place(file[name]) for name in ("starts", "values")]
         self._head = head
         self.chroms, self.blacklist, self.n_runs = head.chroms, head.blacklist, head.rows
         self.preprocessing, self.provenance = head.preprocessing, head.provenance
-        self.fingerprint = head.fingerprint
-        self._maps: list[np.ndarray] | None = None
+        self.fingerprint, self.plain_names = head.fingerprint, {c: c for c in head.chroms}
+
+    @property
+    def samples(self) -> list["CoverageStore"]:
+        return [self]
+
+    def home(self, chrom: str) -> tuple["CoverageStore", str]:
+        return self, chrom
 
     def unmasked_bp(self, chrom: str) -> int:
-        """Bases of a chromosome outside the blacklist."""
         return self._head.unmasked_bp(chrom)
 
     @cached_property
     def mean_coverage(self) -> float:
         """Over the bases outside the blacklist of the chromosomes that have runs."""
         total, bases = 0.0, 0
-        for chrom, (first, last) in self._head.slices.items():
-            if last > first:
-                starts, values = (mapped[first:last] for mapped in self._mapped())
+        for chrom in self.chroms:
+            starts, values = self._head.columns(chrom)
+            if len(starts):
                 lengths = np.diff(starts, append=np.uint32(self.chroms[chrom]))
                 total += float(np.dot(values.astype(np.float64), lengths))
                 bases += self.unmasked_bp(chrom)
         return total / bases if bases else 0.0
 
-    def _mapped(self) -> list[np.ndarray]:
-        if self._maps is None:
-            kinds = zip(self._places, ("<u4", "<f4"), strict=True)
-            self._maps = [self._head.map(place, dtype) for place, dtype in kinds]
-        return self._maps
-
-    def coverage(self, chrom: str, start: int, end: int) -> np.ndarray:
-        """Coverage of [start, end), which may lie outside the chromosome: 0 there.
-
-        Returns float32 (end - start,), finite and not negative.
-        """
-        first, last = self._head.bounds(chrom)
+    def coverage(
+        self,
+        chrom: str,
+        start: int,
+        end: int,
+        half_window_bp: int = 0,
+        thinning: Thinning | None = None,
+    ) -> np.ndarray:
+        if thinning is not None:
+            self._refuse("it cannot be thinned")
+        starts, values = self._head.columns(chrom)
         track = np.zeros(max(end - start, 0), dtype=np.float32)
         low, high = max(start, 0), min(end, self.chroms[chrom])
-        if first == last or low >= high:
+        if len(starts) == 0 or low >= high:
             return track
-        starts, values = (mapped[first:last] for mapped in self._mapped())
         bounds = np.array([low, high - 1], dtype=np.uint32)
-        one, other = np.searchsorted(starts, bounds, side="right")
-        edges = np.concatenate([[low], starts[one:other], [high]]).astype(np.int64)
-        track[low - start : high - start] = np.repeat(values[one - 1 : other], np.diff(edges))
+        opening, closing = np.searchsorted(starts, bounds, side="right")
+        edges = np.concatenate([[low], starts[opening:closing], [high]]).astype(np.int64)
+        runs = values[opening - 1 : closing]
+        track[low - start : high - start] = np.repeat(runs, np.diff(edges))
         return track
 
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"_maps": None}
+    def cuts(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        self._refuse("it has no cut sites")
+
+    def _refuse(self, reason: str) -> NoReturn:
+        raise UserError(f"{self.path} holds coverage, not fragments: {reason}.")
+
+    def signal(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.arange(start, end), self.coverage(chrom, start, end).astype(np.float64)
+
+    def depths(self, half_window_bp: int) -> list[float]:
+        return [1e6 * self.mean_coverage / (2 * half_window_bp + 1)]
+
+    def fragment_sizes(
+        self, thinning: Thinning | None = None, chroms: Iterable[str] | None = None
+    ) -> np.ndarray:
+        return np.zeros(0, dtype=np.int64)
+
+    def describe(self) -> str:
+        return f"store {self.path}: coverage of {self.n_runs:,} runs"
+
+    def facts(self) -> dict[str, Any]:
+        return self._head.facts()

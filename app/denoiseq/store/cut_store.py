@@ -1,43 +1,28 @@
 """The cut-site store: one HDF5 file of sorted cut sites with the fragment each belongs to.
 
-Owns the data's layout and the stateless thinning of fragments. Knows nothing of BAM files. A
-store is about 8 bytes a cut; coverage of any depth is made from it on the fly.
+The layout of the data is here; reads are not. A store is about 8 bytes a cut; coverage of any depth
+is made from it on the fly.
 
-Layout (version 1): the header of `storefile`; `/cuts`, `/fragments` uint32, chromosomes one after
+Layout (version 1): what `header` describes; `/cuts`, `/fragments` uint32, chromosomes one after
 another; attribute `n_fragments`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Merged
-from denoiseq.store.coverage_store import CoverageStore
-from denoiseq.store.header import (
-    Header,
-    blacklist_sha256,
-    fingerprint,
-    kind_of,
-    new_store,
-    open_hdf5,
-)
+from denoiseq.settings.prepare import SHIFTS
+from denoiseq.store.coverage import coverage_of_cuts
+from denoiseq.store.header import Header, new_store, open_hdf5
 from denoiseq.store.thinning import Thinning
 
-__all__ = [
-    "CoverageStore",
-    "CutStore",
-    "Store",
-    "Thinning",
-    "blacklist_sha256",
-    "fingerprint",
-    "open_store",
-    "write_store",
-]
-
 _COPY_CUTS = 1 << 20
+_CHUNK_BP = 1 << 22
 _IDS = 1 << 32
 
 
@@ -71,8 +56,6 @@ def _write_cuts(
     offsets: np.ndarray,
 ) -> int:
     """Copy cuts chunk by chunk, numbering fragments through the genome; return their number."""
-    positions_out = file.create_dataset("cuts", (int(offsets[-1]),), "<u4")
-    fragments_out = file.create_dataset("fragments", (int(offsets[-1]),), "<u4")
     first_id = 0
     for chrom, offset in zip(sizes, offsets, strict=False):
         positions, fragments = cuts.get(chrom, (np.empty(0), np.empty(0)))
@@ -84,8 +67,8 @@ def _write_cuts(
             n_local = max(n_local, int(local.max()) + 1)
             if first_id + n_local > _IDS:
                 raise UserError(f"more than {_IDS} fragments: prepare fewer chromosomes.")
-            positions_out[target] = positions[chunk]
-            fragments_out[target] = (local + first_id).astype(np.uint32)
+            file["cuts"][target] = positions[chunk]
+            file["fragments"][target] = (local + first_id).astype(np.uint32)
         first_id += n_local
     return first_id
 
@@ -96,42 +79,42 @@ class CutStore:
     The cuts are memory-mapped at their place in the file and the HDF5 handle is closed at once:
     an object may be pickled, sent to workers or forked, and each process maps the file by itself.
 
-    Attributes
-    ----------
-    path : Path
-    chroms : dict, name -> size in bp, in the order of the genome
-    blacklist : dict, name -> int64 (M, 2), merged
-    preprocessing, provenance : dict
-    fingerprint : str, SHA-256 of `preprocessing`
-    n_cuts, n_fragments : int
-    cuts_per_mb : float, over the bases outside the blacklist of the chromosomes that have cuts
+    See `store.Store` for what it answers; `n_cuts` and `n_fragments` are the numbers of its cut
+    sites and fragments.
 
     Raises
     ------
     FileNotFoundError : no such file.
-    ValueError : the file is not a store, is of another version, or is truncated.
+    UserError : the file is not a cut-site store, is of another version, or is truncated.
     """
+
+    thinnable = True
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         with open_hdf5(path, "cuts") as file:
             head = Header(self.path, file, "cuts")
             self.n_fragments = int(file.attrs["n_fragments"])
-            self._places = [head.place(file[name]) for name in ("cuts", "fragments")]
         self._head = head
         self.chroms, self.blacklist, self.n_cuts = head.chroms, head.blacklist, head.rows
         self.preprocessing, self.provenance = head.preprocessing, head.provenance
-        self.fingerprint = head.fingerprint
-        self._maps: list[np.ndarray] | None = None
+        self.fingerprint, self.plain_names = head.fingerprint, {c: c for c in head.chroms}
+
+    @property
+    def samples(self) -> list["CutStore"]:
+        return [self]
+
+    def home(self, chrom: str) -> tuple["CutStore", str]:
+        return self, chrom
 
     @property
     def cuts_per_mb(self) -> float:
+        """Over the bases outside the blacklist of the chromosomes that have cuts."""
         filled = [c for c, (first, last) in self._head.slices.items() if last > first]
         bases = sum(self.unmasked_bp(c) for c in filled)
         return 1e6 * self.n_cuts / bases if bases else 0.0
 
     def unmasked_bp(self, chrom: str) -> int:
-        """Bases of a chromosome outside the blacklist."""
         return self._head.unmasked_bp(chrom)
 
     def cuts(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
@@ -142,22 +125,69 @@ class CutStore:
         positions : int64 (M,), ascending
         fragment_ids : uint64 (M,), unique in the genome; both cuts of a fragment carry one id
         """
-        first, last = self._head.bounds(chrom)
-        if self._maps is None:
-            self._maps = [self._head.map(place, "<u4") for place in self._places]
-        positions = self._maps[0][first:last]
+        positions, fragments = self._head.columns(chrom)
         bounds = np.clip([start, end], 0, _IDS - 1).astype(np.uint32)
         low, high = np.searchsorted(positions, bounds)
-        fragments = self._maps[1][first + low : first + high]
-        return positions[low:high].astype(np.int64), fragments.astype(np.uint64)
+        return positions[low:high].astype(np.int64), fragments[low:high].astype(np.uint64)
 
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"_maps": None}
+    def coverage(
+        self,
+        chrom: str,
+        start: int,
+        end: int,
+        half_window_bp: int = 0,
+        thinning: Thinning | None = None,
+    ) -> np.ndarray:
+        positions, fragments = self.cuts(chrom, start - half_window_bp, end + half_window_bp)
+        if thinning is not None:
+            positions = positions[thinning.keep(fragments)]
+        return coverage_of_cuts(positions, start, end, half_window_bp)
 
+    def signal(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        positions, _ = self.cuts(chrom, start, end)
+        return positions, np.ones(len(positions))
 
-Store = CutStore | CoverageStore
+    def depths(self, half_window_bp: int) -> list[float]:
+        return [self.cuts_per_mb]
 
+    def fragment_sizes(
+        self, thinning: Thinning | None = None, chroms: Iterable[str] | None = None
+    ) -> np.ndarray:
+        """Count the fragments by length, from the two cut sites of each.
 
-def open_store(path: str | Path) -> Store:
-    """The store at `path`, of whichever kind it is; raises as the two classes do."""
-    return CoverageStore(path) if kind_of(path) == "coverage" else CutStore(path)
+        Parameters
+        ----------
+        thinning : count those it keeps; None: all.
+        chroms : count those on these chromosomes; None: on all.
+
+        Returns
+        -------
+        int64 (max_fragment_bp + 1,), [n] = fragments of n bp, without those that lost a cut site to
+        the blacklist; (0,) of single-end reads, which have no lengths.
+        """
+        made = self.preprocessing
+        if made.get("layout") == "single":
+            return np.zeros(0, dtype=np.int64)
+        longest = int(made["max_fragment_bp"])
+        left, right = SHIFTS[made["shift"]]
+        counts = np.zeros(longest + 1, dtype=np.int64)
+        for chrom in self.chroms if chroms is None else chroms:
+            for start in range(0, self.chroms[chrom], _CHUNK_BP):
+                end = start + _CHUNK_BP
+                positions, fragments = self.cuts(chrom, start, end + longest)
+                if thinning is not None:
+                    kept = thinning.keep(fragments)
+                    positions, fragments = positions[kept], fragments[kept]
+                order = np.argsort(fragments, kind="stable")
+                positions, fragments = positions[order], fragments[order]
+                first = np.flatnonzero(fragments[1:] == fragments[:-1])
+                first = first[positions[first] < end]  # the others are the next chunk's
+                lengths = positions[first + 1] - positions[first] + left - right
+                counts += np.bincount(lengths, minlength=longest + 1)
+        return counts
+
+    def describe(self) -> str:
+        return f"store {self.path}: {self.n_fragments:,} fragments"
+
+    def facts(self) -> dict[str, Any]:
+        return self._head.facts(fragments=self.n_fragments, cut_sites=self.n_cuts)

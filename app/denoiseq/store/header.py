@@ -1,8 +1,7 @@
 """What every store's file begins with: chromosomes, blacklist, how it was made, its fingerprint.
 
 One HDF5 file of contiguous 1-D datasets, `/chroms/offsets` dividing them by chromosome, so that a
-reader maps them and closes the file at once. What the datasets hold is `store`'s and
-`coverage_store`'s matter.
+reader maps them and closes the file at once. `cut_store` and `coverage_store` say what they hold.
 
 Header: `/chroms/names`, `/chroms/sizes`, `/chroms/offsets` (C + 1); `/blacklist/chroms`,
 `/blacklist/bounds` (M, 2); `/preprocessing`, `/provenance` JSON texts (datasets, since an attribute
@@ -17,8 +16,10 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -27,13 +28,40 @@ from denoiseq.atomic import atomic_path
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Interval, Merged, covered_bp, merge
 
-# kind -> (the attribute `format`, the version that is written and read)
-FORMATS = {"cuts": ("denoiseq-cuts", 1), "coverage": ("denoiseq-coverage", 1)}
-NOUNS = {"cuts": "cut-site store", "coverage": "coverage store"}
+VERSION = 1  # what is written, and read
 _HEADER_ROOM = 1 << 20
-_NEEDED = {
-    "cuts": "single cut sites are needed here: prepare the reads instead (bam= or fragments=)",
-    "coverage": "a coverage track is needed here: prepare a bigWig instead (bigwig=)",
+# what h5py, numpy and json raise for objects that are absent, damaged or of another kind
+_DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What differs between the files of the two stores.
+
+    format : the attribute of that name
+    noun, remedy : for messages
+    columns : the datasets that hold the data, all of as many rows, and their dtypes
+    """
+
+    format: str
+    noun: str
+    remedy: str
+    columns: Mapping[str, str]
+
+
+KINDS = {
+    "cuts": Kind(
+        "denoiseq-cuts",
+        "cut-site store",
+        "single cut sites are needed here: prepare the reads instead (bam= or fragments=)",
+        {"cuts": "<u4", "fragments": "<u4"},
+    ),
+    "coverage": Kind(
+        "denoiseq-coverage",
+        "coverage store",
+        "a coverage track is needed here: prepare a bigWig instead (bigwig=)",
+        {"starts": "<u4", "values": "<f4"},
+    ),
 }
 
 
@@ -59,44 +87,31 @@ def new_store(
     preprocessing: Mapping[str, object],
     provenance: Mapping[str, object],
 ) -> Iterator[tuple[h5py.File, np.ndarray]]:
-    """Create a store atomically, its header written: the file to write the data to, and offsets.
+    """Create a store atomically, with its header and empty columns: the file, and offsets.
 
-    `lengths` are the rows of 8 bytes that each chromosome of `sizes` will have; offsets, int64
-    (C + 1,), say where they begin, and their number. Raises OSError where the disk has no room for
-    them: HDF5 crashes on one that fills up.
+    `lengths` are the rows that each chromosome of `sizes` will have; offsets, int64 (C + 1,), say
+    where they begin, and their number. Raises OSError where the disk has no room for them: HDF5
+    crashes on one that fills up.
     """
+    text = h5py.string_dtype()
+    rows = [(c, s, e) for c in blacklist for s, e in blacklist[c]]
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     with atomic_path(path) as temporary:
         if shutil.disk_usage(temporary.parent).free < 8 * sum(lengths) + _HEADER_ROOM:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with h5py.File(temporary, "w") as file:
-            head = (sizes, lengths, blacklist, preprocessing, provenance)
-            yield file, _write_header(file, kind, *head)
-
-
-def _write_header(
-    file: h5py.File,
-    kind: str,
-    sizes: Mapping[str, int],
-    lengths: list[int],
-    blacklist: Merged,
-    preprocessing: Mapping[str, object],
-    provenance: Mapping[str, object],
-) -> np.ndarray:
-    """Write all but the data; returns the offsets."""
-    text = h5py.string_dtype()
-    rows = [(c, s, e) for c in blacklist for s, e in blacklist[c]]
-    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    file["chroms/names"] = np.array(list(sizes), dtype=text)
-    file["chroms/sizes"] = np.array(list(sizes.values()), dtype=np.int64)
-    file["chroms/offsets"] = offsets
-    file["blacklist/chroms"] = np.array([row[0] for row in rows], dtype=text)
-    file["blacklist/bounds"] = np.array([row[1:] for row in rows], np.int64).reshape(-1, 2)
-    file["preprocessing"] = json.dumps(preprocessing, sort_keys=True, allow_nan=False)
-    file["provenance"] = json.dumps(provenance, sort_keys=True, allow_nan=False)
-    form, version = FORMATS[kind]
-    file.attrs.update({"version": version, "format": form, "kind": kind})
-    file.attrs["fingerprint"] = fingerprint(preprocessing)
-    return offsets
+            file["chroms/names"] = np.array(list(sizes), dtype=text)
+            file["chroms/sizes"] = np.array(list(sizes.values()), dtype=np.int64)
+            file["chroms/offsets"] = offsets
+            file["blacklist/chroms"] = np.array([row[0] for row in rows], dtype=text)
+            file["blacklist/bounds"] = np.array([row[1:] for row in rows], np.int64).reshape(-1, 2)
+            file["preprocessing"] = json.dumps(preprocessing, sort_keys=True, allow_nan=False)
+            file["provenance"] = json.dumps(provenance, sort_keys=True, allow_nan=False)
+            file.attrs.update({"version": VERSION, "format": KINDS[kind].format, "kind": kind})
+            file.attrs["fingerprint"] = fingerprint(preprocessing)
+            for name, dtype in KINDS[kind].columns.items():
+                file.create_dataset(name, (int(offsets[-1]),), dtype)
+            yield file, offsets
 
 
 def kind_of(path: str | Path) -> str:
@@ -105,32 +120,34 @@ def kind_of(path: str | Path) -> str:
     Raises
     ------
     FileNotFoundError : no such file.
-    ValueError : the file is no store, is of another version, or is truncated.
+    UserError : the file is not a store, is of another version, or is truncated.
     """
     with open_hdf5(path, "cuts") as file:
         kind = str(file.attrs.get("kind", "cuts"))  # the first stores did not say
-        if kind not in FORMATS:
+        if kind not in KINDS:
             raise KeyError("kind")
         return kind
 
 
 @contextmanager
 def open_hdf5(path: str | Path, kind: str) -> Iterator[h5py.File]:
-    """Open a store's file; whatever goes wrong in the block is said as one sentence."""
+    """Open a store's file. The block reads it and does nothing else: its errors mean damage."""
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no such {NOUNS[kind]}: {path}; prepare makes one.")
+        raise FileNotFoundError(f"no such {KINDS[kind].noun}: {path}; prepare makes one.")
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, KeyError, json.JSONDecodeError) as error:
+    except UserError:
+        raise
+    except _DAMAGE as error:
         raise UserError(
-            f"{path} is not a {NOUNS[kind]}, or it is truncated; make it again with prepare."
+            f"{path} is not a {KINDS[kind].noun}, or it is truncated; make it again with prepare."
         ) from error
 
 
 class Header:
-    """The common part of an opened store; see CutStore and CoverageStore for the attributes."""
+    """The common part of an opened store, with its columns mapped when they are first read."""
 
     def __init__(self, path: Path, file: h5py.File, kind: str) -> None:
         _check_kind(path, file, kind)
@@ -145,12 +162,23 @@ class Header:
         self.preprocessing = json.loads(file["preprocessing"].asstr()[()])
         self.provenance = json.loads(file["provenance"].asstr()[()])
         self.fingerprint = str(file.attrs["fingerprint"])
+        self._places = [(self._place(file[n]), dtype) for n, dtype in KINDS[kind].columns.items()]
+        self._columns: list[np.ndarray] | None = None
 
     def unmasked_bp(self, chrom: str) -> int:
         """Bases of a chromosome outside the blacklist."""
         return self.chroms[chrom] - covered_bp(self.blacklist, chrom, self.chroms[chrom])
 
-    def place(self, dataset: h5py.Dataset) -> int:
+    def facts(self, **counts: int) -> dict[str, Any]:
+        """What a summary says of the store: its input files, `counts`, and how it was made."""
+        return {
+            "files": self.provenance.get("inputs", {}),
+            **counts,
+            "fingerprint": self.fingerprint,
+            "preprocessing": self.preprocessing,
+        }
+
+    def _place(self, dataset: h5py.Dataset) -> int:
         """Byte offset of a contiguous dataset of 4-byte numbers in the file."""
         offset = dataset.id.get_offset() if self.rows else 0
         end = None if offset is None else offset + 4 * self.rows
@@ -158,31 +186,36 @@ class Header:
             raise OSError("data are missing")
         return offset
 
-    def map(self, offset: int, dtype: str) -> np.ndarray:
-        """The dataset at a byte offset, (rows,), mapped from the file and not read yet."""
-        if self.rows == 0:
-            return np.empty(0, dtype=dtype)
-        mapped = np.memmap(self.path, dtype, "r", offset, (self.rows,))
-        return np.asarray(mapped)  # a plain view: slicing a memmap object costs microseconds
-
-    def bounds(self, chrom: str) -> tuple[int, int]:
-        """First row of a chromosome and the one after its last."""
+    def columns(self, chrom: str) -> list[np.ndarray]:
+        """The rows of a chromosome, (M,) each, mapped from the file."""
         if chrom not in self.slices:
             raise UserError(f"{self.path} has no chromosome {chrom}: {', '.join(self.chroms)}.")
-        return self.slices[chrom]
+        if self._columns is None:
+            self._columns = [self._map(*place) for place in self._places]
+        first, last = self.slices[chrom]
+        return [column[first:last] for column in self._columns]
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_columns": None}
+
+    def _map(self, offset: int, dtype: str) -> np.ndarray:
+        """The dataset at a byte offset, (rows,), mapped and not read yet."""
+        if self.rows == 0:
+            return np.empty(0, dtype=dtype)
+        try:
+            mapped = np.memmap(self.path, dtype, "r", offset, (self.rows,))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.path} was removed or cut short while it was in use.") from error
+        return np.asarray(mapped)  # a plain view: slicing a memmap object costs microseconds
 
 
 def _check_kind(path: Path, file: h5py.File, kind: str) -> None:
-    form, version = FORMATS[kind]
-    if file.attrs.get("format") != form:
-        others = {FORMATS[other][0]: other for other in FORMATS if other != kind}
-        other = others.get(file.attrs.get("format"))
-        if other is None:
-            raise KeyError("format")
-        raise UserError(f"{path} is a {NOUNS[other]}; {_NEEDED[kind]}.")
-    found = int(file.attrs["version"])
-    if found != version:
+    written = {known.format: known for known in KINDS.values()}[file.attrs["format"]]
+    if written != KINDS[kind]:
+        raise UserError(f"{path} is a {written.noun}; {KINDS[kind].remedy}.")
+    version = int(file.attrs["version"])
+    if version != VERSION:
         raise UserError(
-            f"{path} is a {NOUNS[kind]} of version {found}, this program reads "
-            f"version {version}; make it again with prepare."
+            f"{path} is a {KINDS[kind].noun} of version {version}, this program reads "
+            f"version {VERSION}; make it again with prepare."
         )

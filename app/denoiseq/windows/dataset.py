@@ -19,11 +19,8 @@ from denoiseq.errors import UserError
 from denoiseq.genomics.fasta import Genome, input_channels
 from denoiseq.genomics.intervals import Tile, mask, tile_chromosome
 from denoiseq.settings import Data
-from denoiseq.store.coverage import depths, window_coverage
-from denoiseq.store.coverage_store import CoverageStore
-from denoiseq.store.cut_store import Store
 from denoiseq.store.header import fingerprint
-from denoiseq.store.samples import Samples, samples_of
+from denoiseq.store.store import Store
 from denoiseq.store.thinning import Thinning
 
 log = logging.getLogger(__name__)
@@ -39,7 +36,7 @@ class WindowDataset(Dataset):
 
     Parameters
     ----------
-    store : CutStore, CoverageStore or Samples
+    store : Store
         Clean coverage, and the fragments that noisy input is drawn from.
     chroms : list of str
     settings : Data
@@ -62,7 +59,7 @@ class WindowDataset(Dataset):
 
     def __init__(
         self,
-        store: Store | Samples,
+        store: Store,
         chroms: list[str],
         settings: Data,
         peaks: dict[str, np.ndarray],
@@ -70,7 +67,7 @@ class WindowDataset(Dataset):
         training: bool,
         seed: int = 0,
         truth: dict[str, np.ndarray] | None = None,
-        noisy: Store | Samples | None = None,
+        noisy: Store | None = None,
         genome: Genome | None = None,
     ):
         assert settings.thin_fraction is not None  # `Data` has replaced null
@@ -101,8 +98,8 @@ class WindowDataset(Dataset):
     def _check_thinning(self) -> None:
         if self.settings.thin_fractions[0] == self.thin_fraction == 1:
             return
-        for store in samples_of(self.noisy):
-            if isinstance(store, CoverageStore):
+        for store in self.noisy.samples:
+            if not store.thinnable:
                 raise UserError(
                     f"{store.path} holds coverage, not fragments, and cannot be thinned: give a "
                     "noisy sample of its own (data.noisy_store) and no data.thin_fraction."
@@ -152,7 +149,7 @@ class WindowDataset(Dataset):
 
     @cached_property
     def _depths(self) -> list[float]:
-        return depths(self.noisy, self.settings.half_window_bp)
+        return self.noisy.depths(self.settings.half_window_bp)
 
     @property
     def fingerprint(self) -> str:
@@ -237,7 +234,7 @@ class WindowDataset(Dataset):
         clean : float32 (L,)
         """
         h, drawn = self.settings.half_window_bp, self.draw(fraction)
-        noisy = window_coverage(self.noisy, chrom, start, end, h, drawn)
+        noisy = self.noisy.coverage(chrom, start, end, h, drawn)
         clean = self.clean(chrom, start, end, fraction)
         return input_channels(noisy, self.genome, chrom, start), clean
 
@@ -246,7 +243,7 @@ class WindowDataset(Dataset):
         rest, drawn = None, self.draw(fraction)
         if drawn is not None and self.settings.target == "complement":
             rest = replace(drawn, complement=True)
-        return window_coverage(self.store, chrom, start, end, self.settings.half_window_bp, rest)
+        return self.store.coverage(chrom, start, end, self.settings.half_window_bp, rest)
 
     def draw(self, fraction: float | None = None) -> Thinning | None:
         """The fragments that noisy input keeps in the current epoch; None: all."""

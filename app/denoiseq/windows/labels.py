@@ -10,9 +10,7 @@ import numpy as np
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import PeakCaller
-from denoiseq.store.coverage import window_coverage
-from denoiseq.store.cut_store import Store
-from denoiseq.store.samples import Samples
+from denoiseq.store.store import Store
 
 _CHUNK_BP = 1 << 20
 
@@ -50,7 +48,7 @@ def _neglog10_upper(k: int, mean: float) -> float:
 
 
 def poisson_peaks(
-    store: Store | Samples,
+    store: Store,
     half_window_bp: int,
     neglog10_p: float,
     min_length_bp: int,
@@ -74,12 +72,10 @@ def poisson_peaks(
     return peaks
 
 
-def _tracks(
-    store: Store | Samples, chrom: str, half_window_bp: int
-) -> Iterator[tuple[int, np.ndarray]]:
+def _tracks(store: Store, chrom: str, half_window_bp: int) -> Iterator[tuple[int, np.ndarray]]:
     size = store.chroms[chrom]
     for start in range(0, size, _CHUNK_BP):
         end = min(start + _CHUNK_BP, size)
-        track = window_coverage(store, chrom, start, end, half_window_bp)
+        track = store.coverage(chrom, start, end, half_window_bp)
         track[mask(store.blacklist, chrom, start, end)] = 0
         yield start, track

@@ -12,14 +12,18 @@ from denoiseq.genomics import synthetic
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import Genome
 from denoiseq.genomics.intervals import Merged, merge, split_chromosomes
-from denoiseq.prepare.run import cut_options, given_input, prepared
+from denoiseq.prepare.cut_sites import resolve_shift
+from denoiseq.prepare.run import input_of, prepare_stores
 from denoiseq.settings import Data, DataOverrides, Prepare
 from denoiseq.settings.setting import required
-from denoiseq.store.compatibility import go_together, holds, same_filters, same_input
-from denoiseq.store.coverage import depths
-from denoiseq.store.coverage_store import CoverageStore
-from denoiseq.store.cut_store import Store, open_store
-from denoiseq.store.samples import Samples, plain_names, samples_of
+from denoiseq.store.compatibility import (
+    check_fasta,
+    check_noisy_matches_clean,
+    check_same_filters,
+    check_same_input,
+)
+from denoiseq.store.samples import Samples
+from denoiseq.store.store import Store, open_store
 from denoiseq.windows.dataset import WindowDataset
 from denoiseq.windows.labels import poisson_peaks
 
@@ -30,14 +34,14 @@ log = logging.getLogger(__name__)
 class Stores:
     """What windows are made of; `noisy` is `clean` itself if the input is a thinning of it."""
 
-    clean: Store | Samples
-    noisy: Store | Samples
+    clean: Store
+    noisy: Store
     genome: Genome | None
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint stores about the files: the first store, and all stores."""
-        clean = [_file_facts(store) for store in samples_of(self.clean)]
-        noisy = [_file_facts(store) for store in samples_of(self.noisy)]
+        clean = [_file_facts(store) for store in self.clean.samples]
+        noisy = [_file_facts(store) for store in self.noisy.samples]
         thinned = self.noisy is self.clean
         return {"store": clean[0], "stores": {"clean": clean, "noisy": [] if thinned else noisy}}
 
@@ -45,16 +49,10 @@ class Stores:
         """A line for the log on each store."""
         kinds = {"noisy": self.noisy} if self.noisy is not self.clean else {}
         return [
-            f"{kind} {_described(store)}, {depth:.0f} cut sites per Mb"
+            f"{kind} {store.describe()}, {depth:.0f} cut sites per Mb"
             for kind, stores in {"clean": self.clean, **kinds}.items()
-            for store, depth in zip(samples_of(stores), depths(stores, half_window_bp), strict=True)
+            for store, depth in zip(stores.samples, stores.depths(half_window_bp), strict=True)
         ]
-
-
-def _described(store: Store) -> str:
-    if isinstance(store, CoverageStore):
-        return f"store {store.path}: coverage of {store.n_runs:,} runs"
-    return f"store {store.path}: {store.n_fragments:,} fragments"
 
 
 def _file_facts(store: Store) -> dict[str, Any]:
@@ -72,7 +70,7 @@ class Splits:
 def open_or_prepare(settings: Data) -> Store:
     """Open the store, after making it (and the synthetic genome) if it does not exist."""
     path, prepare = Path(settings.store), settings.prepare
-    reads = given_input(prepare)
+    reads = input_of(prepare)
     if not path.is_file() and reads is not None:
         if prepare.groups or prepare.replicates == "apart":
             raise UserError(
@@ -82,11 +80,11 @@ def open_or_prepare(settings: Data) -> Store:
             log.info("generating a synthetic genome in %s", Path(prepare.bam).parent)
             synthetic.make_synthetic(Path(prepare.bam).parent)
         log.info("preparing %s from %s", path, reads)
-        prepared(prepare)
+        prepare_stores(prepare)
     store = open_store(path)
     if reads is not None:
-        filters = vars(cut_options(prepare))
-        same_filters(store.preprocessing, filters, f"{path} was prepared", "this config asks")
+        filters = vars(resolve_shift(prepare))
+        check_same_filters(store.preprocessing, filters, f"{path} was prepared", "this config asks")
     return store
 
 
@@ -98,9 +96,9 @@ def open_stores(settings: Data) -> Stores:
         paths = [settings.noisy_store, *settings.more_noisy_stores]
         noisy = [open_store(path) for path in paths]
     for clean_store, noisy_store in zip(clean, noisy, strict=True):
-        go_together(clean_store, noisy_store)
+        check_noisy_matches_clean(clean_store, noisy_store)
     for other in noisy[1:]:
-        same_input(other, noisy[0])
+        check_same_input(other, noisy[0])
     samples = _joined(clean)
     return Stores(
         clean=samples,
@@ -109,23 +107,25 @@ def open_stores(settings: Data) -> Stores:
     )
 
 
-def _joined(stores: list[Store]) -> Store | Samples:
+def _joined(stores: list[Store]) -> Store:
     return stores[0] if len(stores) == 1 else Samples(stores)
 
 
-def _genome(settings: Data, store: Store | Samples) -> Genome | None:
+def _genome(settings: Data, store: Store) -> Genome | None:
     if not settings.sequence:
         return None
     fasta = required(settings.fasta, "data.fasta", "genome.fa (data.sequence=true reads it)")
-    names = plain_names(store)
+    names = store.plain_names
     genome = Genome(fasta, names)
-    holds(genome, {chrom: store.chroms[name] for name, chrom in names.items()}, str(store.path))
+    check_fasta(
+        genome, {chrom: store.chroms[name] for name, chrom in names.items()}, str(store.path)
+    )
     return genome
 
 
-def read_peaks(path: str, store: Store | Samples, key: str) -> Merged:
+def read_peaks(path: str, store: Store, key: str) -> Merged:
     """The merged intervals of a BED file, of which at least one must be on the store's genome."""
-    merged, names = merge(read_bed(path)), plain_names(store)
+    merged, names = merge(read_bed(path)), store.plain_names
     peaks = {name: merged[chrom] for name, chrom in names.items() if chrom in merged}
     if not peaks:
         raise UserError(
@@ -135,7 +135,7 @@ def read_peaks(path: str, store: Store | Samples, key: str) -> Merged:
     return peaks
 
 
-def labels(settings: Data, store: Store | Samples) -> Merged:
+def labels(settings: Data, store: Store) -> Merged:
     """The peaks to learn: called on the clean track by the Poisson rule, or those of a file."""
     if settings.labels != "poisson":
         return read_peaks(settings.labels, store, "data.labels")
@@ -148,9 +148,9 @@ def labels(settings: Data, store: Store | Samples) -> Merged:
     )
 
 
-def _folds(settings: Data, store: Store | Samples) -> dict[str, list[str]]:
+def _folds(settings: Data, store: Store) -> dict[str, list[str]]:
     """The chromosomes of train, validation and test, in every sample."""
-    names = plain_names(store)
+    names = store.plain_names
     genome = dict.fromkeys(names.values())
     folds = split_chromosomes(genome, settings.validation, settings.test, settings.exclude)
     parts = zip(("train", "validation", "test"), folds, strict=True)

@@ -1,0 +1,81 @@
+"""What a new input format takes: a reader and its entry in READERS. Here a bedGraph."""
+
+from dataclasses import make_dataclass
+
+import numpy as np
+import pytest
+from denoiseq.errors import UserError
+from denoiseq.prepare import run
+from denoiseq.prepare.coverage_runs import map_runs, write_runs
+from denoiseq.prepare.cut_sites import resolve_shift
+from denoiseq.prepare.quality import coverage_quality
+from denoiseq.prepare.reader import StoreParts, store_paths
+from denoiseq.settings import Prepare
+from denoiseq.store.coverage_store import write_coverage_store
+from denoiseq.store.store import open_store
+
+
+class BedGraphReader:
+    """Holds the whole track in memory; its lines are right."""
+
+    example, unit, ends = "track.bedGraph", "bp", None
+
+    def __init__(self, settings, genome):
+        self.paths = [settings.bedgraph]
+        self.preprocessing = {"kind": "coverage"}
+        self.chroms = {}
+        for line in settings.bedgraph.read_text().splitlines():
+            chrom, start, end, value = line.split()
+            track = self.chroms.setdefault(chrom, np.zeros(genome[chrom], np.float32))
+            track[int(start) : int(end)] = float(value)
+
+    def total(self, chroms):
+        return sum(chroms.values())
+
+    def read(self, task):
+        coverage = {}
+        for chrom in task.chroms:
+            part, track = task.folder / chrom, [(0, self.chroms[chrom])]
+            coverage[chrom] = write_runs(self.paths[0], chrom, track, task.blacklist, part)
+        qc = coverage_quality(coverage, task)
+        return [StoreParts(task.settings.out, qc, map_runs(coverage), write_coverage_store)]
+
+
+def test_a_new_format_is_one_class_and_one_setting(tmp_path, monkeypatch):
+    settings = make_dataclass("Settings", [("bedgraph", object, None)], bases=(Prepare,))
+    monkeypatch.setitem(run.READERS, "bedgraph", BedGraphReader)
+    track, out, bed = (tmp_path / name for name in ("track.bedGraph", "x.h5", "b.bed"))
+    track.write_text("chr1\t10\t20\t1.5\nchr1\t20\t25\t4\n")
+    bed.write_text("chr1\t18\t21\n")
+    sizes = {"chr1": 100, "chr2": 50}
+    given = settings(bedgraph=track, out=out, blacklist=str(bed), progress=False)
+    ((path, qc),) = run.prepare_stores(given, sizes).items()
+    store = open_store(path)
+    expected = [0] * 2 + [1.5] * 8 + [0] * 3 + [4] * 4 + [0]
+    assert store.coverage("chr1", 8, 26).tolist() == expected
+    assert store.chroms == {"chr1": 100}
+    assert {c: rows.tolist() for c, rows in store.blacklist.items()} == {"chr1": [[18, 21]]}
+    assert qc["mean_coverage"] == store.mean_coverage == 28 / 97
+    assert "shift_check" not in qc
+    assert store.provenance["inputs"]["bedgraph"]["name"] == "track.bedGraph"
+    with pytest.raises(UserError, match=r"give one of bam=.*, bedgraph=track.bedGraph"):
+        run.prepare_stores(settings(out=str(out)), sizes)
+
+
+def test_names_of_several_stores():
+    names = {label: path.name for label, path in store_paths("a/cuts.h5", ["B cells", "T"]).items()}
+    assert names == {"B cells": "cuts.B_cells.h5", "T": "cuts.T.h5"}
+    with pytest.raises(UserError, match=r"two inputs would both be written to a/cuts.T_cell.h5"):
+        store_paths("a/cuts.h5", ["T cell", "T/cell"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "shift"),
+    [
+        ({"bam": "x.bam"}, "+4/-4"),
+        ({"fragments": "x.tsv"}, "10x"),
+        ({"fragments": "x.tsv", "shift": "none"}, "none"),
+    ],
+)
+def test_the_shift_that_auto_stands_for(settings, shift):
+    assert resolve_shift(Prepare(**settings)).shift == shift
