@@ -27,7 +27,6 @@ from denoiseq.atomic import check_writable, write_csv, write_json
 from denoiseq.cli import composed, start_logging
 from denoiseq.distributed import use_threads
 from denoiseq.doctor import speed
-from denoiseq.evaluation.run import evaluate_options
 from denoiseq.training.loop import train
 from denoiseq.training.losses import LossWeights, atacworks_loss
 from denoiseq.training.options import Run
@@ -104,8 +103,8 @@ def trained(on, options, splits, arguments):
     model = speed.network(form, speed.weights())
     folder = arguments.runs / on
     last = folder / "checkpoints" / "last.pt"
-    evaluation = replace(evaluate_options(options, options.trainer), bootstrap_draws=0)
-    run = Run(folder, resume=last if last.is_file() else None, evaluation=evaluation)
+    resume, evaluation = last if last.is_file() else None, settings.Evaluate(bootstrap=0)
+    run = Run(folder, resume=resume, validation=options, evaluation=evaluation)
     result = train(
         model,
         splits.train,

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: a temperature for peak logits, and reliability curves.
+"""Calibrated probabilities: a temperature for peak logits, and reliability curves.
 
 Works on counts per bin of the logits (`metrics.TrackMetrics`), so the bases themselves are never
 kept. Temperature scaling is Guo et al., 2017, "On calibration of modern neural networks".
@@ -22,7 +22,7 @@ _HALVINGS = 60
 
 @dataclass(frozen=True)
 class Reliability:
-    """How probabilities met the truth, over bases grouped by probability in equal steps.
+    """How probabilities meet the truth, over bases grouped by probability in equal steps.
 
     probability, observed, bases : a group's mean probability, the share of its bases inside true
         peaks, and their number; empty groups are left out
@@ -50,7 +50,7 @@ class Calibration:
 
 
 def calibrate(scores: TrackMetrics) -> Calibration | None:
-    """The temperature of least cross-entropy, where that and the ECE are the lower for it.
+    """The temperature of least cross-entropy, where it lowers both that and the ECE; else 1.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def calibrate(scores: TrackMetrics) -> Calibration | None:
 
     Returns
     -------
-    Calibration, or None where there is nothing to learn from: scores that are no logits, or bases
+    Calibration, or None where there is nothing to learn from: scores that are not logits, or bases
     of one class only.
     """
     if not (scores.logits and scores.positives.any() and scores.negatives.any()):
@@ -72,7 +72,7 @@ def calibrate(scores: TrackMetrics) -> Calibration | None:
 
 @contextmanager
 def at_temperature(model: Any, temperature: float) -> Iterator[None]:
-    """The network with its peak logits divided by `temperature`; what it had comes back after."""
+    """The network divides its peak logits by `temperature` until the block ends."""
     before = getattr(model, "temperature", 1.0)
     model.temperature = temperature
     try:

@@ -92,8 +92,8 @@ def train(
             tuned = Tuned.from_checkpoint(best)
             assert tuned is not None  # best.pt is written after a validation
             with at_temperature(model, best.get("temperature", 1.0)):
-                metrics = measure(model, validation_data, run.evaluation, tuned).metrics
-            metrics = {"split": "validation", **metrics}
+                measured = measure(model, validation_data, run.evaluation, run.validation, tuned)
+            metrics = {"split": "validation", **measured.metrics}
     return TrainResult(training.done.history, training.done.best or {}, metrics)
 
 
@@ -120,7 +120,7 @@ class _Training:
             self._resume(Path(self.run.resume), options)
         self.baselines = self.done.tuned or tune_baselines(
             validation_data,
-            self.run.evaluation,
+            self.run.validation,
             self.ranks,
             fit_linear(train_data, self.ranks),
         )
@@ -255,7 +255,7 @@ class _Training:
             **{f"train_{name}": mean for name, mean in done.means().items()},
         }
         result, scores = validate(
-            self.validated, self.validation_data, self.loss, self.run.evaluation, self.ranks
+            self.validated, self.validation_data, self.loss, self.run.validation, self.ranks
         )
         row |= {f"validation_{name}": value for name, value in result.items()}
         if monitor not in result:

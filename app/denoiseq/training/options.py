@@ -11,8 +11,8 @@ from typing import Any
 from denoiseq.atomic import atomic_path
 from denoiseq.distributed import ALONE, Ranks
 from denoiseq.errors import UserError
-from denoiseq.evaluation.options import EvaluateOptions
 from denoiseq.evaluation.thresholds import Tuned
+from denoiseq.settings import Evaluate, Train
 
 log = logging.getLogger(__name__)
 OPTIMIZERS = ("adam", "adamw")
@@ -81,7 +81,8 @@ class Run:
     folder : where everything is written.
     metadata : plain containers stored in every checkpoint as they are: config, versions, ...
     resume : a checkpoint to go on from.
-    evaluation : how validation is run.
+    validation : its batch size, workers and the rule of its peaks.
+    evaluation : the bootstrap of the metrics at the end.
     ranks : the processes that share it; all but the first write nothing.
     picture : draws example loci of a model as PNG, given what was tuned on validation.
     """
@@ -89,7 +90,8 @@ class Run:
     folder: Path
     metadata: dict[str, Any] = field(default_factory=dict)
     resume: Path | None = None
-    evaluation: EvaluateOptions = field(default_factory=EvaluateOptions)
+    validation: Train = field(default_factory=Train)
+    evaluation: Evaluate = field(default_factory=Evaluate)
     ranks: Ranks = ALONE
     picture: Callable[[Any, Tuned, float], bytes | None] | None = None
 

@@ -7,19 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from denoiseq import models, report
+from denoiseq import models
 from denoiseq.atomic import check_writable, write_json, write_text
 from denoiseq.distributed import Ranks, joined, use_threads
 from denoiseq.evaluation import loci
 from denoiseq.evaluation import run as evaluation
-from denoiseq.evaluation.run import evaluate_options
 from denoiseq.logs import log_to
 from denoiseq.models.describe import convolutions
 from denoiseq.models.network import Network
 from denoiseq.models.pretrained import start_from
 from denoiseq.prediction import run as prediction
 from denoiseq.provenance import software_facts, versions
-from denoiseq.report.loci import Choice
+from denoiseq.report.metric_text import metrics_table
+from denoiseq.report.training_page import training_page
 from denoiseq.settings import Evaluate, Predict, Train, plain, to_yaml
 from denoiseq.training.loop import train as fit
 from denoiseq.training.losses import LossWeights, atacworks_loss
@@ -67,9 +67,9 @@ def _train(settings: Train, ranks: Ranks) -> None:
         folder=folder,
         metadata={"config": plain(settings), "versions": versions(), **stores.facts()},
         resume=None if settings.resume is None else Path(settings.resume),
-        evaluation=evaluate_options(settings, settings.trainer),
+        validation=settings,
         ranks=ranks,
-        picture=lambda *made: loci.picture(windows.validation, run.evaluation, *made),
+        picture=lambda *made: loci.picture(windows.validation, settings, *made),
     )
     if ranks.main:
         write_text(folder / "config.yaml", to_yaml(settings))
@@ -84,7 +84,7 @@ def _train(settings: Train, ranks: Ranks) -> None:
     )
     if ranks.main:
         write_json(folder / "metrics.json", {**result.metrics, "split": "validation"})
-        log.info("validation:\n%s", report.metrics_table(result.metrics))
+        log.info("validation:\n%s", metrics_table(result.metrics))
         facts = {
             "Settings": run.metadata["config"],
             "Software": software_facts(network),
@@ -95,12 +95,10 @@ def _train(settings: Train, ranks: Ranks) -> None:
             windows.validation,
             result.metrics,
             run.evaluation,
-            Choice(seed=settings.seed),
+            settings,
         )
         best = result.best.get("epoch")
-        page = report.training_page(
-            settings.name, result.metrics, result.history, best, panels, facts
-        )
+        page = training_page(settings.name, result.metrics, result.history, best, panels, facts)
         page.write(folder)
         log.info("checkpoint: %s", run.checkpoint("best"))
 
