@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from denoiseq.models.checkpoint import load_checkpoint
 from denoiseq.models.linear import Linear
 from denoiseq.prediction import loci as prediction_loci
 from denoiseq.prediction import resume
-from denoiseq.prediction.genome import Outputs, predict_genome
+from denoiseq.prediction.genome import output_file, predict_genome
 from denoiseq.prediction.sample import Source
 from denoiseq.report.loci import CHOSEN, RANDOM, SPREAD
 from denoiseq.report.locus_figures import draw_loci
@@ -69,15 +70,16 @@ def held_out(store, peaks):
     return WindowDataset(store, ["chrB"], WINDOWS, peaks, training=False)
 
 
-def asked(threshold, **more):
+def prediction(out, threshold, **more):
     rule = {"peak_threshold": threshold, "peak_min_length_bp": 50, "peak_max_gap_bp": 30}
-    return Predict(**rule, tile_bp=1_000, trainer=Trainer(progress=False), **more)
+    files = {"out": str(out), "name": "x"}
+    return Predict(**files, **rule, tile_bp=1_000, trainer=Trainer(progress=False), **more)
 
 
-def predicted(model, store, settings, outputs):
-    folder = outputs.folder / "unfinished"
+def predicted(model, store, settings):
+    folder = Path(settings.out) / "unfinished"
     with resume.claimed(folder, {}):
-        return predict_genome(model, Source(store, 75), settings, outputs, folder, ALONE)
+        return predict_genome(model, Source(store, 75), settings, folder, ALONE)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -97,9 +99,8 @@ def test_two_steps_of_training_then_a_prediction(small, task, store, peaks, tmp_
     tuned, model.temperature = Tuned.from_checkpoint(best), best["temperature"]
     assert (best["calibration"] is None) == (task == "regression")
     example = {"loci": 2, "random_loci": 1, "regions": ["chrB:1000-3000"]}
-    settings = asked(tuned.thresholds["denoised"], **example)
-    outputs = Outputs(tmp_path / "predicted", "x")
-    found = predicted(model, store, settings, outputs)
+    settings = prediction(tmp_path / "predicted", tuned.thresholds["denoised"], **example)
+    found = predicted(model, store, settings)
     written = {path.name for path in (tmp_path / "predicted").iterdir()}
     expected = {"x.peaks.narrowPeak", "x.cutoff_analysis.tsv"}
     expected |= {"x.coverage.bw"} if task != "classification" else set()
@@ -139,8 +140,8 @@ def test_figures_show_the_heads_that_there_are(evaluate, task, store, peaks, tmp
     with torch.no_grad():
         for parameter in model.parameters():  # everything is a peak
             parameter.fill_(1.0)
-    settings = asked(0.5, **one)
-    found = predicted(model, store, settings, Outputs(tmp_path, "x"))
+    settings = prediction(tmp_path, 0.5, **one)
+    found = predicted(model, store, settings)
     (locus,) = prediction_loci.of_prediction(Source(store, 75), settings, found)[SPREAD]
     assert list(locus.tracks) == ["input", *heads]
     assert draw_loci([locus]).startswith(b"\x89PNG")
@@ -156,12 +157,13 @@ def test_without_a_peak_head_the_track_is_the_score(evaluate, store, peaks):
 
 def test_without_a_peak_head_peaks_come_from_the_coverage(store, peaks, tmp_path):
     model = Linear(field=1, task="regression", conv="torch")
-    outputs = Outputs(tmp_path, "x")
-    settings = asked(6.0)
-    found = predicted(model, store, settings, outputs).peaks
+    settings = prediction(tmp_path, 6.0)
+    found = predicted(model, store, settings).peaks
     expected = []
     for chrom, size in store.chroms.items():
-        track = read_bigwig(outputs.bigwig("denoised"), chrom, 0, size)  # of whole numbers: exact
+        track = read_bigwig(
+            output_file(settings, "denoised"), chrom, 0, size
+        )  # of whole numbers: exact
         assert not track[mask(store.blacklist, chrom, 0, size)].any()
         expected += [(chrom, *row) for row in runs_above(track, 6.0, 50, 30).tolist()]
     assert [(p.chrom, p.start, p.end) for p in found] == expected and expected

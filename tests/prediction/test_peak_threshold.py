@@ -16,7 +16,7 @@ PAYLOAD = {"peak_threshold": 0.4, "operating_points": POINTS}
 def chosen(payload, task="both", **options):
     config = Train()
     config.model.task = task
-    return resolved(Predict(**options), payload, config)
+    return resolved(Predict(**options), payload, config, "x")
 
 
 def test_the_best_on_validation_unless_told():

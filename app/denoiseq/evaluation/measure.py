@@ -137,8 +137,8 @@ def _empty_scores(
     rule = trained.data.label_min_length_bp, trained.data.label_max_gap_bp
     tracks = {}
     for name in (*filters(tuned), DENOISED):
-        calls = peak_metrics.Calls(tuned.thresholds[name], *rule)
-        tracks[name] = TrackScores(name == DENOISED and _has_logits(model), calls, blocks)
+        logits = name == DENOISED and _has_logits(model)
+        tracks[name] = TrackScores(logits, (tuned.thresholds[name], *rule), blocks)
     return tracks
 
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from denoiseq.evaluation.bootstrap import GROUP, Blocks
 from denoiseq.evaluation.metrics import ratio
-from denoiseq.evaluation.scored import Scored
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import Peak, PeakCaller
 from denoiseq.windows.dataset import WindowDataset
@@ -21,27 +20,6 @@ Peaks = Mapping[str, np.ndarray]
 NONE = np.zeros((0, 2), dtype=np.int64)
 COUNTS = ("called", "right", "true", "met", "called_bp", "true_bp", "shared_bp")
 CHUNK_BP = 1 << 20
-
-
-class Calls:
-    """Peaks of one score over consecutive scored parts of several chromosomes; none holds a
-    blacklisted base.
-    """
-
-    def __init__(self, threshold: float, min_length_bp: int, max_gap_bp: int):
-        self.rule = threshold, min_length_bp, max_gap_bp
-        self.callers: dict[str, PeakCaller] = {}
-
-    def add(self, part: Scored, score: np.ndarray, signal: np.ndarray | None) -> None:
-        """Take a scored part; `signal` is the track that has the summits, the score where None."""
-        if part.chrom not in self.callers:
-            self.callers[part.chrom] = PeakCaller(part.chrom, *self.rule)
-        score = np.where(part.mask, score, -np.inf)
-        self.callers[part.chrom].add(part.start, score, signal)
-
-    def finish(self) -> dict[str, list[Peak]]:
-        """chromosome -> its peaks, in order."""
-        return {chrom: caller.finish() for chrom, caller in self.callers.items()}
 
 
 def true_peaks(data: WindowDataset) -> dict[str, list[Peak]]:

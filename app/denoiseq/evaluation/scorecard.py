@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from denoiseq.evaluation.frip import signal_in_peaks
 from denoiseq.evaluation.metrics import TrackMetrics
 from denoiseq.evaluation.scored import Scored
 from denoiseq.evaluation.thresholds import probability
-from denoiseq.genomics.peaks import Peak
+from denoiseq.genomics.peaks import Peak, PeakCaller
 from denoiseq.models.network import DENOISED
 from denoiseq.report.metrics import METRICS, named
 from denoiseq.store.samples import plain_names
@@ -23,41 +22,49 @@ from denoiseq.windows.dataset import WindowDataset
 Replicates = dict[str, np.ndarray]
 
 
-@dataclass
 class TrackScores:
     """Everything that is summed up about one track; `add` takes its parts in genome order.
 
-    blocks : of the bootstrap; None leaves intervals out.
+    Parameters
+    ----------
+    logits : whether the score is the log-odds of a peak
+    rule : threshold, least length and largest gap of a peak
+    blocks : of the bootstrap; None leaves intervals out
+
+    Attributes
+    ----------
+    by_chrom, called : chromosome -> its metrics, and its peaks, none with a blacklisted base
     """
 
-    logits: bool
-    calls: peak_metrics.Calls
-    blocks: Blocks | None
-    by_chrom: dict[str, dict[str, float]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.total, self._of_chrom = TrackMetrics(self.logits), TrackMetrics(self.logits)
-        self._chrom: str | None = None
-        self.bootstrap = self.blocks and TrackBootstrap(self.blocks, self.logits)
+    def __init__(self, logits: bool, rule: tuple[float, int, int], blocks: Blocks | None):
+        self.logits, self.rule, self.blocks = logits, rule, blocks
+        self.total = TrackMetrics(logits)
+        self.by_chrom: dict[str, dict[str, float]] = {}
+        self.called: dict[str, list[Peak]] = {}
+        self.bootstrap = TrackBootstrap(blocks, logits) if blocks else None
+        self._current: tuple[str, TrackMetrics, PeakCaller] | None = None
 
     def add(self, part: Scored, name: str, plain: str) -> None:
         """Count the track `name` of a part; its blocks are those of the chromosome `plain`."""
-        if part.chrom != self._chrom:
+        if self._current is None or self._current[0] != part.chrom:
             self.close()
-            self._chrom = part.chrom
+            caller = PeakCaller(part.chrom, *self.rule)
+            self._current = part.chrom, TrackMetrics(self.logits), caller
+        _, metrics, caller = self._current
         track, score = part.tracks[name]
-        self._of_chrom.update(track, score, *part.counted)
+        metrics.update(track, score, *part.counted)
         if self.bootstrap:
             self.bootstrap.update((plain, part.start), track, score, *part.counted)
-        self.calls.add(part, probability(score) if self.logits else score, track)
+        score = probability(score) if self.logits else score
+        caller.add(part.start, np.where(part.mask, score, -np.inf), track)
 
     def close(self) -> None:
         """End the current chromosome."""
-        if self._chrom is not None:
-            self.by_chrom[self._chrom] = self._of_chrom.result()
-            self.total.add(self._of_chrom)
-            self._of_chrom = TrackMetrics(self.logits)
-            self._chrom = None
+        if self._current is not None:
+            chrom, metrics, caller = self._current
+            self.by_chrom[chrom], self.called[chrom] = metrics.result(), caller.finish()
+            self.total.add(metrics)
+            self._current = None
 
 
 class Scorecard:
@@ -79,9 +86,8 @@ class Scorecard:
         external: Mapping[str, peak_metrics.Peaks],
     ):
         self.data, self.truth, self.tracks = data, truth, tracks
-        self.called = {name: track.calls.finish() for name, track in tracks.items()}
         self.true_rows = peak_metrics.rows(truth)
-        self.rows = {name: peak_metrics.rows(peaks) for name, peaks in self.called.items()}
+        self.rows = {name: peak_metrics.rows(track.called) for name, track in tracks.items()}
         for name, peaks in external.items():
             self.rows[name] = {chrom: rows for chrom, rows in peaks.items() if chrom in truth}
         self.replicates = {name: self._replicates(name) for name in self.rows}
@@ -116,18 +122,19 @@ class Scorecard:
 
     def distances(self, name: str) -> np.ndarray:
         """From a track's summits to the true ones, bp."""
-        return peak_metrics.summit_distances(self.called[name], self.truth)
+        return peak_metrics.summit_distances(self.tracks[name].called, self.truth)
 
     def _track(self, name: str) -> dict[str, Any]:
         total = self.tracks[name].total
-        peaks: dict[str, Any] = dict(peak_metrics.peak_agreement(self.rows[name], self.true_rows))
-        peaks["summit_distance_bp"] = peak_metrics.quartiles(self.distances(name))
-        return {**total.result(), "peaks": peaks, **total.parts()}
+        peaks = peak_metrics.peak_agreement(self.rows[name], self.true_rows)
+        summits = {"summit_distance_bp": peak_metrics.quartiles(self.distances(name))}
+        return {**total.result(), "peaks": {**peaks, **summits}, **total.parts()}
 
     def _external(self, name: str) -> dict[str, Any]:
-        counts = peak_metrics.total_counts(self.rows[name], self.true_rows)
-        bases = {key: float(v) for key, v in peak_metrics.base_agreement(counts).items()}
-        return {**bases, "peaks": {k: float(v) for k, v in peak_metrics.agreement(counts).items()}}
+        peaks = self.rows[name], self.true_rows
+        bases = peak_metrics.base_agreement(peak_metrics.total_counts(*peaks))
+        scores: dict[str, Any] = {key: float(value) for key, value in bases.items()}
+        return {**scores, "peaks": peak_metrics.peak_agreement(*peaks)}
 
     def _chromosome(self, chrom: str) -> dict[str, Any]:
         metrics: dict[str, Any] = {}

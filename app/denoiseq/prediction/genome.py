@@ -38,30 +38,23 @@ from denoiseq.prediction.sample import Source
 from denoiseq.prediction.tiles import Denoiser
 from denoiseq.settings import Predict
 
-# A track's bigWig, and the decimals it keeps: a tenth of a cut site, a thousandth of a probability.
-BIGWIGS = {DENOISED: ("coverage.bw", 1), PROBABILITY: ("peak_probability.bw", 3)}
+# The output files, by track or by what they hold.
+FILES = {
+    DENOISED: "coverage.bw",
+    PROBABILITY: "peak_probability.bw",
+    "peaks": "peaks.narrowPeak",
+    "cutoffs": "cutoff_analysis.tsv",
+}
+# What the bigWigs keep: a tenth of a cut site, a thousandth of a probability.
+DECIMALS = {DENOISED: 1, PROBABILITY: 3}
 # Tiles at work at once, at most: each takes memory. More threads share the arithmetic of a tile.
 MAX_WORKERS = 16
 STEPS = ("coverage", "network", "encoding")
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """The files that a prediction leaves in `folder`, as far as the model has heads for them."""
-
-    folder: Path
-    name: str
-
-    def bigwig(self, track: str) -> Path:
-        return self.folder / f"{self.name}.{BIGWIGS[track][0]}"
-
-    @property
-    def peaks(self) -> Path:
-        return self.folder / f"{self.name}.peaks.narrowPeak"
-
-    @property
-    def cutoffs(self) -> Path:
-        return self.folder / f"{self.name}.cutoff_analysis.tsv"
+def output_file(settings: Predict, kind: str) -> Path:
+    """The path of one of FILES."""
+    return Path(settings.out or "") / f"{settings.name}.{FILES[kind]}"
 
 
 @dataclass(frozen=True)
@@ -100,7 +93,6 @@ def predict_genome(
     model: Network,
     source: Source,
     settings: Predict,
-    outputs: Outputs,
     folder: Path,
     ranks: Ranks,
 ) -> GenomePrediction | None:
@@ -113,14 +105,14 @@ def predict_genome(
     Parameters
     ----------
     settings : Predict
-        With a threshold, least length and largest gap for the peaks.
+        With a name, and the threshold, least length and largest gap of a peak.
     folder : Path
         Claimed, as `resume` has it: chromosomes that are finished there are not predicted again.
     ranks : Ranks
         Each predicts chromosomes of its own; the first writes the outputs, the others return None.
     """
     began = time.perf_counter()
-    tracks = {name: outputs.bigwig(name) for name in model.track_names}
+    tracks = {name: output_file(settings, name) for name in model.track_names}
     rule = _peak_rule(settings)
     cutoffs = cutoff_grid(rule[0], PROBABILITY in tracks)
     sizes = source.store.chroms
@@ -140,7 +132,7 @@ def predict_genome(
     if not ranks.main:
         return None
     writing = time.perf_counter()
-    peaks = _write(outputs, tracks, sizes, resume.finished(folder), cutoffs)
+    peaks = _write(settings, tracks, sizes, resume.finished(folder), cutoffs)
     seconds["writing"] = time.perf_counter() - writing
     return GenomePrediction(tracks, peaks, time.perf_counter() - began, seconds)
 
@@ -154,7 +146,7 @@ def _peak_rule(settings: Predict) -> tuple[float, int, int]:
 
 
 def _write(
-    outputs: Outputs,
+    settings: Predict,
     tracks: dict[str, Path],
     sizes: dict[str, int],
     finished: dict[str, resume.Finished],
@@ -165,9 +157,9 @@ def _write(
     peaks = with_q_values(peaks) if PROBABILITY in tracks else scored_by_height(peaks)
     for i, path in enumerate(tracks.values()):
         write_bigwig(path, sizes, {chrom: done.tracks[i] for chrom, done in finished.items()})
-    write_narrowpeak(outputs.peaks, peaks)
+    write_narrowpeak(output_file(settings, "peaks"), peaks)
     counts = np.sum([done.counts for done in finished.values()], axis=0)
-    write_cutoffs(outputs.cutoffs, cutoffs, counts)
+    write_cutoffs(output_file(settings, "cutoffs"), cutoffs, counts)
     return peaks
 
 
@@ -204,7 +196,7 @@ def _pieces(denoiser: Denoiser, source: Source, sizes: dict[str, int]) -> Genera
         hidden = mask(source.store.blacklist, tile.chrom, tile.core_start, tile.core_end)
         tracks = {name: np.where(hidden, np.float32(0), track) for name, track in answer.items()}
         encoded = [
-            encode(numbers[tile.chrom], tile.core_start, track, BIGWIGS[name][1])
+            encode(numbers[tile.chrom], tile.core_start, track, DECIMALS[name])
             for name, track in tracks.items()
         ]
         times.append(time.thread_time())

@@ -20,7 +20,7 @@ from denoiseq.evaluation.thresholds import threshold_of_precision
 from denoiseq.logs import log_to
 from denoiseq.models.checkpoint import open_checkpoint, trained_network
 from denoiseq.prediction import loci, sample
-from denoiseq.prediction.genome import GenomePrediction, Outputs, predict_genome
+from denoiseq.prediction.genome import GenomePrediction, output_file, predict_genome
 from denoiseq.prediction.resume import claimed
 from denoiseq.prediction.sample import Source
 from denoiseq.prepare.quality import fragment_sizes
@@ -45,17 +45,15 @@ def run(settings: Predict) -> None:
 
 def _predict(settings: Predict, ranks: Ranks) -> None:
     payload, trained = open_checkpoint(settings.checkpoint)
-    outputs = Outputs(
-        Path(required(settings.out, "out", "prediction")), sample.sample_name(settings)
-    )
+    folder, name = Path(required(settings.out, "out", "prediction")), sample.name_of(settings)
     if ranks.main:
-        check_writable(outputs.folder / "summary.json")
-        log_to(outputs.folder / "predict.log")
+        check_writable(folder / "summary.json")
+        log_to(folder / "predict.log")
     use_threads(settings.trainer.threads)
     network = trained_network(
         payload, trained, settings.conv, settings.precision, settings.trainer.device
     )
-    unfinished = outputs.folder / f".{outputs.name}.unfinished"
+    unfinished = folder / f".{name}.unfinished"
     software = {"software": provenance.software_facts(network)}
     key = sample.identity(settings, payload, trained) | software
     with claimed(unfinished, key) if ranks.main else nullcontext():
@@ -66,37 +64,37 @@ def _predict(settings: Predict, ranks: Ranks) -> None:
         genome, h = sample.genome(settings, trained, store), trained.data.half_window_bp
         thinning, depth = sample.thinning(settings, payload, store, h)
         source = Source(store, h, thinning, genome)
-        settings = resolved(settings, payload, trained)
+        settings = resolved(settings, payload, trained, name)
         parse_regions(settings.regions, store.chroms)
 
-        log.info("predicting %s on %d chromosomes", outputs.name, len(store.chroms))
-        prediction = predict_genome(network, source, settings, outputs, unfinished, ranks)
+        log.info("predicting %s on %d chromosomes", name, len(store.chroms))
+        prediction = predict_genome(network, source, settings, unfinished, ranks)
         if prediction is None:  # the first rank has it
             return
-        summary = _summary(outputs.name, depth, settings, source, prediction) | {
+        summary = _summary(settings, source, depth, prediction) | {
             "input": _input_facts(store),
             "model": provenance.model_facts(str(settings.checkpoint), payload),
             **software,
         }
-        page = _page(summary, source, settings, outputs, prediction, payload)
-        page.write(outputs.folder)
-        write_json(outputs.folder / "summary.json", summary)
-    log.info("%s peaks; written to %s", f"{len(prediction.peaks):,}", outputs.folder)
+        _page(summary, source, settings, prediction, payload).write(folder)
+        write_json(folder / "summary.json", summary)
+    log.info("%s peaks; written to %s", f"{len(prediction.peaks):,}", folder)
 
 
-def resolved(settings: Predict, payload: Mapping[str, Any], trained: Train) -> Predict:
-    """The settings with the checkpoint's values where they leave the peaks open.
+def resolved(settings: Predict, payload: Mapping[str, Any], trained: Train, name: str) -> Predict:
+    """The settings with a name, and with the checkpoint's rule of peaks where they leave it open.
 
     A copy that is not checked again: a threshold that validation chose may lie outside of what a
     user may give.
     """
-    peaks = copy(settings)
-    peaks.peak_threshold = _peak_threshold(settings, payload, trained.model.task)
+    settings = copy(settings)
+    settings.name = name
+    settings.peak_threshold = _peak_threshold(settings, payload, trained.model.task)
     if settings.peak_min_length_bp is None:
-        peaks.peak_min_length_bp = trained.data.label_min_length_bp
+        settings.peak_min_length_bp = trained.data.label_min_length_bp
     if settings.peak_max_gap_bp is None:
-        peaks.peak_max_gap_bp = trained.data.label_max_gap_bp
-    return peaks
+        settings.peak_max_gap_bp = trained.data.label_max_gap_bp
+    return settings
 
 
 def _peak_threshold(settings: Predict, payload: Mapping[str, Any], task: str) -> float:
@@ -119,15 +117,11 @@ def _peak_threshold(settings: Predict, payload: Mapping[str, Any], task: str) ->
 
 
 def _summary(
-    name: str,
-    depth: dict[str, Any],
-    settings: Predict,
-    source: Source,
-    prediction: GenomePrediction,
+    settings: Predict, source: Source, depth: dict[str, Any], prediction: GenomePrediction
 ) -> dict[str, Any]:
     """What a prediction found, for its summary.json."""
     return {
-        "name": name,
+        "name": settings.name,
         "peaks": len(prediction.peaks),
         "peak_bp": sum(peak.end - peak.start for peak in prediction.peaks),
         "depth": depth,
@@ -161,7 +155,6 @@ def _page(
     summary: Mapping[str, Any],
     source: Source,
     settings: Predict,
-    outputs: Outputs,
     prediction: GenomePrediction,
     payload: Mapping[str, Any],
 ) -> Page:
@@ -172,7 +165,7 @@ def _page(
         peaks=[asdict(peak) for peak in strongest],
         lengths_bp=[peak.end - peak.start for peak in prediction.peaks],
         fragment_sizes=fragment_sizes(source.store).tolist(),
-        cutoffs=columns(outputs.cutoffs),
+        cutoffs=columns(output_file(settings, "cutoffs")),
         profile=loci.profile(source, prediction),
         trained_range=payload.get("trained_cuts_per_mb_range"),
     )

@@ -61,7 +61,7 @@ class Source:
         return input_channels(self.coverage(chrom, start, end), self.genome, chrom, start)
 
 
-def sample_name(settings: Predict) -> str:
+def name_of(settings: Predict) -> str:
     """The stem of the output files: `name=`, or that of the (first) BAM, fragment file or store."""
     inputs = [value for value in (settings.bam, settings.fragments, settings.store) if value]
     if len(inputs) != 1:

@@ -11,11 +11,13 @@ from typing import Any
 
 # Sections of the terminal's table and of metrics.tsv, and of the summary on a page.
 RANKED, CALLED, COVERAGE = "Bases ranked", "Called peaks", "Track"
-SECTIONS = (RANKED, CALLED, COVERAGE, "Inside peaks", "Outside peaks")
+INSIDE, OUTSIDE = "Inside peaks", "Outside peaks"
+SECTIONS = (RANKED, CALLED, COVERAGE, INSIDE, OUTSIDE)
 PAGE_CALLED, PAGE_RANKED = "Whole peaks", "Bases of true peaks"
 PAGE_COVERAGE = "Coverage, against the clean track"
 PAGE_SECTIONS = (PAGE_CALLED, PAGE_RANKED, PAGE_COVERAGE)
-PAGE_PARTS = ("Coverage inside true peaks", "Coverage outside of them")
+PAGE_INSIDE, PAGE_OUTSIDE = "Coverage inside true peaks", "Coverage outside of them"
+PAGE_PARTS = (PAGE_INSIDE, PAGE_OUTSIDE)
 
 
 @dataclass(frozen=True)
@@ -59,25 +61,6 @@ class Metric:
         return "better" if (low > 0) == (self.better == "more") else "worse"
 
 
-def _parts() -> tuple[Metric, ...]:
-    """Fits of the coverage inside and outside true peaks."""
-    return tuple(
-        Metric(f"{part}.{metric.key}", metric.label, section, page_section,
-               better=metric.better, digits=metric.digits)
-        for part, section, page_section in zip(
-            ("inside", "outside"), SECTIONS[3:], PAGE_PARTS, strict=True
-        )
-        for metric in COVERAGES
-        if metric.key != "spearman"
-    )  # fmt: skip
-
-
-COVERAGES = (
-    Metric("log1p_pearson", "log1p Pearson", COVERAGE, PAGE_COVERAGE, compared=True),
-    Metric("pearson", "Pearson", COVERAGE, PAGE_COVERAGE, compared=True),
-    Metric("spearman", "Spearman", COVERAGE, PAGE_COVERAGE),
-    Metric("mse", "MSE", COVERAGE, PAGE_COVERAGE, better="less", compared=True, digits=".4g"),
-)
 METRICS = (
     Metric("auprc", "AUPRC", RANKED, PAGE_RANKED, compared=True),
     Metric("auroc", "AUROC", RANKED, PAGE_RANKED, compared=True),
@@ -85,7 +68,10 @@ METRICS = (
     Metric("precision", "precision", "", PAGE_RANKED, "precision as called"),
     Metric("recall", "recall", "", PAGE_RANKED, "recall as called"),
     Metric("f1", "F1", "", PAGE_RANKED, "F1 as called"),
-    *COVERAGES,
+    Metric("log1p_pearson", "log1p Pearson", COVERAGE, PAGE_COVERAGE, compared=True),
+    Metric("pearson", "Pearson", COVERAGE, PAGE_COVERAGE, compared=True),
+    Metric("spearman", "Spearman", COVERAGE, PAGE_COVERAGE),
+    Metric("mse", "MSE", COVERAGE, PAGE_COVERAGE, better="less", compared=True, digits=".4g"),
     Metric("peaks.precision", "precision", CALLED, PAGE_CALLED, compared=True),
     Metric("peaks.recall", "recall", CALLED, PAGE_CALLED, compared=True),
     Metric("peaks.f1", "F1", CALLED, PAGE_CALLED, compared=True),
@@ -94,7 +80,12 @@ METRICS = (
            "distance to true summit (bp)", better="less", digits=".0f"),
     # more of it is better only where the peaks are true
     Metric("frip", "FRiP", CALLED, PAGE_RANKED, "share of cut sites in peaks (FRiP)", better=""),
-    *_parts(),
+    Metric("inside.log1p_pearson", "log1p Pearson", INSIDE, PAGE_INSIDE),
+    Metric("inside.pearson", "Pearson", INSIDE, PAGE_INSIDE),
+    Metric("inside.mse", "MSE", INSIDE, PAGE_INSIDE, better="less", digits=".4g"),
+    Metric("outside.log1p_pearson", "log1p Pearson", OUTSIDE, PAGE_OUTSIDE),
+    Metric("outside.pearson", "Pearson", OUTSIDE, PAGE_OUTSIDE),
+    Metric("outside.mse", "MSE", OUTSIDE, PAGE_OUTSIDE, better="less", digits=".4g"),
 )  # fmt: skip
 BY_KEY = {metric.key: metric for metric in METRICS}
 
