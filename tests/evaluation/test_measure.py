@@ -13,6 +13,7 @@ from denoiseq.evaluation.thresholds import Tuned
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import runs_above
 from denoiseq.models.network import Prediction
+from denoiseq.report.metrics import BY_KEY
 from denoiseq.settings import Data, Evaluate, Optim, Train, Trainer
 from denoiseq.store.coverage import gaussian_smooth, window_coverage
 from denoiseq.store.thinning import Thinning
@@ -116,6 +117,11 @@ def test_keys_are_the_published_ones_and_json(evaluate, data, make_model):
     assert metrics["algorithm"] == "torch"
     json.dumps(metrics, allow_nan=False)
     assert set(tuned.thresholds) == {"noisy", "gaussian", "denoised"}
+    # each number of a track has its entry in the report, besides those of an external caller
+    scores = {key: value for key, value in metrics["noisy"].items() if key != "intervals"}
+    measured = {key[1:] for key in flat(scores)}
+    measured -= {f"peaks.summit_distance_bp.{name}" for name in ("q1", "q3", "peaks")}
+    assert measured == set(BY_KEY) - {"precision", "recall", "f1"}
 
 
 @pytest.mark.parametrize("other", [{"interval_bp": 777}, {"interval_bp": 30_000}, {"pad_bp": 450}])

@@ -85,7 +85,7 @@ def reliability(scores: TrackMetrics, temperature: float = 1.0) -> Reliability:
     """How the probabilities of logits, divided by `temperature`, meet the truth."""
     logits, positives, negatives = _counted(scores)
     logits, bases = logits / temperature, positives + negatives
-    probability = 0.5 * (1 + np.tanh(logits / 2))
+    probability = _probability(logits)
     group = np.minimum((CURVE_BINS * probability).astype(np.int64), CURVE_BINS - 1)
     sums = [
         np.bincount(group, weights=weights, minlength=CURVE_BINS)
@@ -100,6 +100,11 @@ def reliability(scores: TrackMetrics, temperature: float = 1.0) -> Reliability:
         ece=float(np.abs(expected - true).sum() / max(n.sum(), 1)),
         cross_entropy=_cross_entropy(logits, positives, negatives),
     )
+
+
+def _probability(logits: np.ndarray) -> np.ndarray:
+    """In float64, without overflow."""
+    return 0.5 * (1 + np.tanh(logits / 2))
 
 
 def _counted(scores: TrackMetrics) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -123,8 +128,7 @@ def _best_temperature(logits: np.ndarray, positives: np.ndarray, negatives: np.n
     low, high = np.log(1 / MOST), np.log(1 / LEAST)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        probability = 0.5 * (1 + np.tanh(np.exp(middle) * logits / 2))
-        if logits @ (bases * probability - positives) > 0:
+        if logits @ (bases * _probability(np.exp(middle) * logits) - positives) > 0:
             high = middle
         else:
             low = middle
