@@ -24,6 +24,7 @@ LOGIT_STEPS, LOGIT_LIMIT = 64, 16
 LOGIT_BINS = 2 * LOGIT_LIMIT * LOGIT_STEPS
 # Blocks whose sums wait for one matrix product with their weights.
 GROUP = 64
+LEVEL = 0.95  # of intervals
 SUMS = 8  # n, p, y, pp, yy, py, log1p(y), its square
 
 
@@ -184,13 +185,13 @@ class TrackBootstrap:
         return fit(sums[:, :6], scale) | {"log1p_pearson": correlation(*six)}
 
 
-def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of replicates (draws,), the defined ones; nan where none is.
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """The 95% percentile interval of replicates (draws,), the defined ones; nan where none is.
 
     It is too narrow where rare spikes make the metric and blocks are few: a sketch, below 50.
     """
     values = values[np.isfinite(values)]
     if not len(values):
         return float("nan"), float("nan")
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

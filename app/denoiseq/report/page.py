@@ -23,13 +23,12 @@ Facts = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the page. name : of its file, without the suffix. wide : takes a whole row."""
+    """A figure of the page. name : of its file, without the suffix."""
 
     name: str
     title: str
     png: bytes
     caption: str = ""
-    wide: bool = False
 
     @property
     def uri(self) -> str:
