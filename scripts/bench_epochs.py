@@ -26,7 +26,6 @@ from denoiseq.atomic import check_writable, write_csv, write_json
 from denoiseq.cli import composed, start_logging
 from denoiseq.distributed import use_threads
 from denoiseq.doctor import speed
-from denoiseq.evaluation.run import evaluate_options
 from denoiseq.training.loop import Run, Training
 from denoiseq.windows.splits import open_stores, splits
 from dilconv import bench
@@ -99,14 +98,15 @@ def trained(on, options, splits, arguments):
     model = speed.network(form)
     folder = arguments.runs / on
     last = folder / "checkpoints" / "last.pt"
-    evaluation = replace(evaluate_options(options, options.trainer), bootstrap_draws=0)
     options = replace(
         options,
         out=str(folder),
         resume=str(last) if last.is_file() else None,
         optim=replace(options.optim, monitor="loss"),
     )
-    result = Training(model, splits, options, Run(evaluation)).train()
+    result = Training(
+        model, splits, options, Run(evaluation=settings.Evaluate(bootstrap=0))
+    ).train()
     seconds = statistics.median(float(epoch["seconds"]) for epoch in result.history)
     end = result.history[-1]
     dtype = torch.bfloat16 if form.endswith("bf16") else torch.float32

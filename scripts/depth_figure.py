@@ -17,7 +17,8 @@ from itertools import product
 from pathlib import Path
 
 from denoiseq.atomic import write_bytes, write_text
-from denoiseq.report.style import colour, drawn, shown_name
+from denoiseq.report.style import drawn
+from denoiseq.report.tracks import colour, label
 from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,8 +56,8 @@ def percent(depth, fractions):
 
 def table(rows):
     """Markdown: what was measured, then a line a metric and depth."""
-    heads = ["metric", "fragments", *map(shown_name, TRACKS)]
-    heads += [f"denoised equals {shown_name(ruler)} at" for ruler in RULERS]
+    heads = ["metric", "fragments", *map(label, TRACKS)]
+    heads += [f"denoised equals {label(ruler)} at" for ruler in RULERS]
     lines = [heads, ["---"] * len(heads)]
     for metric, fraction in product(METRICS, depths(rows)):
         noisy = rows[metric, "noisy", fraction]
@@ -109,7 +110,7 @@ def picture(rows):
             if (metric, track, fractions[0]) in rows:
                 values = [rows[metric, track, fraction]["value"] for fraction in fractions]
                 style = {"color": colour(track), "marker": "o", "markersize": 3.5}
-                axes.plot(fractions, values, label=shown_name(track), **style)
+                axes.plot(fractions, values, label=label(track), **style)
         axes.set_xscale("log")
         axes.set_xticks(fractions, [f"{100 * f:g}%" for f in fractions])
         axes.minorticks_off()

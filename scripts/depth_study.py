@@ -32,9 +32,8 @@ from denoiseq import settings
 from denoiseq.atomic import atomic_path, check_writable, write_csv, write_text
 from denoiseq.distributed import use_threads
 from denoiseq.evaluation import external_peaks
-from denoiseq.evaluation.macs3 import call_peaks, find_macs3
+from denoiseq.evaluation.external_peaks import call_peaks, find_macs3
 from denoiseq.evaluation.measure import measure, tune
-from denoiseq.evaluation.run import evaluate_options
 from denoiseq.models.checkpoint import open_checkpoint, trained_network
 from denoiseq.store.compatibility import check_store_matches_training
 from denoiseq.store.cut_store import CutStore, write_store
@@ -141,8 +140,8 @@ class Study:
         self.network = trained_network(
             payload, config, settings.Conv(), settings.Precision(), "auto"
         )
-        options = evaluate_options(config, settings.Trainer(progress=False))
-        self.options = replace(options, bootstrap_draws=BOOTSTRAP)
+        self.config = replace(config, trainer=settings.Trainer(progress=False))
+        self.evaluation = settings.Evaluate(bootstrap=BOOTSTRAP)
         clean, noisy = (self._half(whole, name) for name in ("clean", "noisy"))
         alone = {"more_stores": [], "more_noisy_stores": [], "prepare": settings.Prepare()}
         truth = {"target": "all", "labels": "poisson", "truth": self._true_peaks(clean, config)}
@@ -181,12 +180,13 @@ class Study:
         data = replace(self.data, thin_fraction=2 * fraction)
         given = open_stores(data)
         validation = held_out(data, given, self.seed, "validation")
-        tuned = tune(self.network, validation, self.options)
+        tuned = tune(self.network, validation, self.config)
         for file in missing:
             draw = int(file.stem.split("_")[1])
             split = held_out(data, given, FIRST_DRAW + draw, "test")
-            rivals = external_peaks.called(split, "auto")
-            keep(file, measure(self.network, split, self.options, tuned, rivals))
+            external = external_peaks.called(split, "auto")
+            how = self.evaluation, self.config
+            keep(file, measure(self.network, split, *how, tuned, external))
 
 
 def truth_of(asked):

@@ -31,7 +31,6 @@ from denoiseq.evaluation import external_peaks
 from denoiseq.evaluation.baselines import fit_linear, tune_baselines
 from denoiseq.evaluation.bootstrap import interval
 from denoiseq.evaluation.measure import measure, validate
-from denoiseq.evaluation.run import evaluate_options
 from denoiseq.models.checkpoint import open_checkpoint, trained_network
 from tqdm import tqdm
 from trainings import trained
@@ -82,27 +81,26 @@ def measured(folder, fraction, draws):
     payload, config = open_checkpoint(str(folder / "checkpoints" / "best.pt"))
     use_threads(1)
     network = trained_network(payload, config, settings.Conv(), settings.Precision(), "auto")
-    options = replace(
-        evaluate_options(config, settings.Trainer(progress=False)), bootstrap_draws=BOOTSTRAP
-    )
+    config = replace(config, trainer=settings.Trainer(progress=False))
+    evaluation = settings.Evaluate(bootstrap=BOOTSTRAP)
     data = replace(config.data, thin_fraction=fraction, thin_range=None)
     given = data.open_sources(data)
-    tuned = tuned_at(network, data, given, config.seed, options)
+    tuned = tuned_at(network, data, given, config)
     for file in files:
         if not file.is_file():
             _, draw, target = file.stem.split("_")
             there = replace(data, target=target)
             split = data.held_out(there, given, FIRST_DRAW + int(draw), "test")
-            rivals = external_peaks.called(split, "auto")
-            keep(file, measure(network, split, options, tuned, rivals))
+            external = external_peaks.called(split, "auto")
+            keep(file, measure(network, split, evaluation, config, tuned, external))
     return files
 
 
-def tuned_at(network, data, given, seed, options):
+def tuned_at(network, data, given, config):
     """Bandwidth, filter and thresholds for the fraction of `data`; the test split is not read."""
-    splits = data.splits(data, given, seed)
-    tuned = tune_baselines(splits.validation, options, weights=fit_linear(splits.train))
-    return tuned.with_denoised(validate(network, splits.validation, None, options)[1])
+    splits = data.splits(data, given, config.seed)
+    tuned = tune_baselines(splits.validation, config, weights=fit_linear(splits.train))
+    return tuned.with_denoised(validate(network, splits.validation, None, config)[1])
 
 
 def keep(file, found):

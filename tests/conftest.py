@@ -270,12 +270,13 @@ def store(store_path):
 
 @pytest.fixture(scope="session")
 def evaluate():
-    """`evaluate(model, data, options)` tunes on `data`, or has `tuned`, and measures."""
+    """`evaluate(model, data, trained)` tunes on `data`, or has `tuned`, and measures."""
     from denoiseq.evaluation.measure import measure, tune
+    from denoiseq.settings import Evaluate
 
-    def run(model, data, options, tuned=None):
-        tuned = tuned or tune(model, data, options)
-        return measure(model, data, options, tuned).metrics, tuned
+    def run(model, data, trained, tuned=None):
+        tuned = tuned or tune(model, data, trained)
+        return measure(model, data, Evaluate(), trained, tuned).metrics, tuned
 
     return run
 

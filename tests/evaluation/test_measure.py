@@ -1,7 +1,6 @@
 """Streamed evaluation against the same numbers computed on whole chromosomes in memory."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,22 +8,30 @@ import torch
 from denoiseq.evaluation.baselines import tune_baselines
 from denoiseq.evaluation.measure import measure, tune, validate
 from denoiseq.evaluation.metrics import TrackMetrics
-from denoiseq.evaluation.options import EvaluateOptions
 from denoiseq.evaluation.peak_metrics import peak_agreement, true_peaks
 from denoiseq.evaluation.thresholds import Tuned
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import runs_above
 from denoiseq.models.network import Prediction
-from denoiseq.settings import Data, Loss
+from denoiseq.report.metrics import BY_KEY
+from denoiseq.settings import Data, Evaluate, Loss, Optim, Train, Trainer
 from denoiseq.store.coverage import gaussian_smooth
 from denoiseq.store.thinning import Thinning
 from denoiseq.training.losses import atacworks_loss
 from denoiseq.windows.dataset import WindowDataset
 
 CHROMS = ["chrA", "chrShort", "chrB"]
-OPTIONS = EvaluateOptions(
-    batch_size=3, sigma_grid_bp=(5, 20, 60), min_length_bp=100, max_gap_bp=20, progress=False
+TRAINED = Train(
+    optim=Optim(batch_size=3),
+    data=Data(label_min_length_bp=100, label_max_gap_bp=20),
+    trainer=Trainer(progress=False),
 )
+SIGMAS_BP = (5, 20, 60)
+
+
+@pytest.fixture(autouse=True)
+def _few_bandwidths(monkeypatch):
+    monkeypatch.setattr("denoiseq.evaluation.baselines.SIGMAS_BP", SIGMAS_BP)
 
 
 def windows(store, peaks, interval_bp=1_000, pad_bp=300, **more):
@@ -57,9 +64,9 @@ def sigmoid(logits):
     return torch.sigmoid(torch.from_numpy(logits)).numpy()
 
 
-def runs(score, counted, threshold, options):
+def runs(score, counted, threshold, data):
     score = np.where(counted, score, -np.inf)
-    return runs_above(score, threshold, options.min_length_bp, options.max_gap_bp)
+    return runs_above(score, threshold, data.label_min_length_bp, data.label_max_gap_bp)
 
 
 def flat(value, prefix=""):
@@ -71,7 +78,7 @@ def flat(value, prefix=""):
 
 def test_streamed_equals_whole_chromosomes(evaluate, store, peaks, data, make_model):
     model = make_model()
-    metrics, tuned = evaluate(model, data, OPTIONS)
+    metrics, tuned = evaluate(model, data, TRAINED)
     scores = {name: TrackMetrics() for name in ("noisy", "gaussian", "denoised")}
     called = {name: {} for name in scores}
     truth = {}
@@ -82,7 +89,7 @@ def test_streamed_equals_whole_chromosomes(evaluate, store, peaks, data, make_mo
         for name, (track, score) in tracks.items():
             scores[name].update(track, score, clean, inside, counted)
             signal = sigmoid(score) if name == "denoised" else score
-            called[name][chrom] = runs(signal, counted, tuned.thresholds[name], OPTIONS)
+            called[name][chrom] = runs(signal, counted, tuned.thresholds[name], TRAINED.data)
     for name, score in scores.items():
         got = {key: metrics[name][key] for key in score.result()}
         peaks_got = {key: metrics[name]["peaks"][key] for key in peak_agreement({}, {})}
@@ -96,7 +103,7 @@ def test_streamed_equals_whole_chromosomes(evaluate, store, peaks, data, make_mo
 
 
 def test_keys_are_the_published_ones_and_json(evaluate, data, make_model):
-    metrics, tuned = evaluate(make_model(), data, OPTIONS)
+    metrics, tuned = evaluate(make_model(), data, TRAINED)
     names = {"mse", "log1p_pearson", "pearson", "spearman", "auprc", "auroc", "best_f1", "peaks"}
     for name in ("noisy", "gaussian", "denoised"):
         assert set(metrics[name]) == names | {"inside", "outside", "frip", "intervals"}
@@ -109,13 +116,18 @@ def test_keys_are_the_published_ones_and_json(evaluate, data, make_model):
     assert metrics["algorithm"] == "torch"
     json.dumps(metrics, allow_nan=False)
     assert set(tuned.thresholds) == {"noisy", "gaussian", "denoised"}
+    # each number of a track has its entry in the report, besides those of an external caller
+    scores = {key: value for key, value in metrics["noisy"].items() if key != "intervals"}
+    measured = {key[1:] for key in flat(scores)}
+    measured -= {f"peaks.summit_distance_bp.{name}" for name in ("q1", "q3", "peaks")}
+    assert measured == set(BY_KEY) - {"precision", "recall", "f1"}
 
 
 @pytest.mark.parametrize("other", [{"interval_bp": 777}, {"interval_bp": 30_000}, {"pad_bp": 450}])
 def test_how_the_genome_is_cut_does_not_matter(evaluate, store, peaks, data, make_model, other):
     model = make_model()
-    metrics, tuned = evaluate(model, data, OPTIONS)
-    again, _ = evaluate(model, windows(store, peaks, **other), OPTIONS, tuned)
+    metrics, tuned = evaluate(model, data, TRAINED)
+    again, _ = evaluate(model, windows(store, peaks, **other), TRAINED, tuned)
     for part in ("noisy", "gaussian", "denoised", "truth", "calibration", "chromosomes"):
         found, expected = flat(again[part]), flat(metrics[part])
         assert found.keys() == expected.keys()
@@ -126,9 +138,9 @@ def test_how_the_genome_is_cut_does_not_matter(evaluate, store, peaks, data, mak
 
 def test_intervals_gains_and_curves(data, peaks, make_model):
     model, h = make_model(), {"chrA": np.array([[600, 900], [5_000, 5_050]]), "chrC": peaks["chrC"]}
-    options = replace(OPTIONS, bootstrap_draws=40, block_bp=1_000)
-    tuned = tune(model, data, options)
-    found = measure(model, data, options, tuned, {"macs3": h})
+    settings = Evaluate(bootstrap=40, block_bp=1_000)
+    tuned = tune(model, data, TRAINED)
+    found = measure(model, data, settings, TRAINED, tuned, {"macs3": h})
     metrics, curves = found.metrics, found.curves
     for track in ("noisy", "gaussian", "denoised", "macs3"):
         for name, (low, high) in metrics[track]["intervals"].items():
@@ -143,7 +155,7 @@ def test_intervals_gains_and_curves(data, peaks, make_model):
             assert (gain["low"], gain["high"]) == pytest.approx((low, high))
     assert {"peaks.f1", "peaks.iou_bp"} <= set(metrics["gain"]["macs3"])
     truth = sum(len(peaks[chrom]) for chrom in ("chrA", "chrB"))
-    assert metrics["truth"]["peaks"] == truth  # chrC is not evaluated, and adds no call of a rival
+    assert metrics["truth"]["peaks"] == truth  # chrC is not evaluated, and adds no call of MACS3
     assert metrics["macs3"]["peaks"] == {
         "precision": 0.5,
         "recall": pytest.approx(1 / truth),
@@ -155,15 +167,17 @@ def test_intervals_gains_and_curves(data, peaks, make_model):
 
 
 def test_replicates_depend_on_blocks_alone(store, peaks, data, make_model):
-    options = replace(OPTIONS, bootstrap_draws=30, block_bp=1_000)
-    tuned = tune(make_model(), data, options)
-    one, other = (measure(make_model(seed), data, options, tuned) for seed in (0, 1))
+    settings = Evaluate(bootstrap=30, block_bp=1_000)
+    tuned = tune(make_model(), data, TRAINED)
+    one, other = (measure(make_model(seed), data, settings, TRAINED, tuned) for seed in (0, 1))
     for name, values in one.replicates["noisy"].items():
         np.testing.assert_array_equal(values, other.replicates["noisy"][name])
-    third = measure(make_model(), windows(store, peaks, interval_bp=777), options, tuned)
+    cut = windows(store, peaks, interval_bp=777)
+    third = measure(make_model(), cut, settings, TRAINED, tuned)
     for name, values in one.replicates["denoised"].items():  # however the genome is cut
         np.testing.assert_allclose(third.replicates["denoised"][name], values, rtol=1e-3)
-    free = measure(make_model(), data, replace(options, bootstrap_draws=0), tuned).metrics
+    settings = Evaluate(bootstrap=0, block_bp=1_000)
+    free = measure(make_model(), data, settings, TRAINED, tuned).metrics
     assert free["noisy"]["intervals"] == {}
     gain = free["gain"]["noisy"]["auprc"]
     assert (gain["low"], gain["high"]) == (None, None) and gain["value"] is not None
@@ -175,7 +189,7 @@ def test_any_callable_is_measured(data):
 
     tuned = Tuned(20.0, {"noisy": 4.0, "gaussian": 4.0, "denoised": 8.0})
     twice.task = "regression"
-    metrics = measure(twice, data, OPTIONS, tuned).metrics
+    metrics = measure(twice, data, Evaluate(), TRAINED, tuned).metrics
     assert metrics["scale"]["denoised"] == pytest.approx(metrics["scale"]["noisy"] / 2)
     for name in ("auprc", "mse", "pearson", "frip"):
         assert metrics["denoised"][name] == pytest.approx(metrics["noisy"][name], rel=1e-6)
@@ -184,7 +198,7 @@ def test_any_callable_is_measured(data):
 
 
 def test_parts_add_up_and_frip_counts_cuts(evaluate, store, data, make_model):
-    metrics = evaluate(make_model(), data, OPTIONS)[0]
+    metrics = evaluate(make_model(), data, TRAINED)[0]
     noisy, truth = metrics["noisy"], metrics["truth"]
     size = sum(store.unmasked_bp(chrom) for chrom in CHROMS)
     parts = truth["bp"] * noisy["inside"]["mse"] + (size - truth["bp"]) * noisy["outside"]["mse"]
@@ -198,9 +212,9 @@ def test_parts_add_up_and_frip_counts_cuts(evaluate, store, data, make_model):
 def test_the_linear_filter_is_measured_where_it_was_fitted(store, peaks, data, make_model):
     options = Data(interval_bp=1_000, pad_bp=300, half_window_bp=75, thin_fraction=0.3)
     train = WindowDataset(store, ["chrC"], options, peaks, training=True)
-    tuned = tune(make_model(), data, OPTIONS, train)
+    tuned = tune(make_model(), data, TRAINED, train)
     assert set(tuned.thresholds) == {"noisy", "gaussian", "linear", "denoised"}
-    metrics = measure(make_model(), data, OPTIONS, tuned).metrics
+    metrics = measure(make_model(), data, Evaluate(), TRAINED, tuned).metrics
     assert list(metrics)[:4] == ["noisy", "gaussian", "linear", "denoised"]
     assert metrics["linear"]["mse"] < metrics["noisy"]["mse"]
     assert metrics["scale"]["linear"] == pytest.approx(1, abs=0.2)
@@ -209,8 +223,8 @@ def test_the_linear_filter_is_measured_where_it_was_fitted(store, peaks, data, m
 
 def test_curves_are_those_of_brute_force(store, peaks, data, make_model):
     model = make_model()
-    tuned = tune(model, data, OPTIONS)
-    found = measure(model, data, OPTIONS, tuned)
+    tuned = tune(model, data, TRAINED)
+    found = measure(model, data, Evaluate(), TRAINED, tuned)
     curves, scale = found.curves, found.metrics["scale"]
     tracks = {chrom: whole_chromosome(store, chrom, model, 20) for chrom in CHROMS}
     score, inside = (
@@ -251,7 +265,7 @@ def test_curves_are_those_of_brute_force(store, peaks, data, make_model):
 
 def test_validation_tunes_and_test_obeys(evaluate, data, make_model):
     given = Tuned(20.0, {"noisy": 1e6, "gaussian": 0.0, "denoised": 0.5})
-    metrics, tuned = evaluate(make_model(), data, OPTIONS, given)
+    metrics, tuned = evaluate(make_model(), data, TRAINED, given)
     assert tuned == given
     assert metrics["tuned"] == {"gaussian_sigma_bp": 20.0, "thresholds": given.thresholds}
     assert metrics["noisy"]["peaks"]["recall"] == 0
@@ -259,31 +273,31 @@ def test_validation_tunes_and_test_obeys(evaluate, data, make_model):
 
 
 def test_sigma_is_the_grids_best_in_auprc(evaluate, data, make_model):
-    tuned = tune_baselines(data, OPTIONS)
+    tuned = tune_baselines(data, TRAINED)
     by_sigma = {}
-    for sigma in OPTIONS.sigma_grid_bp:
+    for sigma in SIGMAS_BP:
         given = Tuned(float(sigma), {"noisy": 1.0, "gaussian": 1.0, "denoised": 0.5})
-        by_sigma[sigma] = evaluate(make_model(), data, OPTIONS, given)[0]["gaussian"]["auprc"]
+        by_sigma[sigma] = evaluate(make_model(), data, TRAINED, given)[0]["gaussian"]["auprc"]
     assert len(set(by_sigma.values())) == 3
     assert tuned.gaussian_sigma_bp == max(by_sigma, key=by_sigma.get)
 
 
 def test_bandwidths_that_reach_beyond_the_context_are_left_out(store, peaks, caplog):
     narrow = windows(store, peaks, pad_bp=100)
-    assert 4 * tune_baselines(narrow, OPTIONS).gaussian_sigma_bp <= 100
+    assert 4 * tune_baselines(narrow, TRAINED).gaussian_sigma_bp <= 100
     assert "bandwidths above 20 bp left out" in caplog.text
     with pytest.raises(ValueError, match="No Gaussian bandwidth"):
-        tune_baselines(windows(store, peaks, pad_bp=10), OPTIONS)
+        tune_baselines(windows(store, peaks, pad_bp=10), TRAINED)
 
 
 def test_a_short_context_is_said(evaluate, store, peaks, make_model, caplog):
-    evaluate(make_model(dilation=50), windows(store, peaks), OPTIONS)
+    evaluate(make_model(dilation=50), windows(store, peaks), TRAINED)
     assert "windows carry 300 bp of context, the model sees" in caplog.text
 
 
 def test_no_true_peak_is_no_crash(evaluate, store, peaks, make_model):
     data = windows(store, peaks, truth={})
-    metrics, tuned = evaluate(make_model(), data, OPTIONS)
+    metrics, tuned = evaluate(make_model(), data, TRAINED)
     assert metrics["denoised"]["auprc"] is None
     assert metrics["denoised"]["peaks"]["recall"] is None
     assert metrics["denoised"]["pearson"] is not None
@@ -294,7 +308,7 @@ def test_no_true_peak_is_no_crash(evaluate, store, peaks, make_model):
 def test_truth_and_not_labels_are_scored(store, peaks, data, make_model):
     other = windows(store, peaks, truth={"chrA": np.array([[0, 400]])})
     model = make_model()
-    by_label, by_truth = (validate(model, d, None, OPTIONS)[0] for d in (data, other))
+    by_label, by_truth = (validate(model, d, None, TRAINED)[0] for d in (data, other))
     assert by_label["auprc"] != by_truth["auprc"]
     assert by_label["mse"] == pytest.approx(by_truth["mse"], rel=1e-12)
 
@@ -307,7 +321,7 @@ def test_validate_averages_the_loss_and_leaves_the_model_as_it_was(data, make_mo
         assert not model.training
         return atacworks_loss(pred, batch, Loss(1.0, 0.0, 0.0))
 
-    row, scores = validate(model, data, loss, OPTIONS)
+    row, scores = validate(model, data, loss, TRAINED)
     assert model.training
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
     n, _, _, pp, yy, py = scores.sums.sum(0)

@@ -1,7 +1,7 @@
 """The threshold of a prediction: given, of a precision, or the best on validation."""
 
 import pytest
-from denoiseq.prediction.run import predict_settings
+from denoiseq.prediction.run import resolved
 from denoiseq.settings import Predict, Train
 
 POINTS = {
@@ -16,7 +16,7 @@ PAYLOAD = {"peak_threshold": 0.4, "operating_points": POINTS}
 def chosen(payload, task="both", **options):
     config = Train()
     config.model.task = task
-    return predict_settings(Predict(**options), payload, config)
+    return resolved(Predict(**options), payload, config, "x")
 
 
 def test_the_best_on_validation_unless_told():

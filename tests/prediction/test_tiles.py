@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from denoiseq.models.network import DENOISED, PROBABILITY, Network
 from denoiseq.prediction import tiles
 from denoiseq.prediction.tiles import Denoiser, default_tile_bp
 from hypothesis import HealthCheck, given, settings
@@ -36,7 +37,10 @@ def tiled(model, track, tile_bp):
     tiles = denoiser.tiles("chr1", size)
     assert [tile.core_start for tile in tiles] == [0, *(tile.core_end for tile in tiles[:-1])]
     answers = [denoiser.answer(track(tile.start, tile.end), tile, size) for tile in tiles]
-    return [None if a[0] is None else np.concatenate(a) for a in zip(*answers, strict=True)]
+    return [
+        np.concatenate([answer[name] for answer in answers]) if name in answers[0] else None
+        for name in (DENOISED, PROBABILITY)
+    ]
 
 
 # One tile is 200 + 2 * 48 = 296 wide: sizes sit at its edge and at those of one more core.
@@ -70,12 +74,13 @@ def test_tiles_of_a_network_that_pools_equal_the_whole_chromosome(unet, size, co
 def test_a_shifted_window_of_a_network_that_pools_would_show(unet, monkeypatch):
     track = Track(2_001)
     expected = whole(unet, track)[0]
-    aligned = tiles.Denoiser._run
+    aligned = Network.answer
 
     def by_one_base(self, x):
-        return [np.append(values[:1], values) for values in aligned(self, x[:, 1:])]
+        answer = aligned(self, x[:, 1:])
+        return {name: np.append(values[:1], values) for name, values in answer.items()}
 
-    monkeypatch.setattr(tiles.Denoiser, "_run", by_one_base)
+    monkeypatch.setattr(Network, "answer", by_one_base)
     got = tiled(unet, track, 200)[0]  # far from the ends only the place of the pooling differs
     assert not np.allclose(got[800:1_200], expected[800:1_200], **ROUNDING)
 
@@ -184,11 +189,11 @@ def test_what_is_empty_is_not_computed_and_has_the_model_s_own_answer(
     for values, expected in zip(got, whole(model, track), strict=True):
         np.testing.assert_allclose(values, expected, **ROUNDING)
     nothing = Denoiser(model).nothing
-    for values, constant in zip(got, nothing, strict=True):
+    for values, constant in zip(got, nothing.values(), strict=True):
         assert (values[context : 20_000 - context] == constant).all()
         assert (values[19_900:20_200] != constant).any()
     if name == "residual":  # has biases: their answer differs where padding is seen
-        assert got[1][0] != nothing[1]
+        assert got[1][0] != nothing[PROBABILITY]
 
 
 def test_a_model_of_bases_skips_nothing(make_model):

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
-from denoiseq import report
 from denoiseq.genomics.peaks import Peak
-from denoiseq.prediction import page as prediction_page
+from denoiseq.prediction import loci as prediction_loci
+from denoiseq.prediction import run as prediction_run
 from denoiseq.report import loci
+from denoiseq.report.locus_figures import Locus
+from denoiseq.report.prediction_page import Findings, prediction_page
 
 SIZES = {"chr1": 50_000, "chrEBV:1": 3_000}
 
@@ -49,19 +51,19 @@ def test_random_windows_are_seeded_and_meet_reads():
 def test_the_profile_skips_summits_near_an_end():
     summits = [999, 1_000, 2_000, None, 49_000, 49_001]
     peaks = [Peak("chr1", 0, 9, "x", 1.0, 1.0, summit=summit) for summit in summits]
-    found = prediction_page._around_summits(peaks, SIZES)
+    found = prediction_loci.around_summits(peaks, SIZES)
     assert found == [("chr1", 0, 2_000), ("chr1", 1_000, 3_000), ("chr1", 48_000, 50_000)]
     many = [Peak("chr1", 0, 9, "x", 1.0, 1.0, summit=25_000)] * 4_001
-    assert len(prediction_page._around_summits(many, SIZES)) <= prediction_page.PROFILE_PEAKS
+    assert len(prediction_loci.around_summits(many, SIZES)) <= prediction_loci.PROFILE_PEAKS
 
 
 def test_a_cutoff_analysis_is_read_where_there_is_one(tmp_path):
     path = tmp_path / "x.cutoff_analysis.tsv"
-    assert prediction_page._columns(path) == {}
+    assert prediction_run.columns(path) == {}
     path.write_text("score\tnpeaks\tlpeaks\n")
-    assert prediction_page._columns(path) == {}
+    assert prediction_run.columns(path) == {}
     path.write_text("score\tnpeaks\tlpeaks\n0.5\t20\t9000\n0.6\t10\t4000\n")
-    assert prediction_page._columns(path) == {
+    assert prediction_run.columns(path) == {
         "score": [0.5, 0.6],
         "npeaks": [20.0, 10.0],
         "lpeaks": [9000.0, 4000.0],
@@ -70,10 +72,10 @@ def test_a_cutoff_analysis_is_read_where_there_is_one(tmp_path):
 
 def test_a_page_leaves_no_loci_of_an_earlier_one(tmp_path):
     def page(n):
-        shown = report.Locus("chr1", 0, 500, {"input": np.ones(500)})
+        shown = Locus("chr1", 0, 500, {"input": np.ones(500)})
         summary = {"name": "x", "peaks": 0, "peak_bp": 0, "settings": {}}
         summary["depth"] = {"used_cuts_per_mb": 1.0, "trained_cuts_per_mb": 1.0}
-        return report.prediction_page(summary, report.Found(1_000), {"Chosen": [shown] * n}, {})
+        return prediction_page(summary, Findings(1_000), {"Chosen": [shown] * n}, {})
 
     page(2).write(tmp_path)
     page(1).write(tmp_path)

@@ -4,8 +4,12 @@ import re
 
 import numpy as np
 import pytest
-from denoiseq import report
-from denoiseq.report import Found, Locus, locus_figures, metric_tables, sentences
+from denoiseq.report import locus_figures, metric_tables
+from denoiseq.report.evaluation_page import evaluation_page, sentences
+from denoiseq.report.locus_figures import Locus, draw_loci
+from denoiseq.report.metrics import BY_KEY
+from denoiseq.report.prediction_page import Findings, depth_sentences, prediction_page
+from denoiseq.report.training_page import training_page
 
 FACTS = {"Model": {"checkpoint": "run/<best>.pt", "config": {"seed": 0}}, "Software": {"isa": "x"}}
 SIGNAL = {"mse": 60.0, "log1p_pearson": 0.76, "pearson": 0.93, "spearman": 0.61}
@@ -70,9 +74,7 @@ def check_page(page):
 
 def test_an_evaluation_shows_all_that_was_measured(metrics):
     panels = {"Chosen": [locus()], "At random": [locus(9_000)]}
-    page = report.evaluation_page(
-        "<yeast>", metrics, CURVES, panels, FACTS, [0] * 50 + [4] * 300, ["chrIV"]
-    )
+    page = evaluation_page("<yeast>", metrics, CURVES, panels, FACTS, [0] * 50 + [4] * 300)
     assert headings(page) == [
         *("Summary", "Gains", "Curves", "Loci", "Fragments"),
         *("Inside and outside of peaks", "By chromosome"),
@@ -90,7 +92,7 @@ def test_an_evaluation_shows_all_that_was_measured(metrics):
 
 def test_an_evaluation_of_few_numbers_leaves_out_the_rest():
     few = {"noisy": PLAIN, "gaussian": PLAIN, "denoised": PLAIN, "split": "validation"}
-    page = report.evaluation_page("x", few, {}, {}, {})
+    page = evaluation_page("x", few, {}, {}, {})
     assert headings(page) == ["Summary"] and not page.files()
     text = check_page(page)
     assert "validation chromosomes" in text and "MACS3" not in text
@@ -101,7 +103,7 @@ def test_undefined_metrics_are_told_in_words(metrics, missing):
     track = {**rich(0.8), "auprc": None}
     track["peaks"] = None if missing == "peaks" else {**PEAKS, missing: None}
     metrics["denoised"] = track
-    lead = report.evaluation_page("x", metrics, {}, {}, {}).lead[0]
+    lead = evaluation_page("x", metrics, {}, {}, {}).lead[0]
     expected = "calls no peak" if missing == "precision" else "no true peak to find"
     assert expected in lead
 
@@ -134,7 +136,7 @@ def test_the_best_of_a_row_is_marked():
     ],
 )
 def test_a_gain_is_judged_by_its_interval(key, low, high, expected):
-    assert metric_tables.verdict(key, {"value": 0.0, "low": low, "high": high}) == expected
+    assert BY_KEY[key].verdict({"value": 0.0, "low": low, "high": high}) == expected
 
 
 def test_gains_are_signed_where_they_are_sure():
@@ -150,9 +152,9 @@ def test_gains_are_signed_where_they_are_sure():
 
 def test_without_an_interval_nothing_is_called_better(metrics):
     metrics["gain"] = {}
-    assert not any("better" in sentence for sentence in sentences.of_evaluation(metrics, []))
+    assert not any("better" in sentence for sentence in sentences(metrics))
     metrics["gain"] = {"gaussian": {"auprc": {"value": 0.02, "low": 0.01, "high": 0.03}}}
-    assert "ranks bases better than the Gaussian" in sentences.of_evaluation(metrics, [])[-1]
+    assert "ranks bases better than the Gaussian" in sentences(metrics)[-1]
 
 
 @pytest.mark.parametrize("epochs", [0, 1, 5])
@@ -170,7 +172,7 @@ def test_a_training_shows_its_curves(metrics, epochs):
         }
         for i in range(epochs)
     ]
-    page = report.training_page("yeast", metrics, history, 1 if epochs else None, {}, FACTS)
+    page = training_page("yeast", metrics, history, 1 if epochs else None, {}, FACTS)
     assert ("Training curves" in headings(page)) == (epochs > 0)
     told = f"{epochs} epoch{'s' * (epochs != 1)}" if epochs else "nothing was trained"
     assert told in page.lead[0]
@@ -180,7 +182,7 @@ def test_a_training_shows_its_curves(metrics, epochs):
 
 def test_weights_taken_as_given_have_no_training_curves(metrics):
     row = {"epoch": 1, "step": 0, "lr": 1e-3, "validation_auprc": 0.8}
-    page = report.training_page("yeast", metrics, [row], 1, {}, FACTS)
+    page = training_page("yeast", metrics, [row], 1, {}, FACTS)
     assert "nothing was trained" in page.lead[0] and "Training curves" not in headings(page)
 
 
@@ -196,7 +198,7 @@ PEAK = {"chrom": "chr1", "start": 100, "end": 600, "summit": None, "score": 990.
 
 
 def test_a_prediction_tells_what_was_found():
-    found = Found(
+    found = Findings(
         genome_bp=100_000,
         peaks=[PEAK],
         lengths_bp=[400, 500, 600],
@@ -204,7 +206,7 @@ def test_a_prediction_tells_what_was_found():
         cutoffs={"score": [0.2, 0.4, 0.6], "npeaks": [5, 3, 1], "lpeaks": [2e3, 1e3, 500]},
         profile={"offset_bp": [-10, 0, 10], "input": [1, 2, 1], "denoised": [0, 9, 0]},
     )
-    page = report.prediction_page(SUMMARY, found, {"Chosen": [locus(input=np.ones(900))]}, FACTS)
+    page = prediction_page(SUMMARY, found, {"Chosen": [locus(input=np.ones(900))]}, FACTS)
     assert headings(page) == ["Loci", "Peaks and reads", "Strongest peaks"]
     assert set(page.files()) == {
         *("locus_1.png", "profile.png", "fragment_sizes.png", "peak_lengths.png", "cutoffs.png")
@@ -217,7 +219,7 @@ def test_a_prediction_tells_what_was_found():
 
 def test_a_prediction_without_peaks_is_a_page_all_the_same():
     nothing = SUMMARY | {"peaks": 0, "peak_bp": 0}
-    page = report.prediction_page(nothing, Found(genome_bp=2_000_000), {}, {})
+    page = prediction_page(nothing, Findings(genome_bp=2_000_000), {}, {})
     assert page.lead[0] == "No peak reached the threshold in 2.0 Mb."
     assert not page.sections
     check_page(page)
@@ -225,8 +227,8 @@ def test_a_prediction_without_peaks_is_a_page_all_the_same():
 
 @pytest.mark.parametrize("length", [200, 700])
 def test_peaks_of_one_length_have_a_histogram(length):
-    found = Found(genome_bp=10_000, lengths_bp=[length] * 3)
-    check_page(report.prediction_page(SUMMARY, found, {}, {}))
+    found = Findings(genome_bp=10_000, lengths_bp=[length] * 3)
+    check_page(prediction_page(SUMMARY, found, {}, {}))
 
 
 @pytest.mark.parametrize(
@@ -242,12 +244,12 @@ def test_peaks_of_one_length_have_a_histogram(length):
 )
 def test_the_depth_is_put_beside_that_of_the_training(used, trained, said):
     depth = {"used_cuts_per_mb": used, "trained_cuts_per_mb": trained[0]}
-    assert said in sentences.of_depth(depth, trained)[0]
+    assert said in depth_sentences(depth, trained)[0]
 
 
 def test_the_warning_of_a_prediction_is_the_page_s():
     depth = {"used_cuts_per_mb": 9_000, "trained_cuts_per_mb": 1_000, "warning": "much too deep"}
-    assert sentences.of_depth(depth, None)[1] == "Much too deep."
+    assert depth_sentences(depth, None)[1] == "Much too deep."
 
 
 def test_a_long_locus_keeps_its_highest_base():
@@ -262,4 +264,4 @@ def test_a_long_locus_keeps_its_highest_base():
 
 def test_a_locus_of_empty_tracks_is_drawn():
     empty = locus(length=100, input=np.zeros(100), denoised=np.zeros(100))
-    assert report.draw_loci([empty, empty], "nothing").startswith(b"\x89PNG")
+    assert draw_loci([empty, empty], "nothing").startswith(b"\x89PNG")

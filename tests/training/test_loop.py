@@ -15,10 +15,9 @@ import torch
 from denoiseq.distributed import LostRank
 from denoiseq.evaluation.calibration import calibrate
 from denoiseq.evaluation.measure import measure, tune, validate
-from denoiseq.evaluation.options import EvaluateOptions
 from denoiseq.evaluation.thresholds import Tuned, operating_points
 from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
-from denoiseq.settings import Data, Loss, Optim, Train
+from denoiseq.settings import Data, Evaluate, Loss, Optim, Train, Trainer
 from denoiseq.training.checkpoint import train_options
 from denoiseq.training.interrupt import Interrupted
 from denoiseq.training.loop import Run, Training
@@ -30,8 +29,14 @@ from denoiseq.windows.splits import Splits
 
 LOSS = partial(atacworks_loss, weights=Loss())
 WINDOWS = Data(interval_bp=1_000, pad_bp=200, half_window_bp=75, thin_fraction=0.3)
-EVALUATION = EvaluateOptions(batch_size=8, sigma_grid_bp=(20, 40), progress=False)
+VALIDATION = Train(optim=Optim(batch_size=8), trainer=Trainer(progress=False))
+SIGMAS_BP = (20, 40)
 SHORT = {"epochs": 3, "batch_size": 4, "lr": 3e-3, "tensorboard": False, "progress": False}
+
+
+@pytest.fixture(autouse=True)
+def _few_bandwidths(monkeypatch):
+    monkeypatch.setattr("denoiseq.evaluation.baselines.SIGMAS_BP", SIGMAS_BP)
 
 
 @pytest.fixture
@@ -44,8 +49,7 @@ def fit(store, peaks, make_model, train_settings, tmp_path):
         held = WindowDataset(store, ["chrB"], WINDOWS, peaks, training=False, truth=truth)
         resume = None if resume is None else str(resume)
         settings = train_settings(tmp_path / name, resume=resume, **(SHORT | more))
-        run = Run(EVALUATION, {"config": {"a": 1}})
-        training = Training(model, Splits(data, held), settings, run)
+        training = Training(model, Splits(data, held), settings, Run({"config": {"a": 1}}))
         training.loss = loss
         return training.train(), model, tmp_path / name
 
@@ -238,7 +242,7 @@ def test_what_a_run_leaves(fit):
     assert best["trained_cuts_per_mb"] > 0
     assert 0 < best["peak_threshold"] < 1
     assert best["peak_threshold"] == best["thresholds"]["denoised"]
-    assert best["gaussian_sigma_bp"] in EVALUATION.sigma_grid_bp
+    assert best["gaussian_sigma_bp"] in SIGMAS_BP
     assert result.metrics["split"] == "validation"
     assert result.metrics["scale"]["denoised"] == pytest.approx(best["scale"], rel=1e-6)
     assert not list(folder.rglob("*.tmp-*"))
@@ -251,11 +255,11 @@ def test_metrics_are_those_of_measure_with_the_checkpoint(fit, store, peaks):
     held = WindowDataset(store, ["chrB"], WINDOWS, peaks, training=False)
     assert model.temperature == 1  # of training; who predicts sets it
     model.temperature = best["temperature"]
-    metrics = measure(model, held, EVALUATION, tuned).metrics
+    metrics = measure(model, held, Evaluate(), VALIDATION, tuned).metrics
     for name in ("noisy", "gaussian", "denoised", "scale", "tuned"):
         assert result.metrics[name] == metrics[name]
     # Tuning anew on validation chooses what training chose there, up to a bin of the logits.
-    again = tune(model, held, EVALUATION)
+    again = tune(model, held, VALIDATION)
     assert again.gaussian_sigma_bp == tuned.gaussian_sigma_bp
     assert tuned.linear is not None  # of the training windows, which are not at hand here
     expected = {name: value for name, value in tuned.thresholds.items() if name != "linear"}
@@ -269,7 +273,7 @@ def test_probabilities_are_calibrated_on_validation(fit, store, peaks):
     for name in ("last", "best"):  # best's weights stay in the model
         kept = load_checkpoint(folder / "checkpoints" / f"{name}.pt")
         model.load_state_dict(kept["state_dict"])
-        _, scores = validate(model, held, None, EVALUATION)
+        _, scores = validate(model, held, None, VALIDATION)
         expected = calibrate(scores)
         assert kept["temperature"] == expected.temperature
         assert kept["calibration"] == asdict(expected)

@@ -1,8 +1,8 @@
 """What a denoiser has to beat: the noisy track itself, a Gaussian, and the best linear filter.
 
 The Gaussian's bandwidth is chosen on validation by AUPRC. The linear filter is the least-squares
-one from noisy to clean: solved exactly, from the training chromosomes alone, so it needs no
-learning rate and no patience, and bounds what any fixed smoothing can do for `mse` and `pearson`.
+fit from noisy to clean, solved exactly on the training chromosomes alone: it needs no learning
+rate and bounds what any fixed smoothing can do for `mse` and `pearson`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ import torch
 from denoiseq.distributed import ALONE, Ranks
 from denoiseq.errors import UserError
 from denoiseq.evaluation.metrics import TrackMetrics
-from denoiseq.evaluation.options import EvaluateOptions
-from denoiseq.evaluation.scored import Filter, each_core
+from denoiseq.evaluation.scored import Filter, filtered_parts
 from denoiseq.evaluation.thresholds import LinearWeights, Tuned
 from denoiseq.genomics.intervals import mask
+from denoiseq.settings import Train
 from denoiseq.store.coverage import gaussian_smooth
 from denoiseq.windows.dataset import WindowDataset
 
 log = logging.getLogger(__name__)
+# Bandwidths that the Gaussian baseline chooses from.
+SIGMAS_BP = (20, 40, 60, 80, 100, 120, 160, 200)
 # The linear filter's taps are means of 11 bp (odd, so centred): finer than any cut site's window.
 TAP_BP = 11
 REACH_BP = 1_000
@@ -34,21 +36,21 @@ ROWS = 1_000_000
 CHUNK_ROWS = 1 << 15
 
 
-def noisy(track: np.ndarray, core: slice) -> np.ndarray:
-    """The core of a window as it is."""
-    return track[core]
+def noisy(track: np.ndarray, part: slice) -> np.ndarray:
+    """A part of a window as it is."""
+    return track[part]
 
 
-def gaussian(track: np.ndarray, core: slice, sigma_bp: float) -> np.ndarray:
-    """The core of a window smoothed, float32 (n,), from its reach around it."""
-    near, inner = _around(track, core, math.ceil(4 * sigma_bp))
+def gaussian(track: np.ndarray, part: slice, sigma_bp: float) -> np.ndarray:
+    """A part of a window smoothed, float32 (n,), from its reach around it."""
+    near, inner = _around(track, part, math.ceil(4 * sigma_bp))
     return gaussian_smooth(near, sigma_bp)[inner]
 
 
-def linear(track: np.ndarray, core: slice, weights: LinearWeights) -> np.ndarray:
-    """The core of a window through the linear filter: float32 (n,), not negative."""
+def linear(track: np.ndarray, part: slice, weights: LinearWeights) -> np.ndarray:
+    """A part of a window through the linear filter: float32 (n,), not negative."""
     reach = len(weights.taps) // 2 * TAP_BP
-    near, inner = _around(track, core, reach + TAP_BP)
+    near, inner = _around(track, part, reach + TAP_BP)
     means = _tap_means(np.pad(near, reach))
     out, taps = np.empty(len(near)), np.array(weights.taps)
     for phase in range(min(TAP_BP, len(near))):
@@ -56,10 +58,10 @@ def linear(track: np.ndarray, core: slice, weights: LinearWeights) -> np.ndarray
     return np.maximum(out[inner] + weights.intercept, 0).astype(np.float32)
 
 
-def _around(track: np.ndarray, core: slice, reach: int) -> tuple[np.ndarray, slice]:
-    """The track up to `reach` around the core, and where the core is in it."""
-    first, last = max(core.start - reach, 0), min(core.stop + reach, len(track))
-    return track[first:last], slice(core.start - first, core.stop - first)
+def _around(track: np.ndarray, part: slice, reach: int) -> tuple[np.ndarray, slice]:
+    """The track up to `reach` around the part, and where the part is in it."""
+    first, last = max(part.start - reach, 0), min(part.stop + reach, len(track))
+    return track[first:last], slice(part.start - first, part.stop - first)
 
 
 def _tap_means(track: np.ndarray) -> np.ndarray:
@@ -71,13 +73,13 @@ def _tap_means(track: np.ndarray) -> np.ndarray:
 
 def filters(tuned: Tuned) -> dict[str, Filter]:
     """The baselines by name."""
-    found: dict[str, Filter] = {
+    baselines: dict[str, Filter] = {
         "noisy": noisy,
         "gaussian": partial(gaussian, sigma_bp=tuned.gaussian_sigma_bp),
     }
     if tuned.linear is not None:
-        found["linear"] = partial(linear, weights=tuned.linear)
-    return found
+        baselines["linear"] = partial(linear, weights=tuned.linear)
+    return baselines
 
 
 def fit_linear(data: WindowDataset, ranks: Ranks = ALONE) -> LinearWeights | None:
@@ -101,7 +103,9 @@ def fit_linear(data: WindowDataset, ranks: Ranks = ALONE) -> LinearWeights | Non
 def _equations(
     data: WindowDataset, reach: int, ranks: Ranks
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Of one window at a time: what the taps see of each base and 1, (m, n + 1); clean, (m,)."""
+    """The equations of one window after the other: for each of m bases what the taps see and a 1,
+    (m, n + 1), and the clean coverage, (m,).
+    """
     n = 2 * reach // TAP_BP + 1
     step = max(1, math.ceil(len(data.tiles) * data.settings.interval_bp / TAP_BP / ROWS))
     for tile in data.tiles[::step][ranks.rank :: ranks.world]:
@@ -118,7 +122,7 @@ def _equations(
 def _gathered(
     parts: Iterator[tuple[np.ndarray, np.ndarray]], rows: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The same in chunks of about so many rows: small products would wait for threads."""
+    """The equations in chunks of about `rows`: small matrix products would wait for threads."""
     waiting: list[tuple[np.ndarray, np.ndarray]] = []
     for part in parts:
         waiting.append(part)
@@ -136,36 +140,37 @@ def _stacked(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[torch.Tensor, 
 
 def tune_baselines(
     data: WindowDataset,
-    options: EvaluateOptions,
+    trained: Train,
     ranks: Ranks = ALONE,
     weights: LinearWeights | None = None,
 ) -> Tuned:
     """Choose the Gaussian's bandwidth, and the thresholds of the baselines, on `data`.
 
-    The bandwidth has the best AUPRC of the grid, or the least MSE where no base is a true peak.
-    Only bandwidths whose reach (4 sigma) fits into the windows' context take part.
+    The bandwidth is that of SIGMAS_BP with the best AUPRC, or with the least MSE where no base is
+    a true peak. Only bandwidths whose reach (4 sigma) fits into the windows' context take part.
     """
-    grid = [float(s) for s in options.sigma_grid_bp if 4 * s <= data.settings.pad_bp]
+    grid = [float(s) for s in SIGMAS_BP if 4 * s <= data.settings.pad_bp]
     if not grid:
         raise UserError(
-            f"No Gaussian bandwidth of {options.sigma_grid_bp} bp fits the context of "
+            f"No Gaussian bandwidth of {SIGMAS_BP} bp fits the context of "
             f"{data.settings.pad_bp} bp: raise data.pad_bp to 4 times the smallest."
         )
-    if len(grid) < len(options.sigma_grid_bp):
+    if len(grid) < len(SIGMAS_BP):
         log.warning("Gaussian bandwidths above %g bp left out: data.pad_bp is small.", max(grid))
-    tried: dict[str, Filter] = {f"{s:g}": partial(gaussian, sigma_bp=s) for s in grid}
+    smoothed: dict[str, Filter] = {f"{s:g}": partial(gaussian, sigma_bp=s) for s in grid}
     fixed = filters(Tuned(grid[0], {}, weights))
     del fixed["gaussian"]
-    scores = {name: TrackMetrics() for name in (*tried, *fixed)}
-    for core in each_core(data, options, tried | fixed, ranks):
-        for name, (track, score) in core.tracks.items():
-            scores[name].update(track, score, *core.counted)
-    for one in scores.values():
-        one.join(ranks.total_array)
+    scores = {name: TrackMetrics() for name in (*smoothed, *fixed)}
+    for part in filtered_parts(data, trained, smoothed | fixed, ranks):
+        for name, (track, score) in part.tracks.items():
+            scores[name].update(track, score, *part.counted)
+    for metrics in scores.values():
+        metrics.join(ranks.total_array)
     if scores["noisy"].positives.any():
         sigma = max(grid, key=lambda s: scores[f"{s:g}"].result()["auprc"])
     else:
         log.warning("no true peak on %s: no threshold can be tuned there.", ", ".join(data.chroms))
         sigma = min(grid, key=lambda s: scores[f"{s:g}"].result()["mse"])
     chosen = {name: scores[name] for name in fixed} | {"gaussian": scores[f"{sigma:g}"]}
-    return Tuned(sigma, {name: one.best_threshold() for name, one in chosen.items()}, weights)
+    thresholds = {name: metrics.best_threshold() for name, metrics in chosen.items()}
+    return Tuned(sigma, thresholds, weights)

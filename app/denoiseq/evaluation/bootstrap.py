@@ -14,7 +14,7 @@ from zlib import crc32
 
 import numpy as np
 
-from denoiseq.evaluation.metrics import HALF, coarse, correlation, fit, ranking, ratio, score_bins
+from denoiseq.evaluation.metrics import HALF, Sweep, coarse, correlation, fit, ratio, score_bins
 
 # Bins of a coverage: 32 an octave, so 3% of the value wide, integers to 64 each their own.
 SHIFT = 6
@@ -24,6 +24,7 @@ LOGIT_STEPS, LOGIT_LIMIT = 64, 16
 LOGIT_BINS = 2 * LOGIT_LIMIT * LOGIT_STEPS
 # Blocks whose sums wait for one matrix product with their weights.
 GROUP = 64
+LEVEL = 0.95  # of intervals
 SUMS = 8  # n, p, y, pp, yy, py, log1p(y), its square
 
 
@@ -37,7 +38,7 @@ class Blocks:
     seed : of the replicates.
     """
 
-    def __init__(self, size_bp: int = 50_000, draws: int = 500, seed: int = 0):
+    def __init__(self, size_bp: int, draws: int, seed: int = 0):
         self.size_bp, self.draws, self.seed = size_bp, draws, seed
         self._drawn = lru_cache(maxsize=4 * GROUP)(self._draw)
 
@@ -170,8 +171,8 @@ class TrackBootstrap:
         """Each metric on the coarse bins: of the sample itself, then of the replicates."""
         totals = self.sums.flush()
         positives, negatives, count, log_y, sums = np.split(totals, self.ends, axis=1)
-        found = self._track_metrics(count, log_y, sums) if self.any_track else {}
-        return found | ranking(positives[:, ::-1], negatives[:, ::-1])
+        tracks = self._track_metrics(count, log_y, sums) if self.any_track else {}
+        return tracks | Sweep(positives[:, ::-1], negatives[:, ::-1]).ranking()
 
     def _track_metrics(
         self, count: np.ndarray, log_y: np.ndarray, sums: np.ndarray
@@ -184,13 +185,13 @@ class TrackBootstrap:
         return fit(sums[:, :6], scale) | {"log1p_pearson": correlation(*six)}
 
 
-def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of replicates (draws,); undefined ones are left out, nan if all.
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """The 95% percentile interval of replicates (draws,), the defined ones; nan where none is.
 
-    Of few blocks it is too narrow where rare spikes make the metric: below 50, take it as a sketch.
+    It is too narrow where rare spikes make the metric and blocks are few: a sketch, below 50.
     """
     values = values[np.isfinite(values)]
     if not len(values):
         return float("nan"), float("nan")
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: a temperature for peak logits, and reliability curves.
+"""Calibrated probabilities: a temperature for peak logits, and reliability curves.
 
 Works on counts per bin of the logits (`metrics.TrackMetrics`), so the bases themselves are never
 kept. Temperature scaling is Guo et al., 2017, "On calibration of modern neural networks".
@@ -22,7 +22,7 @@ _HALVINGS = 60
 
 @dataclass(frozen=True)
 class Reliability:
-    """How probabilities met the truth, over bases grouped by probability in equal steps.
+    """How probabilities meet the truth, over bases grouped by probability in equal steps.
 
     probability, observed, bases : a group's mean probability, the share of its bases inside true
         peaks, and their number; empty groups are left out
@@ -50,7 +50,7 @@ class Calibration:
 
 
 def calibrate(scores: TrackMetrics) -> Calibration | None:
-    """The temperature of least cross-entropy, where that and the ECE are the lower for it.
+    """The temperature of least cross-entropy, where it lowers both that and the ECE; else 1.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def calibrate(scores: TrackMetrics) -> Calibration | None:
 
     Returns
     -------
-    Calibration, or None where there is nothing to learn from: scores that are no logits, or bases
+    Calibration, or None where there is nothing to learn from: scores that are not logits, or bases
     of one class only.
     """
     if not (scores.logits and scores.positives.any() and scores.negatives.any()):
@@ -72,7 +72,7 @@ def calibrate(scores: TrackMetrics) -> Calibration | None:
 
 @contextmanager
 def at_temperature(model: Any, temperature: float) -> Iterator[None]:
-    """The network with its peak logits divided by `temperature`; what it had comes back after."""
+    """The network divides its peak logits by `temperature` until the block ends."""
     before = getattr(model, "temperature", 1.0)
     model.temperature = temperature
     try:
@@ -85,7 +85,7 @@ def reliability(scores: TrackMetrics, temperature: float = 1.0) -> Reliability:
     """How the probabilities of logits, divided by `temperature`, meet the truth."""
     logits, positives, negatives = _counted(scores)
     logits, bases = logits / temperature, positives + negatives
-    probability = 0.5 * (1 + np.tanh(logits / 2))
+    probability = _probability(logits)
     group = np.minimum((CURVE_BINS * probability).astype(np.int64), CURVE_BINS - 1)
     sums = [
         np.bincount(group, weights=weights, minlength=CURVE_BINS)
@@ -100,6 +100,11 @@ def reliability(scores: TrackMetrics, temperature: float = 1.0) -> Reliability:
         ece=float(np.abs(expected - true).sum() / max(n.sum(), 1)),
         cross_entropy=_cross_entropy(logits, positives, negatives),
     )
+
+
+def _probability(logits: np.ndarray) -> np.ndarray:
+    """In float64, without overflow."""
+    return 0.5 * (1 + np.tanh(logits / 2))
 
 
 def _counted(scores: TrackMetrics) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -123,8 +128,7 @@ def _best_temperature(logits: np.ndarray, positives: np.ndarray, negatives: np.n
     low, high = np.log(1 / MOST), np.log(1 / LEAST)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        probability = 0.5 * (1 + np.tanh(np.exp(middle) * logits / 2))
-        if logits @ (bases * probability - positives) > 0:
+        if logits @ (bases * _probability(np.exp(middle) * logits) - positives) > 0:
             high = middle
         else:
             low = middle

@@ -1,22 +1,36 @@
-"""Other programs' peaks on what a model is given: MACS3, where it is installed."""
+"""Peaks of external callers on what a model reads: MACS3, where it is installed.
+
+Runs the user's own `macs3` as a program (`pip install '.[macs3]'`, in the repository); nothing of
+it is imported.
+"""
 
 from __future__ import annotations
 
 import logging
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
 
 import numpy as np
 
 from denoiseq.errors import UserError
-from denoiseq.evaluation.macs3 import call_peaks, find_macs3
+from denoiseq.genomics.bed import read_bed
+from denoiseq.genomics.intervals import merge
+from denoiseq.store.store import Store
+from denoiseq.store.thinning import Thinning
 from denoiseq.windows.dataset import WindowDataset
 
 log = logging.getLogger(__name__)
+CHUNK_BP = 10_000_000
 
 
 def called(data: WindowDataset, macs3: bool | str) -> dict[str, dict[str, np.ndarray]]:
-    """Peaks by program and chromosome, on the noisy input of `data`, its draw included.
+    """Peaks by external caller and chromosome, on the noisy input of `data`, as it is thinned.
 
-    macs3 : True, False, or "auto", which leaves it out, saying so, where it cannot be run.
+    macs3 : True, False, or "auto", which leaves it out where it cannot be run, and logs why.
     """
     if macs3 is False:
         return {}
@@ -31,7 +45,7 @@ def called(data: WindowDataset, macs3: bool | str) -> dict[str, dict[str, np.nda
 
 def _cannot(data: WindowDataset) -> str | None:
     """Why MACS3 cannot be run on the input; None if it can."""
-    if not data.noisy.thinnable:
+    if not all(store.thinnable for store in data.noisy.samples):
         return "the input is coverage, not cut sites"
     try:
         find_macs3()
@@ -43,9 +57,106 @@ def _cannot(data: WindowDataset) -> str | None:
 def _macs3(data: WindowDataset) -> dict[str, np.ndarray]:
     """MACS3's peaks on the chromosomes of `data`, each sample's by itself."""
     width = 2 * data.settings.half_window_bp
-    found: dict[str, np.ndarray] = {}
+    called: dict[str, np.ndarray] = {}
     for store in data.noisy.samples:
         names = {c: data.noisy.home(c)[1] for c in data.chroms if data.noisy.home(c)[0] is store}
         peaks = call_peaks(store, list(names.values()), data.draw(), ext_bp=width)
-        found |= {name: peaks[plain] for name, plain in names.items()}
-    return found
+        called |= {name: peaks[plain] for name, plain in names.items()}
+    return called
+
+
+def find_macs3() -> str:
+    """The program `macs3`: on PATH, or beside the Python that runs; else a UserError."""
+    beside = str(Path(sys.executable).parent)
+    program = shutil.which("macs3") or shutil.which("macs3", path=beside)
+    if program is None:
+        raise UserError(
+            "MACS3 is not installed: `pip install '.[macs3]'` in the repository brings it, or put "
+            "the program macs3 on PATH"
+        )
+    return program
+
+
+def call_peaks(
+    store: Store,
+    chroms: Collection[str],
+    thinning: Thinning | None,
+    *,
+    qvalue: float = 0.05,
+    ext_bp: int = 150,
+    keep_dup: str = "all",
+) -> dict[str, np.ndarray]:
+    """Peaks of MACS3 `callpeak` on the cut sites of a store, each widened to `ext_bp` around it.
+
+    Parameters
+    ----------
+    chroms : the chromosomes whose cut sites MACS3 is given, and its background is made of.
+    thinning : the draw of fragments, as for a model's input; None: all of them.
+    qvalue, ext_bp, keep_dup : MACS3's --qvalue, --extsize (--shift is minus half of it) and
+        --keep-dup.
+
+    Returns
+    -------
+    chrom -> int64 (M, 2), ascending, merged; one entry per chromosome of `chroms`. What overlaps
+    the blacklist is kept as MACS3 called it: cut sites there were dropped when the store was made.
+
+    Raises
+    ------
+    UserError : MACS3 is absent, or the store holds coverage.
+    OSError : MACS3 failed; the sentence ends with its last line.
+    """
+    if not store.thinnable:
+        raise UserError(
+            f"{store.path} holds coverage, and MACS3 needs cut sites: give a store of reads"
+        )
+    program = find_macs3()
+    # MACS3 takes its background's mean over this many bases.
+    genome_bp = sum(store.unmasked_bp(chrom) for chrom in chroms)
+    none = np.zeros((0, 2), dtype=np.int64)
+    with tempfile.TemporaryDirectory(prefix="denoiseq-macs3-") as folder:
+        sites = Path(folder) / "cuts.bed"
+        if not _write_cuts(sites, store, chroms, thinning):
+            return {chrom: none for chrom in chroms}
+        arguments = {
+            "--treatment": sites,
+            "--format": "BED",
+            "--gsize": genome_bp,
+            "--qvalue": qvalue,
+            "--shift": -(ext_bp // 2),
+            "--extsize": ext_bp,
+            "--keep-dup": keep_dup,
+            "--outdir": folder,
+            "--name": "cuts",
+        }
+        _run_macs3([program, "callpeak", "--nomodel", *(f"{k}={v}" for k, v in arguments.items())])
+        peaks = Path(folder) / "cuts_peaks.narrowPeak"
+        if not peaks.is_file():
+            raise OSError(f"{program} callpeak left no narrowPeak: is it MACS3?")
+        called = merge(read_bed(peaks))
+    return {chrom: called.get(chrom, none) for chrom in chroms}
+
+
+def _write_cuts(
+    path: Path, store: Store, chroms: Collection[str], thinning: Thinning | None
+) -> int:
+    """Write each kept cut site as one base of BED6; returns how many there are.
+
+    All are of the forward strand, so that each covers [c - ext/2, c + ext/2).
+    """
+    written = 0
+    with path.open("w") as file:
+        for chrom in chroms:
+            for start in range(0, store.chroms[chrom], CHUNK_BP):
+                cuts, fragments = store.cuts(chrom, start, start + CHUNK_BP)
+                kept = cuts if thinning is None else cuts[thinning.keep(fragments)]
+                file.writelines(f"{chrom}\t{c}\t{c + 1}\t.\t0\t+\n" for c in kept.tolist())
+                written += len(kept)
+    return written
+
+
+def _run_macs3(command: list[str]) -> None:
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        lines = (result.stderr or result.stdout).strip().splitlines()
+        reason = lines[-1].strip() if lines else f"exit code {result.returncode}"
+        raise OSError(f"{command[0]} {command[1]} failed: {reason}")

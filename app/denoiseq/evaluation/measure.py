@@ -1,8 +1,10 @@
 """Scores of the noisy, the smoothed and the denoised track against truth.
 
-One streaming path serves validation and test: window by window in genome order, memory that does
-not grow with the genome. What is tuned (sigma, thresholds) is tuned on validation, and the linear
-filter fitted on the training chromosomes; both travel in the checkpoint as `Tuned`.
+One streaming path serves validation and test: window by window in genome order, in memory that
+does not grow with the genome. The Gaussian's bandwidth and the thresholds are tuned on validation,
+the linear filter is fitted on the training chromosomes; the checkpoint keeps both as `Tuned`.
+
+`trained` is a training's settings; its `trainer` says how the machine is used now.
 """
 
 from __future__ import annotations
@@ -23,27 +25,26 @@ from denoiseq.evaluation.baselines import filters, fit_linear, tune_baselines
 from denoiseq.evaluation.bootstrap import Blocks
 from denoiseq.evaluation.calibration import reliability
 from denoiseq.evaluation.metrics import TrackMetrics
-from denoiseq.evaluation.options import EvaluateOptions
 from denoiseq.evaluation.scorecard import Replicates, Scorecard, TrackScores
-from denoiseq.evaluation.scored import Model, cores, device_of, predictions
+from denoiseq.evaluation.scored import Model, device_of, predictions, scored_parts
 from denoiseq.evaluation.thresholds import Tuned
-from denoiseq.models.network import Prediction
+from denoiseq.models.network import DENOISED, Prediction
+from denoiseq.settings import Evaluate, Train
 from denoiseq.windows.dataset import WindowDataset
 
-__all__ = ["EvaluateOptions", "Measurement", "measure", "tune", "validate"]
 log = logging.getLogger(__name__)
 Loss = Callable[[Prediction, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What `measure` finds.
+    """What `measure` gives.
 
-    metrics : the content of metrics.json, ready for it: what is undefined, as with no peak on
-        these chromosomes or no head for it, is None
-    replicates : track -> metric -> float64 (draws,), in replicates of the genome that are the same
-        for every track, model and draw of fragments on equal chromosomes: differences, and means
-        over runs, may be formed one by one
+    metrics : the content of metrics.json; what is undefined, as without a true peak on these
+        chromosomes or without a head for it, is None
+    replicates : track -> metric -> float64 (draws,); on equal chromosomes the replicates of the
+        genome are the same for every track, model and draw of fragments, so that differences, and
+        means over runs, may be formed replicate by replicate
     curves : the content of curves.json
     """
 
@@ -55,24 +56,25 @@ class Measurement:
 def tune(
     model: Model,
     validation: WindowDataset,
-    options: EvaluateOptions,
+    trained: Train,
     train: WindowDataset | None = None,
 ) -> Tuned:
-    """Choose bandwidth and thresholds on validation windows, fit the linear filter on training
-    windows; without any, there is none.
+    """Choose bandwidth and thresholds on validation windows, and fit the linear filter on training
+    windows; without `train` there is no filter.
     """
     weights = None if train is None else fit_linear(train)
-    tuned = tune_baselines(validation, options, weights=weights)
-    _, denoised = validate(model, validation, None, options)
+    tuned = tune_baselines(validation, trained, weights=weights)
+    _, denoised = validate(model, validation, None, trained)
     return tuned.with_denoised(denoised)
 
 
 def measure(
     model: Model,
     data: WindowDataset,
-    options: EvaluateOptions,
+    settings: Evaluate,
+    trained: Train,
     tuned: Tuned,
-    rivals: Mapping[str, peak_metrics.Peaks] | None = None,
+    external: Mapping[str, peak_metrics.Peaks] | None = None,
 ) -> Measurement:
     """Every number on the chromosomes of `data`, in one pass.
 
@@ -80,37 +82,42 @@ def measure(
     ----------
     model : Network, or any callable from x (N, C, L) to a Prediction
     data : WindowDataset with training=False
-    options : EvaluateOptions
+    settings : Evaluate
+        For the bootstrap.
+    trained : Train
+        For the batch size, and the least length and the largest gap of a peak.
     tuned : Tuned
-    rivals : name -> chromosome -> peaks of another caller, int64 (M, 2)
+    external : name of an external caller -> chromosome -> its peaks, int64 (M, 2)
 
     Returns
     -------
     Measurement
-        Of its metrics noisy, gaussian, linear (where it was fitted), denoised and each rival hold
-        the names of `TrackMetrics.result` (a rival: precision, recall and f1 per base), peaks,
-        inside, outside, frip and intervals; beside them are truth, gain, chromosomes, calibration,
-        scale, tuned, seconds, segments_per_second, device, precision and algorithm. A model
-        without a peak head scores peaks by its track.
+        Its metrics noisy, gaussian, linear (where it was fitted), denoised and each external caller
+        hold the names of `TrackMetrics.result` (an external caller: precision, recall and f1 per
+        base), peaks, inside, outside, frip and intervals; beside them are truth, gain, chromosomes,
+        calibration, scale, tuned, seconds, segments_per_second, device, precision and algorithm. A
+        model without a peak head scores peaks by its track.
     """
     _check_context(model, data)
     began = time.perf_counter()
     truth = peak_metrics.true_peaks(data)
-    tracks, profile = _pass(model, data, options, tuned, truth)
-    card = Scorecard(data, truth, tracks, rivals or {})
+    blocks = Blocks(settings.block_bp, settings.bootstrap) if settings.bootstrap else None
+    tracks = _empty_scores(model, trained, tuned, blocks)
+    profile = _pass(model, data, trained, tuned, tracks, truth)
+    card = Scorecard(data, truth, tracks, external or {})
     metrics = card.metrics()
-    denoised = tracks["denoised"].total
-    metrics["scale"] = {name: one.total.scale for name, one in tracks.items()}
+    denoised = tracks[DENOISED].total
+    metrics["scale"] = {name: scores.total.scale for name, scores in tracks.items()}
     metrics["tuned"] = {k: value for k, value in asdict(tuned).items() if k != "linear"}
     drawn = _curves(metrics, tracks, profile, card)
     if denoised.logits:
-        found = reliability(denoised)
+        calibrated = reliability(denoised)
         metrics["calibration"] = {
             "temperature": getattr(model, "temperature", 1.0),
-            "cross_entropy": found.cross_entropy,
-            "ece": found.ece,
+            "cross_entropy": calibrated.cross_entropy,
+            "ece": calibrated.ece,
         }
-        drawn["reliability"] = curves.reliability_curve(found)
+        drawn["reliability"] = curves.reliability_curve(calibrated)
     seconds = time.perf_counter() - began
     metrics |= {
         "seconds": seconds,
@@ -122,32 +129,38 @@ def measure(
     return Measurement(_json_ready(metrics), card.replicates, _json_ready(drawn))
 
 
+def _empty_scores(
+    model: Model, trained: Train, tuned: Tuned, blocks: Blocks | None
+) -> dict[str, TrackScores]:
+    """The scores of every track before the first window."""
+    rule = trained.data.label_min_length_bp, trained.data.label_max_gap_bp
+    tracks = {}
+    for name in (*filters(tuned), DENOISED):
+        logits = name == DENOISED and _has_logits(model)
+        tracks[name] = TrackScores(logits, (tuned.thresholds[name], *rule), blocks)
+    return tracks
+
+
 def _pass(
     model: Model,
     data: WindowDataset,
-    options: EvaluateOptions,
+    trained: Train,
     tuned: Tuned,
+    tracks: Mapping[str, TrackScores],
     truth: Mapping[str, list[peak_metrics.Peak]],
-) -> tuple[dict[str, TrackScores], curves.Profile]:
-    """All cores of `data`, in the scores of each track and the profile around true summits."""
+) -> curves.Profile:
+    """Count all scored parts of `data` in `tracks`; the profile around true summits."""
     plain, smooth = data.store.plain_names, filters(tuned)
-    blocks = Blocks(options.block_bp, options.bootstrap_draws) if options.bootstrap_draws else None
-    tracks = {}
-    for name in (*smooth, "denoised"):
-        calls = peak_metrics.Calls(
-            tuned.thresholds[name], options.min_length_bp, options.max_gap_bp
-        )
-        tracks[name] = TrackScores(name == "denoised" and _has_logits(model), calls, blocks)
-    summits = {c: np.array([p.summit for p in some], dtype=int) for c, some in truth.items()}
+    summits = {c: np.array([p.summit for p in peaks], dtype=int) for c, peaks in truth.items()}
     profile = curves.Profile({chrom: np.sort(at) for chrom, at in summits.items()})
-    for batch, pred in predictions(model, data, options, "evaluate"):
-        for core in cores(data, batch, pred, smooth):
-            for name, one in tracks.items():
-                one.add(core, name, plain[core.chrom])
-            profile.add(core)
-    for one in tracks.values():
-        one.close()
-    return tracks, profile
+    for batch, pred in predictions(model, data, trained, "evaluate"):
+        for part in scored_parts(data, batch, pred, smooth):
+            for name, scores in tracks.items():
+                scores.add(part, name, plain[part.chrom])
+            profile.add(part)
+    for scores in tracks.values():
+        scores.close()
+    return profile
 
 
 def _curves(
@@ -156,24 +169,24 @@ def _curves(
     profile: curves.Profile,
     card: Scorecard,
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "pr": {name: curves.precision_recall(one.total) for name, one in tracks.items()},
-        "roc": {name: curves.roc(one.total) for name, one in tracks.items()},
+    drawn: dict[str, Any] = {
+        "pr": {name: curves.precision_recall(scores.total) for name, scores in tracks.items()},
+        "roc": {name: curves.roc(scores.total) for name, scores in tracks.items()},
         "profile": profile.curves(metrics["scale"]),
-        "summit_distance_bp": curves.distance_histogram(card.distances("denoised")),
+        "summit_distance_bp": curves.distance_histogram(card.distances(DENOISED)),
     }
-    rivals = [name for name in card.rows if name not in tracks]
-    return found | {n: {k: metrics[n][k] for k in ("recall", "precision")} for n in rivals}
+    external = [name for name in card.rows if name not in tracks]
+    return drawn | {n: {k: metrics[n][k] for k in ("recall", "precision")} for n in external}
 
 
 def validate(
     model: Model,
     data: WindowDataset,
     loss: Loss | None,
-    options: EvaluateOptions,
+    trained: Train,
     ranks: Ranks = ALONE,
 ) -> tuple[dict[str, float], TrackMetrics]:
-    """One pass of the denoised track alone, with the loss if given: what an epoch needs to know.
+    """One pass of the denoised track alone, as after an epoch; with the loss if there is one.
 
     Ranks share the windows; each gets the whole result.
 
@@ -186,13 +199,13 @@ def validate(
     """
     scores, bases = TrackMetrics(_has_logits(model)), 0
     sums: dict[str, float] = {}
-    for batch, pred in predictions(model, data, options, "validate", ranks):
+    for batch, pred in predictions(model, data, trained, "validate", ranks):
         n = int(ranks.total(batch["mask"].sum()))
         bases += n
         for name, value in named_losses(*loss(pred, batch)).items() if loss else ():
             sums[name] = sums.get(name, 0.0) + n * value
-        for core in cores(data, batch, pred):
-            scores.update(*core.tracks["denoised"], *core.counted)
+        for part in scored_parts(data, batch, pred):
+            scores.update(*part.tracks[DENOISED], *part.counted)
     scores.join(ranks.total_array)
     return {name: s / max(bases, 1) for name, s in sums.items()} | scores.result(), scores
 

@@ -5,6 +5,8 @@ was cut into updates, and the sums of several processes may be added. Pure numpy
 last axis of a histogram is its bins, so many samples of one genome are scored at once.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np
@@ -132,7 +134,7 @@ class TrackMetrics:
             if isinstance(sums, np.ndarray):
                 setattr(self, name, total(sums))
 
-    def add(self, other: "TrackMetrics") -> None:
+    def add(self, other: TrackMetrics) -> None:
         """Count the bases of `other` too."""
         for name, sums in vars(self).items():
             if isinstance(sums, np.ndarray):
@@ -160,13 +162,13 @@ class TrackMetrics:
     def scale(self) -> float:
         """The factor a that fits the track to the truth best in squared error."""
         sums = self.sums.sum(0)
-        return _ratio(sums[5], sums[3])
+        return float(ratio(sums[5], sums[3]))
 
     def result(self) -> dict[str, float]:
         """All metrics by name; nan where one is undefined (one class, constant track, no base)."""
         tracks = self._of_parts([OUTSIDE, INSIDE])
-        ranks = {name: float(value) for name, value in ranking(*self._scores()).items()}
-        return {**tracks, "spearman": self._spearman(), **ranks}
+        ranking = {name: float(value) for name, value in self.sweep().ranking().items()}
+        return {**tracks, "spearman": self._spearman(), **ranking}
 
     def parts(self) -> dict[str, dict[str, float]]:
         """mse, pearson and log1p_pearson "inside" and "outside" true peaks, by the one scale."""
@@ -177,26 +179,32 @@ class TrackMetrics:
         mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
         scale = self.scale
         log_p = np.log1p((0.0 if np.isnan(scale) else scale) * np.maximum(mean, 0))
-        found = fit(self.sums[parts].sum(0), scale)
+        fitted = fit(self.sums[parts].sum(0), scale)
         log_sums = self.log_sums[parts].sum(0)
         both = count @ log_p, log_sums[0], count @ log_p**2, log_sums[1], log_y @ log_p
-        found["log1p_pearson"] = correlation(count.sum(), *both)
-        return {name: float(found[name]) for name in ("mse", "log1p_pearson", "pearson")}
+        fitted["log1p_pearson"] = correlation(count.sum(), *both)
+        return {name: float(fitted[name]) for name in ("mse", "log1p_pearson", "pearson")}
 
-    def _scores(self) -> tuple[np.ndarray, np.ndarray]:
-        """Bases inside and outside true peaks by score, the best first."""
-        return self.positives[::-1], self.negatives[::-1]
+    def sweep(self) -> Sweep:
+        """The score's thresholds, the strictest first; `threshold` gives one by its index."""
+        return Sweep(self.positives[::-1], self.negatives[::-1])
+
+    @staticmethod
+    def threshold(index: int) -> float:
+        """The score from which on (>=) bases are called at an index of the sweep."""
+        return bin_floor(BINS - 1 - index)
 
     def best_threshold(self) -> float:
-        """The score from which on (>=) calling a base a peak gives `best_f1`; nan with no peak."""
-        f1 = f1_curve(*self._scores())
-        return bin_floor(BINS - 1 - int(np.argmax(f1))) if self.positives.any() else float("nan")
+        """The threshold that gives `best_f1`; nan where there is no true peak."""
+        if not self.positives.any():
+            return float("nan")
+        return self.threshold(int(np.argmax(self.sweep().f1())))
 
     def _spearman(self) -> float:
         joint = self.joint.reshape(TRACK_BINS, TRUTH_BINS)
-        rank_p, rank_y = _mid_ranks(joint.sum(1)), _mid_ranks(joint.sum(0))
         n_p, n_y = joint.sum(1), joint.sum(0)
-        both = n_p @ rank_p**2, n_y @ rank_y**2, rank_p @ (joint @ rank_y)
+        order_p, order_y = _mean_orders(n_p), _mean_orders(n_y)
+        both = n_p @ order_p**2, n_y @ order_y**2, order_p @ (joint @ order_y)
         return float(correlation(float(joint.sum()), 0.0, 0.0, *both))
 
 
@@ -210,29 +218,49 @@ def fit(sums: np.ndarray, scale: np.ndarray | float) -> dict[str, np.ndarray]:
     }
 
 
-def f1_curve(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
-    """F1 of "a score of this bin or better" for histograms (..., bins), the best score first."""
-    hits = np.cumsum(positives, axis=-1)
-    called = hits + np.cumsum(negatives, axis=-1)
-    return 2 * hits / np.maximum(called + hits[..., -1:], 1)
+class Sweep:
+    """What calling bases at or above each threshold gives, from the strictest threshold on.
 
+    Parameters
+    ----------
+    positives, negatives : bases inside and outside true peaks by score, (..., bins), the best first
 
-def ranking(positives: np.ndarray, negatives: np.ndarray) -> dict[str, np.ndarray]:
-    """auprc, auroc and best_f1 of histograms (..., bins) of scores, the best score first.
-
-    positives, negatives : bases inside and outside true peaks. nan where no base is inside.
+    Attributes
+    ----------
+    hits, misses : of the called bases, those inside and outside true peaks, (..., bins)
     """
-    hits, misses = np.cumsum(positives, axis=-1), np.cumsum(negatives, axis=-1)
-    n_pos, n_neg = hits[..., -1].astype(np.float64), misses[..., -1].astype(np.float64)
-    precision = hits / np.maximum(hits + misses, 1)
-    # Pairs ranked rightly, ties half: each positive against the negatives below its bin.
-    below = misses[..., -1:] - misses + negatives / 2
-    pairs = np.einsum("...i,...i->...", positives, below)
-    return {
-        "auprc": ratio(np.einsum("...i,...i->...", positives, precision), n_pos),
-        "auroc": ratio(pairs, n_pos * n_neg),
-        "best_f1": np.where(n_pos > 0, f1_curve(positives, negatives).max(axis=-1), np.nan),
-    }
+
+    def __init__(self, positives: np.ndarray, negatives: np.ndarray):
+        self.positives, self.negatives = positives, negatives
+        self.hits, self.misses = np.cumsum(positives, axis=-1), np.cumsum(negatives, axis=-1)
+
+    def precision(self) -> np.ndarray:
+        return self.hits / np.maximum(self.hits + self.misses, 1)
+
+    def recall(self) -> np.ndarray:
+        """nan where no base is inside a true peak."""
+        return ratio(self.hits, self.hits[..., -1:])
+
+    def false_positive_rate(self) -> np.ndarray:
+        """nan where every base is inside a true peak."""
+        return ratio(self.misses, self.misses[..., -1:])
+
+    def f1(self) -> np.ndarray:
+        called = self.hits + self.misses
+        return 2 * self.hits / np.maximum(called + self.hits[..., -1:], 1)
+
+    def ranking(self) -> dict[str, np.ndarray]:
+        """auprc, auroc and best_f1; nan where no base is inside a true peak."""
+        n_pos, n_neg = (n[..., -1].astype(np.float64) for n in (self.hits, self.misses))
+        # Pairs ranked rightly, ties half: each positive against the negatives below its bin.
+        below = self.misses[..., -1:] - self.misses + self.negatives / 2
+        pairs = np.einsum("...i,...i->...", self.positives, below)
+        area = np.einsum("...i,...i->...", self.positives, self.precision())
+        return {
+            "auprc": ratio(area, n_pos),
+            "auroc": ratio(pairs, n_pos * n_neg),
+            "best_f1": np.where(n_pos > 0, self.f1().max(axis=-1), np.nan),
+        }
 
 
 def coarse(steps: np.ndarray, shift: int) -> np.ndarray:
@@ -240,8 +268,8 @@ def coarse(steps: np.ndarray, shift: int) -> np.ndarray:
     return (steps + (1 << shift) - 1) >> shift
 
 
-def _mid_ranks(counts: np.ndarray) -> np.ndarray:
-    """Mean rank of each bin's members, centred on 0: float64 (bins,)."""
+def _mean_orders(counts: np.ndarray) -> np.ndarray:
+    """Mean place of each bin's members in the order of all, centred on 0: float64 (bins,)."""
     return np.cumsum(counts) - (counts - 1) / 2 - (counts.sum() + 1) / 2
 
 
@@ -249,10 +277,6 @@ def ratio(a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:
     """a / b, nan where b is 0."""
     a, b = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(b, np.float64))
     return np.divide(a, b, out=np.full(b.shape, np.nan), where=b != 0)
-
-
-def _ratio(a: float, b: float) -> float:
-    return float(ratio(a, b))
 
 
 def correlation(n, p, y, pp, yy, py) -> np.ndarray:

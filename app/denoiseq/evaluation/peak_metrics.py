@@ -12,64 +12,44 @@ import numpy as np
 
 from denoiseq.evaluation.bootstrap import GROUP, Blocks
 from denoiseq.evaluation.metrics import ratio
-from denoiseq.evaluation.scored import Core
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import Peak, PeakCaller
 from denoiseq.windows.dataset import WindowDataset
 
 Peaks = Mapping[str, np.ndarray]
 NONE = np.zeros((0, 2), dtype=np.int64)
-COUNTS = ("called", "right", "true", "found", "called_bp", "true_bp", "shared_bp")
+COUNTS = ("called", "right", "true", "met", "called_bp", "true_bp", "shared_bp")
 CHUNK_BP = 1 << 20
-
-
-class Calls:
-    """Peaks of one score over consecutive cores of several chromosomes, blacklisted bases out."""
-
-    def __init__(self, threshold: float, min_length_bp: int, max_gap_bp: int):
-        self.rule = threshold, min_length_bp, max_gap_bp
-        self.callers: dict[str, PeakCaller] = {}
-
-    def add(self, core: Core, score: np.ndarray, signal: np.ndarray | None) -> None:
-        """Take a core; `signal` is the track that has the summits, the score where None."""
-        if core.chrom not in self.callers:
-            self.callers[core.chrom] = PeakCaller(core.chrom, *self.rule)
-        score = np.where(core.mask, score, -np.inf)
-        self.callers[core.chrom].add(core.start, score, score if signal is None else signal)
-
-    def finish(self) -> dict[str, list[Peak]]:
-        """chromosome -> its peaks, in order."""
-        return {chrom: caller.finish() for chrom, caller in self.callers.items()}
 
 
 def true_peaks(data: WindowDataset) -> dict[str, list[Peak]]:
     """The true peaks of the chromosomes of `data`, blacklisted bases cut out, with the summit and
     height of the clean coverage.
     """
-    found = {}
+    peaks = {}
     for chrom in data.chroms:
         caller = PeakCaller(chrom, 0.5, 1, 0)
         size = data.store.chroms[chrom]
         for start in range(0, size, CHUNK_BP):
-            where = chrom, start, min(start + CHUNK_BP, size)
-            inside = mask(data.truth, *where) & ~mask(data.store.blacklist, *where)
-            caller.add(start, inside.astype(np.float32), data.clean(*where))
-        found[chrom] = caller.finish()
-    return found
+            chunk = chrom, start, min(start + CHUNK_BP, size)
+            inside = mask(data.truth, *chunk) & ~mask(data.store.blacklist, *chunk)
+            caller.add(start, inside.astype(np.float32), data.clean(*chunk))
+        peaks[chrom] = caller.finish()
+    return peaks
 
 
 def rows(peaks: Mapping[str, list[Peak]]) -> dict[str, np.ndarray]:
     """chromosome -> int64 (M, 2) of peaks."""
     return {
-        chrom: np.array([(p.start, p.end) for p in some], dtype=np.int64).reshape(-1, 2)
-        for chrom, some in peaks.items()
+        chrom: np.array([(p.start, p.end) for p in of_chrom], dtype=np.int64).reshape(-1, 2)
+        for chrom, of_chrom in peaks.items()
     }
 
 
 def peak_counts(called: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The COUNTS of one chromosome: int64 (called, 7) and (true, 7), a row a peak.
 
-    A called peak is right if it shares a base with a true one, a true one found likewise.
+    A called peak is right if it shares a base with a true one, which is then met.
     """
     shared, back = _shared_bp(called, truth), _shared_bp(truth, called)
     of_called = np.zeros((len(called), len(COUNTS)), dtype=np.int64)
@@ -87,8 +67,8 @@ def agreement(counts: np.ndarray) -> dict[str, np.ndarray]:
     precision is nan when nothing is called, recall when nothing is true; f1 is 0 when only one of
     them is empty; iou_bp is intersection over union in bases.
     """
-    called, right, true, found, called_bp, true_bp, shared = np.moveaxis(counts, -1, 0)
-    precision, recall = ratio(right, called), ratio(found, true)
+    called, right, true, met, called_bp, true_bp, shared = np.moveaxis(counts, -1, 0)
+    precision, recall = ratio(right, called), ratio(met, true)
     # From counts, so that it is 0 and not nan when one side is empty.
     f1 = np.nan_to_num(ratio(2 * precision * recall, precision + recall))
     return {
@@ -139,9 +119,9 @@ def replicated_counts(
         by_block = np.zeros((len(kept), len(COUNTS)))
         np.add.at(by_block, row, counts)
         for first in range(0, len(kept), GROUP):
-            some = slice(first, first + GROUP)
-            keys = [(plain[chrom], block) for block in kept[some].tolist()]
-            total += blocks.weights(keys)[1:] @ by_block[some]
+            group = slice(first, first + GROUP)
+            keys = [(plain[chrom], block) for block in kept[group].tolist()]
+            total += blocks.weights(keys)[1:] @ by_block[group]
     return total
 
 
@@ -171,13 +151,8 @@ def summit_distances(
 
 def quartiles(distances: np.ndarray) -> dict[str, float]:
     """median, q1 and q3 of distances in bp, and how many there are."""
-    found = np.quantile(distances, [0.25, 0.5, 0.75]) if len(distances) else [np.nan] * 3
-    return {
-        "median": float(found[1]),
-        "q1": float(found[0]),
-        "q3": float(found[2]),
-        "peaks": len(distances),
-    }
+    q1, median, q3 = np.quantile(distances, [0.25, 0.5, 0.75]) if len(distances) else [np.nan] * 3
+    return {"median": float(median), "q1": float(q1), "q3": float(q3), "peaks": len(distances)}
 
 
 def _shared_bp(a: np.ndarray, b: np.ndarray) -> np.ndarray:

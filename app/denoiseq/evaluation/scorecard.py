@@ -1,78 +1,80 @@
-"""What one pass over the genome gathers about every track, and the table of numbers it gives."""
+"""What one pass over the genome sums up about every track, and the metrics that it gives."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
 from denoiseq.evaluation import peak_metrics
 from denoiseq.evaluation.bootstrap import Blocks, TrackBootstrap, interval
 from denoiseq.evaluation.frip import signal_in_peaks
 from denoiseq.evaluation.metrics import TrackMetrics
-from denoiseq.evaluation.scored import Core
-from denoiseq.genomics.peaks import Peak
+from denoiseq.evaluation.scored import Scored
+from denoiseq.evaluation.thresholds import probability
+from denoiseq.genomics.peaks import Peak, PeakCaller
+from denoiseq.models.network import DENOISED
+from denoiseq.report.metrics import METRICS, named
 from denoiseq.windows.dataset import WindowDataset
 
-# What is compared with each baseline, where both have it.
-GAINS = (
-    *("auprc", "auroc", "best_f1", "log1p_pearson", "pearson", "mse"),
-    *("peaks.precision", "peaks.recall", "peaks.f1", "peaks.iou_bp"),
-)
 Replicates = dict[str, np.ndarray]
 
 
-@dataclass
 class TrackScores:
-    """Everything that is summed up about one track; `add` takes its cores in genome order.
+    """Everything that is summed up about one track; `add` takes its parts in genome order.
 
-    blocks : of the bootstrap; None leaves intervals out.
+    Parameters
+    ----------
+    logits : whether the score is the log-odds of a peak
+    rule : threshold, least length and largest gap of a peak
+    blocks : of the bootstrap; None leaves intervals out
+
+    Attributes
+    ----------
+    by_chrom, called : chromosome -> its metrics, and its peaks, none with a blacklisted base
     """
 
-    logits: bool
-    calls: peak_metrics.Calls
-    blocks: Blocks | None
-    by_chrom: dict[str, dict[str, float]] = field(default_factory=dict)
+    def __init__(self, logits: bool, rule: tuple[float, int, int], blocks: Blocks | None):
+        self.logits, self.rule, self.blocks = logits, rule, blocks
+        self.total = TrackMetrics(logits)
+        self.by_chrom: dict[str, dict[str, float]] = {}
+        self.called: dict[str, list[Peak]] = {}
+        self.bootstrap = TrackBootstrap(blocks, logits) if blocks else None
+        self._current: tuple[str, TrackMetrics, PeakCaller] | None = None
 
-    def __post_init__(self) -> None:
-        self.total, self._here = TrackMetrics(self.logits), TrackMetrics(self.logits)
-        self._chrom: str | None = None
-        self.bootstrap = self.blocks and TrackBootstrap(self.blocks, self.logits)
-
-    def add(self, core: Core, name: str, plain: str) -> None:
-        """Count the track `name` of a core; its blocks are those of the chromosome `plain`."""
-        if core.chrom != self._chrom:
+    def add(self, part: Scored, name: str, plain: str) -> None:
+        """Count the track `name` of a part; its blocks are those of the chromosome `plain`."""
+        if self._current is None or self._current[0] != part.chrom:
             self.close()
-            self._chrom = core.chrom
-        track, score = core.tracks[name]
-        self._here.update(track, score, *core.counted)
+            caller = PeakCaller(part.chrom, *self.rule)
+            self._current = part.chrom, TrackMetrics(self.logits), caller
+        _, metrics, caller = self._current
+        track, score = part.tracks[name]
+        metrics.update(track, score, *part.counted)
         if self.bootstrap:
-            self.bootstrap.update((plain, core.start), track, score, *core.counted)
-        if self.logits:
-            score = torch.sigmoid(torch.from_numpy(score)).numpy()
-        self.calls.add(core, score, track)
+            self.bootstrap.update((plain, part.start), track, score, *part.counted)
+        score = probability(score) if self.logits else score
+        caller.add(part.start, np.where(part.mask, score, -np.inf), track)
 
     def close(self) -> None:
         """End the current chromosome."""
-        if self._chrom is not None:
-            self.by_chrom[self._chrom] = self._here.result()
-            self.total.add(self._here)
-            self._here = TrackMetrics(self.logits)
-            self._chrom = None
+        if self._current is not None:
+            chrom, metrics, caller = self._current
+            self.by_chrom[chrom], self.called[chrom] = metrics.result(), caller.finish()
+            self.total.add(metrics)
+            self._current = None
 
 
 class Scorecard:
-    """The numbers of tracks and of callers that give peaks alone, on the chromosomes of `data`.
+    """The metrics of tracks and of external callers' peaks, on the chromosomes of `data`.
 
     Parameters
     ----------
     data : WindowDataset
     truth : chromosome -> true peaks, as `peak_metrics.true_peaks` gives them
     tracks : name -> TrackScores, each closed
-    rivals : name -> chromosome -> peaks, int64 (M, 2)
+    external : name of an external caller -> chromosome -> peaks, int64 (M, 2)
     """
 
     def __init__(
@@ -80,18 +82,17 @@ class Scorecard:
         data: WindowDataset,
         truth: Mapping[str, list[Peak]],
         tracks: Mapping[str, TrackScores],
-        rivals: Mapping[str, peak_metrics.Peaks],
+        external: Mapping[str, peak_metrics.Peaks],
     ):
         self.data, self.truth, self.tracks = data, truth, tracks
-        self.called = {name: track.calls.finish() for name, track in tracks.items()}
         self.true_rows = peak_metrics.rows(truth)
-        rows = {name: peak_metrics.rows(peaks) for name, peaks in self.called.items()}
-        given = {n: {c: r for c, r in p.items() if c in truth} for n, p in rivals.items()}
-        self.rows = {**rows, **given}
+        self.rows = {name: peak_metrics.rows(track.called) for name, track in tracks.items()}
+        for name, peaks in external.items():
+            self.rows[name] = {chrom: rows for chrom, rows in peaks.items() if chrom in truth}
         self.replicates = {name: self._replicates(name) for name in self.rows}
 
     def _replicates(self, name: str) -> Replicates:
-        """Each metric of a track or a rival in every replicate of the bootstrap."""
+        """Each metric of a track or an external caller in every replicate of the bootstrap."""
         blocks = next(iter(self.tracks.values())).blocks
         if blocks is None:
             return {}
@@ -104,43 +105,44 @@ class Scorecard:
         return (track.bootstrap.replicates(track.total.result()) if track.bootstrap else {}) | peaks
 
     def metrics(self) -> dict[str, Any]:
-        """Every track's and rival's numbers, `truth`, `gain` and `chromosomes`."""
-        share = self._frip()
-        found: dict[str, Any] = {}
+        """Every track's and external caller's metrics, `truth`, `gain` and `chromosomes`."""
+        frip = self._frip()
+        metrics: dict[str, Any] = {}
         for name in self.rows:
-            own = self._track(name) if name in self.tracks else self._rival(name)
+            scores = self._track(name) if name in self.tracks else self._external(name)
             intervals = {key: list(interval(v)) for key, v in self.replicates[name].items()}
-            found[name] = {**own, "frip": share[name], "intervals": intervals}
+            metrics[name] = {**scores, "frip": frip[name], "intervals": intervals}
         true_bp = sum(int((rows[:, 1] - rows[:, 0]).sum()) for rows in self.true_rows.values())
         n_true = sum(map(len, self.true_rows.values()))
-        found["truth"] = {"peaks": n_true, "bp": true_bp, "frip": share["truth"]}
-        found["gain"] = {n: self._gain(found, n) for n in self.rows if n != "denoised"}
-        found["chromosomes"] = {chrom: self._chromosome(chrom) for chrom in self.truth}
-        return found
+        metrics["truth"] = {"peaks": n_true, "bp": true_bp, "frip": frip["truth"]}
+        metrics["gain"] = {n: self._gain(metrics, n) for n in self.rows if n != DENOISED}
+        metrics["chromosomes"] = {chrom: self._chromosome(chrom) for chrom in self.truth}
+        return metrics
 
     def distances(self, name: str) -> np.ndarray:
-        """Of a track's summits to the true ones in bp."""
-        return peak_metrics.summit_distances(self.called[name], self.truth)
+        """From a track's summits to the true ones, bp."""
+        return peak_metrics.summit_distances(self.tracks[name].called, self.truth)
 
     def _track(self, name: str) -> dict[str, Any]:
         total = self.tracks[name].total
-        peaks: dict[str, Any] = dict(peak_metrics.peak_agreement(self.rows[name], self.true_rows))
-        peaks["summit_distance_bp"] = peak_metrics.quartiles(self.distances(name))
-        return {**total.result(), "peaks": peaks, **total.parts()}
+        peaks = peak_metrics.peak_agreement(self.rows[name], self.true_rows)
+        summits = {"summit_distance_bp": peak_metrics.quartiles(self.distances(name))}
+        return {**total.result(), "peaks": {**peaks, **summits}, **total.parts()}
 
-    def _rival(self, name: str) -> dict[str, Any]:
-        counts = peak_metrics.total_counts(self.rows[name], self.true_rows)
-        bases = {key: float(v) for key, v in peak_metrics.base_agreement(counts).items()}
-        return {**bases, "peaks": {k: float(v) for k, v in peak_metrics.agreement(counts).items()}}
+    def _external(self, name: str) -> dict[str, Any]:
+        peaks = self.rows[name], self.true_rows
+        bases = peak_metrics.base_agreement(peak_metrics.total_counts(*peaks))
+        scores: dict[str, Any] = {key: float(value) for key, value in bases.items()}
+        return {**scores, "peaks": peak_metrics.peak_agreement(*peaks)}
 
     def _chromosome(self, chrom: str) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        metrics: dict[str, Any] = {}
         truth = {chrom: self.true_rows[chrom]}
         for name, rows in self.rows.items():
             scores = self.tracks[name].by_chrom.get(chrom, {}) if name in self.tracks else {}
-            here = {chrom: rows.get(chrom, peak_metrics.NONE)}
-            found[name] = {**scores, "peaks": peak_metrics.peak_agreement(here, truth)}
-        return found
+            called = {chrom: rows.get(chrom, peak_metrics.NONE)}
+            metrics[name] = {**scores, "peaks": peak_metrics.peak_agreement(called, truth)}
+        return metrics
 
     def _frip(self) -> dict[str, float | None]:
         """Fraction of the clean sample's cut sites in the peaks of each, and in the true ones."""
@@ -154,22 +156,15 @@ class Scorecard:
                 inside[name] += value
         return {name: value / total if total else None for name, value in inside.items()}
 
-    def _gain(self, found: Mapping[str, Any], baseline: str) -> dict[str, dict[str, float]]:
+    def _gain(self, metrics: Mapping[str, Any], baseline: str) -> dict[str, dict[str, float]]:
         """The denoised track's metrics less a baseline's, with paired intervals."""
         gains = {}
-        for name in GAINS:
-            ours, theirs = (_named(found[track], name) for track in ("denoised", baseline))
-            if ours is None or theirs is None:
+        for key in (metric.key for metric in METRICS if metric.compared):
+            values = [named(metrics[track], key) for track in (DENOISED, baseline)]
+            if any(value is None or np.isnan(value) for value in values):
                 continue
-            pair = [self.replicates[track].get(name) for track in ("denoised", baseline)]
+            pair = [self.replicates[track].get(key) for track in (DENOISED, baseline)]
             paired = np.zeros(0) if pair[0] is None or pair[1] is None else pair[0] - pair[1]
             low, high = interval(paired)
-            gains[name] = {"value": ours - theirs, "low": low, "high": high}
+            gains[key] = {"value": values[0] - values[1], "low": low, "high": high}
         return gains
-
-
-def _named(metrics: Mapping[str, Any], name: str) -> float | None:
-    """A metric by its dotted name; None where it is absent or undefined."""
-    group, _, key = name.rpartition(".")
-    value = (metrics[group] if group else metrics).get(key)
-    return None if value is None or np.isnan(value) else value

@@ -1,7 +1,8 @@
-"""What is chosen on the validation split and travels in the checkpoint: bandwidth, thresholds."""
+"""What is chosen on the validation split and kept in the checkpoint: bandwidth, thresholds."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,15 +10,15 @@ import numpy as np
 import torch
 
 from denoiseq.errors import UserError
-from denoiseq.evaluation.metrics import BINS, TrackMetrics, bin_floor
+from denoiseq.evaluation.metrics import TrackMetrics
 
-# Rows of the operating points: one each time that the recall has risen by a two-hundredth.
+# Operating points: one each time that the recall has risen by a two-hundredth.
 RECALL_STEPS = 200
 
 
 @dataclass(frozen=True)
 class LinearWeights:
-    """A filter from noisy to clean coverage: a weight for each of its taps, and what is added."""
+    """A filter from noisy to clean coverage: the weights of its taps, and its intercept."""
 
     taps: tuple[float, ...]
     intercept: float
@@ -25,11 +26,11 @@ class LinearWeights:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was chosen on validation: the baseline's bandwidth and each score's peak threshold.
+    """What was chosen on validation: the Gaussian's bandwidth and each score's peak threshold.
 
-    The linear filter, where there is one, is of the training chromosomes. Thresholds are coverages
-    for noisy, gaussian and linear, and for denoised where the model has no peak head, else a
-    calibrated probability; a score equal to its threshold is inside a peak.
+    The linear filter, where there is one, was fitted on the training chromosomes. Thresholds are
+    coverages; that of denoised is a calibrated probability where the model has a peak head. A base
+    whose score equals the threshold is called.
     """
 
     gaussian_sigma_bp: float
@@ -39,9 +40,8 @@ class Tuned:
     def with_denoised(self, scores: TrackMetrics, temperature: float = 1.0) -> Tuned:
         """Add the denoised score's best threshold, rounded as the model's probabilities are.
 
-        `temperature` is what the model's logits are to be divided by where it is used; `scores`
-        are of the logits without it. Where there was no true peak to choose the threshold on: a
-        probability of 0.5, a coverage of nan.
+        `temperature` is what the model's logits will be divided by; `scores` are those of logits
+        without it. Without a true peak to choose by, a probability of 0.5, or a coverage of nan.
         """
         threshold = as_score(scores, scores.best_threshold(), temperature)
         if scores.logits and np.isnan(threshold):
@@ -49,7 +49,7 @@ class Tuned:
         return replace(self, thresholds={**self.thresholds, "denoised": threshold})
 
     @classmethod
-    def from_checkpoint(cls, payload: dict[str, Any]) -> Tuned | None:
+    def from_checkpoint(cls, payload: Mapping[str, Any]) -> Tuned | None:
         """The choices stored in a checkpoint; None where its training ended before making them."""
         if payload.get("thresholds") is None or payload.get("gaussian_sigma_bp") is None:
             return None
@@ -58,11 +58,16 @@ class Tuned:
         return cls(payload["gaussian_sigma_bp"], dict(payload["thresholds"]), weights)
 
 
+def probability(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """The probabilities that a model gives for logits, by its own float32 arithmetic."""
+    return torch.sigmoid(torch.from_numpy(logits) / temperature).numpy()
+
+
 def as_score(scores: TrackMetrics, value: float, temperature: float) -> float:
     """A logit as the probability that the model gives for it, float32; a coverage as it is."""
     if not scores.logits:
         return value
-    return float(torch.sigmoid(torch.tensor(value, dtype=torch.float32) / temperature))
+    return float(probability(np.array([value], dtype=np.float32), temperature)[0])
 
 
 def operating_points(scores: TrackMetrics, temperature: float = 1.0) -> dict[str, list[float]]:
@@ -73,21 +78,20 @@ def operating_points(scores: TrackMetrics, temperature: float = 1.0) -> dict[str
     threshold, precision, recall, f1 : lists of equal length, at most 202, per base; the recall
         rises from row to row. One row has the best F1. Empty lists where no base is in a peak.
     """
-    columns: dict[str, list[float]] = {n: [] for n in ("threshold", "precision", "recall", "f1")}
-    n_true = int(scores.positives.sum())
+    sweep = scores.sweep()
+    hits, f1 = sweep.hits, sweep.f1()
+    n_true = int(hits[-1])
     if not n_true:
-        return columns
-    hits = np.cumsum(scores.positives[::-1])
-    called = hits + np.cumsum(scores.negatives[::-1])
-    f1 = 2 * hits / (called + n_true)
-    wanted = np.arange(1, RECALL_STEPS + 1) * n_true / RECALL_STEPS
-    rows = np.unique([*np.searchsorted(hits, wanted), np.argmax(f1)])
-    for i in rows[hits[rows] > 0].tolist():
-        columns["threshold"].append(as_score(scores, bin_floor(BINS - 1 - i), temperature))
-        columns["precision"].append(float(hits[i] / called[i]))
-        columns["recall"].append(float(hits[i] / n_true))
-        columns["f1"].append(float(f1[i]))
-    return columns
+        return {name: [] for name in ("threshold", "precision", "recall", "f1")}
+    steps = np.arange(1, RECALL_STEPS + 1) * n_true / RECALL_STEPS
+    rows = np.unique([*np.searchsorted(hits, steps), np.argmax(f1)])
+    rows = rows[hits[rows] > 0]
+    return {
+        "threshold": [as_score(scores, scores.threshold(i), temperature) for i in rows.tolist()],
+        "precision": sweep.precision()[rows].tolist(),
+        "recall": sweep.recall()[rows].tolist(),
+        "f1": f1[rows].tolist(),
+    }
 
 
 def threshold_of_precision(points: dict[str, list[float]], precision: float) -> float:
@@ -95,8 +99,8 @@ def threshold_of_precision(points: dict[str, list[float]], precision: float) -> 
 
     Raises
     ------
-    ValueError
-        If none has it, naming the highest that was reached.
+    UserError
+        If no point reaches it, naming the highest precision.
     """
     reached = np.array(points["precision"])
     enough = np.flatnonzero(reached >= precision)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +18,8 @@ from denoiseq.settings import Conv, Model, Precision
 LOG1P_LIMIT = 16.0
 # Anscombe's: sqrt(count + 3/8) has nearly the same variance whatever the expected count.
 SQRT_OFFSET = 0.375
+# What the tracks of a prediction are called: of the regression head, and of the peak head.
+DENOISED, PROBABILITY = "denoised", "peak probability"
 
 
 class Prediction(NamedTuple):
@@ -30,6 +33,20 @@ class Prediction(NamedTuple):
 
     coverage: Tensor | None
     peak_logits: Tensor | None
+
+    @property
+    def score(self) -> Tensor:
+        """What bases are ranked by (N, L): the log-odds of a peak, else the coverage."""
+        score = self.coverage if self.peak_logits is None else self.peak_logits
+        assert score is not None  # every task has a head
+        return score
+
+    def tracks(self) -> dict[str, Tensor]:
+        """The tracks (N, L) by name, those that the model has heads for."""
+        tracks = {} if self.coverage is None else {DENOISED: self.coverage}
+        if self.peak_logits is not None:
+            tracks[PROBABILITY] = torch.sigmoid(self.peak_logits)
+        return tracks
 
 
 class Network(nn.Module):
@@ -79,6 +96,19 @@ class Network(nn.Module):
             turned = self._one_strand(reverse_complement(x))
             pred = Prediction(*map(_mean, pred, turned))
         return pred
+
+    @property
+    def track_names(self) -> list[str]:
+        """The tracks that `answer` gives."""
+        heads = {"regression": [DENOISED], "classification": [PROBABILITY]}
+        return heads.get(self.task, [DENOISED, PROBABILITY])
+
+    @torch.inference_mode()
+    def answer(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """The tracks of one window x (in_channels, L) by name: float32 (L,) each."""
+        window = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))[None]  # (1, C, L)
+        tracks = self(window.to(next(self.parameters()).device)).tracks()
+        return {name: track[0].cpu().numpy() for name, track in tracks.items()}
 
     def _one_strand(self, x: Tensor) -> Prediction:
         track, logits = self._tracks(self._compressed(x))

@@ -1,8 +1,8 @@
-"""One genome through a trained network: a bigWig a head and a narrowPeak.
+"""The whole genome through a trained network: a bigWig a head and a narrowPeak.
 
-Threads take tiles, from the input's coverage to the encoded answer; this one puts what
-they give in order, calls peaks and keeps a journal. Takes objects, never configs. Nothing here
-grows with the genome but the list of peaks.
+Threads take tiles, from the input's coverage to the encoded answer; the main thread puts the
+answers in order, calls peaks and records finished chromosomes. Only the list of peaks grows with
+the genome.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from tqdm import tqdm
 from denoiseq.distributed import Ranks
 from denoiseq.genomics.bigwig_writer import Encoded, encode, write_bigwig
 from denoiseq.genomics.cutoffs import CutoffCounter, cutoff_grid, write_cutoffs
-from denoiseq.genomics.fasta import Genome, input_channels
 from denoiseq.genomics.intervals import Tile, mask
 from denoiseq.genomics.peaks import (
     Peak,
@@ -33,80 +32,39 @@ from denoiseq.genomics.peaks import (
     with_q_values,
     write_narrowpeak,
 )
-from denoiseq.models.network import Network
+from denoiseq.models.network import DENOISED, PROBABILITY, Network
 from denoiseq.prediction import resume
+from denoiseq.prediction.sample import Source
 from denoiseq.prediction.tiles import Denoiser
-from denoiseq.store.store import Store
-from denoiseq.store.thinning import Thinning
+from denoiseq.settings import Predict
 
+# The output files, by track or by what they hold.
+FILES = {
+    DENOISED: "coverage.bw",
+    PROBABILITY: "peak_probability.bw",
+    "peaks": "peaks.narrowPeak",
+    "cutoffs": "cutoff_analysis.tsv",
+}
 # What the bigWigs keep: a tenth of a cut site, a thousandth of a probability.
-DECIMALS = {"denoised": 1, "peak probability": 3}
+DECIMALS = {DENOISED: 1, PROBABILITY: 3}
 # Tiles at work at once, at most: each takes memory. More threads share the arithmetic of a tile.
 MAX_WORKERS = 16
 STEPS = ("coverage", "network", "encoding")
 
 
-@dataclass(frozen=True)
-class Source:
-    """What is predicted from: a store, a draw of its fragments (None: all), the model's bases."""
-
-    store: Store
-    thinning: Thinning | None = None
-    genome: Genome | None = None
-
-    def read(self, chrom: str, start: int, end: int, half_window_bp: int) -> np.ndarray:
-        """The network's input of a window: float32 (1, end - start), or (5, ...) with bases."""
-        coverage = self.store.coverage(chrom, start, end, half_window_bp, self.thinning)
-        return input_channels(coverage, self.genome, chrom, start)
-
-
-@dataclass(frozen=True)
-class PredictSettings:
-    """How a genome is predicted; lengths in bp, `tile_bp` None: what suits the model.
-
-    `peak_threshold` is a probability, or a coverage where the model has no peak head.
-    """
-
-    half_window_bp: int
-    peak_threshold: float
-    peak_min_length_bp: int
-    peak_max_gap_bp: int
-    tile_bp: int | None = None
-    progress: bool = True
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """The files that a prediction leaves in `folder`, as far as the model has heads for them."""
-
-    folder: Path
-    name: str
-
-    @property
-    def coverage(self) -> Path:
-        return self.folder / f"{self.name}.coverage.bw"
-
-    @property
-    def probability(self) -> Path:
-        return self.folder / f"{self.name}.peak_probability.bw"
-
-    @property
-    def peaks(self) -> Path:
-        return self.folder / f"{self.name}.peaks.narrowPeak"
-
-    @property
-    def cutoffs(self) -> Path:
-        return self.folder / f"{self.name}.cutoff_analysis.tsv"
+def output_file(settings: Predict, kind: str) -> Path:
+    """The path of one of FILES."""
+    return Path(settings.out or "") / f"{settings.name}.{FILES[kind]}"
 
 
 @dataclass(frozen=True)
 class GenomePrediction:
-    """What was found: all peaks in the order of the genome, and the time that it took.
+    """All peaks in the order of the genome, and the time that the prediction took.
 
-    tracks : what a reader calls a track -> its bigWig, of the tracks that were written
+    tracks : name -> bigWig, of the tracks that were written
     seconds : on the clock
-    seconds_of : CPU time of this process by step, of the chromosomes that it did; "writing" is
-        that on the clock of making the files from the finished chromosomes
+    seconds_of : CPU time of this rank by step, of its chromosomes; "writing" is the time on the
+        clock to make the files from the finished chromosomes
     """
 
     tracks: dict[str, Path]
@@ -134,8 +92,7 @@ class Piece:
 def predict_genome(
     model: Network,
     source: Source,
-    settings: PredictSettings,
-    outputs: Outputs,
+    settings: Predict,
     folder: Path,
     ranks: Ranks,
 ) -> GenomePrediction | None:
@@ -147,63 +104,67 @@ def predict_genome(
 
     Parameters
     ----------
+    settings : Predict
+        With a name, and the threshold, least length and largest gap of a peak.
     folder : Path
-        A journal's, claimed: chromosomes that it holds are not predicted again.
+        Claimed, as `resume` has it: chromosomes that are finished there are not predicted again.
     ranks : Ranks
         Each predicts chromosomes of its own; the first writes the outputs, the others return None.
     """
     began = time.perf_counter()
-    probable = model.task != "regression"
-    cutoffs = cutoff_grid(settings.peak_threshold, probable)
-    tracks = {}
-    if model.task != "classification":
-        tracks["denoised"] = outputs.coverage
-    if probable:
-        tracks["peak probability"] = outputs.probability
+    tracks = {name: output_file(settings, name) for name in model.track_names}
+    rule = _peak_rule(settings)
+    cutoffs = cutoff_grid(rule[0], PROBABILITY in tracks)
     sizes = source.store.chroms
     done = ranks.tell(list(resume.finished(folder)))
     mine = _share({chrom: size for chrom, size in sizes.items() if chrom not in done}, ranks)
-    denoiser = Denoiser(model, settings.tile_bp)
-    pieces = _pieces(
-        denoiser, source, settings.half_window_bp, mine, [DECIMALS[name] for name in tracks]
-    )
+    pieces = _pieces(Denoiser(model, settings.tile_bp), source, mine)
     bar = tqdm(
         total=sum(mine.values()),
         unit="bp",
         unit_scale=True,
         desc="predict",
-        disable=None if settings.progress and ranks.main else True,
+        disable=None if settings.trainer.progress and ranks.main else True,
     )
     with bar, closing(pieces), resume.Writer(folder, ranks.rank, len(tracks)) as writer:
-        seconds = _keep(pieces, settings, cutoffs, writer, bar)
+        seconds = _keep(pieces, rule, cutoffs, writer, bar)
     ranks.wait()
     if not ranks.main:
         return None
     writing = time.perf_counter()
-    peaks = _write(outputs, tracks, sizes, resume.finished(folder), cutoffs)
+    peaks = _write(settings, tracks, sizes, resume.finished(folder), cutoffs)
     seconds["writing"] = time.perf_counter() - writing
     return GenomePrediction(tracks, peaks, time.perf_counter() - began, seconds)
 
 
+def _peak_rule(settings: Predict) -> tuple[float, int, int]:
+    """Threshold, least length and largest gap of a peak."""
+    threshold, length = settings.peak_threshold, settings.peak_min_length_bp
+    gap = settings.peak_max_gap_bp
+    assert threshold is not None and length is not None and gap is not None  # `run` resolved them
+    return threshold, length, gap
+
+
 def _write(
-    outputs: Outputs,
+    settings: Predict,
     tracks: dict[str, Path],
     sizes: dict[str, int],
-    found: dict[str, resume.Finished],
+    finished: dict[str, resume.Finished],
     cutoffs: np.ndarray,
 ) -> list[Peak]:
     """Make the files of a genome from its finished chromosomes; its peaks."""
-    peaks = [peak for chrom in sizes for peak in found[chrom].peaks]
-    peaks = with_q_values(peaks) if "peak probability" in tracks else scored_by_height(peaks)
+    peaks = [peak for chrom in sizes for peak in finished[chrom].peaks]
+    peaks = with_q_values(peaks) if PROBABILITY in tracks else scored_by_height(peaks)
     for i, path in enumerate(tracks.values()):
-        write_bigwig(path, sizes, {chrom: one.tracks[i] for chrom, one in found.items()})
-    write_narrowpeak(outputs.peaks, peaks)
-    write_cutoffs(outputs.cutoffs, cutoffs, np.sum([one.counts for one in found.values()], axis=0))
+        write_bigwig(path, sizes, {chrom: done.tracks[i] for chrom, done in finished.items()})
+    write_narrowpeak(output_file(settings, "peaks"), peaks)
+    counts = np.sum([done.counts for done in finished.values()], axis=0)
+    write_cutoffs(output_file(settings, "cutoffs"), cutoffs, counts)
     return peaks
 
 
 def _share(sizes: dict[str, int], ranks: Ranks) -> dict[str, int]:
-    """This process's chromosomes of `sizes`, in their order: about as many bases as any other's."""
+    """This rank's chromosomes of `sizes`, in their order: about as many bases as any other's."""
     loads = [0] * ranks.world
     mine = set()
     for chrom in sorted(sizes, key=lambda chrom: -sizes[chrom]):
@@ -214,13 +175,7 @@ def _share(sizes: dict[str, int], ranks: Ranks) -> dict[str, int]:
     return {chrom: size for chrom, size in sizes.items() if chrom in mine}
 
 
-def _pieces(
-    denoiser: Denoiser,
-    source: Source,
-    half_window_bp: int,
-    sizes: dict[str, int],
-    decimals: list[int],
-) -> Generator[Piece]:
+def _pieces(denoiser: Denoiser, source: Source, sizes: dict[str, int]) -> Generator[Piece]:
     """The answers for whole chromosomes, tile by tile in order, a few ahead of the caller.
 
     Several tiles on a thread each waste less than one on all: there is no barrier to wait at,
@@ -228,26 +183,27 @@ def _pieces(
     """
 
     numbers = {chrom: i for i, chrom in enumerate(source.store.chroms)}
-    # a FASTA has one place that it is read at
+    # a FASTA file has one read position
     alone = nullcontext() if source.genome is None else Lock()
 
     def work(tile: Tile) -> Piece:
         times = [time.thread_time()]
         with alone:
-            x = source.read(tile.chrom, tile.start, tile.end, half_window_bp)
+            x = source.read(tile.chrom, tile.start, tile.end)
         times.append(time.thread_time())
-        given = denoiser.answer(x, tile, sizes[tile.chrom])
+        answer = denoiser.answer(x, tile, sizes[tile.chrom])
         times.append(time.thread_time())
         hidden = mask(source.store.blacklist, tile.chrom, tile.core_start, tile.core_end)
-        tracks = [np.where(hidden, np.float32(0), track) for track in given if track is not None]
+        tracks = {name: np.where(hidden, np.float32(0), track) for name, track in answer.items()}
         encoded = [
-            encode(numbers[tile.chrom], tile.core_start, track, places)
-            for track, places in zip(tracks, decimals, strict=True)
+            encode(numbers[tile.chrom], tile.core_start, track, DECIMALS[name])
+            for name, track in tracks.items()
         ]
         times.append(time.thread_time())
         steps = np.diff(times).tolist()
-        score = np.where(hidden, np.float32(-np.inf), tracks[-1])
-        return Piece(tile, score, tracks[0], encoded, dict(zip(STEPS, steps, strict=True)))
+        signal, last = next(iter(tracks.values())), next(reversed(tracks.values()))
+        score = np.where(hidden, np.float32(-np.inf), last)
+        return Piece(tile, score, signal, encoded, dict(zip(STEPS, steps, strict=True)))
 
     threads = torch.get_num_threads()
     workers = min(threads, MAX_WORKERS)
@@ -269,17 +225,16 @@ def _pieces(
 
 def _keep(
     pieces: Iterator[Piece],
-    settings: PredictSettings,
+    rule: tuple[float, int, int],
     cutoffs: np.ndarray,
     writer: resume.Writer,
     bar: tqdm,
 ) -> dict[str, float]:
-    """Call peaks and put chromosome after chromosome into the journal; CPU time by step."""
+    """Call peaks and record chromosome after chromosome; CPU time by step."""
     seconds = dict.fromkeys((*STEPS, "peaks"), 0.0)
-    rule = settings.peak_min_length_bp, settings.peak_max_gap_bp
     for chrom, parts in groupby(pieces, key=lambda piece: piece.tile.chrom):
-        caller = PeakCaller(chrom, settings.peak_threshold, *rule)
-        counter = CutoffCounter(cutoffs, *rule)
+        caller = PeakCaller(chrom, *rule)
+        counter = CutoffCounter(cutoffs, *rule[1:])
         for piece in parts:
             began = time.thread_time()
             caller.add(piece.tile.core_start, piece.score, piece.signal)

@@ -1,9 +1,10 @@
-"""What a prediction has done so far: a folder beside its outputs, to go on from.
+"""What a stopped prediction has done: a folder beside its outputs, with the finished chromosomes.
 
-`key.json` says of what: a folder of anything else is never used. Each process appends the encoded
-pieces of its tracks to files of its own, `RANK.TRACK.*`, and a line to `RANK.jsonl` for each
-chromosome that is whole; what stands behind the last line is dropped. So a killed prediction loses
-the chromosome that it was at, and no more. The folder is removed when the outputs stand.
+`key.json` says of which prediction; a folder of any other is never used. Each rank appends the
+encoded pieces of its tracks to files of its own, `RANK.TRACK.*`, and a line to its record of
+finished chromosomes, `RANK.jsonl`; what lies behind the last line's is dropped. So a killed
+prediction loses only the chromosome that it was at. The folder is removed when the outputs are
+written.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from denoiseq.errors import UserError
 from denoiseq.genomics.bigwig_writer import Encoded, Stored, part_file
 from denoiseq.genomics.peaks import Peak
 
-# Of what the folder holds; a change of its layout makes older ones useless.
+# The version of the folder's layout: folders of another one are not used.
 LAYOUT = 1
 PARTS = Encoded._fields
-# The prepared reads, if they are.
+# The prepared reads, where the input is reads.
 CUTS = "cuts.h5"
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A chromosome that is whole: its tracks, encoded, its peaks, and those of other cutoffs."""
+    """A finished chromosome: its tracks, encoded, its peaks, and a `CutoffCounter`'s counts."""
 
     tracks: list[Stored]
     peaks: list[Peak]
@@ -45,9 +46,8 @@ class Finished:
 def claimed(folder: Path, key: dict[str, Any]) -> Iterator[None]:
     """Hold `folder` for the prediction that `key` describes, emptied if it is another's.
 
-    Removes it when the block ends well, or with a ValueError, which going on would meet again, or
-    where there is nothing to go on from; else it stays. Raises OSError where another process
-    holds it.
+    It is removed when the block ends well, with a UserError, which going on would meet again, or
+    with nothing to go on from; else it stays. Raises OSError where another process holds it.
     """
     key = json.loads(json.dumps({"layout": LAYOUT, **key}))
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,13 +75,13 @@ def claimed(folder: Path, key: dict[str, Any]) -> Iterator[None]:
 
 
 def _keep_if_of(folder: Path, key: dict[str, Any]) -> None:
-    """Empty the folder unless its key is `key`, which it then has."""
+    """Empty the folder unless its key is `key`, and write that."""
     path = folder / "key.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        old_key = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        found = None
-    if found == key:
+        old_key = None
+    if old_key == key:
         return
     for old in folder.iterdir():
         if old.name == "lock":
@@ -91,54 +91,54 @@ def _keep_if_of(folder: Path, key: dict[str, Any]) -> None:
 
 
 def finished(folder: Path) -> dict[str, Finished]:
-    """The chromosomes that are whole, of all processes."""
-    found = {}
-    for journal in sorted(folder.glob("*.jsonl")):
-        for entry in _entries(journal):
-            tracks = [Stored(_stem(journal, i), *at) for i, at in enumerate(entry["tracks"])]
+    """The finished chromosomes of all ranks, by name."""
+    chroms = {}
+    for record in sorted(folder.glob("*.jsonl")):
+        for entry in _entries(record):
+            tracks = [Stored(_stem(record, i), *at) for i, at in enumerate(entry["tracks"])]
             peaks = [Peak(**peak) for peak in entry["peaks"]]
             counts = np.array(entry["counts"], dtype=np.int64)
-            found[entry["chrom"]] = Finished(tracks, peaks, counts)
-    return found
+            chroms[entry["chrom"]] = Finished(tracks, peaks, counts)
+    return chroms
 
 
-def _stem(journal: Path, track: int) -> Path:
-    return journal.with_name(f"{journal.stem}.{track}")
+def _stem(record: Path, track: int) -> Path:
+    return record.with_name(f"{record.stem}.{track}")
 
 
-def _entries(journal: Path) -> list[dict[str, Any]]:
-    """The whole lines of a journal."""
-    if not journal.exists():
+def _entries(record: Path) -> list[dict[str, Any]]:
+    """The whole lines of a record."""
+    if not record.exists():
         return []
-    text = journal.read_text(encoding="utf-8")
+    text = record.read_text(encoding="utf-8")
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
 class Writer:
-    """Appends the chromosomes that one process predicts; a context manager.
+    """Appends the chromosomes that one rank predicts; a context manager.
 
     Parameters
     ----------
     folder : Path
-    rank : number of the process
+    rank : int
     tracks : how many tracks there are
     """
 
     def __init__(self, folder: Path, rank: int, tracks: int):
         self.folder, self.tracks = folder, tracks
-        self.journal = folder / f"{rank}.jsonl"
+        self.record = folder / f"{rank}.jsonl"
 
     def __enter__(self) -> Writer:
-        entries = _entries(self.journal)
+        entries = _entries(self.record)
         last = entries[-1]["tracks"] if entries else [[(0, 0)] * len(PARTS)] * self.tracks
         with ExitStack() as stack:
             self._files = [
-                [_cut(stack, part_file(_stem(self.journal, i), part), end)
+                [_cut(stack, part_file(_stem(self.record, i), part), end)
                  for part, (_, end) in zip(PARTS, bounds, strict=True)]
                 for i, bounds in enumerate(last)
             ]  # fmt: skip
             whole = sum(len(_line(entry)) for entry in entries)
-            self._lines = _cut(stack, self.journal, whole)
+            self._lines = _cut(stack, self.record, whole)
             self._stack = stack.pop_all()
         self._begin()
         return self
@@ -151,14 +151,14 @@ class Writer:
         self._starts = [[file.tell() for file in files] for files in self._files]
 
     def add(self, pieces: list[Encoded]) -> None:
-        """Add the next piece of each track of the chromosome at hand."""
+        """Add the next piece of each track of the current chromosome."""
         with room_for(self.folder):
             for files, piece in zip(self._files, pieces, strict=True):
                 for file, part in zip(files, piece, strict=True):
                     file.write(memoryview(part))  # type: ignore[arg-type]
 
     def finish(self, chrom: str, peaks: list[Peak], counts: np.ndarray) -> None:
-        """The chromosome at hand is whole; `counts` are a `CutoffCounter`'s."""
+        """Record that the current chromosome is finished; `counts` are a `CutoffCounter`'s."""
         bounds = [
             [(start, file.tell()) for start, file in zip(starts, files, strict=True)]
             for starts, files in zip(self._starts, self._files, strict=True)

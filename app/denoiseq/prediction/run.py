@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import math
+from collections.abc import Mapping
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,21 +19,18 @@ from denoiseq.errors import UserError
 from denoiseq.evaluation.thresholds import threshold_of_precision
 from denoiseq.logs import log_to
 from denoiseq.models.checkpoint import open_checkpoint, trained_network
-from denoiseq.prediction import sample
-from denoiseq.prediction.genome import (
-    GenomePrediction,
-    Outputs,
-    PredictSettings,
-    Source,
-    predict_genome,
-)
-from denoiseq.prediction.page import example_loci, page_of
+from denoiseq.prediction import loci, sample
+from denoiseq.prediction.genome import GenomePrediction, output_file, predict_genome
 from denoiseq.prediction.resume import claimed
-from denoiseq.report.loci import Choice, parse_regions
+from denoiseq.prediction.sample import Source
+from denoiseq.report.loci import parse_regions
+from denoiseq.report.page import Page
+from denoiseq.report.prediction_page import Findings, prediction_page
 from denoiseq.settings import Predict, Train
 from denoiseq.settings.setting import required
 
 log = logging.getLogger(__name__)
+STRONGEST = 20  # peaks in the table of the report
 
 
 def run(settings: Predict) -> None:
@@ -43,91 +43,126 @@ def run(settings: Predict) -> None:
 
 def _predict(settings: Predict, ranks: Ranks) -> None:
     payload, trained = open_checkpoint(settings.checkpoint)
-    out = Path(required(settings.out, "out", "prediction"))
-    name = sample.sample_name(settings)
+    folder, name = Path(required(settings.out, "out", "prediction")), sample.name_of(settings)
     if ranks.main:
-        check_writable(out / "summary.json")
-        log_to(out / "predict.log")
+        check_writable(folder / "summary.json")
+        log_to(folder / "predict.log")
     use_threads(settings.trainer.threads)
     network = trained_network(
         payload, trained, settings.conv, settings.precision, settings.trainer.device
     )
-    folder = out / f".{name}.unfinished"
-    software = provenance.software_facts(network)
-    key = sample.identity(settings, payload, trained) | {"software": software}
-    with claimed(folder, key) if ranks.main else nullcontext():
+    unfinished = folder / f".{name}.unfinished"
+    software = {"software": provenance.software_facts(network)}
+    key = sample.identity(settings, payload, trained) | software
+    with claimed(unfinished, key) if ranks.main else nullcontext():
         if ranks.main:
-            sample.opened_store(settings, payload, trained, folder)  # prepared for all
+            sample.opened_store(settings, payload, trained, unfinished)  # prepared for all ranks
         ranks.wait()
-        opened = sample.opened_store(settings, payload, trained, folder)
-        genome = sample.genome(settings, trained, opened)
-        h = trained.data.half_window_bp
-        thinning, depth = sample.thinning(settings, payload, opened, h)
-        options = predict_settings(settings, payload, trained)
-        choice = Choice(settings.loci, settings.random_loci, settings.regions, settings.seed)
-        parse_regions(choice.regions, opened.chroms)
-        log.info("predicting %s on %d chromosomes", name, len(opened.chroms))
-        source = Source(opened, thinning, genome)
-        result = predict_genome(network, source, options, Outputs(out, name), folder, ranks)
-        if result is None:  # the first process has it
+        store = sample.opened_store(settings, payload, trained, unfinished)
+        genome, h = sample.genome(settings, trained, store), trained.data.half_window_bp
+        thinning, depth = sample.thinning(settings, payload, store, h)
+        source = Source(store, h, thinning, genome)
+        settings = resolved(settings, payload, trained, name)
+        parse_regions(settings.regions, store.chroms)
+
+        log.info("predicting %s on %d chromosomes", name, len(store.chroms))
+        prediction = predict_genome(network, source, settings, unfinished, ranks)
+        if prediction is None:  # the first rank has it
             return
-        summary = _summary(name, depth, options, result) | {
-            "input": opened.facts(),
+        summary = _summary(settings, source, depth, prediction) | {
+            "input": store.facts(),
             "model": provenance.model_facts(str(settings.checkpoint), payload),
-            "software": software,
+            **software,
         }
-        panels = example_loci(opened, thinning, options, result, choice)
-        trained_range = payload.get("trained_cuts_per_mb_range")
-        page_of(out, summary, source, result, panels, trained_range).write(out)
-        write_json(out / "summary.json", summary)
-    log.info("%s peaks; written to %s", f"{len(result.peaks):,}", out)
+        _page(summary, source, settings, prediction, payload).write(folder)
+        write_json(folder / "summary.json", summary)
+    log.info("%s peaks; written to %s", f"{len(prediction.peaks):,}", folder)
 
 
-def _summary(
-    name: str,
-    depth: dict[str, Any],
-    options: PredictSettings,
-    result: GenomePrediction,
-) -> dict[str, Any]:
-    """What a prediction found, for its summary.json."""
-    return {
-        "name": name,
-        "peaks": len(result.peaks),
-        "peak_bp": sum(peak.end - peak.start for peak in result.peaks),
-        "depth": depth,
-        "seconds": round(result.seconds, 2),
-        "seconds_of": {step: round(value, 2) for step, value in result.seconds_of.items()},
-        "settings": asdict(options),
-    }
+def resolved(settings: Predict, payload: Mapping[str, Any], trained: Train, name: str) -> Predict:
+    """The settings with a name, and with the checkpoint's rule of peaks where they leave it open.
+
+    A copy that is not checked again: a threshold that validation chose may lie outside of what a
+    user may give.
+    """
+    settings = copy(settings)
+    settings.name = name
+    settings.peak_threshold = _peak_threshold(settings, payload, trained.model.task)
+    if settings.peak_min_length_bp is None:
+        settings.peak_min_length_bp = trained.data.label_min_length_bp
+    if settings.peak_max_gap_bp is None:
+        settings.peak_max_gap_bp = trained.data.label_max_gap_bp
+    return settings
 
 
-def predict_settings(options: Predict, payload: dict[str, Any], config: Train) -> PredictSettings:
-    """How to predict; what the options leave open is as it was for the training."""
-    length, gap = options.peak_min_length_bp, options.peak_max_gap_bp
-    return PredictSettings(
-        half_window_bp=config.data.half_window_bp,
-        peak_threshold=_peak_threshold(options, payload, config.model.task),
-        peak_min_length_bp=config.data.label_min_length_bp if length is None else length,
-        peak_max_gap_bp=config.data.label_max_gap_bp if gap is None else gap,
-        tile_bp=options.tile_bp,
-        progress=options.trainer.progress,
-    )
-
-
-def _peak_threshold(options: Predict, payload: dict[str, Any], task: str) -> float:
-    """The threshold given, that of the precision asked for, or the one with the best F1."""
-    threshold = options.peak_threshold
-    if options.peak_precision is not None:
+def _peak_threshold(settings: Predict, payload: Mapping[str, Any], task: str) -> float:
+    """The threshold that the user gave, that of the wanted precision, or that of the best F1."""
+    threshold = settings.peak_threshold
+    if settings.peak_precision is not None:
         if payload.get("operating_points") is None:
             raise UserError(
                 "the checkpoint is of a training that kept no operating points, which "
                 "peak_precision= needs: give peak_threshold="
             )
-        threshold = threshold_of_precision(payload["operating_points"], options.peak_precision)
+        threshold = threshold_of_precision(payload["operating_points"], settings.peak_precision)
     elif threshold is None:
         threshold = payload["peak_threshold"]
     if threshold is None or math.isnan(threshold):
         raise UserError("the checkpoint has no peak threshold: give peak_threshold=0.5, say")
-    if task != "regression" and options.peak_threshold is not None and threshold >= 1:
+    if task != "regression" and settings.peak_threshold is not None and threshold >= 1:
         raise UserError(f"peak_threshold is {threshold}, expected a probability below 1")
     return float(threshold)
+
+
+def _summary(
+    settings: Predict, source: Source, depth: dict[str, Any], prediction: GenomePrediction
+) -> dict[str, Any]:
+    """What a prediction found, for its summary.json."""
+    return {
+        "name": settings.name,
+        "peaks": len(prediction.peaks),
+        "peak_bp": sum(peak.end - peak.start for peak in prediction.peaks),
+        "depth": depth,
+        "seconds": round(prediction.seconds, 2),
+        "seconds_of": {step: round(value, 2) for step, value in prediction.seconds_of.items()},
+        "settings": {
+            "half_window_bp": source.half_window_bp,
+            "peak_threshold": settings.peak_threshold,
+            "peak_min_length_bp": settings.peak_min_length_bp,
+            "peak_max_gap_bp": settings.peak_max_gap_bp,
+            "tile_bp": settings.tile_bp,
+            "progress": settings.trainer.progress,
+        },
+    }
+
+
+def _page(
+    summary: Mapping[str, Any],
+    source: Source,
+    settings: Predict,
+    prediction: GenomePrediction,
+    payload: Mapping[str, Any],
+) -> Page:
+    """The page of a prediction whose files are written."""
+    strongest = sorted(prediction.peaks, key=lambda peak: -peak.signal)[:STRONGEST]
+    findings = Findings(
+        genome_bp=sum(source.store.chroms.values()),
+        peaks=[asdict(peak) for peak in strongest],
+        lengths_bp=[peak.end - peak.start for peak in prediction.peaks],
+        fragment_sizes=source.store.fragment_sizes().tolist(),
+        cutoffs=columns(output_file(settings, "cutoffs")),
+        profile=loci.profile(source, prediction),
+        trained_range=payload.get("trained_cuts_per_mb_range"),
+    )
+    panels = loci.of_prediction(source, settings, prediction)
+    facts = {key.capitalize(): summary[key] for key in ("settings", "input", "model", "software")}
+    return prediction_page(summary, findings, panels, facts)
+
+
+def columns(path: Path) -> dict[str, list[float]]:
+    """The columns of a TSV of numbers; empty where there is none."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    return {name: [float(row[name]) for row in rows] for name in rows[0]} if rows else {}

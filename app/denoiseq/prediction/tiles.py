@@ -1,30 +1,26 @@
-"""Inference on whole chromosomes in tiles, with no seam between them.
+"""A chromosome cut into tiles, and the answer for each, with no seam between them.
 
 Each tile is read with the model's full context, cut at the chromosome's ends and never filled
 beyond them, so the joined cores equal one run over the whole chromosome. Stretches without any
-input are answered without computing them. Reads and writes no file.
+input are not computed. Reads and writes no file.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Tile, tile_chromosome
 from denoiseq.models.network import Network
 
-# What a tile answers for at least: below it the fixed cost of a call shows.
+# The least that a tile answers for: below it the fixed cost of a call shows.
 MIN_TILE_BP = 1 << 16
-# And at most, for memory: 15 channels of it are 63 MB.
+# And the most, for memory: 15 channels of it are 63 MB.
 MAX_TILE_BP = 1 << 20
-# The context that is read on both sides is this part of a tile that is chosen here.
+# The context that is read on both sides is this part of a default tile.
 CONTEXT_SHARE = 0.05
 # A gap is skipped where that saves more bases than this besides the context of its two edges.
 MIN_SAVED_BP = 4096
-
-# Coverage >= 0 and probability of a peak; None where the model has no head for it.
-Answer = tuple[np.ndarray | None, np.ndarray | None]
 
 
 def default_tile_bp(context_bp: int) -> int:
@@ -46,7 +42,7 @@ class Denoiser:
 
     Attributes
     ----------
-    nothing : tuple of (float32 or None), or None
+    nothing : name of a track -> float32, or None
         The model's answer where it sees no input; None where it reads bases as well, so that every
         place is computed. A base whose distance to the chromosome's ends and to any input other
         than 0 is above `context_bp()` has that answer: it depends on the bases of
@@ -61,22 +57,20 @@ class Denoiser:
         self.model = model.eval()
         self.context_bp = model.context_bp()
         self.tile_bp = tile_bp or default_tile_bp(self.context_bp)
-        self.device = next(model.parameters()).device
         self.nothing = self._answer_to_nothing() if model.in_channels == 1 else None
 
-    def _answer_to_nothing(self) -> tuple[np.float32 | None, np.float32 | None]:
+    def _answer_to_nothing(self) -> dict[str, np.float32]:
         middle = self.context_bp
-        answer = self._run(np.zeros((1, 2 * middle + 1), dtype=np.float32))
-        coverage, probability = (None if track is None else track[middle] for track in answer)
-        return coverage, probability
+        answer = self.model.answer(np.zeros((1, 2 * middle + 1), dtype=np.float32))
+        return {name: track[middle] for name, track in answer.items()}
 
     def tiles(self, chrom: str, size: int) -> list[Tile]:
         """The tiles of a chromosome of `size` bp, in order; they may be answered in any order."""
         step_bp = self.model.tile_step_bp
         return tile_chromosome(chrom, size, self.tile_bp, self.context_bp, step_bp=step_bp)
 
-    def answer(self, x: np.ndarray, tile: Tile, size: int) -> Answer:
-        """What the model makes of a tile.
+    def answer(self, x: np.ndarray, tile: Tile, size: int) -> dict[str, np.ndarray]:
+        """The model's tracks of a tile's core.
 
         Parameters
         ----------
@@ -87,38 +81,30 @@ class Denoiser:
 
         Returns
         -------
-        coverage, probability : float32 (tile.core_end - tile.core_start,)
+        name of a track, as `Network.answer` has it -> float32 (tile.core_end - tile.core_start,)
 
         Raises
         ------
-        ValueError
+        UserError
             If the answer is not finite.
         """
+        background = self.nothing or dict.fromkeys(self.model.track_names, np.float32(0))
         length = tile.core_end - tile.core_start
-        answer = self._background(0, length), self._background(1, length)
+        answer = {name: np.full(length, value) for name, value in background.items()}
         for start, end in self._stretches(x, tile, size):
             first = max(start - self.context_bp, tile.start)
             first -= first % self.model.tile_step_bp  # a window begins on a multiple of it as well
             last = min(end + self.context_bp, tile.end)
-            tracks = self._run(x[:, first - tile.start : last - tile.start])
-            for track, whole in zip(tracks, answer, strict=True):
-                if whole is not None and track is not None:
-                    whole[start - tile.core_start : end - tile.core_start] = track[
-                        start - first : end - first
-                    ]
-        if not all(np.isfinite(track).all() for track in answer if track is not None):
+            computed = self.model.answer(x[:, first - tile.start : last - tile.start])
+            core = slice(start - tile.core_start, end - tile.core_start)
+            for name, track in computed.items():
+                answer[name][core] = track[start - first : end - first]
+        if not all(np.isfinite(track).all() for track in answer.values()):
             raise UserError(
                 f"The model's answer at {tile.chrom}:{tile.core_start}-{tile.core_end} is not "
                 "finite: the checkpoint is broken, or the input is far from what it learned."
             )
         return answer
-
-    def _background(self, head: int, length: int) -> np.ndarray | None:
-        """A track of the answer to nothing; zeros, to be filled, where everything is computed."""
-        if self.model.task == ("classification", "regression")[head]:
-            return None
-        value = 0 if self.nothing is None else self.nothing[head]
-        return np.full(length, value, dtype=np.float32)
 
     def _stretches(self, x: np.ndarray, tile: Tile, size: int) -> Iterator[tuple[int, int]]:
         """[start, end) of the core's parts to compute, in order; coordinates of the chromosome."""
@@ -136,14 +122,3 @@ class Denoiser:
         for start, end in zip(starts.clip(*core).tolist(), ends.clip(*core).tolist(), strict=True):
             if start < end:
                 yield start, end
-
-    def _run(self, x: np.ndarray) -> Answer:
-        """Coverage and probability (L,) of a window (C, L), None without a head for it."""
-        with torch.inference_mode():
-            read = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))[None]  # (1, C, L)
-            pred = self.model(read.to(self.device))
-            tracks = list(pred)
-            if pred.peak_logits is not None:
-                tracks[1] = torch.sigmoid(pred.peak_logits)
-            coverage, probability = (None if t is None else t[0].cpu().numpy() for t in tracks)
-        return coverage, probability

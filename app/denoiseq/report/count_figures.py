@@ -8,7 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from denoiseq.report.style import GREY, canvas, colour, drawn
+from denoiseq.report.page import Picture
+from denoiseq.report.style import canvas, drawn
+from denoiseq.report.tracks import GREY, colour
 
 # Fragments over one and two nucleosomes as Buenrostro et al. (2013) bound them, bp.
 NUCLEOSOMES = {"1 nucleosome": (180, 247), "2": (315, 473)}
@@ -18,7 +20,7 @@ SHOWN_BP = 1_000
 
 @drawn
 def fragment_sizes(histogram: Sequence[int]) -> Figure:
-    """histogram[n] = fragments of n bp; above on a plain scale, below on a logarithmic one."""
+    """histogram[n] = fragments of n bp; above on a linear scale, below on a logarithmic one."""
     share = 100 * np.asarray(histogram, dtype=np.float64) / max(np.sum(histogram), 1)
     filled = np.flatnonzero(np.cumsum(share) < 99.9)
     last = min(int(filled[-1]) + 20 if len(filled) else len(share), SHOWN_BP, len(share) - 1)
@@ -38,6 +40,16 @@ def fragment_sizes(histogram: Sequence[int]) -> Figure:
             axes[0].text((start + end) / 2, 0.98, name, ha="center", va="top", fontsize=7.5,
                          transform=axes[0].get_xaxis_transform())  # fmt: skip
     return figure
+
+
+def fragment_picture(histogram: Sequence[int]) -> Picture:
+    """The figure of fragment sizes with what to look for in it."""
+    text = (
+        f"Good ATAC-seq shows many fragments below {NUCLEOSOME_FREE_BP} bp and steps at one and "
+        "two nucleosomes (shaded: the lengths that Buenrostro et al., 2013, take for them)."
+    )
+    png = fragment_sizes(histogram)
+    return Picture("fragment_sizes", "Fragment lengths of the input", png, text)
 
 
 @drawn
@@ -65,7 +77,7 @@ def _few_minor(value: float, _: int) -> str:
 
 @drawn
 def cutoffs(columns: Mapping[str, Sequence[float]], threshold: float | None) -> Figure:
-    """Peaks and bases in them by threshold (columns score, npeaks, lpeaks); one is in use."""
+    """Peaks and bases in them by threshold (columns score, npeaks, lpeaks); marks that in use."""
     figure, axes = canvas(3.8, 2, sharex=True)
     x = columns["score"]
     for axis, key, label in zip(axes, ("npeaks", "lpeaks"), ("peaks", "Mb in peaks"), strict=True):

@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from denoiseq.report.style import GREY, INK, canvas, colour, drawn, shown_name
+from denoiseq.report.style import INK, canvas, drawn
+from denoiseq.report.tracks import GREY, colour, label
 
 SQUARE = 4.3  # inches high: axes from 0 to 1 on both sides
 METRIC_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#b8568f", "#e69f00", "#56b4e9", "#333333")
@@ -33,7 +34,7 @@ def precision_recall(
         axis.plot(curve["recall"], curve["precision"], color=colour(name), label=_area(name, areas))
     for name, point in points.items():
         axis.plot(point["recall"], point["precision"], "X", ms=9, mec="white", color=colour(name),
-                  label=f"{shown_name(name)} as called")  # fmt: skip
+                  label=f"{label(name)} as called")  # fmt: skip
     axis.set(xlabel="recall: share of true-peak bases found",
              ylabel="precision: share of found bases that are true")  # fmt: skip
     _unit_square(axis)
@@ -81,7 +82,7 @@ def profile(
     figure, axes = canvas(3.5, rows, sharex=True, squeeze=False)
     for i, (name, values) in enumerate(tracks.items()):
         axis = axes[i if apart else 0, 0]
-        axis.plot(offset_bp, values, color=colour(name), label=shown_name(name))
+        axis.plot(offset_bp, values, color=colour(name), label=label(name))
         axis.set(ylabel="mean coverage", xlim=(offset_bp[0], offset_bp[-1]))
         axis.legend(loc="upper right")
         axis.grid(True)
@@ -148,7 +149,7 @@ def validation_scores(
 
 def _area(name: str, areas: Mapping[str, float | None]) -> str:
     area = areas.get(name)
-    return shown_name(name) if area is None else f"{shown_name(name)} ({area:.3f})"
+    return label(name) if area is None else f"{label(name)} ({area:.3f})"
 
 
 def _unit_square(axis: Any) -> None:

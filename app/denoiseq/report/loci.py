@@ -1,56 +1,51 @@
-"""Example loci for the figures: which windows to show.
+"""Example loci: which windows are shown, and how they appear on a page.
 
-Some are spread over the ranking of the peaks by signal, so that weak ones are shown as well; some
-are random, so that what lies between peaks is; some the user names.
+Some are spread over the peaks ranked by signal, so that weak ones are shown as well; some are
+random, to show what lies between peaks; some the user names.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from denoiseq.atomic import write_bytes
 from denoiseq.errors import UserError
-from denoiseq.report.locus_figures import Locus, draw_loci
+from denoiseq.report.locus_figures import Locus, draw_loci, draw_locus
+from denoiseq.report.page import Picture, Section
+from denoiseq.settings import Evaluate, Predict
 
 WINDOW_BP = 8_000
 REGION_BP = 100, 200_000  # least and most that a figure can show
-TRIES = 100  # at a random window with reads, for each that is wanted
+TRIES = 100  # to find a random window with reads, for each that is asked for
 SPREAD, CHOSEN, RANDOM = "Peaks, from strong to weak", "Chosen", "At random"
+SECTION_TEXT = (
+    "Coverages of one locus share their scale; an input has its own. Random loci lie anywhere: "
+    "between peaks the tracks should be quiet."
+)
 
 Window = tuple[str, int, int]
-Panels = dict[str, list[Locus]]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which loci to show.
-
-    spread : how many over the ranking of the peaks
-    random : how many anywhere, seeded by `seed`
-    regions : "chrom:start-end" each, 0-based and half-open
-    """
-
-    spread: int = 4
-    random: int = 2
-    regions: Sequence[str] = ()
-    seed: int = 0
+Panels = Mapping[str, Sequence[Locus]]
+"""How loci were chosen -> the loci."""
 
 
 def parse_regions(regions: Sequence[str], sizes: Mapping[str, int]) -> list[Window]:
-    """The windows that `regions` name; ValueError for one that is not on `sizes` (chrom -> bp)."""
+    """The windows that `regions` name, "chrom:start-end" each, 0-based and half-open.
+
+    UserError for one that is not on `sizes` (chromosome -> bp).
+    """
     return [_parse(text, sizes) for text in regions]
 
 
 def _parse(text: str, sizes: Mapping[str, int]) -> Window:
-    found = re.fullmatch(r"(.+):([0-9,]+)-([0-9,]+)", text.strip())
-    if found is None:
+    region = re.fullmatch(r"(.+):([0-9,]+)-([0-9,]+)", text.strip())
+    if region is None:
         raise UserError(f"regions: {text!r} is no region, expected one as in chr1:100000-120000")
-    chrom, start, end = found[1], *(int(number.replace(",", "")) for number in found.groups()[1:])
+    chrom = region[1]
+    start, end = (int(number.replace(",", "")) for number in region.groups()[1:])
     if chrom not in sizes:
         raise UserError(
             f"regions: {text} is on none of the chromosomes here ({', '.join(list(sizes)[:8])})"
@@ -100,28 +95,45 @@ def random_windows(
     return windows
 
 
-def windows(
+def example_loci(
     ranked: list[tuple[float, str, int]],
     sizes: Mapping[str, int],
-    choice: Choice,
+    settings: Evaluate | Predict,
+    seed: int,
     has_reads: Callable[[Window], bool],
-) -> dict[str, list[Window]]:
-    """The windows that `choice` asks for, by how they were chosen."""
-    return {
-        CHOSEN: parse_regions(choice.regions, sizes),
-        SPREAD: spread_over_ranking(ranked, sizes, choice.spread),
-        RANDOM: random_windows(sizes, choice.random, choice.seed, has_reads),
+    locus: Callable[[Window], Locus],
+) -> Panels:
+    """The loci that the settings ask for, by how they were chosen.
+
+    Parameters
+    ----------
+    ranked : (signal, chrom, position) of every peak
+    sizes : chromosome -> bp
+    seed : of the random windows
+    has_reads : whether a window is worth showing at random
+    locus : what to draw of a window
+    """
+    windows = {
+        CHOSEN: parse_regions(settings.regions, sizes),
+        SPREAD: spread_over_ranking(ranked, sizes, settings.loci),
+        RANDOM: random_windows(sizes, settings.random_loci, seed, has_reads),
     }
+    return {how: [locus(window) for window in chosen] for how, chosen in windows.items() if chosen}
 
 
-def panels(chosen: Mapping[str, list[Window]], locus: Callable[[Window], Locus]) -> Panels:
-    """What to draw: how the windows were chosen -> their loci."""
-    return {how: [locus(window) for window in some] for how, some in chosen.items() if some}
+def loci_section(panels: Panels) -> list[Section]:
+    """The section of a page; none where there is no locus."""
+    loci = [(how, locus) for how, loci in panels.items() for locus in loci]
+    pictures = [
+        Picture(f"locus_{i}", locus.name, draw_locus(locus), how)
+        for i, (how, locus) in enumerate(loci, start=1)
+    ]
+    return [Section("Loci", SECTION_TEXT, pictures=pictures)] if pictures else []
 
 
-def write_loci(path: Path, drawn: Panels, title: str) -> None:
+def write_loci(path: Path, panels: Panels, title: str) -> None:
     """One figure of the loci that are chosen or spread over the ranking, if there are any."""
-    loci = [locus for how in (CHOSEN, SPREAD) for locus in drawn.get(how, ())]
+    loci = [locus for how in (CHOSEN, SPREAD) for locus in panels.get(how, ())]
     path.unlink(missing_ok=True)
     if loci:
         write_bytes(path, draw_loci(loci, title))

@@ -10,10 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from denoiseq.report.style import DPI, canvas, colour, drawn, shown_name
+from denoiseq.report.style import DPI, canvas, drawn
+from denoiseq.report.tracks import TRACKS, colour, label
 
-# Tracks that do not share the locus' scale, and the top of theirs; 0: their own maximum.
-OWN_SCALE = {"input": 0.0, "peak probability": 1.0}
 BINS = 1_500  # at most so many points a track: more than a figure has pixels
 
 
@@ -21,8 +20,8 @@ BINS = 1_500  # at most so many points a track: more than a figure has pixels
 class Locus:
     """One example to draw: [start, end) of a chromosome.
 
-    tracks : name -> float (end - start,), drawn top to bottom; coverages share one scale, but for
-        the input of a prediction, which is of another depth
+    tracks : name -> float (end - start,), drawn top to bottom; coverages share one scale, except
+        the input of a prediction, which has another depth
     peaks : name -> int64 (M, 2), genome coordinates, drawn as bars beneath
     """
 
@@ -80,12 +79,14 @@ def _heights(locus: Locus) -> list[float]:
 
 def _draw(column: Sequence[Any], locus: Locus) -> None:
     """Fill a column of axes: tracks, then peaks and the position in kb."""
-    shared = [track for name, track in locus.tracks.items() if name not in OWN_SCALE]
-    top = max([1e-9, *(float(np.max(track, initial=0)) for track in shared)])
+    tops = {name: TRACKS[name].top if name in TRACKS else None for name in locus.tracks}
+    shared = [track for name, track in locus.tracks.items() if tops[name] is None]
+    shared_top = max([1e-9, *(float(np.max(track, initial=0)) for track in shared)])
     for axis, (name, track) in zip(column, locus.tracks.items(), strict=False):
         x, y = _binned(track, locus.start)
         axis.fill_between(x / 1000, y, color=colour(name), linewidth=0, step="post")
-        limit = OWN_SCALE.get(name, top) or max(1.0, float(np.max(track, initial=0)))
+        top = shared_top if tops[name] is None else tops[name]
+        limit = top or max(1.0, float(np.max(track, initial=0)))
         axis.set(ylim=(0, 1.05 * limit), xlim=(locus.start / 1000, locus.end / 1000))
         axis.set_yticks([0, limit], ["0", f"{limit:.3g}"])
         axis.tick_params(axis="x", length=0)
@@ -118,10 +119,10 @@ def _draw_peaks(axis: Any, locus: Locus) -> None:
 
 
 def _called(name: str) -> str:
-    """What a reader calls a caller's peaks; the clean track's are the truth."""
-    return "true peaks" if name == "clean" else f"{shown_name(name)} peaks"
+    """What a reader calls the peaks of a track or a caller; the clean track's are the truth."""
+    return "true peaks" if name == "clean" else f"{label(name)} peaks"
 
 
 def _label(axis: Any, name: str) -> None:
-    text = shown_name(name).replace(" ", "\n")
+    text = label(name).replace(" ", "\n")
     axis.set_ylabel(text, rotation=0, ha="right", va="center", color=colour(name), weight="bold")

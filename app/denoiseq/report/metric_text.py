@@ -1,71 +1,29 @@
-"""The numbers of a metrics.json for reading: a table for the terminal, and TSV.
-
-Takes plain dictionaries and gives text.
-"""
+"""The metrics of a metrics.json as text: a table for the terminal, and TSV."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-ORDER = ("noisy", "gaussian", "linear", "denoised", "macs3")
-# The last part of a metric's key -> how it is called.
-METRICS = {
-    "auprc": "AUPRC",
-    "auroc": "AUROC",
-    "best_f1": "best F1",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "iou_bp": "IoU (bp)",
-    "median": "to summit (bp)",
-    "frip": "FRiP",
-    "log1p_pearson": "log1p Pearson",
-    "pearson": "Pearson",
-    "spearman": "Spearman",
-    "mse": "MSE",
-}
-RANKED = ("auprc", "auroc", "best_f1")
-TRACK = ("log1p_pearson", "pearson", "spearman", "mse")
-PARTED = ("log1p_pearson", "pearson", "mse")
-# theme -> keys of a track's metrics
-SECTIONS = {
-    "Bases ranked": RANKED,
-    "Called peaks": (
-        *(f"peaks.{name}" for name in ("precision", "recall", "f1", "iou_bp")),
-        "peaks.summit_distance_bp.median",
-        "frip",
-    ),
-    "Track": TRACK,
-    "Inside peaks": tuple(f"inside.{name}" for name in PARTED),
-    "Outside peaks": tuple(f"outside.{name}" for name in PARTED),
-}
+from denoiseq.report.metrics import CALLED, METRICS, SECTIONS, Metric, named
+from denoiseq.report.tracks import MEASURED
+
 WIDTH, NAME = 100, 15
-
-
-def named(metrics: Mapping[str, Any], key: str) -> Any:
-    """A value by its dotted key; None where there is none."""
-    found: Any = metrics
-    for part in key.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
-
-
-def metric_name(key: str) -> str:
-    """What a metric is called beneath its theme, by its dotted key."""
-    return METRICS[key.rpartition(".")[2]]
+BY_SECTION = {section: [m for m in METRICS if m.section == section] for section in SECTIONS}
 
 
 def _tracks(metrics: Mapping[str, Any]) -> list[str]:
-    return [track for track in ORDER if track in metrics]
+    return [track for track in MEASURED if track in metrics]
 
 
-def _rows(metrics: Mapping[str, Any], keys: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
-    """(key, a value a track), without rows that are empty throughout."""
-    for key in keys:
-        values = [named(metrics[track], key) for track in _tracks(metrics)]
+def _rows(
+    metrics: Mapping[str, Any], section: Sequence[Metric]
+) -> Iterator[tuple[Metric, list[Any]]]:
+    """A metric and its value in each track; rows that are empty throughout are left out."""
+    for metric in section:
+        values = [named(metrics[track], metric.key) for track in _tracks(metrics)]
         if any(value is not None for value in values):
-            yield key, values
+            yield metric, values
 
 
 def metrics_tsv(metrics: Mapping[str, Any]) -> str:
@@ -73,38 +31,45 @@ def metrics_tsv(metrics: Mapping[str, Any]) -> str:
     tracks = _tracks(metrics)
     bounds = [f"{track}_{side}" for track in tracks for side in ("low", "high")]
     lines = ["\t".join(("metric", *tracks, *bounds))]
-    for keys in SECTIONS.values():
-        for key, values in _rows(metrics, keys):
-            pairs = [_interval(metrics[track], key) or (None, None) for track in tracks]
+    for section in BY_SECTION.values():
+        for metric, values in _rows(metrics, section):
+            pairs = [_interval(metrics[track], metric.key) or (None, None) for track in tracks]
             cells = [*values, *(bound for pair in pairs for bound in pair)]
-            lines.append("\t".join([key, *("" if v is None else f"{v:.6g}" for v in cells)]))
+            texts = ("" if value is None else f"{value:.6g}" for value in cells)
+            lines.append("\t".join([metric.key, *texts]))
     return "\n".join(lines) + "\n"
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> str:
-    """For a terminal of 100 columns: a section a theme, 95% intervals in brackets."""
+    """For a terminal of 100 columns, section by section, 95% intervals in brackets."""
     lines = []
-    for title, keys in SECTIONS.items():
-        known = [t for t in _tracks(metrics) if any(named(metrics[t], k) is not None for k in keys)]
+    for title, section in BY_SECTION.items():
+        known = [
+            track
+            for track in _tracks(metrics)
+            if any(named(metrics[track], metric.key) is not None for metric in section)
+        ]
         if known:
             lines.append(_line(title, known))
-        for key, _ in _rows(metrics, keys):
-            found = [(named(metrics[t], key), _interval(metrics[t], key)) for t in known]
-            lines.append(_line(f" {metric_name(key)}", [_cell(*one) for one in found]))
+        for metric, _ in _rows(metrics, section):
+            cells = [
+                _cell(named(metrics[track], metric.key), _interval(metrics[track], metric.key))
+                for track in known
+            ]
+            lines.append(_line(f" {metric.label}", cells))
     return "\n".join([*lines, *_gains(metrics)])
 
 
 def _gains(metrics: Mapping[str, Any]) -> list[str]:
-    """What the denoised track gains over each baseline, paired."""
+    """What the denoised track gains over each baseline, paired; of whole peaks by F1 alone."""
     gain = metrics.get("gain") or {}
-    baselines = [track for track in ORDER if gain.get(track)]
+    baselines = [track for track in MEASURED if gain.get(track)]
     lines = [_line("Gain over", baselines)] if baselines else []
-    for key in (*RANKED, "peaks.f1", *TRACK):
-        found = [gain[track].get(key) for track in baselines]
-        if any(found):
-            cells = [_cell(g["value"], (g["low"], g["high"]), "+") if g else "-" for g in found]
-            heading = "peaks: F1" if key == "peaks.f1" else metric_name(key)
-            lines.append(_line(f" {heading}", cells))
+    for metric in (metric for section in BY_SECTION.values() for metric in section):
+        gains = [gain[track].get(metric.key) for track in baselines]
+        if any(gains) and (metric.section != CALLED or metric.key == "peaks.f1"):
+            cells = [_cell(g["value"], (g["low"], g["high"]), "+") if g else "-" for g in gains]
+            lines.append(_line(f" {metric.heading}", cells))
     return lines
 
 
@@ -115,8 +80,8 @@ def _line(name: str, cells: Sequence[str]) -> str:
 
 def _interval(track: Mapping[str, Any], key: str) -> tuple[float, float] | None:
     """The two bounds; None where there are none."""
-    found = (track.get("intervals") or {}).get(key)
-    return None if found is None or found[0] is None else (found[0], found[1])
+    bounds = (track.get("intervals") or {}).get(key)
+    return None if bounds is None or bounds[0] is None else (bounds[0], bounds[1])
 
 
 def _cell(value: float | None, bounds: Sequence[float | None] | None, sign: str = "") -> str:

@@ -17,16 +17,18 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from denoiseq.atomic import write_bytes, write_text
 
+Facts = Mapping[str, Mapping[str, Any]]
+"""Group -> name -> value: settings, model, software and what else made a result."""
+
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the page. name : of its file, without the suffix. wide : takes a whole row."""
+    """A figure of the page. name : of its file, without the suffix."""
 
     name: str
     title: str
     png: bytes
     caption: str = ""
-    wide: bool = False
 
     @property
     def uri(self) -> str:
@@ -68,14 +70,14 @@ class Section:
 @dataclass(frozen=True)
 class Page:
     """kind : what was run. lead : what came out, in sentences. warnings : what to doubt.
-    tiles : (value, what it is) of the few numbers to see first. facts : what made it, by group.
+    tiles : (value, what it is) of the few numbers to see first. facts : at the page's end.
     """
 
     kind: str
     title: str
     lead: list[str]
     sections: list[Section]
-    facts: Mapping[str, Mapping[str, Any]]
+    facts: Facts
     tiles: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 

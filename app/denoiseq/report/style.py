@@ -1,7 +1,4 @@
-"""How every figure looks: one palette that colour-blind readers can tell apart, one set of sizes.
-
-Colours are those of Okabe and Ito (2008); what was learned is always vermilion, what is true green.
-"""
+"""How every figure looks: sizes and lines; a track's colour is in `tracks`."""
 
 from __future__ import annotations
 
@@ -15,20 +12,7 @@ from matplotlib.figure import Figure
 
 Arguments = ParamSpec("Arguments")
 
-GREY = "#8a8a8a"
 INK = "#333333"
-COLOURS = {
-    "noisy": GREY,
-    "input": GREY,
-    "gaussian": "#0072b2",
-    "linear": "#e69f00",
-    "denoised": "#d55e00",
-    "peak probability": "#d55e00",
-    "macs3": "#b8568f",
-    "clean": "#009e73",
-    "true": "#009e73",
-}
-NAMES = {"gaussian": "Gaussian", "linear": "linear filter", "macs3": "MACS3"}
 WIDTH = 5.4  # inches; one column of the page
 DPI = 160
 STYLE: dict[Any, Any] = {
@@ -54,16 +38,6 @@ STYLE: dict[Any, Any] = {
     "axes.formatter.limits": (-4, 6),
     "figure.constrained_layout.use": True,
 }
-
-
-def shown_name(name: str) -> str:
-    """What a reader calls a track."""
-    return NAMES.get(name, name)
-
-
-def colour(name: str) -> str:
-    """A track's colour in every figure."""
-    return COLOURS.get(name, GREY)
 
 
 def drawn(draw: Callable[Arguments, Figure]) -> Callable[Arguments, bytes]:

@@ -21,11 +21,10 @@ from denoiseq.errors import UserError
 from denoiseq.evaluation.baselines import fit_linear, tune_baselines
 from denoiseq.evaluation.calibration import at_temperature
 from denoiseq.evaluation.measure import Loss, measure, validate
-from denoiseq.evaluation.options import EvaluateOptions
 from denoiseq.evaluation.thresholds import Tuned
 from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
 from denoiseq.models.network import Network, Prediction
-from denoiseq.settings import Train
+from denoiseq.settings import Evaluate, Train
 from denoiseq.training.checkpoint import State, checkpoint_path
 from denoiseq.training.interrupt import Stop
 from denoiseq.training.losses import atacworks_loss
@@ -42,16 +41,16 @@ log = logging.getLogger(__name__)
 class Run:
     """What surrounds a training.
 
-    evaluation : how validation is measured
     metadata : plain containers that every checkpoint stores as they are: config, versions, ...
     ranks : the processes that share the training; only the main one writes
     picture : draws example loci of a model as PNG, with what was chosen on validation
+    evaluation : how the best epoch is measured on the validation split
     """
 
-    evaluation: EvaluateOptions
     metadata: dict[str, Any] = field(default_factory=dict)
     ranks: Ranks = ALONE
     picture: Callable[[Any, Tuned, float], bytes | None] | None = None
+    evaluation: Evaluate = field(default_factory=Evaluate)
 
 
 @dataclass(frozen=True)
@@ -198,7 +197,7 @@ class Training:
         if settings.resume is not None:
             state.resume(Path(settings.resume), settings, train, self.ranks)
         self.baselines = state.done.tuned or tune_baselines(
-            validation, self.run.evaluation, self.ranks, fit_linear(train, self.ranks)
+            validation, self.settings, self.ranks, fit_linear(train, self.ranks)
         )
         state.done.tuned = self.baselines
         monitor = usable_monitor(settings.optim.monitor, self.baselines)
@@ -252,7 +251,7 @@ class Training:
             **{f"train_{name}": mean for name, mean in done.means().items()},
         }
         result, scores = validate(
-            state.validated, self.windows.validation, self.loss, self.run.evaluation, self.ranks
+            state.validated, self.windows.validation, self.loss, self.settings, self.ranks
         )
         row |= {f"validation_{name}": value for name, value in result.items()}
         if monitor not in result:
@@ -282,7 +281,7 @@ class Training:
             assert tuned is not None  # best.pt is written after a validation
             validation, evaluation = self.windows.validation, self.run.evaluation
             with at_temperature(self.model, best.get("temperature", 1.0)):
-                metrics = measure(self.model, validation, evaluation, tuned).metrics
+                metrics = measure(self.model, validation, evaluation, self.settings, tuned).metrics
             metrics = {"split": "validation", **metrics}
         return TrainResult(self.state.done.history, self.state.done.best or {}, metrics)
 

@@ -8,19 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from denoiseq import models, report
+from denoiseq import models
 from denoiseq.atomic import check_writable, write_json, write_text
 from denoiseq.distributed import Ranks, joined, use_threads
 from denoiseq.evaluation import loci
 from denoiseq.evaluation import run as evaluation
-from denoiseq.evaluation.run import evaluate_options
 from denoiseq.logs import log_to
 from denoiseq.models.layers import describe_convolutions
 from denoiseq.models.network import Network
 from denoiseq.models.pretrained import start_from
 from denoiseq.prediction import run as prediction
 from denoiseq.provenance import software_facts, versions
-from denoiseq.report.loci import Choice
+from denoiseq.report.metric_text import metrics_table
+from denoiseq.report.training_page import training_page
 from denoiseq.settings import Evaluate, Predict, Train, plain, to_yaml
 from denoiseq.training.loop import Run, Training, TrainResult
 from denoiseq.windows.splits import Stores, open_or_prepare, open_stores, splits
@@ -42,16 +42,14 @@ def run(settings: Train) -> None:
         stores = open_stores(settings.data)
         windows = splits(settings.data, stores, settings.seed)
         network = _network(settings, ranks)
-        measured = evaluate_options(settings, settings.trainer)
         training = Training(
             network,
             windows,
             settings,
             Run(
-                evaluation=measured,
                 metadata={"config": plain(settings), "versions": versions(), **stores.facts()},
                 ranks=ranks,
-                picture=partial(loci.picture, windows.validation, measured),
+                picture=partial(loci.picture, windows.validation, settings),
             ),
         )
         if ranks.main:
@@ -132,7 +130,7 @@ def _report(training: Training, result: TrainResult) -> None:
     settings, folder = training.settings, Path(training.settings.out)
     network, windows = training.model, training.windows
     write_json(folder / "metrics.json", {**result.metrics, "split": "validation"})
-    log.info("validation:\n%s", report.metrics_table(result.metrics))
+    log.info("validation:\n%s", metrics_table(result.metrics))
     facts = {
         "Settings": training.run.metadata["config"],
         "Software": software_facts(network),
@@ -143,10 +141,10 @@ def _report(training: Training, result: TrainResult) -> None:
         windows.validation,
         result.metrics,
         training.run.evaluation,
-        Choice(seed=settings.seed),
+        settings,
     )
     best = result.best.get("epoch")
-    page = report.training_page(settings.name, result.metrics, result.history, best, panels, facts)
+    page = training_page(settings.name, result.metrics, result.history, best, panels, facts)
     page.write(folder)
     log.info("checkpoint: %s", training.checkpoint("best"))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from denoiseq.evaluation import macs3
+from denoiseq.evaluation import external_peaks
 from denoiseq.evaluation.peak_metrics import peak_agreement
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import chrom_sizes
@@ -55,7 +55,7 @@ def test_all_fragments_give_the_bundled_peaks(tmp_path, monkeypatch):
     prepare_stores(Prepare(bam=str(bam), out=str(out), workers=1, **everything), sizes)
     opened = CutStore(out)
     monkeypatch.setattr(opened, "unmasked_bp", lambda chrom: 12_000_000 * (chrom == "chrI"))
-    found, bundled = macs3.call_peaks(opened, sizes, None), merge(read_bed(FULL))
+    found, bundled = external_peaks.call_peaks(opened, sizes, None), merge(read_bed(FULL))
     assert set(found) == set(sizes)
     # Not the same base by base: there right ends were given as of the reverse strand, which MACS3
     # widens to one base further right. With them so it calls the same 1,902 peaks.
@@ -67,12 +67,12 @@ def test_all_fragments_give_the_bundled_peaks(tmp_path, monkeypatch):
 @needs_macs3
 def test_only_what_the_draw_keeps_is_called_on(store):
     for chroms in (["chr1", "chr2"], ["chr2"]):
-        found = macs3.call_peaks(store, chroms, None)
+        found = external_peaks.call_peaks(store, chroms, None)
         assert list(found) == chroms
         assert all(len(rows) == 1 for rows in found.values())
     ((start, end),) = found["chr2"]
     assert 69_000 < start < 70_000 < end < 71_000
-    half = macs3.call_peaks(store, ["chr2"], Thinning(0.5, seed=1))["chr2"]
+    half = external_peaks.call_peaks(store, ["chr2"], Thinning(0.5, seed=1))["chr2"]
     assert len(half) == 1
     assert half.tolist() != found["chr2"].tolist()
 
@@ -90,7 +90,9 @@ def test_what_macs3_is_given(store, tmp_path, monkeypatch):
     )
     monkeypatch.setenv("PATH", str(tmp_path))
     draw = Thinning(0.3, seed=5)
-    found = macs3.call_peaks(store, ["chr2", "chr1"], draw, qvalue=0.01, ext_bp=200, keep_dup="1")
+    found = external_peaks.call_peaks(
+        store, ["chr2", "chr1"], draw, qvalue=0.01, ext_bp=200, keep_dup="1"
+    )
     assert {chrom: rows.tolist() for chrom, rows in found.items()} == {
         "chr2": [[1, 4], [5, 9]],
         "chr1": [],
@@ -117,7 +119,7 @@ def test_what_macs3_is_given(store, tmp_path, monkeypatch):
 def test_no_cut_site_is_no_peak_and_needs_no_macs3_run(store, tmp_path, monkeypatch):
     program(tmp_path, "raise SystemExit('must not run')\n")
     monkeypatch.setenv("PATH", str(tmp_path))
-    found = macs3.call_peaks(store, ["chr1"], Thinning(0.0, seed=1))
+    found = external_peaks.call_peaks(store, ["chr1"], Thinning(0.0, seed=1))
     assert found["chr1"].shape == (0, 2)
 
 
@@ -125,12 +127,12 @@ def test_what_is_absent_or_fails_is_a_sentence(store, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(ValueError, match="MACS3 is not installed"):
-        macs3.call_peaks(store, ["chr1"], None)
+        external_peaks.call_peaks(store, ["chr1"], None)
     monkeypatch.undo()
     program(tmp_path, "raise SystemExit('INFO reading\\nthe disk is full')\n")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OSError, match="macs3 callpeak failed: the disk is full"):
-        macs3.call_peaks(store, ["chr1"], None)
+        external_peaks.call_peaks(store, ["chr1"], None)
     program(tmp_path, "")  # ends well and writes nothing
     with pytest.raises(OSError, match="macs3 callpeak left no narrowPeak"):
-        macs3.call_peaks(store, ["chr1"], None)
+        external_peaks.call_peaks(store, ["chr1"], None)
