@@ -47,11 +47,12 @@ def dilconv_state() -> dict[str, Any]:
     try:
         import dilconv
         import torch
-    except (ImportError, OSError, RuntimeError) as error:
+
+        return {
+            "loaded": True,
+            "isas": list(dilconv.available_isas()),
+            "active": dilconv.active_isa(),
+            "active_bf16": dilconv.active_isa(torch.bfloat16),
+        }
+    except (ImportError, OSError, RuntimeError, ValueError) as error:  # ValueError: DILCONV_ISA
         return {"loaded": False, "reason": " ".join(str(error).split())}
-    return {
-        "loaded": True,
-        "isas": list(dilconv.available_isas()),
-        "active": dilconv.active_isa(),
-        "active_bf16": dilconv.active_isa(torch.bfloat16),
-    }

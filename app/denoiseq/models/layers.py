@@ -32,7 +32,9 @@ def _conv_layer(
         raise UserError(f"conv={conv!r} is unknown: choose one of {', '.join(CONVS)}.")
     try:
         import dilconv
-    except ImportError as error:
+
+        dilconv.active_isa()  # loads the library and reads DILCONV_ISA
+    except (ImportError, OSError, ValueError) as error:
         raise UserError(
             f"conv=dilconv needs the compiled package, which does not load ({error}): "
             "install it with `pip install -e .` or set conv=torch."
