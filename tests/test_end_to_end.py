@@ -43,7 +43,8 @@ def test_prepare_leaves_a_store_and_counts(denoiseq, genome, tmp_path):
     assert (qc["cut_sites"], qc["fragments"]) == (store.n_cuts, store.n_fragments)
     for fate in ("duplicate", "secondary", "supplementary", "unmapped", "low_mapq"):
         assert qc["reads"][fate] > 0, fate
-    assert sorted(path.name for path in out.parent.iterdir()) == ["cuts.h5", "cuts.qc.json"]
+    names = sorted(path.name for path in out.parent.iterdir())
+    assert names == ["cuts.h5", "cuts.log", "cuts.qc.json"]
 
 
 def test_train_leaves_its_run(workplace):
@@ -349,7 +350,7 @@ def test_replicates_merge_to_the_whole_and_may_be_kept_apart(denoiseq, workplace
     assert denoiseq("prepare", *given, "replicates=apart").code == 0
     apart = [CutStore(tmp_path / f"cuts.{name}.h5") for name in "ab"]
     assert sum(store.n_fragments for store in apart) == merged.n_fragments
-    assert {path.name for path in tmp_path.iterdir()} == {
+    assert {path.name for path in tmp_path.iterdir()} == {"cuts.log"} | {
         f"cuts{part}.{suffix}" for part in ("", ".a", ".b") for suffix in ("h5", "qc.json")
     }
 

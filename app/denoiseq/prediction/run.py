@@ -37,8 +37,6 @@ log = logging.getLogger(__name__)
 def run(settings: Predict) -> None:
     """Denoised coverage, peak probability and peaks of a whole genome, and a report."""
     with joined(settings.trainer.device) as ranks:
-        if not ranks.main:
-            logging.getLogger("denoiseq").setLevel(logging.ERROR)
         _predict(settings, ranks)
 
 

@@ -6,10 +6,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from denoiseq.atomic import check_writable
 from denoiseq.errors import UserError
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import chrom_sizes
 from denoiseq.genomics.fragment_file import read_cells
+from denoiseq.logs import log_to
 from denoiseq.prepare.bam import prepare as prepare_bam
 from denoiseq.prepare.bigwig import prepare_bigwig
 from denoiseq.prepare.cut_sites import CutOptions
@@ -26,6 +28,9 @@ INPUTS = {"bam": "reads.bam", "fragments": "fragments.tsv.gz", "bigwig": "track.
 
 def run(settings: Prepare) -> None:
     """Reads or a track, and a FASTA, to stores and their quality counts."""
+    if settings.out:
+        check_writable(settings.out)
+        log_to(Path(settings.out).with_suffix(".log"))
     for store, qc in prepared(settings).items():
         if "cut_sites" not in qc:
             log.info("%s: mean coverage %.4g", store, qc["mean_coverage"])

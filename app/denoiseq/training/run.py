@@ -35,8 +35,6 @@ def run(settings: Train) -> None:
         trainer = replace(settings.trainer, progress=settings.trainer.progress and ranks.main)
         # The folder's name holds a time, which differs from process to process.
         settings = replace(settings, out=ranks.tell(settings.out), trainer=trainer)
-        if not ranks.main:
-            logging.getLogger("denoiseq").setLevel(logging.ERROR)
         _train(settings, ranks)
     if ranks.main:
         _further_stages(settings, Path(settings.out) / "checkpoints" / "best.pt")
