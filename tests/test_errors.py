@@ -244,6 +244,19 @@ def test_unwritable_store(prepare, unwritable):
     assert str(unwritable) in prepare(out=unwritable / "cuts.h5")
 
 
+def test_a_folder_where_a_store_should_be(prepare, tmp_path):
+    for folder in ("/", str(tmp_path)):
+        assert (
+            prepare(out=folder)
+            == f"cannot write {folder}: it is a folder; choose another output path."
+        )
+
+
+@pytest.mark.parametrize("seed", [-1, 10**23])
+def test_a_seed_that_no_generator_takes(train, seed):
+    assert f"seed is {seed}, expected 0 or more, and below 2^63" in train(f"seed={seed}")
+
+
 def test_unwritable_run(train, unwritable):
     assert str(unwritable) in train(f"out={unwritable}")
 

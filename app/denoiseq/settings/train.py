@@ -18,6 +18,7 @@ from denoiseq.settings.setting import (
     check,
     check_settings,
     group,
+    seeds,
     setting,
 )
 from denoiseq.settings.trainer import Trainer
@@ -40,7 +41,7 @@ class Train:
         MISSING, "the run folder; by default outputs/{name}/{date and time}", kind=PATH
     )
     name: str = setting("train", "of the run, in paths and reports")
-    seed: int = setting(0, "of weights, windows and the fragments drawn")
+    seed: int = setting(0, "of weights, windows and the fragments drawn", seeds())
     resume: str | None = setting(None, "a last.pt: go on from there", kind=PATH)
     stages: list[str] = setting(
         ["train"],
