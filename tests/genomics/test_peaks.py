@@ -7,7 +7,14 @@ import pytest
 from denoiseq.genomics import peaks as peaks_module
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.intervals import Interval, mask, merge
-from denoiseq.genomics.peaks import Peak, PeakCaller, runs_above, with_q_values, write_narrowpeak
+from denoiseq.genomics.peaks import (
+    Peak,
+    PeakCaller,
+    runs_above,
+    scored_by_height,
+    with_q_values,
+    write_narrowpeak,
+)
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.windows.labels import poisson_peaks, poisson_threshold
 from hypothesis import given
@@ -137,6 +144,14 @@ def test_q_values_are_the_false_ones_to_expect():
     assert [(p.start, p.score) for p in found] == [(p.start, p.score) for p in called]
     assert {peak.neglog10_p for peak in found} == {-1.0}
     assert with_q_values([]) == []
+
+
+@pytest.mark.parametrize(
+    ("signals", "scores"), [([2.0, 8.0], [250, 1000]), ([0.0, 0.0], [0, 0]), ([], [])]
+)
+def test_scores_by_height_are_shares_of_the_highest(signals, scores):
+    called = [Peak("chr1", i, i + 1, f"p{i}", 5.0, signal) for i, signal in enumerate(signals)]
+    assert [peak.score for peak in scored_by_height(called)] == scores
 
 
 def test_chunks_must_follow_each_other():
