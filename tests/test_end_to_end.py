@@ -204,7 +204,9 @@ def test_bf16_trains_to_a_checkpoint_that_any_precision_takes(denoiseq, at, geno
     out = tmp_path / "prediction"
     again = [f"checkpoint={best}", f"bam={genome['bam']}", f"out={out}", "depth=trained"]
     assert denoiseq("predict", *again, "precision=bf16").code == 0
-    assert load(out / "summary.json")["software"]["precision"] == "bf16"
+    software = load(out / "summary.json")["software"]
+    assert software["precision"] == "bf16"
+    assert software["conv"] == software["algorithm"] in ("dilconv", "torch")
 
 
 def test_predict_leaves_tracks_peaks_and_a_report(workplace):

@@ -30,8 +30,14 @@ def software_facts(network: Any) -> dict[str, Any]:
     active = "active" if precision == "fp32" else f"active_{precision}"
     on_cpu = conv == "dilconv" and device == "cpu"
     isa = dilconv_state().get(active) if on_cpu else None
-    facts = {"versions": versions(), "algorithm": conv, "isa": isa}
-    return {**facts, "precision": precision, "device": device}
+    return {
+        "versions": versions(),
+        "conv": conv,
+        "algorithm": conv,  # the key's old name, for its readers
+        "isa": isa,
+        "precision": precision,
+        "device": device,
+    }
 
 
 def package_version(name: str) -> str | None:
