@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -55,10 +55,17 @@ class Source:
     thinning: Thinning | None = None
     genome: Genome | None = None
 
-    def read(self, chrom: str, start: int, end: int, half_window_bp: int) -> np.ndarray:
-        """The network's input of a window: float32 (1, end - start), or (5, ...) with bases."""
+    def read(
+        self, chrom: str, start: int, end: int, half_window_bp: int, alone: AbstractContextManager
+    ) -> np.ndarray:
+        """The network's input of a window: float32 (1, end - start), or (5, ...) with bases.
+
+        `alone` is held while the bases are read.
+        """
         where = (self.store, chrom, start, end, half_window_bp)
-        return input_channels(window_coverage(*where, self.thinning), self.genome, chrom, start)
+        coverage = window_coverage(*where, self.thinning)
+        with alone:
+            return input_channels(coverage, self.genome, chrom, start)
 
 
 @dataclass(frozen=True)
@@ -234,8 +241,7 @@ def _pieces(
 
     def work(tile: Tile) -> Piece:
         times = [time.thread_time()]
-        with alone:
-            x = source.read(tile.chrom, tile.start, tile.end, half_window_bp)
+        x = source.read(tile.chrom, tile.start, tile.end, half_window_bp, alone)
         times.append(time.thread_time())
         given = denoiser.answer(x, tile, sizes[tile.chrom])
         times.append(time.thread_time())
