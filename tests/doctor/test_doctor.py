@@ -1,6 +1,8 @@
 """`denoiseq doctor`: what it measures, warns of, and how long a training it foretells."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -126,6 +128,35 @@ def test_the_layer_is_the_one_of_the_benchmark():
     from dilconv.sweep import ATACWORKS
 
     assert bench.Layer(*layer.LAYER) == ATACWORKS
+
+
+WITHOUT = """
+import sys
+sys.modules[{missing!r}] = None  # as where it is not installed
+from denoiseq.cli import main
+sys.exit(main([{command!r}]))
+"""
+
+
+def without(missing, command="doctor"):
+    """The command in a process where the package `missing` cannot be imported."""
+    program = WITHOUT.format(missing=missing, command=command)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"), [("torch", "torch does not load"), ("dilconv", "only conv=torch works")]
+)
+def test_doctor_examines_an_installation_that_is_broken(missing, words):
+    done = without(missing)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert words in done.stdout and "cores" in done.stdout and "remedy:" in done.stdout
+
+
+def test_bench_says_what_it_lacks():
+    done = without("dilconv", "bench")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the benchmark needs dilconv, which does not load")
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(12, "12 s"), (600, "10 min"), (9000, "2.5 h")])
