@@ -123,6 +123,8 @@ def test_hydra_answers_for_itself(denoiseq):
         (["train", "model.up_kernel_size=3"], ["is a setting of another model"]),
         (["prepare", "conv=torch"], ["unknown config key 'conv'"]),
         (["train", "seed=1,2"], ["seed", "--multirun"]),
+        (["train", "conv=3"], ["conv/3", "dilconv, torch"]),
+        (["train", "model=null"], ["Hydra", "group", "NoneType"]),
         (["train", "--cfg", "job", "-m"], ["--multirun", "--cfg"]),
         (["train", "conv=fast"], ["conv/fast", "dilconv, torch"]),
         (["train", "-m", "conv=fast", "seed=1,2"], ["conv/fast", "dilconv, torch"]),

@@ -11,8 +11,8 @@ import copy
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ def _command(command: str, arguments: list[str]) -> int:
 def composed(command: str, overrides: list[str]) -> DictConfig:
     """The config of a command line; Hydra's own part of it is left in `HydraConfig`."""
     _check_overrides(command, overrides)
-    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+    with _hydra_errors(), hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
         whole = hydra.compose(command, overrides, return_hydra_config=True)
     config = copy.deepcopy(whole)
     with open_dict(config), open_dict(whole.hydra):
@@ -144,6 +144,17 @@ def composed(command: str, overrides: list[str]) -> DictConfig:
         whole.hydra.runtime.output_dir = str(Path(whole.hydra.run.dir).absolute())
     HydraConfig.instance().set_config(whole)  # for ${hydra:…} in the values
     return config
+
+
+@contextmanager
+def _hydra_errors() -> Iterator[None]:
+    """Make whatever else Hydra, a launcher or a sweeper raises one sentence: no bug of ours."""
+    try:
+        yield
+    except EXPECTED:
+        raise
+    except Exception as error:
+        raise UserError(f"Hydra stopped with {type(error).__name__}: {error}") from error
 
 
 def _check_overrides(command: str, overrides: list[str]) -> None:
@@ -157,7 +168,8 @@ def _check_overrides(command: str, overrides: list[str]) -> None:
             raise UserError("experiments are added with a plus sign: +experiment=NAME")
         files = _choices(key)
         for choice in value if isinstance(value, list) else [value]:
-            if files and isinstance(choice, str) and choice.removesuffix(".yaml") not in files:
+            named = files and isinstance(choice, str | int | float)  # not null, not a sweep
+            if named and str(choice).removesuffix(".yaml") not in files:
                 raise UserError(
                     f"there is no config '{key}/{choice}', choose from {', '.join(files)}"
                 )
@@ -208,13 +220,10 @@ def _hydra_main(command: str, arguments: list[str]) -> int:
     sys.argv = [saved[0] if completes else f"denoiseq {command}", *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else it prints a shortened traceback and exits
     try:
-        program(job)()
+        with _hydra_errors():
+            program(job)()
     except SystemExit as stop:  # of a job, or of argparse, which has said why
         return int(stop.code or 0)
-    except EXPECTED:
-        raise
-    except Exception as error:  # of flags that exclude each other, a launcher or a sweeper
-        raise UserError(f"Hydra stopped with {type(error).__name__}: {error}") from error
     finally:
         sys.argv = saved
         root.handlers[:] = root_handlers
