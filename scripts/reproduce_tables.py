@@ -23,7 +23,8 @@ from pathlib import Path
 import torch
 from denoiseq.atomic import check_writable, write_json
 from denoiseq.doctor import machine
-from denoiseq.doctor import run as doctor
+from denoiseq.doctor.layer import copy_gb_s, peak_gflops
+from denoiseq.doctor.run import duration
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "scripts"
@@ -104,7 +105,7 @@ def run(step, out):
 def time_left(todo, spent, done):
     """Words on the rest, from our own minutes and how this machine compares with them so far."""
     pace = spent / done if done else 60.0
-    return doctor.duration(pace * sum(step.minutes for step in todo))
+    return duration(pace * sum(step.minutes for step in todo))
 
 
 def measure_all(todo, out):
@@ -125,10 +126,10 @@ def describe_machine(out):
     facts = machine.examine()
     facts["threads"]["openmp"] = [Path(name).name for name in facts["threads"]["openmp"]]
     isa, threads = facts["dilconv"]["active"], torch.get_num_threads()
-    peak = {"one core": doctor.peak_gflops(isa, 1), "together": doctor.peak_gflops(isa, threads)}
+    peak = {"one core": peak_gflops(isa, 1), "together": peak_gflops(isa, threads)}
     write_json(path, {
         "date": date.today().isoformat(), "facts": facts, "peak_gflops": peak,
-        "bandwidth_gb_s": doctor.copy_gb_s(),
+        "bandwidth_gb_s": copy_gb_s(),
     })  # fmt: skip
 
 

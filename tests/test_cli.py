@@ -1,5 +1,6 @@
 """The command line itself: usage, versions, the sentences for what hydra cannot read, the shims."""
 
+import inspect
 import logging
 import os
 import subprocess
@@ -118,7 +119,15 @@ def test_hydra_answers_for_itself(denoiseq):
         (["prepare", "bma=x.bam"], ["unknown config key 'bma'", "'bam'"]),
         (["prepare", "+bma=x.bam"], ["unknown config key 'bma'"]),
         (["train", "optim.lrr=1"], ["unknown config key 'optim.lrr'", "'optim.lr'"]),
+        (["train", "-m", "optim.lrr=1,2"], ["unknown config key 'optim.lrr'", "'optim.lr'"]),
+        (["train", "model.up_kernel_size=3"], ["is a setting of another model"]),
+        (["prepare", "conv=torch"], ["unknown config key 'conv'"]),
+        (["train", "seed=1,2"], ["seed", "--multirun"]),
+        (["train", "conv=3"], ["conv/3", "dilconv, torch"]),
+        (["train", "model=null"], ["Hydra", "group", "NoneType"]),
+        (["train", "--cfg", "job", "-m"], ["--multirun", "--cfg"]),
         (["train", "conv=fast"], ["conv/fast", "dilconv, torch"]),
+        (["train", "-m", "conv=fast", "seed=1,2"], ["conv/fast", "dilconv, torch"]),
         (["train", "+experiment=yaest"], ["experiment/yaest", "yeast"]),
         (["train", "experiment=yeast"], ["+experiment"]),
         (["train", "data.store"], ["data.store", "key=value"]),
@@ -131,6 +140,62 @@ def test_what_cannot_be_read_is_one_sentence(fails, arguments, words):
     text = fails(*arguments)
     for word in words:
         assert word in text
+
+
+@pytest.fixture
+def settings_of(denoiseq, monkeypatch, tmp_path):
+    """`settings_of(overrides…)`: what `prepare` is run with, in `tmp_path`."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*overrides):
+        given = []
+
+        def work(settings):
+            given.append((settings, Path.cwd()))
+
+        monkeypatch.setattr("denoiseq.prepare.run.run", work)
+        outcome = denoiseq("prepare", *overrides)
+        assert outcome == (0, "", "")
+        return given[0]
+
+    return run
+
+
+def test_interpolations_of_hydra_are_filled_in(settings_of, tmp_path):
+    settings, _ = settings_of("out=${hydra:job.name} ${hydra:runtime.output_dir} ${now:%Y}")
+    name, folder, year = settings.out.rsplit(" ", 2)
+    assert (name, folder) == ("denoiseq prepare", str(tmp_path)) and int(year) > 2000
+
+
+def test_an_element_of_a_list_is_a_setting(settings_of):
+    settings, _ = settings_of("exclude.0=chr9", "out='a=b (c)'")
+    assert settings.exclude[:2] == ["chr9", "chrMT"] and settings.out == "a=b (c)"
+
+
+def test_hydra_runs_in_a_folder_of_its_own_where_it_is_told_to(settings_of, tmp_path):
+    _, folder = settings_of("hydra.run.dir=runs/one", "hydra.job.chdir=true")
+    assert folder == tmp_path / "runs/one"
+
+
+def test_a_config_that_changes_hydra_is_run_by_hydra(settings_of, monkeypatch, tmp_path):
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    text = (cli.config_dir() / "prepare.yaml").read_text()
+    assert "run: {dir: .}" in text
+    (configs / "prepare.yaml").write_text(text.replace("run: {dir: .}", "run: {dir: runs}"))
+    monkeypatch.setattr(cli, "config_dir", lambda: configs)
+    settings, _ = settings_of("out=${hydra:runtime.output_dir}")
+    assert settings.out == str(tmp_path / "runs") and (tmp_path / "runs").is_dir()
+
+
+def test_few_frames_lie_between_the_command_and_its_work(denoiseq, monkeypatch):
+    frames = []
+    monkeypatch.setattr(
+        "denoiseq.training.run.run", lambda _: frames.extend(f.filename for f in inspect.stack())
+    )
+    assert denoiseq("train", "+experiment=smoke").code == 0
+    package_folder = str(Path(package.__file__).parent)
+    assert sum(name.startswith(package_folder) for name in frames) <= 2  # and `run` itself
 
 
 def test_a_wrong_config_leaves_no_folder(fails, tmp_path, monkeypatch):

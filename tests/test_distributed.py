@@ -80,6 +80,16 @@ def when_step(process: subprocess.Popen, folder: Path, step: int) -> None:
         time.sleep(0.05)
 
 
+def test_several_ranks_without_a_launcher_are_a_sentence(launch, tmp_path, monkeypatch):
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    process = launch(1, f"out={tmp_path}")
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, said
+    assert said.startswith("error: WORLD_SIZE=2") and "torchrun" in said
+
+
 # 41 windows an epoch in batches of 4: each epoch ends with one window for all processes together.
 @pytest.mark.parametrize("n", [2, 3])
 def test_any_number_of_processes_trains_the_same(launch, tmp_path, n):

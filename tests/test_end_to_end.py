@@ -43,7 +43,8 @@ def test_prepare_leaves_a_store_and_counts(denoiseq, genome, tmp_path):
     assert (qc["cut_sites"], qc["fragments"]) == (store.n_cuts, store.n_fragments)
     for fate in ("duplicate", "secondary", "supplementary", "unmapped", "low_mapq"):
         assert qc["reads"][fate] > 0, fate
-    assert sorted(path.name for path in out.parent.iterdir()) == ["cuts.h5", "cuts.qc.json"]
+    names = sorted(path.name for path in out.parent.iterdir())
+    assert names == ["cuts.h5", "cuts.log", "cuts.qc.json"]
 
 
 def test_train_leaves_its_run(workplace):
@@ -203,7 +204,9 @@ def test_bf16_trains_to_a_checkpoint_that_any_precision_takes(denoiseq, at, geno
     out = tmp_path / "prediction"
     again = [f"checkpoint={best}", f"bam={genome['bam']}", f"out={out}", "depth=trained"]
     assert denoiseq("predict", *again, "precision=bf16").code == 0
-    assert load(out / "summary.json")["software"]["precision"] == "bf16"
+    software = load(out / "summary.json")["software"]
+    assert software["precision"] == "bf16"
+    assert software["conv"] == software["algorithm"] in ("dilconv", "torch")
 
 
 def test_predict_leaves_tracks_peaks_and_a_report(workplace):
@@ -349,7 +352,7 @@ def test_replicates_merge_to_the_whole_and_may_be_kept_apart(denoiseq, workplace
     assert denoiseq("prepare", *given, "replicates=apart").code == 0
     apart = [CutStore(tmp_path / f"cuts.{name}.h5") for name in "ab"]
     assert sum(store.n_fragments for store in apart) == merged.n_fragments
-    assert {path.name for path in tmp_path.iterdir()} == {
+    assert {path.name for path in tmp_path.iterdir()} == {"cuts.log"} | {
         f"cuts{part}.{suffix}" for part in ("", ".a", ".b") for suffix in ("h5", "qc.json")
     }
 

@@ -244,6 +244,19 @@ def test_unwritable_store(prepare, unwritable):
     assert str(unwritable) in prepare(out=unwritable / "cuts.h5")
 
 
+def test_a_folder_where_a_store_should_be(prepare, tmp_path):
+    for folder in ("/", str(tmp_path)):
+        assert (
+            prepare(out=folder)
+            == f"cannot write {folder}: it is a folder; choose another output path."
+        )
+
+
+@pytest.mark.parametrize("seed", [-1, 10**23])
+def test_a_seed_that_no_generator_takes(train, seed):
+    assert f"seed is {seed}, expected 0 or more, and below 2^63" in train(f"seed={seed}")
+
+
 def test_unwritable_run(train, unwritable):
     assert str(unwritable) in train(f"out={unwritable}")
 
@@ -335,7 +348,14 @@ def test_the_traceback_is_in_the_log(predict, tmp_path):
     assert "Traceback" in log and text in log
 
 
-@pytest.mark.parametrize("error", [RuntimeError("… can't allocate memory: …"), MemoryError()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("… can't allocate memory: …"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        MemoryError(),
+    ],
+)
 def test_want_of_memory(train, monkeypatch, error):
     def greedy(*_):
         raise error
@@ -344,13 +364,62 @@ def test_want_of_memory(train, monkeypatch, error):
     assert "out of memory: lower optim.micro_batch" in train()
 
 
-def test_other_errors_of_torch_keep_their_traceback(denoiseq, monkeypatch):
+BUGS = [RuntimeError("shapes differ"), ValueError("two\n lines"), KeyError("x"), AssertionError()]
+
+
+@pytest.fixture
+def broken_prepare(denoiseq, monkeypatch, tmp_path):
+    """`broken_prepare(error, where)`: `prepare` when the function `where` raises `error`."""
+
+    def run(error, where):
+        def broken(*_, **__):
+            raise error
+
+        monkeypatch.setattr(where, broken)
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        outcome = denoiseq("prepare", "bam=x.bam", "fasta=y.fa", f"out={tmp_path / 'z.h5'}")
+        assert outcome.code == 1
+        (line,) = outcome.err.splitlines()
+        assert line.startswith("error: ") and "this is a bug in denoiseq" in line
+        return line
+
+    return run
+
+
+@pytest.mark.parametrize("error", BUGS, ids=lambda error: type(error).__name__)
+def test_a_bug_is_one_sentence_and_a_traceback_in_the_log(broken_prepare, tmp_path, error):
+    line = broken_prepare(error, "denoiseq.prepare.run.prepared")
+    assert line.endswith(str(tmp_path / "z.log"))
+    log = (tmp_path / "z.log").read_text()
+    assert "Traceback" in log and type(error).__name__ in log and "in broken" in log
+
+
+def test_a_bug_before_there_is_a_log_has_one_in_the_temporary_folder(broken_prepare, tmp_path):
+    line = broken_prepare(RuntimeError("shapes differ"), "denoiseq.prepare.run.run")
+    (path,) = tmp_path.glob("denoiseq-*.log")
+    assert line.endswith(str(path)) and "Traceback" in path.read_text()
+
+
+def test_a_bug_is_raised_where_one_debugs(denoiseq, monkeypatch):
     def broken(*_):
         raise RuntimeError("shapes differ")
 
     monkeypatch.setattr("denoiseq.prepare.run.run", broken)
+    monkeypatch.setenv("DENOISEQ_DEBUG", "1")
     with pytest.raises(RuntimeError, match="shapes differ"):
         denoiseq("prepare", "bam=x.bam", "fasta=y.fa", "out=z.h5")
+
+
+def test_a_failed_preparation_has_its_traceback_in_the_log(prepare, tmp_path):
+    text = prepare(bam=tmp_path / "absent.bam")
+    log = (tmp_path / "cuts.log").read_text()
+    assert "Traceback" in log and text in log
+
+
+def test_an_instruction_set_that_is_not_here(train, monkeypatch):
+    pytest.importorskip("dilconv")
+    monkeypatch.setenv("DILCONV_ISA", "avx1024")
+    assert "DILCONV_ISA=avx1024 cannot run here" in train()
 
 
 def test_a_bare_ctrl_c_is_said_too(denoiseq, monkeypatch):

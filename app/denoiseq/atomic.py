@@ -1,7 +1,7 @@
 """Writing files so that a final name never holds half a file.
 
-Everything is written beside its final name, flushed to disk and renamed over it. A run that is
-killed leaves at most a file `NAME.tmp-PID.SUFFIX`, never a broken NAME. Owns no file format.
+A file is written beside its final name, flushed to disk and renamed over it. A run that is killed
+leaves at most a file `NAME.tmp-PID.SUFFIX`, never a broken NAME. Owns no file format.
 """
 
 import csv
@@ -32,10 +32,10 @@ def check_writable(final: str | Path) -> None:
     Creates the parent folder. Call it before long work, so that the work is not lost at its end.
     """
     final = Path(final)
-    temporary = _temporary(final)
     try:
         if final.is_dir():
-            raise IsADirectoryError(21, "it is a folder")
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        temporary = _temporary(final)
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
         temporary.unlink()
@@ -68,7 +68,7 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
     Yields
     ------
     A path in the same folder with the same suffix, where nothing exists yet. The block must
-    create a file there and close it. If the block raises, the file is removed and `final` stays
+    create a file there and close it. If the block raises, the file is removed and `final` is left
     as it was.
     """
     final = Path(final)

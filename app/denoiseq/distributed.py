@@ -1,8 +1,8 @@
-"""The processes of one training, and the sums that they share; a single process is a set of one.
+"""The ranks of one run, the processes that `torchrun` starts, and the sums that they share.
 
-`torchrun` starts the processes ("ranks"). Each holds the whole model and takes its share of every
-batch; sums over the batch and gradients are added over all ranks, so a training is the same,
-rounding apart, whatever their number. Knows nothing of models, data or files.
+Each rank holds the whole model and takes its share of every batch. Sums over the batch and
+gradients are added over all ranks, so a training is the same up to rounding for any number of them;
+a single process is rank 0 of 1. Knows nothing of models, data or files.
 """
 
 import logging
@@ -21,18 +21,18 @@ from torch import Tensor, nn
 
 from denoiseq.errors import UserError
 
-# How long ranks wait for one that prepares data or evaluates. One that died is noticed at once.
+# How long ranks wait for one that prepares data or evaluates; one that died is noticed at once.
 PATIENCE = timedelta(days=1)
 CPU = torch.device("cpu")
 
 
 class LostRank(ConnectionError):
-    """Another process of the training died or cannot be reached any more."""
+    """Another rank died or can no longer be reached."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among the `world` processes of a training, and the device it computes on."""
+    """This process, `rank` of `world`, and the device that it computes on."""
 
     rank: int = 0
     world: int = 1
@@ -40,19 +40,19 @@ class Ranks:
 
     @property
     def main(self) -> bool:
-        """Whether this is the process that writes files and talks to the user."""
+        """Whether this rank writes the files and reports to the user."""
         return self.rank == 0
 
     def total(self, sums: Tensor) -> Tensor:
         """Sum of `sums` over all ranks, equal on each; differentiable.
 
-        Where each rank computes the same loss from totals, `mean_gradients` behind its backward
-        gives the gradient of that loss.
+        Where every rank computes the same loss from totals, `mean_gradients` after its backward
+        pass gives the gradient of that loss.
         """
         return sums if self.world == 1 else _Total.apply(sums)
 
     def total_array(self, array: np.ndarray) -> np.ndarray:
-        """The same for an array."""
+        """Sum of `array` over all ranks, equal on each."""
         if self.world == 1:
             return array
         tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -63,26 +63,26 @@ class Ranks:
         if self.world == 1:
             return
         parameters = [p for p in model.parameters() if p.requires_grad]
-        own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        flat = _all_reduced(torch.cat([g.flatten() for g in own])) / self.world
-        for p, whole in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-            p.grad = whole.view_as(p)
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = _all_reduced(torch.cat([g.flatten() for g in gradients])) / self.world
+        for p, mean in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            p.grad = mean.view_as(p)
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` holds on some rank."""
         return flag if self.world == 1 else bool(self.total_array(np.array([int(flag)]))[0])
 
     def tell(self, value: Any = None) -> Any:
-        """Rank 0's value, on every rank; the others' is ignored."""
+        """Rank 0's value, on every rank; the others' values are ignored."""
         if self.world == 1:
             return value
-        box = [value]
+        values = [value]
         with _noticing_loss():
-            dist.broadcast_object_list(box, device=self.device)
-        return box[0]
+            dist.broadcast_object_list(values, device=self.device)
+        return values[0]
 
     def first(self, value: Any) -> Any:
-        """The value of the first rank where it is not None; None where none is."""
+        """The value of the first rank that has one; None where every rank's is None."""
         if self.world == 1:
             return value
         values: list[Any] = [None] * self.world
@@ -91,7 +91,7 @@ class Ranks:
         return next((v for v in values if v is not None), None)
 
     def wait(self) -> None:
-        """Go on when every rank has come here."""
+        """Return when every rank has called this."""
         self.any(False)
 
 
@@ -99,26 +99,33 @@ ALONE = Ranks()
 
 
 @contextmanager
-def joined(wanted: str = "auto") -> Iterator[Ranks]:
-    """Join the processes that `torchrun` started; alone, if it did not. `wanted`: see `device`."""
-    world, chosen = int(os.environ.get("WORLD_SIZE", 1)), device(wanted)
+def joined(name: str = "auto") -> Iterator[Ranks]:
+    """Join the ranks that `torchrun` started; rank 0 of 1 without it. `name`: see `device`."""
+    world, chosen = int(os.environ.get("WORLD_SIZE", 1)), device(name)
     if world == 1:
         yield Ranks(device=chosen)
         return
-    with _noticing_loss():
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
+    backend = "nccl" if chosen.type == "cuda" else "gloo"
+    try:
+        with _noticing_loss():
+            dist.init_process_group(backend, timeout=PATIENCE)
+    except ValueError as error:  # the environment names no address, port or rank
+        raise UserError(
+            f"WORLD_SIZE={world}, but the ranks cannot meet ({error}): start them with torchrun, "
+            "or unset WORLD_SIZE"
+        ) from error
     ranks = Ranks(dist.get_rank(), world, chosen)
     yield ranks
-    # Behind an error neither: it could wait for processes that are gone.
+    # Not after an error: these would wait for ranks that are gone.
     ranks.wait()
     dist.destroy_process_group()
 
 
 def leave(code: int) -> NoReturn:
-    """End a process of several here and now, its output written.
+    """End this rank at once, after writing its output.
 
-    On the ordinary way out torch's threads abort the process now and then, in their destructors,
-    and the launcher takes a training that is complete for one that failed.
+    When Python exits as usual, the destructors of torch's threads now and then abort the process,
+    and the launcher takes a complete training for a failed one.
     """
     logging.shutdown()
     sys.stdout.flush()
@@ -126,20 +133,20 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def device(wanted: str) -> torch.device:
+def device(name: str) -> torch.device:
     """Where this process computes.
 
-    wanted : {"auto", "cpu", "cuda"}; "auto" takes a GPU a process where there is one for it
+    name : {"auto", "cpu", "cuda"}; "auto" is a GPU where there is one for each process of the host
 
-    Raises ValueError if cuda is asked for and there is none for this process.
+    Raises UserError if cuda is asked for and this process has no GPU.
     """
     local = int(os.environ.get("LOCAL_RANK", 0))
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted == "cpu" or (wanted == "auto" and local >= found):
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "cpu" or (name == "auto" and local >= gpus):
         return CPU
-    if local >= found:
+    if local >= gpus:
         raise UserError(
-            f"trainer.device=cuda: {found} GPUs were found, process {local} of this host has none; "
+            f"trainer.device=cuda: {gpus} GPUs were found, process {local} of this host has none; "
             "set trainer.device=cpu, or start fewer processes."
         )
     torch.cuda.set_device(local)
@@ -164,7 +171,7 @@ class _Total(torch.autograd.Function):
 
 
 def _all_reduced(tensor: Tensor) -> Tensor:
-    """`tensor` itself, which now holds the sum over ranks."""
+    """`tensor` itself, which holds the sum over ranks afterwards."""
     with _noticing_loss():
         dist.all_reduce(tensor)
     return tensor
@@ -174,5 +181,5 @@ def _all_reduced(tensor: Tensor) -> Tensor:
 def _noticing_loss() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # torch's own errors of collectives are of this type
+    except RuntimeError as error:  # what torch's collectives raise
         raise LostRank("another process of the training died or is out of reach") from error

@@ -1,5 +1,35 @@
-"""The two kinds of error: what a user can cause and mend, and everything else, which is a bug."""
+"""The two kinds of error: what a user can cause and mend, and everything else, which is a bug.
+
+Knows neither torch nor Hydra: `cli` adds Hydra's errors to those that are the user's.
+"""
 
 
 class UserError(ValueError):
     """What the user gave cannot be used: one sentence that says what, where, and what to do."""
+
+
+# The user's besides: files, disks and lost ranks; memory; numbers out of range.
+EXPECTED = (UserError, OSError, MemoryError, FloatingPointError)
+OUT_OF_MEMORY = (
+    "out of memory: lower optim.micro_batch or data.interval_bp (training), tile_bp or "
+    "trainer.threads (prediction), or workers (prepare)"
+)
+# torch's allocator of the CPU raises a plain RuntimeError; those of GPUs raise OutOfMemoryError.
+NO_MEMORY = ("can't allocate memory", "out of memory")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator had no memory left: Python's, numpy's, dilconv's or torch's."""
+    if isinstance(error, RuntimeError):
+        text = str(error)
+        return type(error).__name__ == "OutOfMemoryError" or any(t in text for t in NO_MEMORY)
+    return isinstance(error, MemoryError)
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    if out_of_memory(error):
+        return OUT_OF_MEMORY
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,21 +1,27 @@
-"""The log of a command: bare lines on stderr, and all of it, with tracebacks, in a file."""
+"""The log of a command: bare lines on stderr, and all of it, with tracebacks, in a file.
+
+The only place that adds handlers or sets levels. `cli` starts and closes the log; each command
+names its file.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import tempfile
 from pathlib import Path
 
 log = logging.getLogger("denoiseq")
 
 
 def start_logging() -> None:
-    """INFO and above, bare, to stderr; `commands` adds the file of the run."""
+    """INFO and above, bare, to stderr; of the ranks after the first only errors."""
     close_logging()
     handler = logging.StreamHandler()
     handler.setLevel(logging.INFO)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(handler)
-    log.setLevel(logging.DEBUG)
+    log.setLevel(logging.DEBUG if int(os.environ.get("RANK", 0)) == 0 else logging.ERROR)
     log.propagate = False
 
 
@@ -32,3 +38,28 @@ def log_to(path: Path) -> None:
     handler.setLevel(logging.DEBUG)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     log.addHandler(handler)
+
+
+def log_file() -> Path | None:
+    """The file that the command logs to; None where it has none yet."""
+    files = [h.baseFilename for h in log.handlers if isinstance(h, logging.FileHandler)]
+    return Path(files[0]) if files else None
+
+
+def log_traceback(error: BaseException) -> None:
+    """Write an error's traceback to the command's file, if there is one, not to the terminal."""
+    if log_file() is not None:
+        log.setLevel(logging.DEBUG)
+        log.debug("ended by %s", type(error).__name__, exc_info=error)
+
+
+def log_bug(error: BaseException) -> Path:
+    """Write a bug's traceback to the command's file, or to a new one in the temporary folder."""
+    path = log_file()
+    if path is None:
+        handle, name = tempfile.mkstemp(prefix="denoiseq-", suffix=".log")
+        os.close(handle)
+        path = Path(name)
+        log_to(path)
+    log_traceback(error)
+    return path

@@ -49,8 +49,14 @@ def software_facts(network: Any) -> dict[str, Any]:
     active = "active" if precision == "fp32" else f"active_{precision}"
     on_cpu = conv == "dilconv" and device == "cpu"
     isa = dilconv_state().get(active) if on_cpu else None
-    facts = {"versions": versions(), "algorithm": conv, "isa": isa}
-    return {**facts, "precision": precision, "device": device}
+    return {
+        "versions": versions(),
+        "conv": conv,
+        "algorithm": conv,  # the key's old name, for its readers
+        "isa": isa,
+        "precision": precision,
+        "device": device,
+    }
 
 
 def package_version(name: str) -> str | None:
@@ -66,11 +72,12 @@ def dilconv_state() -> dict[str, Any]:
     try:
         import dilconv
         import torch
-    except (ImportError, OSError, RuntimeError) as error:
+
+        return {
+            "loaded": True,
+            "isas": list(dilconv.available_isas()),
+            "active": dilconv.active_isa(),
+            "active_bf16": dilconv.active_isa(torch.bfloat16),
+        }
+    except (ImportError, OSError, RuntimeError, ValueError) as error:  # ValueError: DILCONV_ISA
         return {"loaded": False, "reason": " ".join(str(error).split())}
-    return {
-        "loaded": True,
-        "isas": list(dilconv.available_isas()),
-        "active": dilconv.active_isa(),
-        "active_bf16": dilconv.active_isa(torch.bfloat16),
-    }

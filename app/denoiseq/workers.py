@@ -1,4 +1,4 @@
-"""What every worker process does first, whoever starts it."""
+"""Worker processes: how many there are, and what each does first."""
 
 import multiprocessing
 import os
@@ -24,5 +24,5 @@ def start_worker(*_number: int) -> None:
 
 
 def processes(workers: int) -> int:
-    """The number of processes that `workers` asks for; 0 is every core we may use."""
+    """The number of processes for `workers=`; 0 is every core that this process may use."""
     return workers or len(os.sched_getaffinity(0))

@@ -1,12 +1,15 @@
 """`denoiseq doctor`: what it measures, warns of, and how long a training it foretells."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
 
 pytest.importorskip("dilconv")
-from denoiseq.doctor import machine, run
+from denoiseq.doctor import layer, machine, run
+from denoiseq.doctor.remedies import warnings
 from dilconv import bench
 
 FACTS = {
@@ -30,8 +33,8 @@ def measured(one=100.0, together=780.0, **times):
 
 
 def test_a_sound_machine_has_nothing_to_mend():
-    assert run.warnings(FACTS, measured()) == []
-    assert run.warnings(FACTS, None) == []
+    assert warnings(FACTS, measured()) == []
+    assert warnings(FACTS, None) == []
 
 
 @pytest.mark.parametrize(
@@ -54,14 +57,14 @@ def test_each_fact_that_stands_in_the_way_is_told_with_its_remedy(path, value, w
     for name in parents:
         there = there[name]
     there[last] = value
-    ((said, mend),) = run.warnings(facts, None)
+    ((said, mend),) = warnings(facts, None)
     assert what in said and remedy in mend
 
 
 def test_openmp_held_to_one_thread_is_told():
     facts = copy.deepcopy(FACTS)
     facts["threads"] |= {"torch": 1, "environment": {"OMP_NUM_THREADS": "1"}}
-    ((said, mend),) = run.warnings(facts, None)
+    ((said, mend),) = warnings(facts, None)
     assert "1 of 8" in said and "unset" in mend
 
 
@@ -74,10 +77,10 @@ def test_openmp_held_to_one_thread_is_told():
     ],
 )
 def test_each_measurement_that_is_out_of_line_is_told(found, what):
-    ((said, _),) = run.warnings(FACTS, found)
+    ((said, _),) = warnings(FACTS, found)
     assert what in said
     busy = FACTS | {"load": 8.0}
-    assert len(run.warnings(busy, found)) == 1  # and nothing is judged on a busy machine
+    assert len(warnings(busy, found)) == 1  # and nothing is judged on a busy machine
 
 
 def test_two_names_of_one_runtime_are_one(tmp_path):
@@ -86,7 +89,7 @@ def test_two_names_of_one_runtime_are_one(tmp_path):
     link.symlink_to(real)
     facts = copy.deepcopy(FACTS)
     facts["threads"]["openmp"] = [str(real), str(link)]
-    assert run.warnings(facts, None) == []
+    assert warnings(facts, None) == []
 
 
 def test_the_runtimes_of_this_process_are_found(tmp_path):
@@ -108,13 +111,13 @@ def test_the_quota_of_a_container(tmp_path):
 
 
 def test_what_is_measured(monkeypatch):
-    monkeypatch.setattr(run, "LAYER", ("small", 1, 4, 4, 9, 4, 2_000))
-    monkeypatch.setattr(run, "COPIED_BYTES", 2**22)
+    monkeypatch.setattr(layer, "LAYER", ("small", 1, 4, 4, 9, 4, 2_000))
+    monkeypatch.setattr(layer, "COPIED_BYTES", 2**22)
     said = []
-    found = run.measure(said.append)
+    found = layer.measure(said.append)
     assert len(said) == 2
     assert found["peak_gflops"]["one core"] > 1 and found["bandwidth_gb_s"] > 0.1
-    times = run.layer_ms(found)
+    times = layer.layer_ms(found)
     assert {"auto", "direct", "torch-padded", "auto, bfloat16"} <= set(times)
     assert {row["threads"] for row in found["layer"]} == {torch.get_num_threads()}
     text = run.report(machine.examine(), found, None)
@@ -124,7 +127,36 @@ def test_what_is_measured(monkeypatch):
 def test_the_layer_is_the_one_of_the_benchmark():
     from dilconv.sweep import ATACWORKS
 
-    assert bench.Layer(*run.LAYER) == ATACWORKS
+    assert bench.Layer(*layer.LAYER) == ATACWORKS
+
+
+WITHOUT = """
+import sys
+sys.modules[{missing!r}] = None  # as where it is not installed
+from denoiseq.cli import main
+sys.exit(main([{command!r}]))
+"""
+
+
+def without(missing, command="doctor"):
+    """The command in a process where the package `missing` cannot be imported."""
+    program = WITHOUT.format(missing=missing, command=command)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"), [("torch", "torch does not load"), ("dilconv", "only conv=torch works")]
+)
+def test_doctor_examines_an_installation_that_is_broken(missing, words):
+    done = without(missing)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert words in done.stdout and "cores" in done.stdout and "remedy:" in done.stdout
+
+
+def test_bench_says_what_it_lacks():
+    done = without("dilconv", "bench")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the benchmark needs dilconv, which does not load")
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(12, "12 s"), (600, "10 min"), (9000, "2.5 h")])

@@ -111,9 +111,9 @@ def test_keys_are_the_published_ones_and_json(evaluate, data, make_model):
         assert set(metrics[name]["peaks"]) == peaks
     assert set(metrics["scale"]) == {"noisy", "gaussian", "denoised"}
     rest = {"seconds", "segments_per_second", "device", "precision", "algorithm", "tuned", "scale"}
-    rest |= {"truth", "gain", "chromosomes", "calibration"}
+    rest |= {"truth", "gain", "chromosomes", "calibration", "conv"}
     assert set(metrics) == {"noisy", "gaussian", "denoised"} | rest
-    assert metrics["algorithm"] == "torch"
+    assert metrics["conv"] == metrics["algorithm"] == "torch"
     json.dumps(metrics, allow_nan=False)
     assert set(tuned.thresholds) == {"noisy", "gaussian", "denoised"}
     # each number of a track has its entry in the report, besides those of an external caller

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.intervals import Interval
-from denoiseq.genomics.peaks import Peak, PeakCaller, runs_above, with_q_values, write_narrowpeak
+from denoiseq.genomics.peaks import (
+    Peak,
+    PeakCaller,
+    runs_above,
+    scored_by_height,
+    with_q_values,
+    write_narrowpeak,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,6 +106,14 @@ def test_q_values_are_the_false_ones_to_expect():
     assert [(p.start, p.score) for p in found] == [(p.start, p.score) for p in called]
     assert {peak.neglog10_p for peak in found} == {-1.0}
     assert with_q_values([]) == []
+
+
+@pytest.mark.parametrize(
+    ("signals", "scores"), [([2.0, 8.0], [250, 1000]), ([0.0, 0.0], [0, 0]), ([], [])]
+)
+def test_scores_by_height_are_shares_of_the_highest(signals, scores):
+    called = [Peak("chr1", i, i + 1, f"p{i}", 5.0, signal) for i, signal in enumerate(signals)]
+    assert [peak.score for peak in scored_by_height(called)] == scores
 
 
 def test_chunks_must_follow_each_other():

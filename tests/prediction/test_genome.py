@@ -5,14 +5,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pysam
 import pytest
 import torch
 from denoiseq.genomics.bigwig_reader import read_bigwig
+from denoiseq.genomics.fasta import Genome
 from denoiseq.prediction import resume
+from denoiseq.prediction.genome import Source
 from denoiseq.prediction.tiles import Denoiser
+from denoiseq.store.coverage import window_coverage
+from denoiseq.store.cut_store import CutStore
 
 ROOT = Path(__file__).parents[2]
 CHROMS = {"chr1": 200_000, "chr2": 100_000, "chr3": 100_000}
@@ -163,6 +168,24 @@ def test_threads_and_tiles_do_not_show(denoiseq, workplace, straight, tmp_path, 
 
 
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="torch without gloo")
+def test_only_the_bases_are_read_by_one_thread_at_a_time(workplace, genome, monkeypatch):
+    alone, held = Lock(), {}
+
+    def noting(name, function):
+        def run(*arguments):
+            held[name] = alone.locked()
+            return function(*arguments)
+
+        return run
+
+    where = "denoiseq.prediction.genome.window_coverage"
+    monkeypatch.setattr(where, noting("coverage", window_coverage))
+    monkeypatch.setattr(Genome, "one_hot", noting("bases", Genome.one_hot))
+    source = Source(CutStore(workplace / "cuts.h5"), None, Genome(genome["fasta"]))
+    assert source.read("chr1", 0, 1_000, 100, alone).shape == (5, 1_000)
+    assert held == {"coverage": False, "bases": True} and not alone.locked()
+
+
 def test_several_processes_make_the_same_files(workplace, straight, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
                "app/predict.py", *given(workplace, tmp_path)]  # fmt: skip

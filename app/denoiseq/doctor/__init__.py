@@ -1,1 +1,1 @@
-"""`denoiseq doctor` and `denoiseq bench`: what the machine is and how fast it is."""
+"""`denoiseq doctor` and `denoiseq bench`: what the machine is, how fast it is, what to mend."""

@@ -1,6 +1,6 @@
 """What this machine and this installation are: CPU, threads, versions, instruction sets.
 
-Looks up, measures nothing. Plain JSON-able values.
+Looks up, measures nothing. Plain values that JSON can hold.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from denoiseq import __version__
 from denoiseq.provenance import PACKAGES, dilconv_state, package_version
 
-# Shared libraries of OpenMP by how their names begin: GNU's, Intel's and LLVM's.
+# How the names of OpenMP's shared libraries begin: GNU's, Intel's and LLVM's.
 OPENMP = ("libgomp", "libiomp", "libomp")
 FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16")
 
@@ -35,12 +35,7 @@ def examine() -> dict[str, Any]:
 
 def cpu() -> dict[str, Any]:
     """Model name, cores this process may use, and the vector features the kernel reports."""
-    lines: dict[str, str] = {}
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            key, _, value = line.partition(":")
-            lines.setdefault(key.strip(), value.strip())
+    lines = _colon_separated(Path("/proc/cpuinfo"))
     flags = set(lines.get("flags", "").split())
     affinity = getattr(os, "sched_getaffinity", None)
     return {
@@ -52,7 +47,7 @@ def cpu() -> dict[str, Any]:
 
 
 def quota(cgroup: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Cores that the container may use up, None where it has no limit: affinity does not tell."""
+    """Cores that the container may use up, which affinity does not show; None without a limit."""
     try:
         limit, period = (cgroup / "cpu.max").read_text().split()
     except (OSError, ValueError):
@@ -62,27 +57,39 @@ def quota(cgroup: Path = Path("/sys/fs/cgroup")) -> float | None:
 
 def memory_gib() -> dict[str, float]:
     """Memory of the machine, and what of it a program could have now."""
-    found = {}
-    info = Path("/proc/meminfo")
-    for line in info.read_text().splitlines() if info.is_file() else ():
+    lines = _colon_separated(Path("/proc/meminfo"))
+    return {
+        name.removeprefix("Mem").lower(): round(int(lines[name].split()[0]) / 2**20, 1)
+        for name in ("MemTotal", "MemAvailable")
+        if name in lines
+    }
+
+
+def _colon_separated(path: Path) -> dict[str, str]:
+    """The lines `name: value` of a file of /proc, the first of each name; {} without the file."""
+    lines: dict[str, str] = {}
+    for line in path.read_text().splitlines() if path.is_file() else ():
         name, _, value = line.partition(":")
-        if name in ("MemTotal", "MemAvailable"):
-            found[name.removeprefix("Mem").lower()] = round(int(value.split()[0]) / 2**20, 1)
-    return found
+        lines.setdefault(name.strip(), value.strip())
+    return lines
 
 
 def threads() -> dict[str, Any]:
-    """torch's intra-op threads, the variables that set them, and the OpenMP runtimes loaded."""
+    """torch's intra-op threads, the variables that set them, and the OpenMP runtimes loaded.
+
+    Where torch does not load "torch" is None, and "reason" says why.
+    """
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "DILCONV_ISA", "GOMP_SPINCOUNT")
-    settings = {name: os.environ[name] for name in names if name in os.environ}
+    environment = {name: os.environ[name] for name in names if name in os.environ}
     try:
         import torch
-    except ImportError:
-        return {"torch": None, "environment": settings}
+    except (ImportError, OSError) as error:
+        reason = " ".join(str(error).split())
+        return {"torch": None, "reason": reason, "environment": environment}
     return {
         "torch": torch.get_num_threads(),
         "openmp": openmp_runtimes(),
-        "environment": settings,
+        "environment": environment,
     }
 
 

@@ -1,81 +1,36 @@
-"""`denoiseq doctor`: what the machine is, how fast it is at this work, and what to mend.
-
-`machine` looks up the facts; here they are measured against and judged.
-"""
+"""`denoiseq doctor`: what the machine is, how fast it is at this work, and what to mend."""
 
 from __future__ import annotations
 
 import statistics
+import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from denoiseq.errors import UserError
-from denoiseq.settings import Train
+from denoiseq.doctor import machine
+from denoiseq.doctor.layer import layer_ms, measure
+from denoiseq.doctor.remedies import warnings
+from denoiseq.settings import Conv, Train
 
-COPIED_BYTES = 256 * 2**20
-PEAK_ROUNDS = 3
-LAYER = ("AtacWorks", 1, 15, 15, 51, 8, 60_000)  # name, N, C, K, S, d, W
-FORMS = ("torch-padded", "torch-phases", "torch-conv2d", "direct", "spectral", "auto")
-# Below these shares of what the machine should give, something is in the way.
-BUSY_SHARE, SHARED_PEAK, LITTLE_MEMORY_GIB = 0.3, 0.7, 2.0
-BF16_SLOWER = 1.25
 STEPS = 3
 
 
-def measure(say: Callable[[str], None]) -> dict[str, Any]:
-    """Peak, bandwidth, and the AtacWorks layer; seconds in all. `say` tells what is under way.
-
-    Returns
-    -------
-    dict
-        peak_gflops : float32 multiply-adds of one core, and of all threads together
-        bandwidth_gb_s : reading and writing in a large copy, all threads
-        layer : rows of `dilconv.bench`, forward and backward, all threads, both dtypes
-    """
-    import torch
-    from dilconv import active_isa, bench
-
-    threads = torch.get_num_threads()
-    say("measuring the peak and the memory")
-    isa = active_isa()
-    peak = {"one core": peak_gflops(isa, 1), "together": peak_gflops(isa, threads)}
-    bandwidth = copy_gb_s()
-    say("measuring the AtacWorks layer, each result verified first")
-    layer, rows = bench.Layer(*LAYER), []
-    for dtype in (torch.float32, torch.bfloat16):
-        names = [name for name in FORMS if dtype == torch.float32 or name == "auto"]
-        found = bench.bench_layer(layer, names, threads=threads, rounds=7, seconds=1, dtype=dtype)
-        rows += [row for row in found if row["pass"] == "forward_backward"]
-    return {"peak_gflops": peak, "bandwidth_gb_s": bandwidth, "layer": rows}
+def run(measures: bool, training: Train | None) -> None:
+    """Print the facts, unless not `measures` the measurements, the time of a training, remedies."""
+    facts = machine.examine()
+    loads = facts["dilconv"]["loaded"]
+    measured = measure(_say) if measures and loads else None
+    expected = None
+    if training is not None and facts["threads"]["torch"] is not None:
+        conv = training.conv if loads else Conv(backend="torch")
+        expected = expected_training(replace(training, conv=conv))
+    print(report(facts, measured, expected))
 
 
-def peak_gflops(isa: str, threads: int) -> float:
-    """float32 multiply-adds of so many threads at once, in GFLOP/s: the best round."""
-    from dilconv.bench import measure_peak
-
-    with ThreadPoolExecutor(threads) as pool:
-        rounds = [
-            sum(pool.map(lambda _: measure_peak(isa), range(threads))) for _ in range(PEAK_ROUNDS)
-        ]
-    return round(max(rounds), 1)
-
-
-def copy_gb_s() -> float:
-    """GB read and written a second by a copy that no cache holds, the best of five."""
-    import torch
-
-    source = torch.ones(COPIED_BYTES // 4)
-    target, seconds = torch.empty_like(source), []
-    for _ in range(6):
-        began = time.perf_counter()
-        target.copy_(source)
-        seconds.append(time.perf_counter() - began)
-    return round(2 * COPIED_BYTES / min(seconds[1:]) / 1e9, 1)
+def _say(text: str) -> None:
+    print(f"{text} …", file=sys.stderr, flush=True)
 
 
 def expected_training(settings: Train) -> dict[str, Any]:
@@ -109,7 +64,8 @@ def expected_training(settings: Train) -> dict[str, Any]:
         began = time.perf_counter()
         optimizer_step(network, optimizer, loss, batch, micro_batch=optim.micro_batch)
         seconds.append(time.perf_counter() - began)
-    a_window = statistics.median(seconds[1:]) / batch_size
+    window_seconds = statistics.median(seconds[1:]) / batch_size
+    epoch_seconds = window_seconds * len(windows)
     return {
         "windows": len(windows),
         "window_bp": window_bp,
@@ -117,149 +73,59 @@ def expected_training(settings: Train) -> dict[str, Any]:
         "epochs": optim.epochs,
         "threads": threads,
         "torch": torch.__version__,
-        "segments_per_second": round(1 / a_window, 2),
-        "epoch_seconds": round(a_window * len(windows), 1),
-        "hours": round(a_window * len(windows) * optim.epochs / 3600, 2),
+        "segments_per_second": round(1 / window_seconds, 2),
+        "epoch_seconds": round(epoch_seconds, 1),
+        "hours": round(epoch_seconds * optim.epochs / 3600, 2),
     }
-
-
-def warnings(facts: dict[str, Any], measured: dict[str, Any] | None) -> list[tuple[str, str]]:
-    """What stands in the way of full speed, and the remedy of each."""
-    return [*_of_installation(facts), *_of_threads(facts), *_of_speed(facts, measured or {})]
-
-
-def _of_installation(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    found, state = [], facts["dilconv"]
-    if not state["loaded"]:
-        found.append((
-            f"dilconv does not load ({state['reason']}), so everything runs on torch",
-            "reinstall with `pip install --force-reinstall --no-deps .` and a C++17 compiler",
-        ))  # fmt: skip
-    elif facts["threads"]["environment"].get("DILCONV_ISA"):
-        found.append((
-            f"DILCONV_ISA holds dilconv to {state['active']}; here there are "
-            f"{', '.join(state['isas'])}",
-            "unset DILCONV_ISA",
-        ))  # fmt: skip
-    elif state["active"] == "generic":
-        found.append((
-            "the CPU has no AVX2, so the plainest kernels run, at about a third of the speed",
-            "use a machine of 2015 or later where there is one",
-        ))  # fmt: skip
-    available = facts["memory_gib"].get("available", LITTLE_MEMORY_GIB)
-    if available < LITTLE_MEMORY_GIB:
-        found.append((
-            f"{available} GiB of memory are free",
-            "close other programs, or lower optim.micro_batch (training) and trainer.threads "
-            "(prediction)",
-        ))  # fmt: skip
-    return found
-
-
-def _of_threads(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    found, threads, cores = [], facts["threads"], facts["cpu"]["cores"]
-    runtimes = {Path(path).resolve() for path in threads.get("openmp", ())}
-    if len(runtimes) > 1:
-        names = " and ".join(sorted(path.name for path in runtimes))
-        found.append((
-            f"{len(runtimes)} OpenMP runtimes are loaded ({names}): each starts its own threads, "
-            "and they fight for the cores",
-            "install torch, numpy and denoiseq with pip in one fresh environment, not from conda "
-            "and pip mixed",
-        ))  # fmt: skip
-    usable = min(cores, facts["cpu"]["quota"] or cores)
-    if threads["torch"] and threads["torch"] > usable:
-        found.append((
-            f"torch takes {threads['torch']} threads, but this process may use {usable:g} cores",
-            f"set OMP_NUM_THREADS={max(1, int(usable))}, or trainer.threads",
-        ))  # fmt: skip
-    if threads["torch"] and "OMP_NUM_THREADS" in threads["environment"] and (
-        threads["torch"] < usable // 2
-    ):  # fmt: skip
-        found.append((
-            f"OMP_NUM_THREADS holds torch to {threads['torch']} of {usable:g} cores",
-            "unset OMP_NUM_THREADS, or set trainer.threads",
-        ))  # fmt: skip
-    return found
-
-
-def _of_speed(facts: dict[str, Any], measured: dict[str, Any]) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    cores = facts["cpu"]["cores"]
-    if facts["load"] > BUSY_SHARE * cores:  # then nothing that is measured can be judged
-        return [(
-            f"other programs use about {facts['load']:.1f} of {cores} cores: what is measured here "
-            "is too low, and trainings will be as slow",
-            "wait for them, or give this one fewer cores with trainer.threads",
-        )]  # fmt: skip
-    if not measured:
-        return found
-    threads = measured["layer"][0]["threads"]
-    one, together = measured["peak_gflops"]["one core"], measured["peak_gflops"]["together"]
-    if together < SHARED_PEAK * threads * one:
-        found.append((
-            f"{threads} threads together reach {together / one:.1f} times one thread's peak: some "
-            "are two of one core (hyperthreads), or a limit of the machine holds them back",
-            f"try trainer.threads={max(1, round(together / one))}; fewer threads are often faster",
-        ))  # fmt: skip
-    times = layer_ms(measured)
-    if times["auto"] > min(ms for name, ms in times.items() if name.startswith("torch")):
-        found.append((
-            "dilconv is slower than torch on the AtacWorks layer here",
-            "measure again; if it stays so, train with conv=torch and tell us what "
-            "`denoiseq bench` prints",
-        ))  # fmt: skip
-    if times["auto, bfloat16"] > BF16_SLOWER * times["auto"]:
-        found.append((
-            "bfloat16 is slower than float32 here: the CPU has no instructions for it, or they "
-            "are slow",
-            "train with precision=fp32 unless memory is short",
-        ))  # fmt: skip
-    return found
-
-
-def layer_ms(measured: dict[str, Any]) -> dict[str, float]:
-    """Milliseconds of the layer's forward and backward by contender."""
-    names = {"float32": "", "bfloat16": ", bfloat16"}
-    return {row["contender"] + names[row["dtype"]]: row["median_ms"] for row in measured["layer"]}
 
 
 def report(
     facts: dict[str, Any], measured: dict[str, Any] | None, training: dict[str, Any] | None
 ) -> str:
     """All of it for a terminal, warnings last."""
-    parts = [render(facts)]
+    parts = [_aligned(facts)]
     if measured:
-        parts.append(_measured(measured))
+        parts.append(_measurements(measured))
     if training:
         parts.append(_training(training))
-    found = warnings(facts, measured)
-    lines = [f"warning: {what}\n  remedy: {remedy}" for what, remedy in found]
+    lines = [f"warning: {w.problem}\n  remedy: {w.remedy}" for w in warnings(facts, measured)]
     parts.append("\n".join(lines) if lines else "nothing to mend")
     return "\n\n".join(parts)
 
 
-def _measured(measured: dict[str, Any]) -> str:
+def _aligned(facts: dict[str, Any], indent: str = "") -> str:
+    """Facts as aligned text, nested groups indented."""
+    lines = []
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}", _aligned(value, indent + "  ")] if value else []
+            continue
+        shown = " ".join(map(str, value)) if isinstance(value, list) else value
+        lines.append(f"{indent}{key:<12} {'-' if shown in (None, '') else shown}")
+    return "\n".join(lines)
+
+
+def _measurements(measured: dict[str, Any]) -> str:
     peaks = ", ".join(f"{name} {value:g}" for name, value in measured["peak_gflops"].items())
     times = layer_ms(measured)
     best = min(ms for name, ms in times.items() if name.startswith("torch"))
-    row = measured["layer"][0]
+    threads = measured["layer"][0]["threads"]
     lines = [
         f"multiply-add peak, GFLOP/s: {peaks}",
         f"memory, GB/s: {measured['bandwidth_gb_s']:g}",
-        f"AtacWorks layer (C=K=15, S=51, d=8, W=60,000), forward + backward, {row['threads']} "
-        "threads:",
+        f"AtacWorks layer (C=K=15, S=51, d=8, W=60,000), forward + backward, {threads} threads:",
     ]
     lines += [f"  {name:<16}{ms:>9.2f} ms{best / ms:>8.1f} x torch" for name, ms in times.items()]
     return "\n".join(lines)
 
 
-def _training(found: dict[str, Any]) -> str:
+def _training(expected: dict[str, Any]) -> str:
     return (
-        f"this training: {found['windows']:,} windows of {found['window_bp']:,} bp, "
-        f"{found['parameters']:,} parameters, {found['segments_per_second']:g} windows/s on "
-        f"{found['threads']} threads: about {duration(found['epoch_seconds'])} an epoch, "
-        f"{duration(3600 * found['hours'])} for {found['epochs']} epochs, validation not counted"
+        f"this training: {expected['windows']:,} windows of {expected['window_bp']:,} bp, "
+        f"{expected['parameters']:,} parameters, {expected['segments_per_second']:g} windows/s on "
+        f"{expected['threads']} threads: about {duration(expected['epoch_seconds'])} an epoch, "
+        f"{duration(3600 * expected['hours'])} for {expected['epochs']} epochs, validation not "
+        "counted"
     )
 
 
@@ -268,42 +134,3 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def render(facts: dict[str, Any], indent: str = "") -> str:
-    """Facts as aligned text, nested groups indented."""
-    lines = []
-    for key, value in facts.items():
-        if isinstance(value, dict):
-            lines += [f"{indent}{key}", render(value, indent + "  ")] if value else []
-            continue
-        shown = " ".join(map(str, value)) if isinstance(value, list) else value
-        lines.append(f"{indent}{key:<12} {'-' if shown in (None, '') else shown}")
-    return "\n".join(lines)
-
-
-def bench(threads: int, batch: int, rounds: int) -> list[dict[str, Any]]:
-    """Times of the AtacWorks layer (C=K=15, S=51, d=8, W=60,000), a row a pass and contender."""
-    try:
-        from dilconv import bench as layers
-    except (ImportError, OSError) as error:
-        raise UserError(f"the benchmark needs dilconv, which does not load: {error}") from error
-    layer = replace(layers.Layer(*LAYER), N=batch)
-    contenders = list(layers.CONTENDERS)
-    return layers.bench_layer(layer, contenders, threads=threads, rounds=max(rounds, 2))
-
-
-def render_bench(rows: list[dict[str, Any]]) -> str:
-    """The rows of `bench` for a terminal; ratios are to the fastest of torch's forms."""
-    first = rows[0]
-    lines = [
-        "N={N} C={C} K={K} S={S} d={d} W={W}, {threads} thread(s), {isa}, {cpu}".format(**first),
-        f"{'pass':<18}{'contender':<14}{'ms':>10}{'GFLOP/s':>10}{'of peak':>9}{'x torch':>9}",
-    ]
-    for row in rows:
-        lines.append(
-            f"{row['pass']:<18}{row['contender']:<14}{row['median_ms']:>10.2f}"
-            f"{row['gflops']:>10.1f}{row['fraction_of_peak']:>9.2f}"
-            f"{row['speedup_over_torch']:>9.2f}"
-        )
-    return "\n".join(lines)

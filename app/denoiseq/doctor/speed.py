@@ -1,7 +1,7 @@
 """Speed of whole training steps: dilconv against torch, the same steps from the same start.
 
 The contenders take turns in one process, each with its own weights and optimizer, on one made-up
-batch; their losses must agree before any time is believed.
+batch; their losses must agree before a time counts.
 """
 
 import resource
@@ -32,7 +32,7 @@ PUBLISHED = DenoisingResNet()
 LOSS_TOLERANCE, BF16_TOLERANCE = 1e-4, 1e-2
 PAD_SHARE = 12  # one part in so many of a window's columns is context, on each side
 
-# What a part of a step is, by the outermost range of the profiler that it lies in.
+# The profiler's ranges by the part of a step that they belong to; the outermost one decides.
 CONVOLUTIONS = {
     "dilconv::forward": "conv_forward",
     "aten::conv1d": "conv_forward",
@@ -49,7 +49,7 @@ PARTS = (*dict.fromkeys(CONVOLUTIONS.values()), *RANGES.values())
 
 
 def made_batch(N: int, W: int) -> dict[str, Tensor]:
-    """Windows (N, 1, W) of cut sites, a tenth of those in "coverage" (N, W): peaks on a floor."""
+    """Made-up windows: "x" (N, 1, W), and "coverage" (N, W) ten times as deep, peaks on a floor."""
     generator = torch.Generator().manual_seed(SEED)
     blocks = torch.rand(N, W // 300 + 1, generator=generator) < 0.1
     peaks = blocks.float().repeat_interleave(300, dim=1)[:, :W]
@@ -63,7 +63,7 @@ def made_batch(N: int, W: int) -> dict[str, Tensor]:
 
 @dataclass
 class Contender:
-    """A network in training; losses of all of its steps, (wall, CPU) seconds of those timed."""
+    """A network in training: the losses of all its steps, (wall, CPU) seconds of the timed ones."""
 
     name: str
     model: nn.Module
@@ -77,9 +77,9 @@ class Contender:
     def step(self) -> tuple[float, float]:
         """One step; its seconds on the clock and of this process's CPU time."""
         began = time.perf_counter(), time.process_time()
-        done = optimizer_step(self.model, self.optimizer, _loss, self.batch)
+        step = optimizer_step(self.model, self.optimizer, _loss, self.batch)
         ended = time.perf_counter(), time.process_time()
-        self.losses.append(done.losses["loss"])
+        self.losses.append(step.losses["loss"])
         return ended[0] - began[0], ended[1] - began[1]
 
 
@@ -112,8 +112,8 @@ def network(name: str, settings: DenoisingResNet = PUBLISHED) -> nn.Module:
 def take_turns(entered: Sequence[Contender], rounds: int, native_steps: int) -> list[Contender]:
     """Time `rounds` rounds, each in another order, of one step of torch's and many of dilconv's.
 
-    The first step of each contender, untimed, comes before them. Returns those that were timed: a
-    form of torch's that takes HOPELESS times as long as its best is left out.
+    Each contender takes an untimed step first. Returns those that were timed: a form of torch's
+    that takes HOPELESS times as long as its fastest is left out.
     """
     first = {contender.name: contender.step()[0] for contender in entered}
     best = min((s for name, s in first.items() if name in TORCH), default=0)
@@ -128,12 +128,12 @@ def take_turns(entered: Sequence[Contender], rounds: int, native_steps: int) -> 
 
 
 def check_losses(entered: Sequence[Contender]) -> list[list[float]]:
-    """Losses of the steps that all have done, a list a step.
+    """Losses of the steps that all contenders have done, a list for each step.
 
     Raises
     ------
     RuntimeError
-        If one differs from the first's by more than one part in 10,000; in bfloat16, in 100.
+        If one differs from the first's by more than 1 part in 10,000 (bfloat16: 1 in 100).
     """
     steps = [list(values) for values in zip(*(c.losses for c in entered), strict=False)]
     for number, values in enumerate(steps, 1):
@@ -141,16 +141,16 @@ def check_losses(entered: Sequence[Contender]) -> list[list[float]]:
             bf16 = contender.model.precision == "bf16"
             limit = BF16_TOLERANCE if bf16 else LOSS_TOLERANCE
             if not abs(value - values[0]) <= limit * abs(values[0]):  # NaN too
-                found = ", ".join(f"{c.name} {v:.7g}" for c, v in zip(entered, values, strict=True))
-                raise RuntimeError(f"the losses of step {number} disagree: {found}")
+                named = ", ".join(f"{c.name} {v:.7g}" for c, v in zip(entered, values, strict=True))
+                raise RuntimeError(f"the losses of step {number} disagree: {named}")
     return steps
 
 
 def step_memory(name: str, N: int, W: int) -> int:
     """Bytes that one step of a contender adds to this process's peak, in a process of its own.
 
-    What is there before (weights, the batch, libraries) does not count; what a step of a tiny batch
-    loads for all of them does not either.
+    What was there before (weights, the batch, libraries) does not count, nor does what a step of a
+    tiny batch loads.
     """
     (contender,) = contenders(N, W, only=(name,))
     (tiny,) = contenders(1, 1_000, only=(name,))
@@ -161,20 +161,20 @@ def step_memory(name: str, N: int, W: int) -> int:
 
 
 def breakdown(contender: Contender, steps: int) -> dict[str, float]:
-    """Shares of a step's time by what it is spent on, as torch's profiler sees it; sum 1.
+    """Shares of a step's time by what it is spent on, by torch's profiler; they sum to 1.
 
     conv_forward, conv_backward : all convolutions, bias, residual and ReLU included with dilconv's
     loss, optimizer : the forward of the loss; Adam and zero_grad
     other_gradients : backward of everything but convolutions, sums of gradients
-    rest : whatever else, Python between the operators included
+    rest : everything else, Python between the operators included
     """
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
         contender.step()  # the profiler's own first time
         for _ in range(steps):
             with record_function("step"):
                 contender.step()
     spent = dict.fromkeys(PARTS, 0.0)
-    for event in seen.events():
+    for event in profiled.events():
         part = _part(event)
         if part is not None:
             spent[part] += event.self_cpu_time_total
@@ -199,8 +199,8 @@ def _part(event) -> str | None:
 def summary(entered: Sequence[Contender]) -> dict[str, dict[str, float]]:
     """Of every contender: steps, median_ms, iqr_ms, cpus_used, speedup_over_torch.
 
-    The speedup is over torch's fastest form; cpus_used is CPU time over time on the clock: less
-    than the threads where other programs took the cores, and then no figure is worth much.
+    The speedup is over torch's fastest form; cpus_used is CPU time over time on the clock: where it
+    is below the number of threads, other programs took the cores, and no figure can be trusted.
     """
     rows = {}
     for c in entered:

@@ -1,7 +1,8 @@
 """AtacWorks' network on torch in the forms that torch is fastest at, for fair comparisons.
 
-Whole networks, so that nothing is converted between layers. Weights are those of the network
-given, and so are the answers, up to rounding. Which form wins depends on the batch and threads.
+Each form is a whole network, so that nothing is converted between layers. It has the weights of the
+network it is made from, and the same answers up to rounding. Which form is fastest depends on the
+batch and the threads.
 """
 
 import torch
@@ -17,7 +18,7 @@ def padding_inside(model: Network) -> Network:
     for layer in _convolutions(model):
         left, right = layer.padding
         if left == right:
-            conv = _of_torch(layer)
+            conv = _torch_conv(layer)
             conv.padding, layer.pad_before = (left,), False
     return model
 
@@ -25,19 +26,19 @@ def padding_inside(model: Network) -> Network:
 class Phases(nn.Module):
     """The d phases of the columns as d times the batch: every dilated convolution becomes dense.
 
-    Takes a network all of whose filters longer than one tap have one dilation and an odd number of
-    taps, and windows of whole multiples of it.
+    All filters of more than one tap must have the same dilation d and an odd number of taps, and
+    the width of the windows must be a multiple of d.
     """
 
     def __init__(self, model: Network):
         super().__init__()
-        long = [layer for layer in _convolutions(model) if _of_torch(layer).kernel_size != (1,)]
-        dilations = {_of_torch(layer).dilation[0] for layer in long}
+        long = [layer for layer in _convolutions(model) if _torch_conv(layer).kernel_size != (1,)]
+        dilations = {_torch_conv(layer).dilation[0] for layer in long}
         if len(dilations) != 1 or any(left != right for left, right in (x.padding for x in long)):
             raise UserError("phases need odd filters of one dilation")
         self.d = dilations.pop()
         for layer in long:
-            _of_torch(layer).dilation = (1,)
+            _torch_conv(layer).dilation = (1,)
             left, right = layer.padding
             layer.padding = (left // self.d, right // self.d)
         self.model, self.precision = model, model.precision
@@ -46,8 +47,8 @@ class Phases(nn.Module):
         """x (N, C, W) -> Prediction of (N, W) tracks."""
         N, C, W = x.shape
         phases = x.reshape(N, C, W // self.d, self.d).permute(3, 0, 1, 2)
-        found = self.model(phases.reshape(self.d * N, C, W // self.d))
-        return Prediction(*(t.reshape(self.d, N, -1).permute(1, 2, 0).flatten(1) for t in found))
+        tracks = self.model(phases.reshape(self.d * N, C, W // self.d))
+        return Prediction(*(t.reshape(self.d, N, -1).permute(1, 2, 0).flatten(1) for t in tracks))
 
 
 class Rows(nn.Module):
@@ -56,7 +57,7 @@ class Rows(nn.Module):
     def __init__(self, model: Network):
         super().__init__()
         for layer in _convolutions(model):
-            layer.conv_layer = _conv2d(_of_torch(layer))
+            layer.conv_layer = _conv2d(_torch_conv(layer))
         self.model, self.precision = model, model.precision
 
     def forward(self, x: Tensor) -> Prediction:
@@ -68,14 +69,14 @@ class Rows(nn.Module):
 def _conv2d(conv: nn.Conv1d) -> nn.Conv2d:
     K, C, S = conv.weight.shape
     dilation = (1, conv.dilation[0])
-    made = nn.Conv2d(C, K, (1, S), dilation=dilation, bias=conv.bias is not None)
+    conv2d = nn.Conv2d(C, K, (1, S), dilation=dilation, bias=conv.bias is not None)
     state = {name: p.unsqueeze(2) if p.dim() == 3 else p for name, p in conv.state_dict().items()}
-    made.load_state_dict(state)
-    made.weight.data = made.weight.data.contiguous(memory_format=torch.channels_last)
-    return made
+    conv2d.load_state_dict(state)
+    conv2d.weight.data = conv2d.weight.data.contiguous(memory_format=torch.channels_last)
+    return conv2d
 
 
-def _of_torch(layer: SameConv1d) -> nn.Conv1d:
+def _torch_conv(layer: SameConv1d) -> nn.Conv1d:
     assert isinstance(layer.conv_layer, nn.Conv1d)
     return layer.conv_layer
 

@@ -26,7 +26,9 @@ def _conv_layer(
         return nn.Conv1d(in_channels, out_channels, kernel_size, dilation=dilation, bias=bias)
     try:
         import dilconv
-    except ImportError as error:
+
+        dilconv.active_isa()  # loads the library and reads DILCONV_ISA
+    except (ImportError, OSError, ValueError) as error:
         raise UserError(
             f"conv=dilconv needs the compiled package, which does not load ({error}): "
             "install it with `pip install -e .` or set conv=torch."

@@ -188,8 +188,7 @@ def _pieces(denoiser: Denoiser, source: Source, sizes: dict[str, int]) -> Genera
 
     def work(tile: Tile) -> Piece:
         times = [time.thread_time()]
-        with alone:
-            x = source.read(tile.chrom, tile.start, tile.end)
+        x = source.read(tile.chrom, tile.start, tile.end, alone)
         times.append(time.thread_time())
         answer = denoiser.answer(x, tile, sizes[tile.chrom])
         times.append(time.thread_time())

@@ -36,8 +36,6 @@ STRONGEST = 20  # peaks in the table of the report
 def run(settings: Predict) -> None:
     """Denoised coverage, peak probability and peaks of a whole genome, and a report."""
     with joined(settings.trainer.device) as ranks:
-        if not ranks.main:
-            logging.getLogger("denoiseq").setLevel(logging.ERROR)
         _predict(settings, ranks)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,9 +60,16 @@ class Source:
         """The noisy coverage of a window: float32 (end - start,)."""
         return self.store.coverage(chrom, start, end, self.half_window_bp, self.thinning)
 
-    def read(self, chrom: str, start: int, end: int) -> np.ndarray:
-        """The network's input of a window: float32 (1, end - start), or (5, ...) with bases."""
-        return input_channels(self.coverage(chrom, start, end), self.genome, chrom, start)
+    def read(
+        self, chrom: str, start: int, end: int, alone: AbstractContextManager = nullcontext()
+    ) -> np.ndarray:
+        """The network's input of a window: float32 (1, end - start), or (5, ...) with bases.
+
+        `alone` is held while the bases are read.
+        """
+        coverage = self.coverage(chrom, start, end)
+        with alone:
+            return input_channels(coverage, self.genome, chrom, start)
 
 
 def name_of(settings: Predict) -> str:

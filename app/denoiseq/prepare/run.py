@@ -19,6 +19,7 @@ from denoiseq.errors import UserError
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import chrom_sizes
 from denoiseq.genomics.intervals import Interval, Merged, merge, select_chromosomes
+from denoiseq.logs import log_to
 from denoiseq.prepare.bam import BamReader
 from denoiseq.prepare.bigwig import BigWigReader
 from denoiseq.prepare.cut_sites import resolve_shift
@@ -40,6 +41,9 @@ READERS: dict[str, type[Reader]] = {  # setting -> what reads its files
 
 def run(settings: Prepare) -> None:
     """Reads or a track, and a FASTA, to stores and their quality counts."""
+    if settings.out:
+        check_writable(settings.out)
+        log_to(Path(settings.out).with_suffix(".log"))
     for store, qc in prepare_stores(settings).items():
         if "cut_sites" not in qc:
             log.info("%s: mean coverage %.4g", store, qc["mean_coverage"])

@@ -17,6 +17,7 @@ from denoiseq.settings.setting import (
     check_settings,
     group,
     path_or_paths,
+    seeds,
     setting,
     share,
     up_to,
@@ -77,7 +78,7 @@ class Predict:
         Allowed('null, "trained" or a number of cut sites per Mb', _is_depth),
         kind="number, or trained",
     )
-    seed: int = setting(0, "seed of the thinning and of the random loci")
+    seed: int = setting(0, "seed of the thinning and of the random loci", seeds())
     peak_threshold: float | None = setting(
         None,
         "least probability of a peak (least coverage without a peak head); null = the best F1 on "

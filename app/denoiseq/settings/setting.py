@@ -41,6 +41,11 @@ def between(low: float, high: float) -> Allowed:
     return Allowed(f"{low:,} to {high:,}", lambda value: low <= value <= high)
 
 
+def seeds() -> Allowed:
+    """What torch's and numpy's generators both take."""
+    return Allowed("0 or more, and below 2^63", lambda value: 0 <= value < 2**63)
+
+
 def share() -> Allowed:
     """A fraction of a whole: all of it at most, more than nothing."""
     return Allowed("more than 0 and at most 1", lambda value: 0 < value <= 1)

@@ -18,6 +18,7 @@ from denoiseq.settings.setting import (
     check,
     check_settings,
     group,
+    seeds,
     setting,
 )
 from denoiseq.settings.trainer import Trainer
@@ -35,7 +36,7 @@ class Train:
 
     out: str = setting(MISSING, "run folder; by default outputs/{name}/{date and time}", kind=PATH)
     name: str = setting("train", "name of the run, in paths and reports")
-    seed: int = setting(0, "seed of the weights, the windows and the fragments drawn")
+    seed: int = setting(0, "seed of the weights, the windows and the fragments drawn", seeds())
     resume: str | None = setting(None, "last.pt of a training to go on from", kind=PATH)
     stages: list[str] = setting(
         ["train"],

@@ -66,8 +66,6 @@ def run(settings: Train) -> None:
 
 def _shared(settings: Train, ranks: Ranks) -> Train:
     """The settings with the run folder of the main rank; the other ranks do not report."""
-    if not ranks.main:
-        logging.getLogger("denoiseq").setLevel(logging.ERROR)
     trainer = replace(settings.trainer, progress=settings.trainer.progress and ranks.main)
     # The folder's name holds a time, which differs from rank to rank.
     return replace(settings, out=ranks.tell(settings.out), trainer=trainer)
