@@ -12,31 +12,29 @@ first. A row each: seconds an epoch, without validation; loss, AUROC and AUPRC o
 chromosome at the end. Interrupted, it goes on where it was.
 """
 
-import argparse
 import json
-import os
 import statistics
-import sys
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
+from bench import training_steps
+from bench.command import CORES, ROOT, command, parser
 from denoiseq import settings
-from denoiseq.atomic import check_writable, write_csv, write_json
+from denoiseq.atomic import check_writable, write_json
 from denoiseq.cli import composed, start_logging
 from denoiseq.distributed import use_threads
-from denoiseq.doctor import speed
 from denoiseq.evaluation.run import evaluate_options
 from denoiseq.training.loop import train
 from denoiseq.training.losses import LossWeights, atacworks_loss
 from denoiseq.training.options import Run
 from denoiseq.training.run import train_options
 from denoiseq.windows.splits import open_stores, splits
-from dilconv import bench
+from dilconv.bench import machine
 from dilconv.memory import keep_freed_memory
+from results.layout import show
+from results.rows import Record
 
-ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENT = "atacworks"
 # Chromosomes to train on, epochs, windows a step: 42 segments, or 5.
 FULL, QUICK = (("chrVII", "chrXIII"), 3, 4), (("chrI",), 1, 2)
@@ -45,19 +43,20 @@ METRICS = ("loss", "auroc", "auprc", "log1p_pearson")
 ON = ("native", "native-bf16", "torch", "torch-bf16")
 
 
+SHOWN = {
+    "training on": "{on}",
+    "form": "{form}",
+    "s an epoch": "{epoch_s:.2f}",
+    "segments/s": "{segments_per_second:.2f}",
+    **{name: f"{{{name}:.4f}}" for name in METRICS},
+}
+
+
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the arithmetic"
-    )
-    parser.add_argument("--quick", action="store_true", help="an epoch of a few segments")
-    parser.add_argument(
-        "--runs", type=Path, default=ROOT / "outputs" / "epochs", help="what is measured already"
-    )
-    parser.add_argument("--csv", type=Path, help="write the rows here")
-    return parser.parse_args()
+    made = parser(__doc__, csv=True, runs=ROOT / "outputs" / "epochs")
+    made.add_argument("--threads", type=int, default=CORES, help="of the arithmetic")
+    made.add_argument("--quick", action="store_true", help="an epoch of a few segments")
+    return made.parse_args()
 
 
 def configured(arguments):
@@ -76,7 +75,7 @@ def configured(arguments):
 
 
 def form_of(on, arguments, batch_size):
-    """The contender of `speed` that trains: of torch the one whose second step is fastest.
+    """The contender of `training_steps` that trains: of torch the one with the fastest second step.
 
     Which it was is kept in the runs' folder, so that an interrupted benchmark goes on with it.
     """
@@ -84,14 +83,14 @@ def form_of(on, arguments, batch_size):
         return on
     path = arguments.runs / f"{on}.json"
     if not path.is_file():
-        suffix = on.removeprefix("torch")
         seconds = {}
-        for name in speed.TORCH:
-            (contender,) = speed.contenders(batch_size, 60_000, only=(name + suffix,))
+        for name in training_steps.TORCH:
+            form = name + on.removeprefix("torch")
+            (contender,) = training_steps.contenders(batch_size, 60_000, only=(form,))
             first = contender.step()[0]
-            hopeless = first > speed.HOPELESS * min(seconds.values(), default=first)
-            seconds[name + suffix] = first if hopeless else contender.step()[0]
-            print(f"  {name + suffix}: {seconds[name + suffix]:.2f} s a step", flush=True)
+            limit = training_steps.HOPELESS * min(seconds.values(), default=first)
+            seconds[form] = first if first > limit else contender.step()[0]
+            print(f"  {form}: {seconds[form]:.2f} s a step", flush=True)
         write_json(path, {"form": min(seconds, key=seconds.get), "seconds": seconds})
     return json.loads(path.read_text())["form"]
 
@@ -101,7 +100,7 @@ def trained(on, options, splits, arguments):
     form = form_of(on, arguments, options.optim.batch_size)
     print(f"training on {on} ({form})", flush=True)
     torch.manual_seed(options.seed)
-    model = speed.network(form, speed.weights())
+    model = training_steps.network(form, training_steps.weights())
     folder = arguments.runs / on
     last = folder / "checkpoints" / "last.pt"
     evaluation = replace(evaluate_options(options, options.trainer), bootstrap_draws=0)
@@ -123,28 +122,22 @@ def trained(on, options, splits, arguments):
         "epochs": len(result.history), "epoch_s": round(seconds, 2),
         "segments_per_second": round(len(splits.train) / seconds, 4),
         **{name: round(float(end[f"validation_{name}"]), 5) for name in METRICS},
-        **bench.machine(dtype),
+        **machine(dtype),
     }  # fmt: skip
 
 
+@command
 def main():
     arguments = parse_arguments()
-    try:
-        check_writable(arguments.runs / "any")
-        options = configured(arguments)
-        start_logging()
-        keep_freed_memory()
-        use_threads(options.trainer.threads)
-        windows = splits(options.data, open_stores(options.data), options.seed)
-        rows = [trained(on, options, windows, arguments) for on in ON]
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt as stop:  # of a training it says how to go on
-        sys.exit(f"stopped: {str(stop) or 'interrupted'}")
-    for row in rows:
-        print(json.dumps(row))
-    if arguments.csv:
-        write_csv(arguments.csv, rows)
+    check_writable(arguments.runs / "any")
+    record = Record(arguments.csv)
+    options = configured(arguments)
+    start_logging()
+    keep_freed_memory()
+    use_threads(options.trainer.threads)
+    windows = splits(options.data, open_stores(options.data), options.seed)
+    record.add([trained(on, options, windows, arguments) for on in ON])
+    show(record.rows, SHOWN)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import torch
 
 pytest.importorskip("dilconv")
 from denoiseq.doctor import machine, run
-from dilconv import bench
 
 FACTS = {
     "cpu": {"cores": 8, "quota": None},
@@ -119,12 +118,6 @@ def test_what_is_measured(monkeypatch):
     assert {row["threads"] for row in found["layer"]} == {torch.get_num_threads()}
     text = run.report(machine.examine(), found, None)
     assert "x torch" in text and "GFLOP/s" in text
-
-
-def test_the_layer_is_the_one_of_the_benchmark():
-    from dilconv.sweep import ATACWORKS
-
-    assert bench.Layer(*run.LAYER) == ATACWORKS
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(12, "12 s"), (600, "10 min"), (9000, "2.5 h")])

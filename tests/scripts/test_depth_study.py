@@ -78,7 +78,7 @@ def test_study_measures_once_and_draws(study, workplace, tmp_path, monkeypatch, 
     options = ["--fractions", "0.5", "0.1", "--draws", "2", "--truth", "poisson"]
     folders = ["--runs", str(tmp_path / "runs"), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["", "--checkpoint", str(best), *options, *folders])
-    monkeypatch.setattr(study.peers, "called", lambda *_: {})
+    monkeypatch.setattr(study.external_peaks, "called", lambda *_: {})
     monkeypatch.setattr(study, "BOOTSTRAP", 20)
     study.main()
     with (out / "depth.csv").open(newline="") as file:

@@ -6,29 +6,29 @@ batch; their losses must agree before any time is believed.
 
 import resource
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile, record_function
-
-from denoiseq.doctor.torch_forms import Phases, Rows, padding_inside
+from denoiseq.doctor.made_batch import SEED, made_batch
 from denoiseq.models.resnet import DenoisingResNet
 from denoiseq.training.losses import LossWeights, atacworks_loss
 from denoiseq.training.step import optimizer_step
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from bench.timing import wall_and_cpu
+from bench.torch_networks import Phases, Rows, padding_inside
 
 # dilconv, also in bfloat16; torch with the input padded by F.pad beforehand, with `padding=` inside
-# the call, and in the forms of `torch_forms`, which need windows of whole multiples of d.
+# the call, and in the forms of `torch_networks`, which need windows of whole multiples of d.
 CONTENDERS = ("native", "native-bf16", "torch-padded", "torch", "torch-phases", "torch-conv2d")
 TORCH = tuple(name for name in CONTENDERS if name.startswith("torch"))
 HOPELESS = 5
 FORMS = {"torch": padding_inside, "torch-phases": Phases, "torch-conv2d": Rows}
-SEED, LEARNING_RATE = 0, 2e-4
+LEARNING_RATE = 2e-4
 LOSS_TOLERANCE, BF16_TOLERANCE = 1e-4, 1e-2
-PAD_SHARE = 12  # one part in so many of a window's columns is context, on each side
 
 # What a part of a step is, by the outermost range of the profiler that it lies in.
 CONVOLUTIONS = {
@@ -46,19 +46,6 @@ RANGES = {
 PARTS = (*dict.fromkeys(CONVOLUTIONS.values()), *RANGES.values())
 
 
-def made_batch(N: int, W: int) -> dict[str, Tensor]:
-    """Windows (N, 1, W) of cut sites, a tenth of those in "coverage" (N, W): peaks on a floor."""
-    generator = torch.Generator().manual_seed(SEED)
-    blocks = torch.rand(N, W // 300 + 1, generator=generator) < 0.1
-    peaks = blocks.float().repeat_interleave(300, dim=1)[:, :W]
-    rate = 0.3 + 5 * peaks
-    noisy = torch.poisson(rate, generator=generator)
-    mask = torch.zeros(N, W, dtype=torch.bool)
-    mask[:, W // PAD_SHARE : W - W // PAD_SHARE] = True
-    coverage = noisy + torch.poisson(9 * rate, generator=generator)
-    return {"x": noisy[:, None], "coverage": coverage, "peaks": peaks, "mask": mask}
-
-
 @dataclass
 class Contender:
     """A network in training; losses of all of its steps, (wall, CPU) seconds of those timed."""
@@ -74,11 +61,11 @@ class Contender:
 
     def step(self) -> tuple[float, float]:
         """One step; its seconds on the clock and of this process's CPU time."""
-        began = time.perf_counter(), time.process_time()
+        return wall_and_cpu(self._step)
+
+    def _step(self) -> None:
         done = optimizer_step(self.model, self.optimizer, _loss, self.batch)
-        ended = time.perf_counter(), time.process_time()
         self.losses.append(done.losses["loss"])
-        return ended[0] - began[0], ended[1] - began[1]
 
 
 def _loss(prediction, batch):
@@ -141,8 +128,8 @@ def check_losses(entered: Sequence[Contender]) -> list[list[float]]:
             bf16 = contender.model.precision == "bf16"
             limit = BF16_TOLERANCE if bf16 else LOSS_TOLERANCE
             if not abs(value - values[0]) <= limit * abs(values[0]):  # NaN too
-                found = ", ".join(f"{c.name} {v:.7g}" for c, v in zip(entered, values, strict=True))
-                raise RuntimeError(f"the losses of step {number} disagree: {found}")
+                shown = ", ".join(f"{c.name} {v:.7g}" for c, v in zip(entered, values, strict=True))
+                raise RuntimeError(f"the losses of step {number} disagree: {shown}")
     return steps
 
 

@@ -5,11 +5,10 @@ given, and so are the answers, up to rounding. Which form wins depends on the ba
 """
 
 import torch
-from torch import Tensor, nn
-
 from denoiseq.errors import UserError
 from denoiseq.models.layers import SameConv1d
 from denoiseq.models.network import Network, Prediction
+from torch import Tensor, nn
 
 
 def padding_inside(model: Network) -> Network:
