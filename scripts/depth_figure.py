@@ -75,13 +75,14 @@ def cell(rows, key, form=None):
 def described(rows):
     """The sentences above the table."""
     first = next(iter(rows.values()))
+    true_peaks = f"{first['true_peaks']:,.0f} on the test chromosomes"
     draws = max(int(row["draws"]) for row in rows.values())
     trained = " to ".join(f"{100 * float(f):g}%" for f in first["trained"].split("-"))
     peaks = {"macs3": "MACS3's (q 0.05)", "poisson": "Poisson labels"}[first["truth"]]
     said = [
         "One half of the fragments is the truth, inputs come from the other; percentages and counts"
         " are of all fragments.",
-        f"True peaks: {peaks} of the first half, {first['true_peaks']:,.0f} on the test chromosomes.",
+        f"True peaks: {peaks} of the first half, {true_peaks}.",
         f"One network, trained at {trained} of a whole sample, denoises every depth.",
         f"Means of {draws} draw{'s' * (draws > 1)} (at 50% there is one); in brackets 95% intervals"
         " of a bootstrap over blocks of 50 kb.",

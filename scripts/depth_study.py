@@ -190,7 +190,7 @@ def summary(study, fractions, draws):
     depths = [[np.load(file) for file in study.files(f, draws).values()] for f in fractions]
     rows = []
     for metric in METRICS:
-        curves = {track: [mean(draws, f"{track}/{metric}") for draws in depths] for track in TRACKS}
+        curves = {track: [mean(kept, f"{track}/{metric}") for kept in depths] for track in TRACKS}
         curves = {
             track: np.array(values)  # (depths, 1 + replicates)
             for track, values in curves.items()

@@ -10,7 +10,6 @@ while that is there; sweeps go on at the point that they had reached. Ctrl-C sto
 goes on. --again begins anew. Close other programs first: they take what is measured.
 """
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -21,11 +20,11 @@ from datetime import date
 from pathlib import Path
 
 import torch
+from bench.command import CORES, ROOT, command, parser
 from denoiseq.atomic import check_writable, write_json
 from denoiseq.doctor import machine
 from denoiseq.doctor import run as doctor
 
-ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "scripts"
 QUICK_POINTS = ("AtacWorks", "W=10000", "S=9", "S=101", "C=K=64", "d=1", "BPNet d=8")
 BF16 = ("--dtype", "bfloat16")
@@ -132,41 +131,33 @@ def describe_machine(out):
     })  # fmt: skip
 
 
-def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="few points, small sizes")
-    parser.add_argument("--out", type=Path, help="folder of the CSV files and of the page")
-    parser.add_argument("--again", action="store_true", help="measure anew what is there")
-    return parser.parse_args()
-
-
+@command
 def main():
-    arguments = parse_arguments()
+    made = parser(__doc__)
+    made.add_argument("--quick", action="store_true", help="few points, small sizes")
+    made.add_argument("--out", type=Path, help="folder of the CSV files and of the page")
+    made.add_argument("--again", action="store_true", help="measure anew what is there")
+    arguments = made.parse_args()
     kind = "quick" if arguments.quick else "full"
     out = (arguments.out or ROOT / "outputs" / "results" / kind).resolve()
     os.chdir(ROOT)
-    try:
-        check_writable(out / "machine.json")
-        everything = steps(arguments.quick, out, len(os.sched_getaffinity(0)))
-        if arguments.again:
-            for name in ("machine.json", *(step.file for step in everything)):
-                (out / name).unlink(missing_ok=True)
-            shutil.rmtree(out / "runs", ignore_errors=True)
-        describe_machine(out)
-        kept = [s for s in everything if (out / s.file).is_file() and not s.continues]
-        for step in kept:
-            print(f"kept: {step.words} ({step.file})")
-        measure_all([step for step in everything if step not in kept], out)
+    check_writable(out / "machine.json")
+    everything = steps(arguments.quick, out, CORES)
+    if arguments.again:
+        for name in ("machine.json", *(step.file for step in everything)):
+            (out / name).unlink(missing_ok=True)
         shutil.rmtree(out / "runs", ignore_errors=True)
-    except OSError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("stopped: the same command goes on from there", file=sys.stderr)
-        return 130
-    command = [sys.executable, str(SCRIPTS / "make_tables.py"), "--folder", str(out)]
-    return subprocess.run(command, check=False).returncode
+    describe_machine(out)
+    kept = [s for s in everything if (out / s.file).is_file() and not s.continues]
+    for step in kept:
+        print(f"kept: {step.words} ({step.file})")
+    try:
+        measure_all([step for step in everything if step not in kept], out)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("the same command goes on from there") from stop
+    shutil.rmtree(out / "runs", ignore_errors=True)
+    make_page = [sys.executable, str(SCRIPTS / "make_tables.py"), "--folder", str(out)]
+    return subprocess.run(make_page, check=False).returncode
 
 
 if __name__ == "__main__":
