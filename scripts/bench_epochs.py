@@ -19,7 +19,7 @@ from functools import partial
 
 import torch
 from bench import training_steps
-from bench.command import CORES, ROOT, command, parser
+from bench.command import CORES, ROOT, parser, script
 from denoiseq import settings
 from denoiseq.atomic import check_writable, write_json
 from denoiseq.cli import composed, start_logging
@@ -41,8 +41,6 @@ FULL, QUICK = (("chrVII", "chrXIII"), 3, 4), (("chrI",), 1, 2)
 RATE = 1e-3  # AtacWorks' own, 2e-4, wants more steps than these few
 METRICS = ("loss", "auroc", "auprc", "log1p_pearson")
 ON = ("native", "native-bf16", "torch", "torch-bf16")
-
-
 SHOWN = {
     "training on": "{on}",
     "form": "{form}",
@@ -126,7 +124,7 @@ def trained(on, options, splits, arguments):
     }  # fmt: skip
 
 
-@command
+@script
 def main():
     arguments = parse_arguments()
     check_writable(arguments.runs / "any")

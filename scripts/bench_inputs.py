@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pysam
-from bench.command import CORES, command, parser
+from bench.command import CORES, parser, script
 from bench.stores import HUMAN, write_human_store
 from bench.timing import medians, wall_and_cpu
 from denoiseq.genomics.bam import ReadFile, contig_sizes, reads_of
@@ -183,7 +183,7 @@ def large_stores(folder, fragments):
     yield from slicing("coverage store", runs, lambda: CoverageStore(track), CoverageStore.coverage)
 
 
-@command
+@script
 def main():
     arguments = parse_arguments()
     record = Record(arguments.csv)

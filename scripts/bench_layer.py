@@ -22,7 +22,7 @@ from dataclasses import replace
 
 import bench.other_libraries  # noqa: F401  adds contenders
 import torch
-from bench.command import at_least, command, parser
+from bench.command import at_least, parser, script
 from bench.planner import planner_rows, show_planner
 from bench.sweep import ATACWORKS, affordable, sweep_layers
 from dilconv.bench import CONTENDERS, Effort, bench_layer
@@ -138,7 +138,7 @@ def measure(arguments, record):
         record.add(rows)
 
 
-@command
+@script
 def main():
     arguments = parse_arguments()
     with Record(arguments.csv, POINT, arguments.resume) as record:

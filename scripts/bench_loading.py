@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench.command import ROOT, at_least, command, parser
+from bench.command import ROOT, at_least, parser, script
 from bench.stores import PEAK_BP, PEAK_EVERY, write_human_store
 from bench.timing import medians, wall_and_cpu
 from denoiseq import settings
@@ -180,7 +180,7 @@ def measure(name, kind, data, arguments):
         }
 
 
-@command
+@script
 def main():
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)

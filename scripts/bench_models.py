@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import dilconv
 import torch
-from bench.command import at_least, command, parser
+from bench.command import at_least, parser, script
 from bench.example_models import EXAMPLES
 from dilconv.bench import Effort, machine, time_interleaved
 from results.rows import Record
@@ -33,9 +33,6 @@ from tqdm import tqdm
 # Largest error as a share of the norm, of the outputs and of each parameter's gradient; or twice
 # torch's own.
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
-INSTALL = {
-    "bpnet-lite": "pip install --no-deps bpnet-lite tangermeme && pip install pandas numba scipy"
-}
 CHECKED = 2  # items
 POINT = ("model", "N", "threads", "dtype")
 
@@ -189,7 +186,7 @@ def points_of(arguments):
     points = []
     for example in (e for e in EXAMPLES if e.name in arguments.models):
         if not example.available():
-            print(f"{example.name} is left out: {INSTALL[example.needs]}")
+            print(f"{example.name} is left out: {example.install}")
             continue
         batches = arguments.N or example.batches[: 1 if arguments.quick else None]
         points += [
@@ -201,7 +198,7 @@ def points_of(arguments):
     return points
 
 
-@command
+@script
 def main():
     arguments = parse_arguments()
     dilconv.keep_freed_memory()  # for both alike

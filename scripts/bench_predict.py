@@ -27,7 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from bench.command import CORES, ROOT, command, parser
+from bench.command import CORES, ROOT, parser, script
 from bench.stores import HUMAN_BP, write_human_store
 from denoiseq import models, settings
 from denoiseq.models.checkpoint import open_checkpoint, save_checkpoint, trained_network
@@ -113,7 +113,7 @@ def extrapolated(whole_s, growing_s, mbp):
     return round((whole_s - growing_s + growing_s * HUMAN_BP / (1e6 * mbp)) / 60, 1)
 
 
-@command
+@script
 def main():
     arguments = parse_arguments()
     record, bases = Record(arguments.csv), int(arguments.mbp * 1e6)

@@ -20,7 +20,7 @@ from functools import partial
 
 import torch
 from bench import training_steps
-from bench.command import CORES, ROOT, command, parser
+from bench.command import CORES, ROOT, parser, script
 from denoiseq.atomic import write_text
 from denoiseq.distributed import joined, leave
 from denoiseq.models.resnet import DenoisingResNet
@@ -35,8 +35,6 @@ LOSS_TOLERANCE = 1e-3
 # The network of the model, from round figures of 10-gigabit Ethernet between hosts.
 BYTES_A_SECOND, LATENCY_S = 1.0e9, 50e-6
 SOCKETS = (1, 2, 4, 8, 16)
-
-
 MEASURED = {
     "processes x threads": "{processes} x {threads}",
     "a step": "{step_s:.3f} s",
@@ -170,7 +168,7 @@ def markdown(rows):
     return "\n\n".join([measured, table_of(rows, MEASURED), model, modelled]) + "\n"
 
 
-@command
+@script
 def main():
     arguments = parse_arguments()
     if arguments.worker:

@@ -18,7 +18,7 @@ from multiprocessing import get_context
 
 import torch
 from bench import training_steps
-from bench.command import at_least, command, parser
+from bench.command import at_least, parser, script
 from dilconv.bench import machine
 from dilconv.memory import keep_freed_memory
 from results.layout import show
@@ -103,7 +103,7 @@ def measure_memory(arguments):
         )
 
 
-@command
+@script
 def main():
     arguments = parse_arguments()
     if arguments.memory:

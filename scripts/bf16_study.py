@@ -12,7 +12,7 @@ one that was interrupted goes on. Further arguments are overrides of the config.
 import json
 import statistics
 
-from bench.command import ROOT, command, parser
+from bench.command import ROOT, parser, script
 from denoiseq.atomic import atomic_path, write_text
 from matplotlib.figure import Figure
 from results.layout import table
@@ -90,7 +90,7 @@ def draw_losses(arguments, path):
         figure.savefig(temporary, dpi=150, format="png")
 
 
-@command
+@script
 def main():
     arguments = parse_arguments()
     runs = [(precision, seed) for seed in arguments.seeds for precision in PRECISIONS]

@@ -13,7 +13,7 @@ import math
 from itertools import product
 from pathlib import Path
 
-from bench.command import ROOT, command, parser
+from bench.command import ROOT, parser, script
 from denoiseq.atomic import write_bytes, write_text
 from denoiseq.report.style import colour, drawn, shown_name
 from matplotlib.figure import Figure
@@ -145,7 +145,7 @@ def write(folder):
     return markdown(rows)
 
 
-@command
+@script
 def main():
     made, folder = parser(__doc__), ROOT / "docs" / "depth"
     made.add_argument("--folder", type=Path, default=folder, help="where depth.csv lies")

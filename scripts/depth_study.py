@@ -26,7 +26,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from bench.command import ROOT, at_least, command, parser
+from bench.command import ROOT, at_least, parser, script
 from denoiseq import settings
 from denoiseq.atomic import write_text
 from denoiseq.distributed import use_threads
@@ -217,7 +217,7 @@ def worths(values, fractions, curves):
     return np.array([[worth(v, fractions, curve) for v in column] for column, curve in pairs]).T
 
 
-@command
+@script
 def main():
     arguments = parse_arguments()
     for name in ("checkpoint", "runs", "out"):

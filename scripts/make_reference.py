@@ -11,7 +11,7 @@ values and headers are left as they are; only the comment behind each key is rep
 import re
 import sys
 
-from bench.command import ROOT, command, parser, settle
+from bench.command import ROOT, parser, script, settle
 from denoiseq import settings
 from denoiseq.settings.help import about, entries, groups, shown
 from results.layout import table
@@ -126,7 +126,7 @@ def page():
     return "\n\n".join(parts) + "\n"
 
 
-@command
+@script
 def main():
     made = parser(__doc__)
     made.add_argument("--check", action="store_true", help="compare, write nothing")

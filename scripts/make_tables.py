@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import jinja2
-from bench.command import ROOT, command, parser, settle
+from bench.command import ROOT, parser, script, settle
 from denoiseq.atomic import write_bytes
 from results import figures, rows, scale, tables
 from results.headline import headline
@@ -93,7 +93,7 @@ def parse_arguments():
     return made.parse_args()
 
 
-@command
+@script
 def main():
     arguments = parse_arguments()
     folder = arguments.folder

@@ -9,12 +9,12 @@ as the training's command did.
 
 from pathlib import Path
 
-from bench.command import command, parser
+from bench.command import parser, script
 from denoiseq.atomic import check_writable
 from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
 
 
-@command
+@script
 def main():
     made = parser(__doc__)
     made.add_argument("checkpoint", type=Path, help="of a training")

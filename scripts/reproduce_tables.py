@@ -20,15 +20,15 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from bench.command import CORES, ROOT, command, parser
+from bench.command import CORES, ROOT, parser, script
 from denoiseq.atomic import check_writable, write_json
 from denoiseq.doctor import machine
 from denoiseq.doctor import run as doctor
 
 SCRIPTS = ROOT / "scripts"
 QUICK_POINTS = ("AtacWorks", "W=10000", "S=9", "S=101", "C=K=64", "d=1", "BPNet d=8")
-BF16 = ("--dtype", "bfloat16")
-BF16_CONTENDERS = ("--contenders", "torch-padded", "torch", "torch-conv2d", "direct", "auto")
+BF16_CONTENDERS = ("torch-padded", "torch", "torch-conv2d", "direct", "auto")
+BF16 = ("--dtype", "bfloat16", "--contenders", *BF16_CONTENDERS)
 HELD = {"ONEDNN_MAX_CPU_ISA": "AVX2"}  # torch as on a CPU without AVX-512
 
 
@@ -46,39 +46,35 @@ class Step:
 
 def steps(quick, out, threads):
     """All benchmarks in order; `threads`: of this machine."""
-    some = sorted({1, threads})
-    sweep = ("bench_layer.py", "--sweep", "--resume", "--seconds", 0.05 if quick else 0.15)
-    points = ("--points", *QUICK_POINTS) if quick else ()
-    many = ("--threads", *(some if not quick else [threads]))
-    found = [
-        Step("steps.csv", "training steps",
-             ("bench_train.py", "--rounds", 2 if quick else 3, *many), 2 if quick else 5),
-        Step("epochs.csv", "whole trainings",
-             ("bench_epochs.py", "--runs", out / "runs", *(["--quick"] if quick else [])),
-             3 if quick else 20),
-        Step("ranks.csv", "threads and processes",
-             ("bench_ranks.py", "--shapes", *_shapes(threads), "--out", out,
-              *(["--turns", 1, "--steps", 3] if quick else [])), 1 if quick else 3),
-        Step("predict.csv", "prediction",
-             ("bench_predict.py", "--checkpoint", ROOT / "data/yeast/denoiser.pt", "--mbp",
-              5 if quick else 150), 1.5 if quick else 3),
-        Step("layers.csv", "layers, float32", (*sweep, *points, *many), 3 if quick else 60,
-             continues=True),
-        Step("layers_bf16.csv", "layers, bfloat16",
-             (*sweep, *points, *BF16, *BF16_CONTENDERS, "--threads", 1), 2 if quick else 25,
-             continues=True),
-        Step("models.csv", "other people's models",
-             ("bench_models.py", "--resume", *many, *(["--quick"] if quick else [])),
-             3 if quick else 20, continues=True),
-    ]  # fmt: skip
+    counts = ("--threads", *([threads] if quick else sorted({1, threads})))
+    small = ("--quick",) if quick else ()
+    sweep = ("bench_layer.py", "--sweep", "--resume", "--seconds", 0.05 if quick else 0.15,
+             *(("--points", *QUICK_POINTS) if quick else ()))  # fmt: skip
+    ranks = ("bench_ranks.py", "--shapes", *_shapes(threads), "--out", out,
+             *(("--turns", 1, "--steps", 3) if quick else ()))  # fmt: skip
+    predict = ("bench_predict.py", "--checkpoint", ROOT / "data/yeast/denoiser.pt",
+               "--mbp", 5 if quick else 150)  # fmt: skip
+    train = ("bench_train.py", "--rounds", 2 if quick else 3, *counts)
+    epochs = ("bench_epochs.py", "--runs", out / "runs", *small)
+    half = (*sweep, *BF16, "--threads", 1)
+    models = ("bench_models.py", "--resume", *counts, *small)
+    everything = [
+        Step("steps.csv", "training steps", train, 2 if quick else 5),
+        Step("epochs.csv", "whole trainings", epochs, 3 if quick else 20),
+        Step("ranks.csv", "threads and processes", ranks, 1 if quick else 3),
+        Step("predict.csv", "prediction", predict, 1.5 if quick else 3),
+        Step("layers.csv", "layers, float32", (*sweep, *counts), 3 if quick else 60, {}, True),
+        Step("layers_bf16.csv", "layers, bfloat16", half, 2 if quick else 25, {}, True),
+        Step("models.csv", "other people's models", models, 3 if quick else 20, {}, True),
+    ]
     if not quick and "avx512f" in machine.cpu()["features"]:
-        one = ("bench_layer.py", "--threads", threads, "--rounds", 9, "--seconds", 1)
-        found += [
-            Step("layers_onednn_avx2.csv", "the layer, torch held to AVX2", one, 1, HELD),
-            Step("steps_onednn_avx2.csv", "training steps, torch held to AVX2",
-                 ("bench_train.py", "--threads", threads), 2, HELD),
-        ]  # fmt: skip
-    return found
+        layer = ("bench_layer.py", "--threads", threads, "--rounds", 9, "--seconds", 1)
+        train = ("bench_train.py", "--threads", threads)
+        everything += [
+            Step("layers_onednn_avx2.csv", "the layer, torch held to AVX2", layer, 1, HELD),
+            Step("steps_onednn_avx2.csv", "training steps, torch held to AVX2", train, 2, HELD),
+        ]
+    return everything
 
 
 def _shapes(threads):
@@ -131,7 +127,7 @@ def describe_machine(out):
     })  # fmt: skip
 
 
-@command
+@script
 def main():
     made = parser(__doc__)
     made.add_argument("--quick", action="store_true", help="few points, small sizes")

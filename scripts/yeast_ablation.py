@@ -14,7 +14,7 @@ import json
 import statistics
 from concurrent.futures import ThreadPoolExecutor
 
-from bench.command import ROOT, command, parser
+from bench.command import ROOT, parser, script
 from denoiseq.atomic import write_text
 from results.layout import table_of
 from results.rows import Record, pick, read_csv
@@ -89,7 +89,7 @@ def markdown(rows, epochs):
     )
 
 
-@command
+@script
 def main():
     arguments = parse_arguments()
     record = Record(arguments.out / "ablation.csv")

@@ -22,7 +22,7 @@ from dataclasses import replace
 from multiprocessing import get_context
 
 import numpy as np
-from bench.command import ROOT, command, parser
+from bench.command import ROOT, parser, script
 from denoiseq.atomic import write_text
 from denoiseq.distributed import use_threads
 from denoiseq.evaluation.baselines import fit_linear, tune_baselines
@@ -127,7 +127,7 @@ def markdown(rows):
     return table(heads, lines) + "\n"
 
 
-@command
+@script
 def main():
     arguments = parse_arguments()
     record = Record(arguments.out / "study.csv")

@@ -50,8 +50,8 @@ def at_least(least: int) -> Callable[[str], int]:
     return number
 
 
-def command(main: Callable[[], int | None]) -> Callable[[], int | None]:
-    """`main` whose mistakes of the user and interruptions end as one line: exit 2, exit 130."""
+def script(main: Callable[[], int | None]) -> Callable[[], int | None]:
+    """`main`, but mistakes of the user and interruptions end as one line: exit 2, exit 130."""
 
     @wraps(main)
     def ended() -> int | None:

@@ -114,7 +114,7 @@ def bpnet_loss(model: nn.Module) -> Callable[[tuple[Tensor, Tensor], Tensor], Te
 class Example:
     """A model, its inputs and truth for a batch of N, and its loss(prediction, truth).
 
-    needs : the distribution to install, "" for what is written here.
+    install : the command that installs its package, "" for what is written here.
     """
 
     name: str
@@ -122,7 +122,7 @@ class Example:
     build: Callable[[], nn.Module]
     batch: Callable[[int], Batch]
     loss: Callable[[nn.Module], Callable[..., Tensor]]
-    needs: str = ""
+    install: str = ""
 
     def available(self) -> bool:
         """Whether its package can be imported."""
@@ -137,9 +137,10 @@ def _cross_entropy(_: nn.Module) -> Callable[..., Tensor]:
     return F.cross_entropy
 
 
+BPNET = "pip install --no-deps bpnet-lite tangermeme && pip install pandas numba scipy"
 EXAMPLES = (
     *(
-        Example(name, N, partial(bpnet, tracks), bpnet_batch(tracks), bpnet_loss, "bpnet-lite")
+        Example(name, N, partial(bpnet, tracks), bpnet_batch(tracks), bpnet_loss, BPNET)
         for name, tracks, N in (("BPNet", 0, (8, 64)), ("BPNet, 2 controls", 2, (64,)))
     ),
     Example("WaveNet S=2", (1,), WaveNet, wavenet_batch, _cross_entropy),

@@ -45,8 +45,8 @@ class Phases(nn.Module):
         """x (N, C, W) -> Prediction of (N, W) tracks."""
         N, C, W = x.shape
         phases = x.reshape(N, C, W // self.d, self.d).permute(3, 0, 1, 2)
-        found = self.model(phases.reshape(self.d * N, C, W // self.d))
-        return Prediction(*(t.reshape(self.d, N, -1).permute(1, 2, 0).flatten(1) for t in found))
+        tracks = self.model(phases.reshape(self.d * N, C, W // self.d))
+        return Prediction(*(t.reshape(self.d, N, -1).permute(1, 2, 0).flatten(1) for t in tracks))
 
 
 class Rows(nn.Module):
