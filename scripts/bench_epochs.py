@@ -41,13 +41,6 @@ FULL, QUICK = (("chrVII", "chrXIII"), 3, 4), (("chrI",), 1, 2)
 RATE = 1e-3  # AtacWorks' own, 2e-4, wants more steps than these few
 METRICS = ("loss", "auroc", "auprc", "log1p_pearson")
 ON = ("native", "native-bf16", "torch", "torch-bf16")
-SHOWN = {
-    "training on": "{on}",
-    "form": "{form}",
-    "s an epoch": "{epoch_s:.2f}",
-    "segments/s": "{segments_per_second:.2f}",
-    **{name: f"{{{name}:.4f}}" for name in METRICS},
-}
 
 
 def parse_arguments():
@@ -135,7 +128,7 @@ def main():
     use_threads(options.trainer.threads)
     windows = splits(options.data, open_stores(options.data), options.seed)
     record.add([trained(on, options, windows, arguments) for on in ON])
-    show(record.rows, SHOWN)
+    show(record.rows, " ".join(["on", "form", "epoch_s", "segments_per_second", *METRICS]))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@
 Reads are generated: 2 x 40 bp without qualities, so little that all but decompression shows. Rates
 are in millions a second, beside those of iterating over the same file with pysam and doing nothing.
 The large stores have the chromosomes of a human genome and are written directly. Contenders take
-turns; medians. `by CPU time` is the same rate by the time in which the process had a CPU: compare
+turns; medians. `by_cpu_time` is the same rate by the time in which the process had a CPU: compare
 by that on a machine that others use too.
 """
 
@@ -37,13 +37,6 @@ from results.rows import Record
 WINDOW_BP = 60_000
 WINDOWS = 2_000
 RUN_BP = 50  # mean length of a run of equal coverage
-SHOWN = {
-    "what": "{what}",
-    "of": "{of:,}",
-    "value": "{value:.3f}",
-    "unit": "{unit}",
-    "by CPU time": "{by_cpu_time}",
-}
 
 
 def parse_arguments():
@@ -196,7 +189,7 @@ def main():
     facts = machine()
     about = {key: facts[key] for key in ("cpu", "commit")} | {"pysam": pysam.__version__}
     record.add([row | about for row in rows])
-    show(rows, SHOWN)
+    show(rows, "what of value unit by_cpu_time")
 
 
 if __name__ == "__main__":

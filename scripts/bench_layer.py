@@ -6,13 +6,13 @@
     python scripts/bench_layer.py --sweep --threads 1 2 --csv sweep.csv
     python scripts/bench_layer.py --planner            # auto against each algorithm
 
-A rate counts 2*N*C*K*S*W operations a pass (three passes for forward_backward); `peak` is the
-fraction of the machine's FMA peak measured in the same run, `x torch` the ratio to the fastest of
-torch's forms: input padded beforehand, padded inside the call, the phases of the dilation in the
-batch, conv2d in channels_last. JAX and onnxruntime take part where they are installed.
-Each contender's turn is two runs, in an order shuffled anew each round: `cold` right behind another
-contender, `ms` right behind itself. ONEDNN_MAX_CPU_ISA=AVX2 in the environment holds torch to AVX2;
-the CSV says so in `onednn_isa`.
+A rate counts 2*N*C*K*S*W operations a pass (three passes for forward_backward);
+`fraction_of_peak` is that of the machine's FMA peak measured in the same run, `speedup_over_torch`
+is over the fastest of torch's forms: input padded beforehand, padded inside the call, the phases of
+the dilation in the batch, conv2d in channels_last. JAX and onnxruntime take part where installed.
+Each contender's turn is two runs, in an order shuffled anew each round: `cold_ms` right behind
+another contender, `median_ms` right behind itself. ONEDNN_MAX_CPU_ISA=AVX2 in the environment holds
+torch to AVX2; the CSV says so in `onednn_isa`.
 
 The sweep varies one letter at a time around the AtacWorks layer and adds named corners. Its file
 is whole after every point: an interrupted sweep keeps the points done, --resume goes on.
@@ -38,16 +38,7 @@ LETTERS = {
     "W": "input width",
 }
 POINT = ("layer", "N", *LETTERS, "threads", "dtype")
-SHOWN = {
-    "pass": "{pass}",
-    "contender": "{contender}",
-    "ms": "{median_ms:.2f}",
-    "IQR": "{iqr_ms:.2f}",
-    "cold": "{cold_ms:.2f}",
-    "GFLOP/s": "{gflops:.1f}",
-    "peak": "{fraction_of_peak:.3f}",
-    "x torch": "{speedup_over_torch:.2f}",
-}
+SHOWN = "pass contender median_ms iqr_ms cold_ms gflops fraction_of_peak speedup_over_torch"
 
 
 def parse_arguments():

@@ -19,16 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bench import training_steps
 from bench.command import ROOT, at_least, parser, script
 from bench.stores import PEAK_BP, PEAK_EVERY, write_human_store
 from bench.timing import medians, wall_and_cpu
 from denoiseq import settings
 from denoiseq.genomics.fasta import Genome
-from denoiseq.models.resnet import DenoisingResNet
 from denoiseq.prepare.run import prepared
 from denoiseq.store.cut_store import CutStore
-from denoiseq.training.losses import LossWeights, atacworks_loss
-from denoiseq.training.step import optimizer_step
 from denoiseq.windows.dataset import TileBatches, WindowDataset, window_loader
 from denoiseq.windows.options import WindowOptions
 from dilconv.bench import machine
@@ -43,17 +41,6 @@ KINDS = {
     "thinned": {},
     "range of depths": {"thin_range": (0.01, 0.5)},
     "both strands": {"thin_range": (0.01, 0.5), "reverse_complement": True},
-}
-
-
-SHOWN = {
-    "data": "{data}, {input}",
-    "workers": "{workers}",
-    "window, ms": "{window_ms}",
-    "wait, ms": "{wait_ms}",
-    "step, ms": "{step_ms}",
-    "share": "{share:.2%}",
-    "CPUs": "{cpus_used:.2f}",
 }
 
 
@@ -131,39 +118,27 @@ def window_ms(data, n):
     return 1e3 * statistics.median(seconds)
 
 
-class Training:
-    """Steps of the full network, and what they take."""
-
-    def __init__(self, in_channels):
-        torch.manual_seed(0)
-        self.model = DenoisingResNet(in_channels=in_channels)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=2e-4)
-
-    def step(self, batch):
-        optimizer_step(self.model, self.optimizer, loss, batch)
-
-    def medians_ms(self, batches, steps):
-        """[Waiting for a batch, the step on it, its CPU time]; the first two are not counted."""
-        times = []
-        for _ in range(steps + 2):
-            began = time.perf_counter()
-            batch = next(batches)
-            waited = time.perf_counter() - began
-            times.append((waited, *wall_and_cpu(lambda batch=batch: self.step(batch))))
-        return [1e3 * seconds for seconds in medians(times[2:])]
-
-
-def loss(prediction, batch):
-    return atacworks_loss(prediction, batch, LossWeights())
+def medians_ms(training, batches, steps):
+    """[Waiting for a batch, the step on it, its CPU time]; the first two are not counted."""
+    times = []
+    for _ in range(steps + 2):
+        began = time.perf_counter()
+        training.batch = next(batches)
+        waited = time.perf_counter() - began
+        times.append((waited, *training.step()))
+    return [1e3 * seconds for seconds in medians(times[2:])]
 
 
 def measure(name, kind, data, arguments):
     """A row for each number of workers."""
     alone = window_ms(data, arguments.windows)
-    training = Training(data[0]["x"].shape[0])
+    shape = {"in_channels": data[0]["x"].shape[0]}
+    start = training_steps.weights(**shape)
+    network = training_steps.network("native", start, **shape)
+    training = training_steps.Contender("native", network, {})
     for workers in (0, 1):
         batches = batches_of(data, arguments.batch, workers)
-        wait, step, cpu = training.medians_ms(batches, arguments.steps)
+        wait, step, cpu = medians_ms(training, batches, arguments.steps)
         yield {
             "data": name,
             "input": kind,
@@ -189,7 +164,7 @@ def main():
     for name, kind, data in datasets(arguments.folder):
         print(f"measuring {name}, {kind}", flush=True)
         record.add(measure(name, kind, data, arguments))
-    show(record.rows, SHOWN)
+    show(record.rows, "data input workers window_ms wait_ms step_ms share cpus_used")
     worst = max(row["share"] for row in record.rows)
     print(
         f"a step waits at most {worst:.1%} of the time for its windows, "

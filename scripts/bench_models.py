@@ -27,6 +27,7 @@ import torch
 from bench.command import at_least, parser, script
 from bench.example_models import EXAMPLES
 from dilconv.bench import Effort, machine, time_interleaved
+from results.layout import show
 from results.rows import Record
 from tqdm import tqdm
 
@@ -35,6 +36,10 @@ from tqdm import tqdm
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
 CHECKED = 2  # items
 POINT = ("model", "N", "threads", "dtype")
+SHOWN = (
+    "model N threads dtype forward_torch_ms forward_dilconv_ms forward_ratio step_torch_ms "
+    "step_dilconv_ms step_ratio gradient_error_torch gradient_error_dilconv"
+)
 
 
 def parse_arguments():
@@ -171,16 +176,6 @@ def measure(example, point, effort):
     }
 
 
-def show_row(row):
-    times = "{0} {{{0}_torch_ms:.1f}} -> {{{0}_dilconv_ms:.1f}} ms ({{{0}_ratio:.2f}} x)"
-    form = (
-        "{model}, N={N}, {threads} thread(s), {dtype}: "
-        f"{times.format('forward')}, {times.format('step')}; gradients err by "
-        "{gradient_error_torch:.1e} -> {gradient_error_dilconv:.1e}"
-    )
-    tqdm.write(form.format(**row))
-
-
 def points_of(arguments):
     """(example, point) of everything that was asked for and can be had."""
     points = []
@@ -212,7 +207,7 @@ def main():
             except RuntimeError as error:  # a wrong result
                 print(f"error: {error}", file=sys.stderr)
                 return 1
-            show_row(record.rows[-1])
+            show(record.rows[-1:], SHOWN, tqdm.write)
     return 0
 
 

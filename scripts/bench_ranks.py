@@ -15,17 +15,13 @@ import os
 import statistics
 import subprocess
 import sys
-import time
-from functools import partial
 
 import torch
 from bench import training_steps
 from bench.command import CORES, ROOT, parser, script
+from bench.timing import wall_and_cpu
 from denoiseq.atomic import write_text
 from denoiseq.distributed import joined, leave
-from denoiseq.models.resnet import DenoisingResNet
-from denoiseq.training.losses import LossWeights, atacworks_loss
-from denoiseq.training.step import optimizer_step
 from dilconv.bench import machine
 from dilconv.memory import keep_freed_memory
 from results.layout import table, table_of
@@ -62,38 +58,33 @@ def work(arguments):
     keep_freed_memory()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     with joined("cpu") as ranks:
-        torch.manual_seed(training_steps.SEED)
-        model = DenoisingResNet()
-        optimizer = torch.optim.Adam(model.parameters(), lr=training_steps.LEARNING_RATE)
-        whole = training_steps.made_batch(arguments.N, arguments.W)
-        batch = {name: t[ranks.rank :: ranks.world].contiguous() for name, t in whole.items()}
-        loss = partial(atacworks_loss, weights=LossWeights(), total=ranks.total)
-        seconds, losses = [], []
+        (training,) = training_steps.contenders(arguments.N, arguments.W, only=("native",))
+        shares = {name: t[ranks.rank :: ranks.world] for name, t in training.batch.items()}
+        training.batch = {name: share.contiguous() for name, share in shares.items()}
+        training.ranks, model, seconds = ranks, training.model, []
         for _ in range(1 + arguments.steps):
             ranks.wait()
-            began = time.perf_counter()
-            losses.append(optimizer_step(model, optimizer, loss, batch, ranks=ranks).losses["loss"])
-            seconds.append(time.perf_counter() - began)
-        began = time.perf_counter()
-        for _ in range(arguments.steps):
-            ranks.mean_gradients(model)
-        exchange = (time.perf_counter() - began) / arguments.steps
+            seconds.append(training.step()[0])
+        exchanges = [
+            wall_and_cpu(lambda: ranks.mean_gradients(model))[0] for _ in range(arguments.steps)
+        ]
         if ranks.main:
+            exchange = statistics.mean(exchanges)
             size = 4 * sum(p.numel() for p in model.parameters())
-            print(json.dumps({"seconds": seconds[1:], "losses": losses, "exchange": exchange,
-                              "bytes": size}))  # fmt: skip
+            print(json.dumps({"seconds": seconds[1:], "losses": training.losses,
+                              "exchange": exchange, "bytes": size}))  # fmt: skip
 
 
 def turn(arguments, shape):
     """The JSON of one shape, run by torchrun."""
     processes, threads = map(int, shape.split("x"))
-    command = [
+    torchrun = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
         *(f"--nproc-per-node={processes}", __file__, "--worker"),
         *("-N", str(arguments.N), "-W", str(arguments.W), "--steps", str(arguments.steps)),
     ]
     env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(torchrun, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ValueError(f"{shape} failed: {done.stderr.strip().splitlines()[-1]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -115,6 +106,7 @@ def measure(arguments):
 
 
 def row(arguments, shape, turns):
+    """The medians of a shape's turns."""
     seconds = statistics.median(s for t in turns for s in t["seconds"])
     processes, threads = map(int, shape.split("x"))
     return {

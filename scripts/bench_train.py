@@ -25,14 +25,6 @@ from results.layout import show
 from results.rows import Record
 
 OTHERS_MOST = 0.20
-SHOWN = {
-    "contender": "{contender}",
-    "ms": "{median_ms:.1f}",
-    "IQR": "{iqr_ms:.1f}",
-    "x torch": "{speedup_over_torch:.2f}",
-    "CPUs": "{cpus_used:.2f}",
-    "loss": "{loss:.6f}",
-}
 
 
 def parse_arguments():
@@ -75,7 +67,7 @@ def measure(arguments, threads):
     ]
     heads = "a training step of {parameters:,} parameters: N={N} W={W}, {threads} thread(s), "
     print((heads + "{isa} on {cpu}").format(**rows[0]))
-    show(rows, SHOWN)
+    show(rows, "contender median_ms iqr_ms speedup_over_torch cpus_used loss")
     show_shares(shares, times["native"]["median_ms"])
     return rows
 

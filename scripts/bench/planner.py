@@ -8,16 +8,6 @@ from dilconv.bench import Effort, machine, runners_of, time_interleaved, torch_t
 from dilconv.contenders import CONTENDERS, RESULTS, Layer, Tensors
 from results.layout import show
 
-SHOWN = {
-    "point": "{layer}",
-    "threads": "{threads}",
-    "pass": "{pass}",
-    "auto took": "{chosen}",
-    "better": "{better}",
-    "ms": "{auto_ms:.3f}",
-    "ratio": "{ratio:.3f}",
-}
-
 
 def planner_rows(layer: Layer, threads: int, effort: Effort) -> list[dict]:
     """Rows (one a pass) of auto's time over that of the best algorithm, in `ratio`.
@@ -48,7 +38,10 @@ def planner_rows(layer: Layer, threads: int, effort: Effort) -> list[dict]:
 def show_planner(rows: list[dict]) -> None:
     """The points where auto loses most, and the shares within bounds."""
     print()
-    show(sorted(rows, key=lambda row: -row["ratio"])[:12], SHOWN)
+    show(
+        sorted(rows, key=lambda row: -row["ratio"])[:12],
+        "layer threads pass chosen better auto_ms ratio",
+    )
     for limit in (1.10, 1.25):
         share = sum(row["ratio"] <= limit for row in rows) / len(rows)
         print(f"within {limit - 1:.0%} of the better algorithm: {share:.1%} of {len(rows)} passes")

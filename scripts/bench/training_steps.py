@@ -1,7 +1,7 @@
 """Speed of whole training steps: dilconv against torch, the same steps from the same start.
 
 The contenders take turns in one process, each with its own weights and optimizer, on one made-up
-batch; their losses must agree before any time is believed.
+batch; their losses must agree before any time is reported.
 """
 
 import resource
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from denoiseq.distributed import ALONE, Ranks
 from denoiseq.doctor.made_batch import SEED, made_batch
 from denoiseq.models.resnet import DenoisingResNet
 from denoiseq.training.losses import LossWeights, atacworks_loss
@@ -55,6 +56,7 @@ class Contender:
     batch: dict[str, Tensor]
     losses: list[float] = field(default_factory=list)
     seconds: list[tuple[float, float]] = field(default_factory=list)
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE)
@@ -64,13 +66,12 @@ class Contender:
         return wall_and_cpu(self._step)
 
     def _step(self) -> None:
-        done = optimizer_step(self.model, self.optimizer, _loss, self.batch)
+        done = optimizer_step(self.model, self.optimizer, self._loss, self.batch, ranks=self.ranks)
         self.losses.append(done.losses["loss"])
 
-
-def _loss(prediction, batch):
-    with record_function("loss"):
-        return atacworks_loss(prediction, batch, LossWeights())
+    def _loss(self, prediction, batch):
+        with record_function("loss"):
+            return atacworks_loss(prediction, batch, LossWeights(), self.ranks.total)
 
 
 def contenders(

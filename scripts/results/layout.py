@@ -1,20 +1,12 @@
-"""Rows as a Markdown table, or as aligned text on the terminal.
+"""Rows as a Markdown table, or as aligned text on the terminal under the columns' own names.
 
-`columns` maps each head to a format of a row's values, such as "{median_ms:.1f}", or to a function
-of the row.
+In a table, `columns` maps each head to a format of a row's values, such as "{median_ms:.1f}", or to
+a function of the row.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 
 Columns = Mapping[str, str | Callable[[dict], object]]
-
-
-def cells(row: dict, columns: Columns) -> list[str]:
-    """The text of one row."""
-    return [
-        form.format_map(row) if isinstance(form, str) else str(form(row))
-        for form in columns.values()
-    ]
 
 
 def table(heads: Iterable[str], lines: Iterable[Iterable]) -> str:
@@ -26,13 +18,22 @@ def table(heads: Iterable[str], lines: Iterable[Iterable]) -> str:
 
 def table_of(rows: Iterable[dict], columns: Columns) -> str:
     """A Markdown table with a line for every row."""
-    return table(columns, (cells(row, columns) for row in rows))
+    cells = [f.format_map if isinstance(f, str) else f for f in columns.values()]
+    return table(columns, ([cell(row) for cell in cells] for row in rows))
 
 
-def show(rows: Iterable[dict], columns: Columns, write: Callable[[str], object] = print) -> None:
-    """Print the rows, the first column to the left and all others to the right."""
-    lines = [list(columns), *(cells(row, columns) for row in rows)]
+def show(rows: Iterable[dict], names: str, write: Callable[[str], object] = print) -> None:
+    """Print these columns of the rows: the first to the left, all others to the right."""
+    heads = names.split()
+    lines = [heads, *([_text(row[name]) for name in heads] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for first, *others in lines:
         right = (f"{text:>{width}}" for text, width in zip(others, widths[1:], strict=True))
         write("  ".join([f"{first:<{widths[0]}}", *right]).rstrip())
+
+
+def _text(value) -> str:
+    """Numbers as one reads them: 61,556,838 and 0.1235."""
+    if isinstance(value, str):
+        return value
+    return f"{value:,.0f}" if isinstance(value, int) or value >= 1000 else f"{value:.4g}"
