@@ -91,7 +91,7 @@ def trained(on, options, splits, arguments):
     form = form_of(on, arguments, options.optim.batch_size)
     print(f"training on {on} ({form})", flush=True)
     torch.manual_seed(options.seed)
-    model = training_steps.network(form, training_steps.weights())
+    model = training_steps.network(form)
     folder = arguments.runs / on
     last = folder / "checkpoints" / "last.pt"
     evaluation = replace(evaluate_options(options, options.trainer), bootstrap_draws=0)

@@ -132,9 +132,7 @@ def medians_ms(training, batches, steps):
 def measure(name, kind, data, arguments):
     """A row for each number of workers."""
     alone = window_ms(data, arguments.windows)
-    shape = {"in_channels": data[0]["x"].shape[0]}
-    start = training_steps.weights(**shape)
-    network = training_steps.network("native", start, **shape)
+    network = training_steps.network("native", in_channels=data[0]["x"].shape[0])
     training = training_steps.Contender("native", network, {})
     for workers in (0, 1):
         batches = batches_of(data, arguments.batch, workers)

@@ -60,7 +60,7 @@ def random_checkpoint(path, preprocessing, cuts_per_mb):
     })  # fmt: skip
 
 
-def alone_s_per_mb(checkpoint, threads):
+def alone_s_per_mb(checkpoint):
     """CPU seconds a Mb of the network's forward pass with nothing around it."""
     payload, config = open_checkpoint(str(checkpoint))
     network = trained_network(payload, config, settings.Conv(), settings.Precision(), "auto")
@@ -92,7 +92,7 @@ def predicted(what, checkpoint, source, folder, threads):
     summary = json.loads((folder / "summary.json").read_text())
     cpu = used.ru_utime + used.ru_stime
     bases = sum(summary["input"]["preprocessing"]["genome"].values()) / 1e6
-    alone, parameters = alone_s_per_mb(checkpoint, threads)
+    alone, parameters = alone_s_per_mb(checkpoint)
     steps = {f"{step}_cpu_s": s for step, s in summary["seconds_of"].items() if step != "writing"}
     writing = summary["seconds_of"]["writing"]
     return {

@@ -13,7 +13,7 @@ import random
 import statistics
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,19 +54,10 @@ class Effort:
 
 
 def verify(layer: Layer, names: Iterable[str], dtype: torch.dtype) -> dict[str, set[str]]:
-    """Check every contender on the layer, or on a narrower one where that is huge.
+    """Check every contender; {pass: names worth timing}.
 
-    Returns
-    -------
-    dict
-        The contenders of each pass that are worth timing: some libraries fall back to scalar code,
-        and one that would take over two seconds a run and 20 times the fastest form of torch is
-        left out, with a warning.
-
-    Raises
-    ------
-    RuntimeError
-        Naming the contender and the result that is wrong.
+    Some libraries fall back to scalar code: one that would take over two seconds a run and 20 times
+    the fastest form of torch is left out, with a warning.
     """
     seconds = check_contenders(layer, names, dtype)
     worth: dict[str, set[str]] = {}
@@ -86,9 +77,8 @@ def verify(layer: Layer, names: Iterable[str], dtype: torch.dtype) -> dict[str, 
 def measure_peak(isa: str, seconds: float = 0.02) -> float:
     """FMA peak of one core in GFLOP/s, best of three."""
     _native.peak_flops(isa, 100_000)
-    begin = time.perf_counter()
-    flops = _native.peak_flops(isa, 100_000)
-    rounds = max(1, int(100_000 * seconds / (time.perf_counter() - begin)))
+    one_run = _seconds(lambda: _native.peak_flops(isa, 100_000))
+    rounds = max(1, int(100_000 * seconds / one_run))
     best = 0.0
     for _ in range(3):
         begin = time.perf_counter()
@@ -113,7 +103,7 @@ class Times:
         self.warm.append(_seconds(run) if first < WARM_BELOW else first)
 
 
-def _seconds(run: Runner) -> float:
+def _seconds(run: Callable[[], object]) -> float:
     begin = time.perf_counter()
     run()
     return time.perf_counter() - begin

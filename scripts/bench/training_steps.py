@@ -78,18 +78,14 @@ def contenders(
     N: int, W: int, *, only: Sequence[str] = CONTENDERS, **shape: Any
 ) -> list[Contender]:
     """One of each name with the same weights; `shape` goes to `DenoisingResNet`."""
-    batch, start = made_batch(N, W), weights(**shape)
-    return [Contender(name, network(name, start, **shape), batch) for name in only]
+    batch = made_batch(N, W)
+    return [Contender(name, network(name, **shape), batch) for name in only]
 
 
-def weights(**shape: Any) -> dict[str, Tensor]:
-    """The state dict that all start from."""
+def network(name: str, **shape: Any) -> nn.Module:
+    """The network of a contender, always from the same weights; torch's may end in "-bf16"."""
     torch.manual_seed(SEED)
-    return DenoisingResNet(**shape).state_dict()
-
-
-def network(name: str, start: dict[str, Tensor], **shape: Any) -> nn.Module:
-    """The network of a contender; any form of torch's may end in "-bf16"."""
+    start = DenoisingResNet(**shape).state_dict()
     form = name.removesuffix("-bf16")
     conv = "torch" if form in TORCH else "dilconv"
     model = DenoisingResNet(**shape, conv=conv, precision="fp32" if form == name else "bf16")
