@@ -5,8 +5,8 @@
     python scripts/bench_inputs.py --csv docs/inputs/reading.csv
     python scripts/bench_inputs.py --reads 500000 --fragments 1000000
 
-Reads are generated: 2 x 40 bp without qualities, so little that all but decompression shows. Rates
-are in millions a second, beside those of iterating over the same file with pysam and doing nothing.
+Reads are generated: 2 x 40 bp without qualities, so small that decompression takes little of the
+time. Rates are in millions a second, beside those of only iterating over the file with pysam.
 The large stores have the chromosomes of a human genome and are written directly. Contenders take
 turns; medians. `by_cpu_time` is the same rate by the time in which the process had a CPU: compare
 by that on a machine that others use too.

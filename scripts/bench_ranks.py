@@ -4,8 +4,8 @@
     python scripts/bench_ranks.py                       # 1 process of all cores against 1 a core
     python scripts/bench_ranks.py --shapes 1x2 2x1 -N 4 -W 60000 --steps 8 --out outputs/ranks
 
-A shape is PROCESSESxTHREADS. Every shape takes the same batch and must come to the same losses.
-Leaves in --out ranks.csv (a row a shape) and scaling.md: the table, and a model of training on up
+A shape is PROCESSESxTHREADS. Every shape takes the same batch and must reach the same losses.
+Writes to --out ranks.csv (a row a shape) and scaling.md: the table, and a model of training on up
 to 16 sockets, from the time of a step and the bytes of its gradient.
 """
 

@@ -4,9 +4,9 @@
     python scripts/bf16_study.py                                  # yeast, seeds 0 1 2
     python scripts/bf16_study.py --experiment smoke --seeds 0     # a minute, synthetic data
 
-Each training is evaluated on the test chromosomes. Leaves in --out study.csv (a row a training),
-study.md (the table) and study.png (the losses by epoch). Trainings that are done are not repeated,
-one that was interrupted goes on. Further arguments are overrides of the config.
+Each training is evaluated on the test chromosomes. Writes to --out study.csv (a row a
+training), study.md (the table) and study.png (the losses by epoch). Finished trainings are kept,
+interrupted ones are resumed. Further arguments are overrides of the config.
 """
 
 import json

@@ -5,7 +5,7 @@
     python scripts/depth_figure.py --folder outputs/depth
 
 depth.csv has a row a metric, depth and what was measured there: the score of a track, or the depth
-whose noisy (worth_noisy) or smoothed (worth_gaussian) score equals the denoised one. Leaves
+whose noisy (worth_noisy) or smoothed (worth_gaussian) score equals the denoised one. Writes
 depth.md and depth.png beside it.
 """
 

@@ -11,9 +11,9 @@ it is installed, else Poisson labels of it. A denoised score is worth the depth 
 of the noisy (or smoothed) scores reaches it. Intervals are those of a bootstrap over blocks of
 50 kb, whose replicates are the same at every depth.
 
-Leaves depth.csv (a row a depth, metric and track; worth 0 is below the least depth, inf above the
-largest), depth.md and depth.png (scripts/depth_figure.py) in --out. What is measured already is not
-measured again.
+Writes depth.csv (a row a depth, metric and track; worth 0 is below the least depth, inf above the
+largest), depth.md and depth.png (scripts/depth_figure.py) to --out. What was measured before is
+kept.
 """
 
 import json
@@ -102,7 +102,7 @@ class Study:
     """A network, the two halves of its sample, and the truth.
 
     Stores, true peaks and measurements lie in a folder named after the checkpoint's content and
-    the truth, so that none is taken for another's.
+    the truth, so that two studies never share them.
     """
 
     def __init__(self, arguments):
@@ -157,9 +157,10 @@ class Study:
         validation = held_out(data, stores, subject.config.seed, "validation")
         tuned = tune(subject.network, validation, subject.options)
         for draw, file in missing.items():
-            found = subject.measure(data, stores, draw, tuned)
-            sigma, peaks = found.metrics["tuned"]["gaussian_sigma_bp"], found.metrics["truth"]
-            keep(file, found, METRICS, about={"sigma_bp": sigma, "true_peaks": peaks["peaks"]})
+            measurement = subject.measure(data, stores, draw, tuned)
+            metrics = measurement.metrics
+            sigma, peaks = metrics["tuned"]["gaussian_sigma_bp"], metrics["truth"]["peaks"]
+            keep(file, measurement, METRICS, about={"sigma_bp": sigma, "true_peaks": peaks})
 
 
 def truth_of(name):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""A checkpoint to give away: the network and all that predict needs, and nothing of its training.
+"""Make a checkpoint to publish: the network and all that predict needs, without training state.
 
     python scripts/release_checkpoint.py RUN/checkpoints/best.pt data/yeast/denoiser.pt
 

@@ -5,9 +5,9 @@
     python scripts/reproduce_tables.py                  # three hours on two cores
     python scripts/reproduce_tables.py --out docs/results
 
-Each leaves a CSV in --out (outputs/results/quick or outputs/results/full) and is not run again
-while that is there; sweeps go on at the point that they had reached. Ctrl-C stops, the same command
-goes on. --again begins anew. Close other programs first: they take what is measured.
+Each writes a CSV to --out (outputs/results/quick or outputs/results/full) and is not run again
+while that is there; sweeps continue at the point that they had reached. Ctrl-C stops, the same
+command continues. --again starts anew. Close other programs first: they distort the measurement.
 """
 
 import os
@@ -34,7 +34,7 @@ HELD = {"ONEDNN_MAX_CPU_ISA": "AVX2"}  # torch as on a CPU without AVX-512
 
 @dataclass(frozen=True)
 class Step:
-    """One benchmark: its file, what it is called, its command, and the minutes that it took us."""
+    """One benchmark: its file, its name in words, its command, and its minutes on two cores."""
 
     file: str
     words: str
@@ -97,7 +97,7 @@ def run(step, out):
 
 
 def time_left(todo, spent, done):
-    """Words on the rest, from our own minutes and how this machine compares with them so far."""
+    """The time left in words, from the steps' minutes and the pace of this machine so far."""
     pace = spent / done if done else 60.0
     return doctor.duration(pace * sum(step.minutes for step in todo))
 

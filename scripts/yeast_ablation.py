@@ -6,8 +6,8 @@
 
 Every training is that of the experiment with one setting changed, and shorter (--epochs). Folds
 hold out other chromosomes; the test chromosomes chrIV and chrXV are never read. The gains are over
-the Gaussian of the same draw, its bandwidth tuned on the same chromosomes. Leaves ablation.csv (a
-row a training) and ablation.md in --out. Trainings that are done are not repeated.
+the Gaussian of the same draw, its bandwidth tuned on the same chromosomes. Writes ablation.csv
+(a row a training) and ablation.md to --out. Finished trainings are kept.
 """
 
 import json

@@ -10,8 +10,8 @@ At each fraction the baselines are tuned anew on the validation chromosomes. Gai
 same draws and, for the intervals, the same replicates of a bootstrap over blocks of 50 kb, averaged
 over seeds and draws. MACS3 is called on the same input where it is installed.
 
-Leaves study.csv (a row a fraction, truth, baseline and metric) and study.md in --out. What is
-trained or measured already is not done again.
+Writes study.csv (a row a fraction, truth, baseline and metric) and study.md to --out. What was
+trained or measured before is kept.
 """
 
 import json
@@ -70,9 +70,10 @@ def measured(folder, fraction, draws):
     for draw in range(draws):
         for target, paths in files.items():
             if not paths[draw].is_file():
-                found = subject.measure(replace(data, target=target), stores, draw, tuned)
-                others = {"macs3": found.metrics.get("macs3"), "tuned": found.metrics["tuned"]}
-                keep(paths[draw], found, METRICS, others=others)
+                truth = replace(data, target=target)
+                measurement = subject.measure(truth, stores, draw, tuned)
+                others = {name: measurement.metrics.get(name) for name in ("macs3", "tuned")}
+                keep(paths[draw], measurement, METRICS, others=others)
     return files
 
 

@@ -1,4 +1,4 @@
-"""Models as their authors write them, in plain torch: what `dilconv.convert` gets to see.
+"""Models as their authors write them, in plain torch, for `dilconv.convert`.
 
 BPNet comes from the package bpnet-lite; WaveNet and the audio filterbank are written here with
 `nn.Conv1d`, as a user would. Nothing here knows dilconv. Measured by scripts/bench_models.py.

@@ -1,4 +1,4 @@
-"""Trainings of a study: processes of their own, not repeated when done, gone on with when begun."""
+"""Trainings of a study, each a process: finished ones are kept, interrupted ones are resumed."""
 
 import os
 import subprocess
