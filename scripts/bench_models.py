@@ -156,8 +156,7 @@ def timed(stock, converted, effort):
         times, _ = time_interleaved(runners, dilconv.active_isa(), effort, paired=True)
         for library, taken in times.items():
             columns[f"{name}_{library}_ms"] = round(statistics.median(taken.warm) * 1e3, 3)
-        pairs = zip(times["torch"].warm, times["dilconv"].warm, strict=True)
-        columns[f"{name}_ratio"] = round(statistics.median(a / b for a, b in pairs), 3)
+        columns[f"{name}_ratio"] = round(times["torch"].ratio(times["dilconv"]), 3)
     return columns
 
 

@@ -102,6 +102,10 @@ class Times:
         self.cold.append(first)
         self.warm.append(_seconds(run) if first < WARM_BELOW else first)
 
+    def ratio(self, other: Times) -> float:
+        """These times over the other's in the same rounds, the median."""
+        return statistics.median(a / b for a, b in zip(self.warm, other.warm, strict=True))
+
 
 def _seconds(run: Callable[[], object]) -> float:
     begin = time.perf_counter()

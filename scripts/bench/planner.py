@@ -20,17 +20,14 @@ def planner_rows(layer: Layer, threads: int, effort: Effort) -> list[dict]:
         for pass_name in RESULTS:
             runners = runners_of(made, pass_name, made)
             times, _ = time_interleaved(runners, isa, effort, paired=True)
-            auto = times.pop("auto").warm
-            ratios = {
-                name: statistics.median(a / b for a, b in zip(auto, other.warm, strict=True))
-                for name, other in times.items()
-            }
+            auto = times.pop("auto")
+            ratios = {name: auto.ratio(other) for name, other in times.items()}
             better = max(ratios, key=ratios.get)
             rows.append({
                 **layer.columns, "pass": pass_name, "threads": threads,
                 "chosen": "+".join(layer.algorithms(pass_name, torch.float32)),
                 "better": better, "ratio": round(ratios[better], 4),
-                "auto_ms": round(statistics.median(auto) * 1e3, 4), **machine(),
+                "auto_ms": round(statistics.median(auto.warm) * 1e3, 4), **machine(),
             })  # fmt: skip
     return rows
 
