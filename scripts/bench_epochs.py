@@ -12,26 +12,24 @@ first. A row each: seconds an epoch, without validation; loss, AUROC and AUPRC o
 chromosome at the end. Interrupted, it goes on where it was.
 """
 
-import argparse
 import json
-import os
 import statistics
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import torch
+from bench import training_steps
+from bench.command import CORES, ROOT, parser, script
 from denoiseq import settings
-from denoiseq.atomic import check_writable, write_csv, write_json
+from denoiseq.atomic import check_writable, write_json
 from denoiseq.cli import composed, start_logging
 from denoiseq.distributed import use_threads
-from denoiseq.doctor import speed
 from denoiseq.training.loop import Run, Training
 from denoiseq.windows.splits import open_stores, splits
-from dilconv import bench
+from dilconv.bench import machine
 from dilconv.memory import keep_freed_memory
+from results.layout import show
+from results.rows import Record
 
-ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENT = "atacworks"
 # Chromosomes to train on, epochs, windows a step: 42 segments, or 5.
 FULL, QUICK = (("chrVII", "chrXIII"), 3, 4), (("chrI",), 1, 2)
@@ -41,18 +39,10 @@ ON = ("native", "native-bf16", "torch", "torch-bf16")
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the arithmetic"
-    )
-    parser.add_argument("--quick", action="store_true", help="an epoch of a few segments")
-    parser.add_argument(
-        "--runs", type=Path, default=ROOT / "outputs" / "epochs", help="what is measured already"
-    )
-    parser.add_argument("--csv", type=Path, help="write the rows here")
-    return parser.parse_args()
+    made = parser(__doc__, csv=True, runs=ROOT / "outputs" / "epochs")
+    made.add_argument("--threads", type=int, default=CORES, help="of the arithmetic")
+    made.add_argument("--quick", action="store_true", help="an epoch of a few segments")
+    return made.parse_args()
 
 
 def configured(arguments):
@@ -71,7 +61,7 @@ def configured(arguments):
 
 
 def form_of(on, arguments, batch_size):
-    """The contender of `speed` that trains: of torch the one whose second step is fastest.
+    """The contender of `training_steps` that trains: of torch the one with the fastest second step.
 
     Which it was is kept in the runs' folder, so that an interrupted benchmark goes on with it.
     """
@@ -79,14 +69,14 @@ def form_of(on, arguments, batch_size):
         return on
     path = arguments.runs / f"{on}.json"
     if not path.is_file():
-        suffix = on.removeprefix("torch")
         seconds = {}
-        for name in speed.TORCH:
-            (contender,) = speed.contenders(batch_size, 60_000, only=(name + suffix,))
+        for name in training_steps.TORCH:
+            form = name + on.removeprefix("torch")
+            (contender,) = training_steps.contenders(batch_size, 60_000, only=(form,))
             first = contender.step()[0]
-            hopeless = first > speed.HOPELESS * min(seconds.values(), default=first)
-            seconds[name + suffix] = first if hopeless else contender.step()[0]
-            print(f"  {name + suffix}: {seconds[name + suffix]:.2f} s a step", flush=True)
+            limit = training_steps.HOPELESS * min(seconds.values(), default=first)
+            seconds[form] = first if first > limit else contender.step()[0]
+            print(f"  {form}: {seconds[form]:.2f} s a step", flush=True)
         write_json(path, {"form": min(seconds, key=seconds.get), "seconds": seconds})
     return json.loads(path.read_text())["form"]
 
@@ -95,7 +85,7 @@ def trained(on, options, splits, arguments):
     """A row: one training of a contender, gone on with if it was begun."""
     form = form_of(on, arguments, options.optim.batch_size)
     print(f"training on {on} ({form})", flush=True)
-    model = speed.network(form)
+    model = training_steps.network(form)
     folder = arguments.runs / on
     last = folder / "checkpoints" / "last.pt"
     options = replace(
@@ -104,9 +94,8 @@ def trained(on, options, splits, arguments):
         resume=str(last) if last.is_file() else None,
         optim=replace(options.optim, monitor="loss"),
     )
-    result = Training(
-        model, splits, options, Run(evaluation=settings.Evaluate(bootstrap=0))
-    ).train()
+    run = Run(evaluation=settings.Evaluate(bootstrap=0))
+    result = Training(model, splits, options, run).train()
     seconds = statistics.median(float(epoch["seconds"]) for epoch in result.history)
     end = result.history[-1]
     dtype = torch.bfloat16 if form.endswith("bf16") else torch.float32
@@ -116,28 +105,22 @@ def trained(on, options, splits, arguments):
         "epochs": len(result.history), "epoch_s": round(seconds, 2),
         "segments_per_second": round(len(splits.train) / seconds, 4),
         **{name: round(float(end[f"validation_{name}"]), 5) for name in METRICS},
-        **bench.machine(dtype),
+        **machine(dtype),
     }  # fmt: skip
 
 
+@script
 def main():
     arguments = parse_arguments()
-    try:
-        check_writable(arguments.runs / "any")
-        options = configured(arguments)
-        start_logging()
-        keep_freed_memory()
-        use_threads(options.trainer.threads)
-        windows = splits(options.data, open_stores(options.data), options.seed)
-        rows = [trained(on, options, windows, arguments) for on in ON]
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt as stop:  # of a training it says how to go on
-        sys.exit(f"stopped: {str(stop) or 'interrupted'}")
-    for row in rows:
-        print(json.dumps(row))
-    if arguments.csv:
-        write_csv(arguments.csv, rows)
+    check_writable(arguments.runs / "any")
+    record = Record(arguments.csv)
+    options = configured(arguments)
+    start_logging()
+    keep_freed_memory()
+    use_threads(options.trainer.threads)
+    windows = splits(options.data, open_stores(options.data), options.seed)
+    record.add([trained(on, options, windows, arguments) for on in ON])
+    show(record.rows, " ".join(["on", "form", "epoch_s", "segments_per_second", *METRICS]))
 
 
 if __name__ == "__main__":

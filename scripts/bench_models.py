@@ -16,65 +16,52 @@ A model whose package is missing is left out, with the command that installs it.
 after every model: an interrupted run keeps what is done, --resume goes on.
 """
 
-import argparse
 import copy
-import csv
 import statistics
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import dilconv
 import torch
-from denoiseq.atomic import write_csv
-from dilconv import _native, bench
-from dilconv.memory import keep_freed_memory
-from example_models import EXAMPLES
+from bench.command import at_least, parser, script
+from bench.example_models import EXAMPLES
+from dilconv.bench import Effort, machine, time_interleaved
+from results.layout import show
+from results.rows import Record
 from tqdm import tqdm
 
 # Largest error as a share of the norm, of the outputs and of each parameter's gradient; or twice
 # torch's own.
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
-INSTALL = {
-    "bpnet-lite": "pip install --no-deps bpnet-lite tangermeme && pip install pandas numba scipy"
-}
 CHECKED = 2  # items
 POINT = ("model", "N", "threads", "dtype")
+SHOWN = (
+    "model N threads dtype forward_torch_ms forward_dilconv_ms forward_ratio step_torch_ms "
+    "step_dilconv_ms step_ratio gradient_error_torch gradient_error_dilconv"
+)
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    made = parser(__doc__, csv=True, resume=True)
+    add, positive = made.add_argument, at_least(1)
     names = [example.name for example in EXAMPLES]
-    parser.add_argument(
-        "--models", nargs="+", metavar="NAME", default=names, help=f"only these: {', '.join(names)}"
-    )
-    parser.add_argument("-N", type=int, nargs="+", help="batch sizes (default: each model's own)")
-    parser.add_argument(
-        "--threads", type=int, nargs="+", default=[1], help="of torch, one run each"
-    )
-    parser.add_argument(
-        "--dtypes", nargs="+", default=["float32"], choices=list(TOLERANCE), help="of activations"
-    )
-    parser.add_argument("--rounds", type=int, default=15, help="timed rounds, at least 2")
-    parser.add_argument(
-        "--seconds", type=float, default=20.0, help="about what one of the two may take in a pass"
-    )
-    parser.add_argument("--quick", action="store_true", help="the smallest batch, three rounds")
-    parser.add_argument("--csv", type=Path, help="write the rows here")
-    parser.add_argument("--resume", action="store_true", help="keep the rows that --csv has")
-    arguments = parser.parse_args()
+    only = f"only these: {', '.join(names)}"
+    add("--models", nargs="+", metavar="NAME", default=names, help=only)
+    add("-N", type=positive, nargs="+", help="batch sizes (default: each model's own)")
+    add("--threads", type=positive, nargs="+", default=[1], help="of torch, one run each")
+    dtypes = list(TOLERANCE)
+    add("--dtypes", nargs="+", default=["float32"], choices=dtypes, help="of activations")
+    add("--rounds", type=at_least(2), default=15, help="timed rounds, at least 2")
+    seconds = "about what one of the two may take in a pass"
+    add("--seconds", type=float, default=20.0, help=seconds)
+    add("--quick", action="store_true", help="the smallest batch, three rounds")
+    arguments = made.parse_args()
     unknown = sorted(set(arguments.models) - set(names))
     if unknown:
-        parser.error(f"unknown model {unknown[0]!r}: choose from {', '.join(names)}")
+        made.error(f"unknown model {unknown[0]!r}: choose from {', '.join(names)}")
     if arguments.quick:
         arguments.rounds = 3
-    if arguments.rounds < 2 or min(*arguments.threads, *(arguments.N or [1])) < 1:
-        parser.error("--rounds must be at least 2, --threads and -N at least 1")
-    if arguments.resume and not arguments.csv:
-        parser.error("--resume needs --csv, the file to go on with")
     return arguments
 
 
@@ -128,41 +115,37 @@ def results(contender):
     outputs = contender.gradients()
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     grads = [p.grad for p in contender.model.parameters() if p.grad is not None]
-    return [t.detach() for t in outputs], grads
+    return {"output": [t.detach() for t in outputs], "gradient": grads}
 
 
 def in_float64(stock):
     """The same model, weights and batch in float64, which both are held to."""
-    inputs = tuple(x.double() for x in stock.inputs)
-    return Contender(
-        copy.deepcopy(stock.model).double(), inputs, stock.truth, stock.loss, "float32"
-    )
+    model, inputs = copy.deepcopy(stock.model).double(), tuple(x.double() for x in stock.inputs)
+    return Contender(model, inputs, stock.truth, stock.loss, "float32")
 
 
-def worst(found, expected):
+def worst(results, expected):
     """The largest of the errors' norms, as shares of what is expected; 0 where that is 0."""
     return max(
-        float((a - b).norm() / b.norm()) for a, b in zip(found, expected, strict=True) if b.any()
+        float((a - b).norm() / b.norm()) for a, b in zip(results, expected, strict=True) if b.any()
     )
 
 
 def check(name, stock, converted):
     """Columns of the largest errors of both; RuntimeError where the converted model is wrong."""
     exact, columns = results(in_float64(stock)), {}
-    for who, contender in (("torch", stock), ("dilconv", converted)):
-        for what, found, expected in zip(
-            ("output", "gradient"), results(contender), exact, strict=True
-        ):
-            columns[f"{what}_error_{who}"] = worst(found, expected)
-    for what in ("output", "gradient"):
-        error, torchs = (columns[f"{what}_error_{who}"] for who in ("dilconv", "torch"))
-        limit = max(TOLERANCE[stock.dtype], 2 * torchs)
+    for library, contender in (("torch", stock), ("dilconv", converted)):
+        for kind, tensors in results(contender).items():
+            columns[f"{kind}_error_{library}"] = worst(tensors, exact[kind])
+    for kind in exact:
+        error = columns[f"{kind}_error_dilconv"]
+        limit = max(TOLERANCE[stock.dtype], 2 * columns[f"{kind}_error_torch"])
         if not error <= limit:
             raise RuntimeError(
-                f"{name}: converted, it errs in its {what}s by {error:.1e} of their norm in "
+                f"{name}: converted, it errs in its {kind}s by {error:.1e} of their norm in "
                 f"{stock.dtype}; {limit:.1e} is allowed"
             )
-    return {key: f"{value:.1e}" for key, value in columns.items()}
+    return {key: float(f"{value:.1e}") for key, value in columns.items()}
 
 
 def timed(stock, converted, effort):
@@ -170,87 +153,60 @@ def timed(stock, converted, effort):
     columns = {}
     for name in ("forward", "step"):
         runners = {"torch": getattr(stock, name), "dilconv": getattr(converted, name)}
-        found, _ = bench.time_interleaved(runners, _native.active_isa(), effort, paired=True)
-        pairs = list(zip(found["torch"].warm, found["dilconv"].warm, strict=True))
-        for who, times in found.items():
-            columns[f"{name}_{who}_ms"] = round(statistics.median(times.warm) * 1e3, 3)
-        columns[f"{name}_ratio"] = round(statistics.median(a / b for a, b in pairs), 3)
+        times, _ = time_interleaved(runners, dilconv.active_isa(), effort, paired=True)
+        for library, taken in times.items():
+            columns[f"{name}_{library}_ms"] = round(statistics.median(taken.warm) * 1e3, 3)
+        columns[f"{name}_ratio"] = round(times["torch"].ratio(times["dilconv"]), 3)
     return columns
 
 
 def measure(example, point, effort):
-    """One row: example at point = (model, N, threads, dtype)."""
-    _, N, threads, dtype = point
-    torch.set_num_threads(threads)
+    """The row of an example at a point."""
+    torch.set_num_threads(point["threads"])
+    N, dtype = point["N"], point["dtype"]
     errors = check(example.name, *pair_of(example, min(N, CHECKED), dtype))
     stock, converted = pair_of(example, N, dtype)
     return {
-        **dict(zip(POINT, point, strict=True)),
+        **point,
         "parameters": sum(p.numel() for p in stock.model.parameters()),
         **timed(stock, converted, effort),
         **errors,
-        **bench.machine(getattr(torch, dtype)),
+        **machine(getattr(torch, dtype)),
     }
-
-
-def print_row(row):
-    parts = [
-        f"{name} {row[f'{name}_torch_ms']:.1f} -> {row[f'{name}_dilconv_ms']:.1f} ms "
-        f"({row[f'{name}_ratio']:.2f} x)"
-        for name in ("forward", "step")
-    ]
-    tqdm.write(
-        f"{row['model']}, N={row['N']}, {row['threads']} thread(s), {row['dtype']}: "
-        f"{', '.join(parts)}; gradients err by {row['gradient_error_torch']} -> "
-        f"{row['gradient_error_dilconv']}"
-    )
 
 
 def points_of(arguments):
     """(example, point) of everything that was asked for and can be had."""
-    found = []
+    points = []
     for example in (e for e in EXAMPLES if e.name in arguments.models):
         if not example.available():
-            print(f"{example.name} is left out: {INSTALL[example.needs]}")
+            print(f"{example.name} is left out: {example.install}")
             continue
         batches = arguments.N or example.batches[: 1 if arguments.quick else None]
-        found += [
-            (example, (example.name, N, threads, dtype))
+        points += [
+            (example, {"model": example.name, "N": N, "threads": threads, "dtype": dtype})
             for dtype in arguments.dtypes
             for threads in arguments.threads
             for N in batches
         ]
-    return found
+    return points
 
 
-def run(arguments, rows):
-    """Appends to `rows`, point after point."""
-    done = {tuple(str(row[key]) for key in POINT) for row in rows}
-    effort = bench.Effort(arguments.rounds, arguments.seconds)
-    for example, point in tqdm(points_of(arguments), unit="model", disable=None):
-        if tuple(map(str, point)) in done:
-            continue
-        rows.append(measure(example, point, effort))
-        print_row(rows[-1])
-        if arguments.csv:
-            write_csv(arguments.csv, rows)
-
-
+@script
 def main():
     arguments = parse_arguments()
-    keep_freed_memory()  # for both alike
-    rows = []
-    if arguments.resume and arguments.csv.exists():
-        with arguments.csv.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    try:
-        run(arguments, rows)
-    except RuntimeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"interrupted: {len(rows)} row(s) are done", file=sys.stderr)
-        return 130
+    dilconv.keep_freed_memory()  # for both alike
+    effort = Effort(arguments.rounds, arguments.seconds)
+    with Record(arguments.csv, POINT, arguments.resume) as record:
+        for example, point in tqdm(points_of(arguments), unit="model", disable=None):
+            if record.has(point):
+                continue
+            try:
+                record.add([measure(example, point, effort)])
+            except RuntimeError as error:  # a wrong result
+                print(f"error: {error}", file=sys.stderr)
+                return 1
+            show(record.rows[-1:], SHOWN, tqdm.write)
     return 0
 
 

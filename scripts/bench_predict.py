@@ -17,7 +17,6 @@ threads: compare by them on a machine that others use too. `whole_genome` extrap
 `…_cpu_minutes_a_thread` is what that would take if no other program ran.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -27,50 +26,26 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import torch
+from bench.command import CORES, ROOT, parser, script
+from bench.stores import HUMAN_BP, write_human_store
 from denoiseq import models, settings
-from denoiseq.atomic import write_csv
 from denoiseq.models.checkpoint import open_checkpoint, save_checkpoint, trained_network
 from denoiseq.prediction.tiles import Denoiser
-from denoiseq.store.cut_store import CutStore, write_store
-from dilconv import bench
+from dilconv.bench import machine
+from results.rows import Record
 
-ROOT = Path(__file__).resolve().parents[1]
 YEAST = ROOT / "data/yeast"
 YEAST_INPUT = [f"bam={YEAST / 'yeast_atac_SRR1822137.bam'}", f"fasta={YEAST / 'sacCer3.fa.gz'}"]
-HUMAN_BP, HUMAN_FRAGMENTS, HUMAN_PEAKS = 3.1e9, 20e6, 100e3
-IN_PEAKS = 1 / 3
+HUMAN_FRAGMENTS, IN_PEAKS = 20e6, 1 / 3
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--checkpoint", type=Path, help="for the yeast genome")
-    parser.add_argument("--mbp", type=float, default=150, help="of the human chromosome")
-    parser.add_argument(
-        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the arithmetic"
-    )
-    parser.add_argument("--csv", type=Path, help="write the rows here")
-    return parser.parse_args()
-
-
-def human_store(path, size):
-    """A chromosome of fragments of 40 to 400 bp, IN_PEAKS of them within 300 bp of a peak."""
-    rng = np.random.default_rng(0)
-    n = round(HUMAN_FRAGMENTS * size / HUMAN_BP)
-    starts = rng.integers(0, size - 800, n)
-    peaks = rng.integers(0, size - 800, round(HUMAN_PEAKS * size / HUMAN_BP))
-    clustered = rng.random(n) < IN_PEAKS
-    starts[clustered] = rng.choice(peaks, clustered.sum()) + rng.integers(0, 300, clustered.sum())
-    starts.sort()
-    positions = np.concatenate([starts, starts + rng.integers(40, 400, n)]).astype(np.uint32)
-    order = np.argsort(positions, kind="stable")
-    ids = np.tile(np.arange(n, dtype=np.uint32), 2)
-    made = {"shift": "+4/-4", "min_mapq": 30, "keep_duplicates": False, "max_fragment_bp": 2000,
-            "blacklist_sha256": "", "genome": {"chr1": size}}  # fmt: skip
-    write_store(path, {"chr1": size}, {"chr1": (positions[order], ids[order])}, {}, made, {})
+    made = parser(__doc__, csv=True)
+    made.add_argument("--checkpoint", type=Path, help="for the yeast genome")
+    made.add_argument("--mbp", type=float, default=150, help="of the human chromosome")
+    made.add_argument("--threads", type=int, default=CORES, help="of the arithmetic")
+    return made.parse_args()
 
 
 def random_checkpoint(path, preprocessing, cuts_per_mb):
@@ -85,7 +60,7 @@ def random_checkpoint(path, preprocessing, cuts_per_mb):
     })  # fmt: skip
 
 
-def alone_s_per_mb(checkpoint, threads):
+def alone_s_per_mb(checkpoint):
     """CPU seconds a Mb of the network's forward pass with nothing around it."""
     payload, config = open_checkpoint(str(checkpoint))
     network = trained_network(payload, config, settings.Conv(), settings.Precision(), "auto")
@@ -113,11 +88,11 @@ def predicted(what, checkpoint, source, folder, threads):
     _, status, used = os.wait4(process.pid, 0)
     wall = time.perf_counter() - began
     if status:
-        raise SystemExit(f"{what}: predict failed")
+        raise ValueError(f"{what}: predict failed")
     summary = json.loads((folder / "summary.json").read_text())
     cpu = used.ru_utime + used.ru_stime
     bases = sum(summary["input"]["preprocessing"]["genome"].values()) / 1e6
-    alone, parameters = alone_s_per_mb(checkpoint, threads)
+    alone, parameters = alone_s_per_mb(checkpoint)
     steps = {f"{step}_cpu_s": s for step, s in summary["seconds_of"].items() if step != "writing"}
     writing = summary["seconds_of"]["writing"]
     return {
@@ -127,37 +102,36 @@ def predicted(what, checkpoint, source, folder, threads):
         "writing_wall_s": writing, "written_alone_pct": round(100 * writing / wall, 1),
         "floor_s": round(alone * bases / threads, 1),
         "floor_share": round(alone * bases / threads / wall, 2),
-        "whole_genome_minutes": _extrapolated(wall, summary["seconds"], bases),
-        "whole_genome_cpu_minutes_a_thread": _extrapolated(
+        "whole_genome_minutes": extrapolated(wall, summary["seconds"], bases),
+        "whole_genome_cpu_minutes_a_thread": extrapolated(
             cpu / threads, sum(steps.values()) / threads, bases),
     }  # fmt: skip
 
 
-def _extrapolated(whole_s, growing_s, mbp):
+def extrapolated(whole_s, growing_s, mbp):
     """Minutes for a human genome, of which `growing_s` of `whole_s` grow with the bases."""
     return round((whole_s - growing_s + growing_s * HUMAN_BP / (1e6 * mbp)) / 60, 1)
 
 
+@script
 def main():
     arguments = parse_arguments()
-    threads, rows = arguments.threads, []
+    record, bases = Record(arguments.csv), int(arguments.mbp * 1e6)
+    facts = machine()
+    facts = {key: facts[key] for key in ("cpu", "isa", "torch", "commit")}
     with tempfile.TemporaryDirectory(prefix="bench-predict-") as name:
         folder = Path(name)
         cuts, weights = folder / "human.h5", folder / "human.pt"
-        human_store(cuts, int(arguments.mbp * 1e6))
-        store = CutStore(cuts)
+        fragments = round(HUMAN_FRAGMENTS * bases / HUMAN_BP)
+        store = write_human_store(cuts, fragments, chroms={"chr1": bases}, in_peaks=IN_PEAKS)
         random_checkpoint(weights, store.preprocessing, store.cuts_per_mb)
-        yeast = arguments.checkpoint
-        if yeast is not None:
-            rows.append(predicted("yeast, BAM", yeast, YEAST_INPUT, folder / "yeast", threads))
-        human = folder / "human"
-        rows.append(predicted("human, store", weights, [f"store={cuts}"], human, threads))
-    facts = bench.machine()
-    machine = {key: facts[key] for key in ("cpu", "isa", "torch", "commit")}
-    for row in rows:
-        print(json.dumps(row, indent=1))
-    if arguments.csv:
-        write_csv(arguments.csv, [row | machine for row in rows])
+        runs = [("human, store", weights, [f"store={cuts}"], folder / "human")]
+        if arguments.checkpoint is not None:
+            runs.insert(0, ("yeast, BAM", arguments.checkpoint, YEAST_INPUT, folder / "yeast"))
+        for run in runs:
+            row = predicted(*run, arguments.threads)
+            print(json.dumps(row, indent=1))
+            record.add([row | facts])
 
 
 if __name__ == "__main__":

@@ -13,53 +13,44 @@ two with activations in bfloat16 ("native-bf16"). Ratios are to the fastest of t
 ONEDNN_MAX_CPU_ISA=AVX2 in the environment holds torch to AVX2; the CSV says so in `onednn_isa`.
 """
 
-import argparse
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
 import torch
-from denoiseq.atomic import write_csv
-from denoiseq.doctor import speed
-from dilconv import bench
+from bench import training_steps
+from bench.command import at_least, parser, script
+from dilconv.bench import machine
 from dilconv.memory import keep_freed_memory
+from results.layout import show
+from results.rows import Record
 
 OTHERS_MOST = 0.20
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("-N", type=int, default=1, help="segments in the batch")
-    parser.add_argument("-W", type=int, default=60_000, help="bases of a segment")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="counts to run with")
-    parser.add_argument(
-        "--rounds", type=int, default=3, help="timed steps of torch's forms, at least 2"
-    )
-    parser.add_argument("--steps", type=int, default=10, help="timed steps of dilconv a round")
-    parser.add_argument(
-        "--memory", action="store_true", help="what a step adds to the peak memory, not its time"
-    )
-    parser.add_argument("--csv", type=Path, help="write the rows here")
-    arguments = parser.parse_args()
-    if min(arguments.N, arguments.W, *arguments.threads) < 1:
-        parser.error("-N, -W and --threads must be at least 1")
-    if arguments.rounds < 2 or arguments.steps < 1:
-        parser.error("--rounds must be at least 2 and --steps at least 1")
-    return arguments
+    made = parser(__doc__, csv=True)
+    add, positive = made.add_argument, at_least(1)
+    add("-N", type=positive, default=1, help="segments in the batch")
+    add("-W", type=positive, default=60_000, help="bases of a segment")
+    add("--threads", type=positive, nargs="+", default=[1], help="counts to run with")
+    add("--rounds", type=at_least(2), default=3, help="timed steps of torch's forms, at least 2")
+    add("--steps", type=positive, default=10, help="timed steps of dilconv a round")
+    memory = "what a step adds to the peak memory, not its time"
+    add("--memory", action="store_true", help=memory)
+    return made.parse_args()
 
 
 def measure(arguments, threads):
-    """Rows of one number of threads, a contender each; prints what was found."""
+    """Rows of one number of threads, a contender each; prints what was measured."""
     torch.set_num_threads(threads)
-    everyone = speed.contenders(arguments.N, arguments.W)
-    entered = speed.take_turns(everyone, arguments.rounds, arguments.steps)
-    for left_out in (c.name for c in everyone if c not in entered):
-        print(f"{left_out}: left out, its first step took {speed.HOPELESS} times torch's best")
-    losses = speed.check_losses(entered)
-    times, shares = speed.summary(entered), speed.breakdown(entered[0], arguments.steps)
-    shares = {part: round(share, 4) for part, share in shares.items()}
+    everyone = training_steps.contenders(arguments.N, arguments.W)
+    timed = training_steps.take_turns(everyone, arguments.rounds, arguments.steps)
+    for left_out in (c.name for c in everyone if c not in timed):
+        hopeless = f"its first step took {training_steps.HOPELESS} times torch's best"
+        print(f"{left_out}: left out, {hopeless}")
+    losses = training_steps.check_losses(timed)
+    times = training_steps.summary(timed)
+    shares = training_steps.breakdown(timed[0], arguments.steps)
     rows = [
         {
             "contender": c.name,
@@ -69,33 +60,19 @@ def measure(arguments, threads):
             "threads": threads,
             **times[c.name],
             "loss": c.losses[len(losses) - 1],
-            **{f"share_{p}": s if c.name == "native" else "" for p, s in shares.items()},
-            **bench.machine(torch.bfloat16 if c.name == "native-bf16" else torch.float32),
+            **{f"share_{p}": round(s, 4) if c is timed[0] else "" for p, s in shares.items()},
+            **machine(torch.bfloat16 if c.name == "native-bf16" else torch.float32),
         }
-        for c in entered
+        for c in timed
     ]
-    print_rows(rows, losses)
-    print_shares(shares, times["native"]["median_ms"])
+    heads = "a training step of {parameters:,} parameters: N={N} W={W}, {threads} thread(s), "
+    print((heads + "{isa} on {cpu}").format(**rows[0]))
+    show(rows, "contender median_ms iqr_ms speedup_over_torch cpus_used loss")
+    show_shares(shares, times["native"]["median_ms"])
     return rows
 
 
-def print_rows(rows, losses):
-    first = rows[0]
-    print(
-        f"a training step of {first['parameters']:,} parameters: N={first['N']} W={first['W']}, "
-        f"{first['threads']} thread(s), {first['isa']} on {first['cpu']}"
-    )
-    heads = ("ms", "IQR", "x torch", "CPUs")
-    print("{:14}{:>10}{:>9}{:>9}{:>6}   loss of the steps that all have done".format("", *heads))
-    for row, values in zip(rows, zip(*losses, strict=True), strict=True):
-        shown = " ".join(f"{value:.6f}" for value in values)
-        print(
-            f"{row['contender']:14}{row['median_ms']:10.1f}{row['iqr_ms']:9.1f}"
-            f"{row['speedup_over_torch']:9.2f}{row['cpus_used']:6.2f}   {shown}"
-        )
-
-
-def print_shares(shares, milliseconds):
+def show_shares(shares, milliseconds):
     print("where a step of dilconv's goes:")
     for part, share in shares.items():
         print(f"  {part.replace('_', ' '):18}{share:7.1%}{share * milliseconds:9.1f} ms")
@@ -107,25 +84,27 @@ def print_shares(shares, milliseconds):
 def measure_memory(arguments):
     """Prints the peak memory of a step of dilconv's, each in a process of its own."""
     torch.set_num_threads(arguments.threads[0])
-    found = {}
+    added = {}
     for name in ("native", "native-bf16"):
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            found[name] = pool.submit(speed.step_memory, name, arguments.N, arguments.W).result()
+            job = pool.submit(training_steps.step_memory, name, arguments.N, arguments.W)
+            added[name] = job.result()
         print(
-            f"{name:14} a step adds {found[name] / 2**20:8.0f} MiB to the peak, "
-            f"{found[name] / found['native']:.2f} of native's"
+            f"{name:14} a step adds {added[name] / 2**20:8.0f} MiB to the peak, "
+            f"{added[name] / added['native']:.2f} of native's"
         )
 
 
+@script
 def main():
     arguments = parse_arguments()
     if arguments.memory:
         measure_memory(arguments)
         return
     keep_freed_memory()  # for all contenders alike
-    rows = [row for threads in arguments.threads for row in measure(arguments, threads)]
-    if arguments.csv:
-        write_csv(arguments.csv, rows)
+    record = Record(arguments.csv)
+    for threads in arguments.threads:
+        record.add(measure(arguments, threads))
 
 
 if __name__ == "__main__":

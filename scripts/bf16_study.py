@@ -4,38 +4,34 @@
     python scripts/bf16_study.py                                  # yeast, seeds 0 1 2
     python scripts/bf16_study.py --experiment smoke --seeds 0     # a minute, synthetic data
 
-Each training is evaluated on the test chromosomes. Leaves in --out study.csv (a row a training),
-study.md (the table) and study.png (the losses by epoch). Trainings that are done are not repeated,
-one that was interrupted goes on. Further arguments are overrides of the config.
+Each training is evaluated on the test chromosomes. Writes to --out study.csv (a row a
+training), study.md (the table) and study.png (the losses by epoch). Finished trainings are kept,
+interrupted ones are resumed. Further arguments are overrides of the config.
 """
 
-import argparse
-import csv
 import json
 import statistics
-import sys
-from pathlib import Path
 
-from denoiseq.atomic import atomic_path, check_writable, write_csv, write_text
+from bench.command import ROOT, parser, script
+from denoiseq.atomic import atomic_path, write_text
 from matplotlib.figure import Figure
-from trainings import trained
+from results.layout import table
+from results.rows import Record, pick, read_csv
+from studies.trainings import trained
 
-ROOT = Path(__file__).resolve().parents[1]
 PRECISIONS = {"fp32": "#1d4ed8", "bf16": "#c2410c"}
 METRICS = {"auprc": "AUPRC", "auroc": "AUROC", "pearson": "Pearson", "best_f1": "best F1"}
+SHOWN = {**METRICS, "best_validation_loss": "best validation loss"}
+EVALUATED = "evaluate/test/metrics.json"
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--experiment", default="yeast", help="what is trained")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="a training each")
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / "outputs" / "bf16_study", help="output folder"
-    )
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the config")
-    return parser.parse_args()
+    made = parser(__doc__, out=ROOT / "outputs" / "bf16_study")
+    add = made.add_argument
+    add("--experiment", default="yeast", help="what is trained")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="a training each")
+    add("overrides", nargs="*", metavar="KEY=VALUE", help="of the config")
+    return made.parse_args()
 
 
 def run_folder(out, precision, seed):
@@ -45,8 +41,8 @@ def run_folder(out, precision, seed):
 def result(arguments, precision, seed):
     """The row of one training."""
     folder = run_folder(arguments.out, precision, seed)
-    metrics = json.loads((folder / "evaluate" / "test" / "metrics.json").read_text())
-    history = read_history(folder)
+    metrics = json.loads((folder / EVALUATED).read_text())
+    history = read_csv(folder / "history.csv")
     return {
         "experiment": arguments.experiment,
         "precision": metrics["precision"],
@@ -54,31 +50,21 @@ def result(arguments, precision, seed):
         **{name: metrics["denoised"][name] for name in METRICS},
         "epochs": len(history),
         "last_train_loss": float(history[-1]["train_loss"]),
-        "best_validation_loss": min(float(row["validation_loss"]) for row in history),
+        "best_validation_loss": min(float(epoch["validation_loss"]) for epoch in history),
     }
 
 
-def read_history(folder):
-    with (folder / "history.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def table(rows):
-    """Markdown: a line a seed and precision, then the means and their differences."""
-    names = {**METRICS, "best_validation_loss": "best validation loss"}
-    lines = [["precision", "seed", *names.values()], ["---"] * (2 + len(names))]
-    lines += [[r["precision"], r["seed"], *(f"{r[name]:.4f}" for name in names)] for r in rows]
+def markdown(rows):
+    """A line a seed and precision, then the means and their differences."""
     means = {
-        precision: {
-            name: statistics.mean(r[name] for r in rows if r["precision"] == precision)
-            for name in names
-        }
-        for precision in PRECISIONS
+        p: {name: statistics.mean(r[name] for r in pick(rows, precision=p)) for name in SHOWN}
+        for p in PRECISIONS
     }
-    lines += [[p, "mean", *(f"{m[name]:.4f}" for name in names)] for p, m in means.items()]
-    difference = {name: means["bf16"][name] - means["fp32"][name] for name in names}
-    lines.append(["bf16 - fp32", "", *(f"{d:+.4f}" for d in difference.values())])
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    lines = [[r["precision"], r["seed"], *(f"{r[name]:.4f}" for name in SHOWN)] for r in rows]
+    lines += [[p, "mean", *(f"{m[name]:.4f}" for name in SHOWN)] for p, m in means.items()]
+    difference = [f"{means['bf16'][name] - means['fp32'][name]:+.4f}" for name in SHOWN]
+    lines.append(["bf16 - fp32", "", *difference])
+    return table(["precision", "seed", *SHOWN.values()], lines)
 
 
 def draw_losses(arguments, path):
@@ -87,10 +73,10 @@ def draw_losses(arguments, path):
     for axes, name in zip(figure.subplots(1, 2), ("train_loss", "validation_loss"), strict=True):
         for precision, colour in PRECISIONS.items():
             for seed in arguments.seeds:
-                history = read_history(run_folder(arguments.out, precision, seed))
+                history = read_csv(run_folder(arguments.out, precision, seed) / "history.csv")
                 axes.plot(
-                    [int(row["epoch"]) for row in history],
-                    [float(row[name]) for row in history],
+                    [epoch["epoch"] for epoch in history],
+                    [epoch[name] for epoch in history],
                     color=colour,
                     linestyle="-" if precision == "fp32" else "--",
                     linewidth=1.2,
@@ -104,23 +90,19 @@ def draw_losses(arguments, path):
         figure.savefig(temporary, dpi=150, format="png")
 
 
+@script
 def main():
     arguments = parse_arguments()
     runs = [(precision, seed) for seed in arguments.seeds for precision in PRECISIONS]
-    try:
-        check_writable(arguments.out / "study.csv")
-        for precision, seed in runs:
-            made = (f"precision={precision}", f"seed={seed}", "stages=[train,evaluate]")
-            folder = run_folder(arguments.out, precision, seed)
-            overrides = (*made, *arguments.overrides)
-            trained(folder, arguments.experiment, overrides, done="evaluate/test/metrics.json")
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    rows = [result(arguments, precision, seed) for precision, seed in runs]
-    write_csv(arguments.out / "study.csv", rows)
-    write_text(arguments.out / "study.md", table(rows) + "\n")
+    record = Record(arguments.out / "study.csv")
+    for precision, seed in runs:
+        made = (f"precision={precision}", f"seed={seed}", "stages=[train,evaluate]")
+        folder, overrides = run_folder(arguments.out, precision, seed), arguments.overrides
+        trained(folder, arguments.experiment, (*made, *overrides), done=EVALUATED)
+    record.add([result(arguments, precision, seed) for precision, seed in runs])
+    write_text(arguments.out / "study.md", markdown(record.rows) + "\n")
     draw_losses(arguments, arguments.out / "study.png")
-    print(table(rows))
+    print(markdown(record.rows))
 
 
 if __name__ == "__main__":

@@ -5,38 +5,32 @@
     python scripts/depth_figure.py --folder outputs/depth
 
 depth.csv has a row a metric, depth and what was measured there: the score of a track, or the depth
-whose noisy (worth_noisy) or smoothed (worth_gaussian) score equals the denoised one. Leaves
+whose noisy (worth_noisy) or smoothed (worth_gaussian) score equals the denoised one. Writes
 depth.md and depth.png beside it.
 """
 
-import argparse
-import csv
 import math
-import sys
 from itertools import product
 from pathlib import Path
 
+from bench.command import ROOT, parser, script
 from denoiseq.atomic import write_bytes, write_text
 from denoiseq.report.style import drawn
 from denoiseq.report.tracks import colour, label
 from matplotlib.figure import Figure
+from results.layout import table
+from results.rows import read_csv
 
-ROOT = Path(__file__).resolve().parents[1]
 METRICS = {"auprc": "AUPRC", "best_f1": "best F1", "log1p_pearson": "log1p-Pearson"}
 TRACKS = ("noisy", "gaussian", "macs3", "denoised")
 RULERS = ("noisy", "gaussian")  # along whose curves the denoised scores are placed
 BELOW, ABOVE = 0.0, math.inf  # a worth beyond the measured depths
-WORDS = ("metric", "what", "truth", "trained")  # columns that hold no number
 ARROW = 0.1  # the depth whose worth the figure shows
 
 
 def read_rows(path):
-    """The rows of depth.csv by metric, what and depth, numbers as numbers."""
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or "what" not in rows[0]:
-        raise ValueError(f"{path} holds no rows of scripts/depth_study.py")
-    rows = [{k: v if k in WORDS else float(v) for k, v in row.items()} for row in rows]
+    """The rows of depth.csv by metric, what and depth."""
+    rows = read_csv(path, "scripts/depth_study.py", "what")
     return {(row["metric"], row["what"], row["fraction"]): row for row in rows}
 
 
@@ -54,18 +48,18 @@ def percent(depth, fractions):
     return f"{100 * depth:.2g}%"
 
 
-def table(rows):
-    """Markdown: what was measured, then a line a metric and depth."""
-    heads = ["metric", "fragments", *map(label, TRACKS)]
-    heads += [f"denoised equals {label(ruler)} at" for ruler in RULERS]
-    lines = [heads, ["---"] * len(heads)]
+def markdown(rows):
+    """What was measured, then a line a metric and depth."""
+    lines = []
     for metric, fraction in product(METRICS, depths(rows)):
         noisy = rows[metric, "noisy", fraction]
         line = [METRICS[metric], f"{100 * fraction:g}% ({noisy['fragments']:,.0f})"]
         line += [cell(rows, (metric, track, fraction), "{:.4f}") for track in TRACKS]
         line += [cell(rows, (metric, f"worth_{ruler}", fraction)) for ruler in RULERS]
         lines.append(line)
-    return described(rows) + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    worths = [f"denoised equals {label(ruler)} at" for ruler in RULERS]
+    heads = ["metric", "fragments", *map(label, TRACKS), *worths]
+    return f"{described(rows)}\n\n{table(heads, lines)}\n"
 
 
 def cell(rows, key, form=None):
@@ -81,22 +75,23 @@ def cell(rows, key, form=None):
 
 def described(rows):
     """The sentences above the table."""
-    one = next(iter(rows.values()))
+    first = next(iter(rows.values()))
+    true_peaks = f"{first['true_peaks']:,.0f} on the test chromosomes"
     draws = max(int(row["draws"]) for row in rows.values())
-    trained = " to ".join(f"{100 * float(f):g}%" for f in one["trained"].split("-"))
-    peaks = {"macs3": "MACS3's (q 0.05)", "poisson": "Poisson labels"}[one["truth"]]
+    trained = " to ".join(f"{100 * float(f):g}%" for f in first["trained"].split("-"))
+    peaks = {"macs3": "MACS3's (q 0.05)", "poisson": "Poisson labels"}[first["truth"]]
     said = [
         "One half of the fragments is the truth, inputs come from the other; percentages and counts"
         " are of all fragments.",
-        f"True peaks: {peaks} of the first half, {one['true_peaks']:,.0f} on the test chromosomes.",
+        f"True peaks: {peaks} of the first half, {true_peaks}.",
         f"One network, trained at {trained} of a whole sample, denoises every depth.",
         f"Means of {draws} draw{'s' * (draws > 1)} (at 50% there is one); in brackets 95% intervals"
         " of a bootstrap over blocks of 50 kb.",
     ]
     if any(what == "macs3" for _, what, _ in rows):
-        home = ", and the truth is its own" if one["truth"] == "macs3" else ""
+        home = ", and the truth is its own" if first["truth"] == "macs3" else ""
         said.append(f"MACS3's F1 is that of its peaks{home}; the others' of their best threshold.")
-    return " ".join(said) + "\n\n"
+    return " ".join(said)
 
 
 @drawn
@@ -127,41 +122,35 @@ def draw_worth(axes, rows, metric):
     score, depth = (rows[metric, what, ARROW]["value"] for what in ("denoised", "worth_noisy"))
     if math.isnan(depth):
         return
-    fractions, ours = depths(rows), colour("denoised")
+    fractions, shade = depths(rows), colour("denoised")
     end = min(max(depth, fractions[0]), fractions[-1])
-    arrow = {"arrowstyle": "->", "color": ours, "linestyle": "--", "shrinkA": 3, "shrinkB": 0}
+    arrow = {"arrowstyle": "->", "color": shade, "linestyle": "--", "shrinkA": 3, "shrinkB": 0}
     axes.annotate("", xy=(end, score), xytext=(ARROW, score), arrowprops=arrow)
     low, high = axes.get_ylim()
     foot = low - 0.08 * (high - low)  # room for the words
     axes.set_ylim(foot, high)
     if end == depth:
-        axes.vlines(end, foot, score, color=ours, linestyle=":", linewidth=1)
+        axes.vlines(end, foot, score, color=shade, linestyle=":", linewidth=1)
     left = end > ARROW  # the side of the line that has room
     place = {"xytext": (-4 if left else 4, 4), "textcoords": "offset points"}
     words = percent(depth, fractions)
     words = f"{100 * ARROW:g}% denoised {words if end != depth else f'= {words}'} noisy"
-    axes.annotate(words, (end, foot), color=ours, ha="right" if left else "left", **place)
+    axes.annotate(words, (end, foot), color=shade, ha="right" if left else "left", **place)
 
 
 def write(folder):
     """depth.md and depth.png of the depth.csv in a folder; returns the table."""
     rows = read_rows(folder / "depth.csv")
-    write_text(folder / "depth.md", table(rows))
+    write_text(folder / "depth.md", markdown(rows))
     write_bytes(folder / "depth.png", picture(rows))
-    return table(rows)
+    return markdown(rows)
 
 
+@script
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--folder", type=Path, default=ROOT / "docs" / "depth", help="where depth.csv lies"
-    )
-    try:
-        print(write(parser.parse_args().folder))
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    made, folder = parser(__doc__), ROOT / "docs" / "depth"
+    made.add_argument("--folder", type=Path, default=folder, help="where depth.csv lies")
+    print(write(made.parse_args().folder))
 
 
 if __name__ == "__main__":

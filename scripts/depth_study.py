@@ -11,16 +11,14 @@ it is installed, else Poisson labels of it. A denoised score is worth the depth 
 of the noisy (or smoothed) scores reaches it. Intervals are those of a bootstrap over blocks of
 50 kb, whose replicates are the same at every depth.
 
-Leaves depth.csv (a row a depth, metric and track; worth 0 is below the least depth, inf above the
-largest), depth.md and depth.png (scripts/depth_figure.py) in --out. What is measured already is not
-measured again.
+Writes depth.csv (a row a depth, metric and track; worth 0 is below the least depth, inf above the
+largest), depth.md and depth.png (scripts/depth_figure.py) to --out. What was measured before is
+kept.
 """
 
-import argparse
 import json
 import math
 import os
-import sys
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
@@ -28,59 +26,39 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+from bench.command import ROOT, at_least, parser, script
 from denoiseq import settings
-from denoiseq.atomic import atomic_path, check_writable, write_csv, write_text
+from denoiseq.atomic import write_text
 from denoiseq.distributed import use_threads
-from denoiseq.evaluation import external_peaks
 from denoiseq.evaluation.external_peaks import call_peaks, find_macs3
-from denoiseq.evaluation.measure import measure, tune
-from denoiseq.models.checkpoint import open_checkpoint, trained_network
+from denoiseq.evaluation.measure import tune
 from denoiseq.store.compatibility import check_store_matches_training
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.store.thinning import Thinning
 from denoiseq.windows.splits import held_out, open_or_prepare, open_stores
 from depth_figure import ABOVE, BELOW, METRICS, RULERS, TRACKS, write
+from results.rows import Record
+from studies.measurements import Subject, keep, mean
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[1]
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 HALVES = 999  # seed of the division
-FIRST_DRAW = 1000  # seeds of the draws: none that a training had
-BOOTSTRAP = 1000
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        default=ROOT / "data" / "yeast" / "denoiser.pt",
-        help="the network",
-    )
-    parser.add_argument("--fractions", type=float, nargs="+", default=FRACTIONS, help="of all")
-    parser.add_argument("--draws", type=int, default=3, help="of fragments, at each fraction")
-    parser.add_argument(
-        "--truth",
-        choices=("auto", "macs3", "poisson"),
-        default="auto",
-        help="where true peaks come from",
-    )
-    parser.add_argument("--threads", type=int, help="of the arithmetic")
-    parser.add_argument(
-        "--runs",
-        type=Path,
-        default=ROOT / "outputs" / "depth_study",
-        help="what is measured already",
-    )
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "depth", help="output folder")
-    arguments = parser.parse_args()
+    made = parser(__doc__, runs=ROOT / "outputs" / "depth_study", out=ROOT / "docs" / "depth")
+    add = made.add_argument
+    released = ROOT / "data" / "yeast" / "denoiser.pt"
+    add("--checkpoint", type=Path, default=released, help="the network")
+    add("--fractions", type=float, nargs="+", default=FRACTIONS, help="of all")
+    add("--draws", type=at_least(1), default=3, help="of fragments, at each fraction")
+    truths = ("auto", "macs3", "poisson")
+    add("--truth", choices=truths, default="auto", help="where true peaks come from")
+    add("--threads", type=int, help="of the arithmetic")
+    arguments = made.parse_args()
     arguments.fractions = sorted(set(arguments.fractions))
     if not 0 < arguments.fractions[0] < arguments.fractions[-1] <= 0.5:
-        parser.error("--fractions: give two or more, above 0 and at most 0.5")
-    if arguments.draws < 1:
-        parser.error("--draws: give 1 or more")
+        made.error("--fractions: give two or more, above 0 and at most 0.5")
     return arguments
 
 
@@ -124,24 +102,20 @@ class Study:
     """A network, the two halves of its sample, and the truth.
 
     Stores, true peaks and measurements lie in a folder named after the checkpoint's content and
-    the truth, so that none is taken for another's.
+    the truth, so that two studies never share them.
     """
 
     def __init__(self, arguments):
-        payload, config = open_checkpoint(str(arguments.checkpoint))
+        self.subject = Subject(arguments.checkpoint)
+        config = self.subject.config
         digest = sha256(arguments.checkpoint.read_bytes()).hexdigest()[:12]
         self.truth = truth_of(arguments.truth)
         self.folder = arguments.runs / f"{digest}_{self.truth}"
         whole = open_or_prepare(config.data)
-        check_store_matches_training(payload["preprocessing"], whole)
-        self.fragments, self.seed = whole.n_fragments, config.seed
+        check_store_matches_training(self.subject.payload["preprocessing"], whole)
+        self.fragments = whole.n_fragments
         trained = config.data.thin_range or [config.data.thin_fraction]
         self.trained = "-".join(f"{f:g}" for f in trained)
-        self.network = trained_network(
-            payload, config, settings.Conv(), settings.Precision(), "auto"
-        )
-        self.config = replace(config, trainer=settings.Trainer(progress=False))
-        self.evaluation = settings.Evaluate(bootstrap=BOOTSTRAP)
         clean, noisy = (self._half(whole, name) for name in ("clean", "noisy"))
         alone = {"more_stores": [], "more_noisy_stores": [], "prepare": settings.Prepare()}
         truth = {"target": "all", "labels": "poisson", "truth": self._true_peaks(clean, config)}
@@ -170,29 +144,29 @@ class Study:
     def files(self, fraction, draws):
         """Where the measurements of a depth are kept; of the whole half there is but one draw."""
         n = 1 if fraction == 0.5 else draws
-        return [self.folder / f"{fraction:g}_{draw}.npz" for draw in range(n)]
+        return {draw: self.folder / f"{fraction:g}_{draw}.npz" for draw in range(n)}
 
     def measure(self, fraction, draws):
         """Measure the draws of a depth that are not measured yet."""
-        missing = [file for file in self.files(fraction, draws) if not file.is_file()]
+        files = self.files(fraction, draws)
+        missing = {draw: file for draw, file in files.items() if not file.is_file()}
         if not missing:
             return
-        data = replace(self.data, thin_fraction=2 * fraction)
-        given = open_stores(data)
-        validation = held_out(data, given, self.seed, "validation")
-        tuned = tune(self.network, validation, self.config)
-        for file in missing:
-            draw = int(file.stem.split("_")[1])
-            split = held_out(data, given, FIRST_DRAW + draw, "test")
-            external = external_peaks.called(split, "auto")
-            how = self.evaluation, self.config
-            keep(file, measure(self.network, split, *how, tuned, external))
+        data, subject = replace(self.data, thin_fraction=2 * fraction), self.subject
+        stores = open_stores(data)
+        validation = held_out(data, stores, subject.config.seed, "validation")
+        tuned = tune(subject.network, validation, subject.config)
+        for draw, file in missing.items():
+            measurement = subject.measure(data, stores, draw, tuned)
+            metrics = measurement.metrics
+            sigma, peaks = metrics["tuned"]["gaussian_sigma_bp"], metrics["truth"]["peaks"]
+            keep(file, measurement, METRICS, about={"sigma_bp": sigma, "true_peaks": peaks})
 
 
-def truth_of(asked):
+def truth_of(name):
     """Whose true peaks to take, "macs3" or "poisson"."""
-    if asked != "auto":
-        return asked
+    if name != "auto":
+        return name
     with suppress(ValueError):
         find_macs3()
         return "macs3"
@@ -201,7 +175,7 @@ def truth_of(asked):
 
 def write_half(whole, path, share):
     """Write the fragments of a store that `share` keeps as a store of its own."""
-    if not whole.thinnable:
+    if not isinstance(whole, CutStore):
         raise ValueError(f"{whole.path} holds coverage, and only fragments can be halved")
     cuts = {}
     for chrom, size in whole.chroms.items():
@@ -212,48 +186,30 @@ def write_half(whole, path, share):
     write_store(path, whole.chroms, cuts, whole.blacklist, whole.preprocessing, made)
 
 
-def keep(file, found):
-    """One measurement as a file: of each score the value as it is, then the replicates."""
-    names = {f"{track}/{metric}": (track, metric) for track, metric in product(TRACKS, METRICS)}
-    names["macs3/best_f1"] = "macs3", "f1"  # its peaks have one cutoff
-    arrays = {
-        name: np.array([found.metrics[track][metric], *found.replicates[track][metric]], float)
-        for name, (track, metric) in names.items()
-        if metric in found.replicates.get(track, ())
-    }
-    about = {
-        "sigma_bp": found.metrics["tuned"]["gaussian_sigma_bp"],
-        "true_peaks": found.metrics["truth"]["peaks"],
-    }
-    with atomic_path(file) as temporary, temporary.open("wb") as raw:
-        np.savez_compressed(raw, about=json.dumps(about), **arrays)
-
-
 def summary(study, fractions, draws):
     """Rows of the CSV: means over draws of each score, and what the denoised ones are worth."""
-    loaded = [[np.load(file) for file in study.files(f, draws)] for f in fractions]
+    depths = [[np.load(file) for file in study.files(f, draws).values()] for f in fractions]
     rows = []
     for metric in METRICS:
-        curves = {track: curve(loaded, f"{track}/{metric}") for track in TRACKS}
-        curves = {track: values for track, values in curves.items() if values is not None}
+        curves = {track: [mean(kept, f"{track}/{metric}") for kept in depths] for track in TRACKS}
+        curves = {
+            track: np.array(values)  # (depths, 1 + replicates)
+            for track, values in curves.items()
+            if all(value is not None for value in values)
+        }
         for ruler in RULERS if "denoised" in curves else ():
             curves[f"worth_{ruler}"] = worths(curves["denoised"], fractions, curves[ruler])
         for what, (i, fraction) in product(curves, enumerate(fractions)):
             values = curves[what][i]
             numbers = zip(("value", "low", "high"), (values[0], *interval(values[1:])), strict=True)
-            row = {"metric": metric, "what": what, "fraction": fraction}
-            row |= {name: f"{number:.5g}" for name, number in numbers}
-            row |= {"fragments": round(fraction * study.fragments), "draws": len(loaded[i])}
-            row |= json.loads(str(loaded[i][0]["about"]))
-            rows.append({**row, "truth": study.truth, "trained": study.trained})
+            rows.append({
+                "metric": metric, "what": what, "fraction": fraction,
+                **{name: f"{number:.5g}" for name, number in numbers},
+                "fragments": round(fraction * study.fragments), "draws": len(depths[i]),
+                **json.loads(str(depths[i][0]["about"])),
+                "truth": study.truth, "trained": study.trained,
+            })  # fmt: skip
     return rows
-
-
-def curve(loaded, name):
-    """A score at every depth, (depths, 1 + replicates); None where it is not measured at all."""
-    if not all(name in one for some in loaded for one in some):
-        return None
-    return np.array([np.mean([one[name] for one in some], axis=0) for some in loaded])
 
 
 def worths(values, fractions, curves):
@@ -262,20 +218,18 @@ def worths(values, fractions, curves):
     return np.array([[worth(v, fractions, curve) for v in column] for column, curve in pairs]).T
 
 
+@script
 def main():
     arguments = parse_arguments()
     for name in ("checkpoint", "runs", "out"):
         setattr(arguments, name, getattr(arguments, name).absolute())
     os.chdir(ROOT)  # what a checkpoint says of paths is seen from here
-    try:
-        check_writable(arguments.out / "depth.csv")
-        use_threads(arguments.threads)
-        study = Study(arguments)
-        for fraction in tqdm(arguments.fractions, disable=None):
-            study.measure(fraction, arguments.draws)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    write_csv(arguments.out / "depth.csv", summary(study, arguments.fractions, arguments.draws))
+    record = Record(arguments.out / "depth.csv")
+    use_threads(arguments.threads)
+    study = Study(arguments)
+    for fraction in tqdm(arguments.fractions, disable=None):
+        study.measure(fraction, arguments.draws)
+    record.add(summary(study, arguments.fractions, arguments.draws))
     print(write(arguments.out))
 
 

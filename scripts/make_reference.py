@@ -1,25 +1,23 @@
 #!/usr/bin/env python
-"""Write docs/configuration.md and the comments in configs/ from the schemas.
+"""Write docs/configuration.md and the comments in configs/ from the settings classes.
 
     python scripts/make_reference.py                # both, in place
-    python scripts/make_reference.py --check        # exit 1 if a file is not what the schemas give
+    python scripts/make_reference.py --check        # exit 1 if a file is not what the settings give
 
-What a setting does is said once, beside its default, in app/denoiseq/schema. In the YAML files
+What a setting does is said once, beside its default, in app/denoiseq/settings. In the YAML files
 values and headers are left as they are; only the comment behind each key is replaced.
 """
 
-import argparse
 import re
 import sys
-from pathlib import Path
 
+from bench.command import ROOT, parser, script, settle
 from denoiseq import settings
-from denoiseq.atomic import write_text
 from denoiseq.settings.help import about, entries, groups, shown
+from results.layout import table
 
-ROOT = Path(__file__).resolve().parents[1]
 CONFIGS, PAGE = ROOT / "configs", ROOT / "docs" / "configuration.md"
-# The YAML files that list every key of a schema; all others are deltas on these.
+# The YAML files that list every key of a class; all others are deltas on these.
 COMPLETE = {
     **{f"{name}.yaml": kind for name, kind in settings.COMMANDS.items()},
     **{f"model/{name}.yaml": kind for name, kind in settings.MODELS.items()},
@@ -34,8 +32,8 @@ SETTING = re.compile(r"(\w+):(\s.*?)?(\s+# .*)?")
 HEAD = """\
 # Configuration
 
-Every setting of every command. `python scripts/make_reference.py` makes this page from the schemas
-in `app/denoiseq/schema`; `denoiseq COMMAND --help` says the same on the terminal, with the values
+Every setting of every command. `python scripts/make_reference.py` makes this page from the classes
+in `app/denoiseq/settings`; `denoiseq COMMAND --help` says the same on the terminal, with the values
 of its command line. How settings are given is in the [guide](guide.md#settings).
 
 Lengths that end in `_bp` are in base pairs. Null means: none, or what the last column says. A key
@@ -49,23 +47,23 @@ def commented(text, kind):
     words |= {name: doc for name, (_, doc) in groups(kind).items()}
     lines = []
     for line in text.splitlines():
-        found = SETTING.fullmatch(line)
-        if found and found[1] in words:
-            setting = f"{found[1]}:{found[2] or ''}".rstrip()
-            line = f"{setting:<24} # {words[found[1]]}"
+        match = SETTING.fullmatch(line)
+        if match and match[1] in words:
+            setting = f"{match[1]}:{match[2] or ''}".rstrip()
+            line = f"{setting:<24} # {words[match[1]]}"
         lines.append(line)
     return "\n".join(lines) + "\n"
 
 
-def table(kind, prefix=""):
+def setting_table(kind, prefix=""):
     """A row for every setting of `kind`."""
-    rows = ["| key | type | default | may be | what |", "|---|---|---|---|---|"]
+    lines = []
     for entry in entries(kind):
         default = "" if entry.default == "???" else f"`{shown(entry.default)}`"
         allowed = ", ".join(entry.choices) or entry.allowed
         cells = (f"`{prefix}{entry.name}`", entry.kind, default, allowed, entry.doc)
-        rows.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
-    return "\n".join(rows)
+        lines.append(cell.replace("|", r"\|") for cell in cells)
+    return table(["key", "type", "default", "may be", "what"], lines)
 
 
 def remark(path):
@@ -84,13 +82,13 @@ def choices(group):
 def command_section(name, kind):
     """A command with its own settings, and links to its groups."""
     first, examples = about(kind)
-    parts = [f"## {name}", first, "```\n" + "\n".join(examples) + "\n```", table(kind)]
+    parts = [f"## {name}", first, "```\n" + "\n".join(examples) + "\n```", setting_table(kind)]
     links = [f"[{group}](#{group})" for group in groups(kind) if group != "data" or name == "train"]
     if links:
         parts.append(f"Groups: {', '.join(links)}.")
     if name == "evaluate":
         parts += ["### evaluate's data", about(settings.DataOverrides)[0]]
-        parts.append(table(settings.DataOverrides, "data."))
+        parts.append(setting_table(settings.DataOverrides, "data."))
     return parts
 
 
@@ -99,9 +97,9 @@ def group_section(name, kind):
     parts = [f"### {name}", about(kind)[0], choices(name)]
     if name == "model":
         for choice, model in settings.MODELS.items():
-            parts += [f"#### {choice}", about(model)[0], table(model, "model.")]
+            parts += [f"#### {choice}", about(model)[0], setting_table(model, "model.")]
     else:
-        parts.append(table(kind, f"{name}."))
+        parts.append(setting_table(kind, f"{name}."))
     if name == "data":
         parts.append(
             "`data.prepare.*` are the keys of [prepare](#prepare); there `out` is `data.store`."
@@ -128,29 +126,14 @@ def page():
     return "\n\n".join(parts) + "\n"
 
 
-def wanted():
-    """Every file that the schemas say something in, with the text that it should have."""
-    texts = {CONFIGS / name: kind for name, kind in COMPLETE.items()}
-    made = {p: commented(p.read_text(encoding="utf-8"), kind) for p, kind in texts.items()}
-    return made | {PAGE: page()}
-
-
+@script
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--check", action="store_true", help="compare, write nothing")
-    check = parser.parse_args().check
-    files = wanted()
-    stale = [p for p, text in files.items() if not p.is_file() or p.read_text("utf-8") != text]
-    for path in stale:
-        name = path.relative_to(ROOT)
-        if check:
-            print(f"{name} is not what the schemas give", file=sys.stderr)
-        else:
-            write_text(path, files[path])
-            print(f"{name}: written")
-    return int(check and bool(stale))
+    made = parser(__doc__)
+    made.add_argument("--check", action="store_true", help="compare, write nothing")
+    check = made.parse_args().check
+    paths = {CONFIGS / name: kind for name, kind in COMPLETE.items()}
+    texts = {p: commented(p.read_text(encoding="utf-8"), kind) for p, kind in paths.items()}
+    return settle({**texts, PAGE: page()}, check, "the settings give")
 
 
 if __name__ == "__main__":

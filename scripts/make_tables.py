@@ -10,30 +10,39 @@ is README.md in the folder, with its figures. The tables in README.md and, of ot
 in kernels/README.md lie between two markers and are made from docs/results only.
 """
 
-import argparse
+import re
 import sys
 from pathlib import Path
 
 import jinja2
-from denoiseq.atomic import atomic_path, write_text
+from bench.command import ROOT, parser, script, settle
+from denoiseq.atomic import write_bytes
 from results import figures, rows, scale, tables
+from results.headline import headline
 
-ROOT = Path(__file__).resolve().parents[1]
 OWN = ROOT / "docs" / "results"
-TEMPLATE = Path(__file__).parent / "results" / "page.md.j2"
+TEMPLATES = Path(__file__).parent / "results"
 SPEED = "<!-- speed tables -->", "<!-- /speed tables -->"
 MODELS = "<!-- models table -->", "<!-- /models table -->"
 FIGURES = {"layers": "float32", "layers_bf16": "bfloat16"}
 
 
-def page(folder, found):
-    """The text of the results page."""
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+def rendered(template, measured, **names):
+    """A template of scripts/results with the tables of what was measured."""
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+    )
     makers = {name: make for name, make in vars(tables).items() if callable(make)}
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    names = dict.fromkeys((Path(name).stem for name in rows.FILES), ()) | found
-    machine = tables.machine_words(rows.machine(folder), found)
-    return template.render(makers, found=names, scale=scale, machine=machine)
+    everything = dict.fromkeys((Path(name).stem for name in rows.FILES), ()) | measured
+    return environment.get_template(template).render(makers, found=everything, **names)
+
+
+def page(folder, measured):
+    """The text of the results page."""
+    machine = tables.machine_words(rows.machine(folder), measured)
+    return rendered("page.md.j2", measured, headline=headline, scale=scale, machine=machine)
 
 
 def replace_tables(text, made, markers):
@@ -45,67 +54,55 @@ def replace_tables(text, made, markers):
         If the opening marker is missing.
     """
     opening, closing = markers
-    before, found, after = text.partition(opening)
-    if not found:
+    before, marker, after = text.partition(opening)
+    if not marker:
         raise ValueError(f"no line {opening} to put the tables behind")
     after = after.partition(closing)[2] if closing in after else after
     return f"{before}{opening}\n\n{made}\n\n{closing}\n\n{after.lstrip()}"
 
 
-def others(arguments, found):
+def others(arguments, measured):
     """{path: text} of the pages that hold tables between markers."""
     readme, models_page = arguments.readme, arguments.models_page
     if arguments.folder.resolve() == OWN:
         readme, models_page = readme or ROOT / "README.md", ROOT / "kernels" / "README.md"
     texts = {}
     if readme is not None:
-        old = readme.read_text(encoding="utf-8")
-        texts[readme] = replace_tables(old, tables.summary(found), SPEED)
-    if models_page is not None and "models" in found:
-        old = models_page.read_text(encoding="utf-8")
-        texts[models_page] = replace_tables(old, tables.models_table(found["models"]), MODELS)
+        summary = re.sub(r"\n{3,}", "\n\n", rendered("summary.md.j2", measured)).strip()
+        texts[readme] = replace_tables(readme.read_text(encoding="utf-8"), summary, SPEED)
+    if models_page is not None and "models" in measured:
+        old, made = models_page.read_text(encoding="utf-8"), tables.models_table(measured["models"])
+        texts[models_page] = replace_tables(old, made, MODELS)
     return texts
 
 
-def draw(folder, found):
+def draw(folder, measured):
     """The figures, beside the page."""
     for name, dtype in FIGURES.items():
-        if name in found:
+        if name in measured:
             title = f"One letter at a time around the AtacWorks layer, one thread, {dtype}"
-            with atomic_path(folder / f"{name}.png") as temporary:
-                temporary.write_bytes(figures.efficiency(found[name], title))
+            write_bytes(folder / f"{name}.png", figures.efficiency(measured[name], title))
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--folder", type=Path, default=OWN, help="with the CSV files")
-    parser.add_argument("--readme", type=Path, help="default: README.md, for docs/results")
-    parser.add_argument("--models-page", type=Path, help="default: kernels/README.md, likewise")
-    parser.add_argument("--check", action="store_true", help="compare the text, write nothing")
-    return parser.parse_args()
+    made = parser(__doc__)
+    made.add_argument("--folder", type=Path, default=OWN, help="with the CSV files")
+    made.add_argument("--readme", type=Path, help="default: README.md, for docs/results")
+    made.add_argument("--models-page", type=Path, help="default: kernels/README.md, likewise")
+    made.add_argument("--check", action="store_true", help="compare the text, write nothing")
+    return made.parse_args()
 
 
+@script
 def main():
     arguments = parse_arguments()
     folder = arguments.folder
-    try:
-        found = rows.read(folder)
-        texts = {folder / "README.md": page(folder, found), **others(arguments, found)}
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if arguments.check:
-        stale = [p for p, text in texts.items() if not p.is_file() or p.read_text("utf-8") != text]
-        for path in stale:
-            print(f"{path} is not what {folder} gives", file=sys.stderr)
-        return int(bool(stale))
-    for path, text in texts.items():
-        write_text(path, text)
-    draw(folder, found)
-    print(f"{', '.join(map(str, texts))}: from {len(found)} file(s)")
-    return 0
+    measured = rows.read(folder)
+    texts = {folder / "README.md": page(folder, measured), **others(arguments, measured)}
+    code = settle(texts, arguments.check, f"{folder} gives")
+    if not arguments.check:
+        draw(folder, measured)
+    return code
 
 
 if __name__ == "__main__":

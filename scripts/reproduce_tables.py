@@ -5,12 +5,11 @@
     python scripts/reproduce_tables.py                  # three hours on two cores
     python scripts/reproduce_tables.py --out docs/results
 
-Each leaves a CSV in --out (outputs/results/quick or outputs/results/full) and is not run again
-while that is there; sweeps go on at the point that they had reached. Ctrl-C stops, the same command
-goes on. --again begins anew. Close other programs first: they take what is measured.
+Each writes a CSV to --out (outputs/results/quick or outputs/results/full) and is not run again
+while that is there; sweeps continue at the point that they had reached. Ctrl-C stops, the same
+command continues. --again starts anew. Close other programs first: they distort the measurement.
 """
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -21,22 +20,22 @@ from datetime import date
 from pathlib import Path
 
 import torch
+from bench.command import CORES, ROOT, parser, script
 from denoiseq.atomic import check_writable, write_json
 from denoiseq.doctor import machine
 from denoiseq.doctor.layer import copy_gb_s, peak_gflops
 from denoiseq.doctor.run import duration
 
-ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "scripts"
 QUICK_POINTS = ("AtacWorks", "W=10000", "S=9", "S=101", "C=K=64", "d=1", "BPNet d=8")
-BF16 = ("--dtype", "bfloat16")
-BF16_CONTENDERS = ("--contenders", "torch-padded", "torch", "torch-conv2d", "direct", "auto")
+BF16_CONTENDERS = ("torch-padded", "torch", "torch-conv2d", "direct", "auto")
+BF16 = ("--dtype", "bfloat16", "--contenders", *BF16_CONTENDERS)
 HELD = {"ONEDNN_MAX_CPU_ISA": "AVX2"}  # torch as on a CPU without AVX-512
 
 
 @dataclass(frozen=True)
 class Step:
-    """One benchmark: its file, what it is called, its command, and the minutes that it took us."""
+    """One benchmark: its file, its name in words, its command, and its minutes on two cores."""
 
     file: str
     words: str
@@ -48,39 +47,35 @@ class Step:
 
 def steps(quick, out, threads):
     """All benchmarks in order; `threads`: of this machine."""
-    some = sorted({1, threads})
-    sweep = ("bench_layer.py", "--sweep", "--resume", "--seconds", 0.05 if quick else 0.15)
-    points = ("--points", *QUICK_POINTS) if quick else ()
-    many = ("--threads", *(some if not quick else [threads]))
-    found = [
-        Step("steps.csv", "training steps",
-             ("bench_train.py", "--rounds", 2 if quick else 3, *many), 2 if quick else 5),
-        Step("epochs.csv", "whole trainings",
-             ("bench_epochs.py", "--runs", out / "runs", *(["--quick"] if quick else [])),
-             3 if quick else 20),
-        Step("ranks.csv", "threads and processes",
-             ("bench_ranks.py", "--shapes", *_shapes(threads), "--out", out,
-              *(["--turns", 1, "--steps", 3] if quick else [])), 1 if quick else 3),
-        Step("predict.csv", "prediction",
-             ("bench_predict.py", "--checkpoint", ROOT / "data/yeast/denoiser.pt", "--mbp",
-              5 if quick else 150), 1.5 if quick else 3),
-        Step("layers.csv", "layers, float32", (*sweep, *points, *many), 3 if quick else 60,
-             continues=True),
-        Step("layers_bf16.csv", "layers, bfloat16",
-             (*sweep, *points, *BF16, *BF16_CONTENDERS, "--threads", 1), 2 if quick else 25,
-             continues=True),
-        Step("models.csv", "other people's models",
-             ("bench_models.py", "--resume", *many, *(["--quick"] if quick else [])),
-             3 if quick else 20, continues=True),
-    ]  # fmt: skip
+    counts = ("--threads", *([threads] if quick else sorted({1, threads})))
+    small = ("--quick",) if quick else ()
+    sweep = ("bench_layer.py", "--sweep", "--resume", "--seconds", 0.05 if quick else 0.15,
+             *(("--points", *QUICK_POINTS) if quick else ()))  # fmt: skip
+    ranks = ("bench_ranks.py", "--shapes", *_shapes(threads), "--out", out,
+             *(("--turns", 1, "--steps", 3) if quick else ()))  # fmt: skip
+    predict = ("bench_predict.py", "--checkpoint", ROOT / "data/yeast/denoiser.pt",
+               "--mbp", 5 if quick else 150)  # fmt: skip
+    train = ("bench_train.py", "--rounds", 2 if quick else 3, *counts)
+    epochs = ("bench_epochs.py", "--runs", out / "runs", *small)
+    half = (*sweep, *BF16, "--threads", 1)
+    models = ("bench_models.py", "--resume", *counts, *small)
+    everything = [
+        Step("steps.csv", "training steps", train, 2 if quick else 5),
+        Step("epochs.csv", "whole trainings", epochs, 3 if quick else 20),
+        Step("ranks.csv", "threads and processes", ranks, 1 if quick else 3),
+        Step("predict.csv", "prediction", predict, 1.5 if quick else 3),
+        Step("layers.csv", "layers, float32", (*sweep, *counts), 3 if quick else 60, {}, True),
+        Step("layers_bf16.csv", "layers, bfloat16", half, 2 if quick else 25, {}, True),
+        Step("models.csv", "other people's models", models, 3 if quick else 20, {}, True),
+    ]
     if not quick and "avx512f" in machine.cpu()["features"]:
-        one = ("bench_layer.py", "--threads", threads, "--rounds", 9, "--seconds", 1)
-        found += [
-            Step("layers_onednn_avx2.csv", "the layer, torch held to AVX2", one, 1, HELD),
-            Step("steps_onednn_avx2.csv", "training steps, torch held to AVX2",
-                 ("bench_train.py", "--threads", threads), 2, HELD),
-        ]  # fmt: skip
-    return found
+        layer = ("bench_layer.py", "--threads", threads, "--rounds", 9, "--seconds", 1)
+        train = ("bench_train.py", "--threads", threads)
+        everything += [
+            Step("layers_onednn_avx2.csv", "the layer, torch held to AVX2", layer, 1, HELD),
+            Step("steps_onednn_avx2.csv", "training steps, torch held to AVX2", train, 2, HELD),
+        ]
+    return everything
 
 
 def _shapes(threads):
@@ -103,7 +98,7 @@ def run(step, out):
 
 
 def time_left(todo, spent, done):
-    """Words on the rest, from our own minutes and how this machine compares with them so far."""
+    """The time left in words, from the steps' minutes and the pace of this machine so far."""
     pace = spent / done if done else 60.0
     return duration(pace * sum(step.minutes for step in todo))
 
@@ -133,41 +128,33 @@ def describe_machine(out):
     })  # fmt: skip
 
 
-def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="few points, small sizes")
-    parser.add_argument("--out", type=Path, help="folder of the CSV files and of the page")
-    parser.add_argument("--again", action="store_true", help="measure anew what is there")
-    return parser.parse_args()
-
-
+@script
 def main():
-    arguments = parse_arguments()
+    made = parser(__doc__)
+    made.add_argument("--quick", action="store_true", help="few points, small sizes")
+    made.add_argument("--out", type=Path, help="folder of the CSV files and of the page")
+    made.add_argument("--again", action="store_true", help="measure anew what is there")
+    arguments = made.parse_args()
     kind = "quick" if arguments.quick else "full"
     out = (arguments.out or ROOT / "outputs" / "results" / kind).resolve()
     os.chdir(ROOT)
-    try:
-        check_writable(out / "machine.json")
-        everything = steps(arguments.quick, out, len(os.sched_getaffinity(0)))
-        if arguments.again:
-            for name in ("machine.json", *(step.file for step in everything)):
-                (out / name).unlink(missing_ok=True)
-            shutil.rmtree(out / "runs", ignore_errors=True)
-        describe_machine(out)
-        kept = [s for s in everything if (out / s.file).is_file() and not s.continues]
-        for step in kept:
-            print(f"kept: {step.words} ({step.file})")
-        measure_all([step for step in everything if step not in kept], out)
+    check_writable(out / "machine.json")
+    everything = steps(arguments.quick, out, CORES)
+    if arguments.again:
+        for name in ("machine.json", *(step.file for step in everything)):
+            (out / name).unlink(missing_ok=True)
         shutil.rmtree(out / "runs", ignore_errors=True)
-    except OSError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("stopped: the same command goes on from there", file=sys.stderr)
-        return 130
-    command = [sys.executable, str(SCRIPTS / "make_tables.py"), "--folder", str(out)]
-    return subprocess.run(command, check=False).returncode
+    describe_machine(out)
+    kept = [s for s in everything if (out / s.file).is_file() and not s.continues]
+    for step in kept:
+        print(f"kept: {step.words} ({step.file})")
+    try:
+        measure_all([step for step in everything if step not in kept], out)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("the same command goes on from there") from stop
+    shutil.rmtree(out / "runs", ignore_errors=True)
+    make_page = [sys.executable, str(SCRIPTS / "make_tables.py"), "--folder", str(out)]
+    return subprocess.run(make_page, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -6,23 +6,21 @@
 
 Every training is that of the experiment with one setting changed, and shorter (--epochs). Folds
 hold out other chromosomes; the test chromosomes chrIV and chrXV are never read. The gains are over
-the Gaussian of the same draw, its bandwidth tuned on the same chromosomes. Leaves ablation.csv (a
-row a training) and ablation.md in --out. Trainings that are done are not repeated.
+the Gaussian of the same draw, its bandwidth tuned on the same chromosomes. Writes ablation.csv
+(a row a training) and ablation.md to --out. Finished trainings are kept.
 """
 
-import argparse
-import csv
 import json
 import statistics
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-from denoiseq.atomic import check_writable, write_csv, write_text
+from bench.command import ROOT, parser, script
+from denoiseq.atomic import write_text
+from results.layout import table_of
+from results.rows import Record, pick, read_csv
+from studies.trainings import trained
 from tqdm import tqdm
-from trainings import trained
 
-ROOT = Path(__file__).resolve().parents[1]
 FOLDS = {"A": "[chrII,chrXI]", "B": "[chrVII,chrIX]", "C": "[chrXII,chrVIII]"}
 SETTINGS = {
     "as-it-is": ("experiment yeast", []),
@@ -38,34 +36,22 @@ SETTINGS = {
     "depth-range": ("trained at 2 to 30%", ["data.thin_range=[0.02,0.3]"]),
     "atacworks-loss": ("AtacWorks' loss", ["loss.log1p_mse=0", "loss.poisson=0"]),
 }
-METRICS = {
-    "auprc": "AUPRC",
-    "best_f1": "best F1",
-    "log1p_pearson": "log1p-Pearson",
-    "mse": "MSE",
+METRICS = {"auprc": "AUPRC", "best_f1": "best F1", "log1p_pearson": "log1p-Pearson", "mse": "MSE"}
+SHOWN = {
+    "setting": "{words}",
+    **{f"{words} gain": f"{{{name}_gain:+.4f}}" for name, words in METRICS.items()},
+    "MSE gain": "{mse_gain:+.1%}",
 }
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--only", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="settings to change"
-    )
-    parser.add_argument(
-        "--folds", nargs="+", choices=FOLDS, default=["A", "B"], help="of held-out chromosomes"
-    )
-    parser.add_argument("--epochs", type=int, default=6, help="of a training")
-    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, a thread each")
-    parser.add_argument(
-        "--runs",
-        type=Path,
-        default=ROOT / "outputs" / "yeast_ablation",
-        help="what is trained already",
-    )
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "yeast", help="output folder")
-    return parser.parse_args()
+    made = parser(__doc__, runs=ROOT / "outputs" / "yeast_ablation", out=ROOT / "docs" / "yeast")
+    add, names = made.add_argument, list(SETTINGS)
+    add("--only", nargs="+", choices=names, default=names, help="settings to change")
+    add("--folds", nargs="+", choices=FOLDS, default=["A", "B"], help="of held-out chromosomes")
+    add("--epochs", type=int, default=6, help="of a training")
+    add("--jobs", type=int, default=2, help="trainings at a time, a thread each")
+    return made.parse_args()
 
 
 def train(arguments, setting, fold):
@@ -81,49 +67,39 @@ def row(folder, setting, fold):
     denoised, gaussian = metrics["denoised"], metrics["gaussian"]
     gains = {f"{name}_gain": denoised[name] - gaussian[name] for name in METRICS}
     gains["mse_gain"] = denoised["mse"] / gaussian["mse"] - 1
-    values = {name: denoised[name] for name in METRICS}
-    with (folder / "history.csv").open(newline="") as file:
-        seconds = sum(float(epoch["seconds"]) for epoch in csv.DictReader(file))
-    found = {name: round(value, 5) for name, value in (values | gains).items()}
-    return {"setting": setting, "fold": fold, **found, "seconds": round(seconds)}
+    values = {name: denoised[name] for name in METRICS} | gains
+    seconds = sum(epoch["seconds"] for epoch in read_csv(folder / "history.csv"))
+    rounded = {name: round(value, 5) for name, value in values.items()}
+    return {"setting": setting, "fold": fold, **rounded, "seconds": round(seconds)}
 
 
-def table(rows, epochs):
-    """Markdown: a line a setting, means over the folds that all of them have."""
-    folds = {name: {r["fold"] for r in rows if r["setting"] == name} for name in SETTINGS}
-    common = set.intersection(*(found for found in folds.values() if found))
-    heads = ["setting", *(f"{name} gain" for name in METRICS.values())]
-    lines = [heads, ["---"] * len(heads)]
-    for name, (words, _) in SETTINGS.items():
-        mine = [r for r in rows if r["setting"] == name and r["fold"] in common]
-        if mine:
-            mean = {key: statistics.mean(float(r[key]) for r in mine) for key in mine[0]
-                    if key not in ("setting", "fold")}  # fmt: skip
-            gains = [f"{mean[f'{key}_gain']:+.4f}" for key in list(METRICS)[:3]]
-            gains += [f"{100 * mean['mse_gain']:+.1f}%"]
-            lines.append([words, *gains])
-    said = (
-        f"Gains over the tuned Gaussian at 10% of the fragments, means over {len(common)} "
-        f"validation folds, {epochs} epochs on one thread.\n\n"
+def markdown(rows, epochs):
+    """A line a setting, means over the folds that all of them have."""
+    by_setting = {name: pick(rows, setting=name) for name in SETTINGS}
+    by_setting = {name: mine for name, mine in by_setting.items() if mine}
+    folds = set.intersection(*({row["fold"] for row in mine} for mine in by_setting.values()))
+    means = []
+    for name, mine in by_setting.items():
+        mine = [row for row in mine if row["fold"] in folds]
+        gains = {f"{m}_gain": statistics.mean(row[f"{m}_gain"] for row in mine) for m in METRICS}
+        means.append({"words": SETTINGS[name][0], **gains})
+    return (
+        f"Gains over the tuned Gaussian at 10% of the fragments, means over {len(folds)} "
+        f"validation folds, {epochs} epochs on one thread.\n\n{table_of(means, SHOWN)}\n"
     )
-    return said + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
+@script
 def main():
     arguments = parse_arguments()
-    try:
-        check_writable(arguments.out / "ablation.csv")
-        runs = [(setting, fold) for fold in arguments.folds for setting in arguments.only]
-        rows = []
-        with ThreadPoolExecutor(arguments.jobs) as pool:
-            folders = pool.map(lambda run: train(arguments, *run), runs)
-            for run, folder in zip(runs, tqdm(folders, total=len(runs), disable=None), strict=True):
-                rows.append(row(folder, *run))
-                write_csv(arguments.out / "ablation.csv", rows)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    write_text(arguments.out / "ablation.md", table(rows, arguments.epochs))
-    print(table(rows, arguments.epochs))
+    record = Record(arguments.out / "ablation.csv")
+    runs = [(setting, fold) for fold in arguments.folds for setting in arguments.only]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        folders = pool.map(lambda run: train(arguments, *run), runs)
+        for run, folder in zip(runs, tqdm(folders, total=len(runs), disable=None), strict=True):
+            record.add([row(folder, *run)])
+    write_text(arguments.out / "ablation.md", markdown(record.rows, arguments.epochs))
+    print(markdown(record.rows, arguments.epochs))
 
 
 if __name__ == "__main__":

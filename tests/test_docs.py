@@ -167,7 +167,7 @@ def parser_of(monkeypatch):
     return find
 
 
-SCRIPTS = [p for p in sorted(ROOT.glob("scripts/*.py")) if "argparse" in p.read_text("utf-8")]
+SCRIPTS = [p for p in sorted(ROOT.glob("scripts/*.py")) if "bench.command" in p.read_text("utf-8")]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

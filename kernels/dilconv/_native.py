@@ -132,7 +132,7 @@ def isa_lanes(name: str) -> int:
 
 
 def active_isa(dtype: torch.dtype = torch.float32) -> str:
-    """The ISA to run on such tensors: the environment's DILCONV_ISA, else the one that gains most.
+    """The ISA used for such tensors: the environment's DILCONV_ISA, else the fastest one.
 
     The same CPU always gives the same answer, so results do not depend on a measurement.
 
@@ -183,17 +183,8 @@ def _operand(t: torch.Tensor | None) -> _Operand:
 def forward(problem, x, w, b, residual, y) -> None:
     """y (N,K,Q) = act(conv(x, w) + b + residual); b and residual may be None."""
     _refuse_forked_child()
-    _check(
-        _library().dilconv_forward(
-            _active_isa_number(problem.dtype),
-            problem,
-            x.data_ptr(),
-            w.data_ptr(),
-            _address(b),
-            _operand(residual),
-            y.data_ptr(),
-        )
-    )
+    isa, inputs = _active_isa_number(problem.dtype), map(_address, (x, w, b))
+    _check(_library().dilconv_forward(isa, problem, *inputs, _operand(residual), y.data_ptr()))
 
 
 def backward(problem, g, y, x, w, dx, dw, db, dr) -> None:

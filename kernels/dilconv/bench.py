@@ -13,7 +13,7 @@ import random
 import statistics
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from dilconv import _native
-from dilconv.contenders import CONTENDERS, RESULTS, Contender, Layer, Runner, Tensors, chosen
+from dilconv.contenders import CONTENDERS, RESULTS, Contender, Layer, Runner, Tensors
 from dilconv.memory import keep_freed_memory
 from dilconv.verification import check_contenders
 
@@ -54,31 +54,22 @@ class Effort:
 
 
 def verify(layer: Layer, names: Iterable[str], dtype: torch.dtype) -> dict[str, set[str]]:
-    """Check every contender on the layer, or on a narrower one where that is huge.
+    """Check every contender; {pass: names worth timing}.
 
-    Returns
-    -------
-    dict
-        The contenders of each pass that are worth timing: some libraries fall back to scalar code,
-        and one that would take over two seconds a run and 20 times the fastest form of torch is
-        left out, with a warning.
-
-    Raises
-    ------
-    RuntimeError
-        Naming the contender and the result that is wrong.
+    Some libraries fall back to scalar code: one that would take over two seconds a run and 20 times
+    the fastest form of torch is left out, with a warning.
     """
     seconds = check_contenders(layer, names, dtype)
     worth: dict[str, set[str]] = {}
     for pass_name in PASSES:
-        took = {n: s[pass_name] for n, s in seconds.items() if pass_name in s}
-        torch_took = [s for n, s in took.items() if n.startswith("torch")]
-        most = max(SLOW_SECONDS, SLOW_RATIO * min(torch_took, default=float("inf")))
-        worth[pass_name] = {name for name, s in took.items() if s <= most}
-        for name in sorted(set(took) - worth[pass_name]):
+        one_run = {n: s[pass_name] for n, s in seconds.items() if pass_name in s}
+        of_torch = [s for n, s in one_run.items() if n.startswith("torch")]
+        most = max(SLOW_SECONDS, SLOW_RATIO * min(of_torch, default=float("inf")))
+        worth[pass_name] = {name for name, s in one_run.items() if s <= most}
+        for name in sorted(set(one_run) - worth[pass_name]):
             _log.warning(
                 "%s: %s is left out of %s, about %.0f s a run",
-                *(layer.name, name, pass_name, took[name]),
+                *(layer.name, name, pass_name, one_run[name]),
             )
     return worth
 
@@ -86,9 +77,8 @@ def verify(layer: Layer, names: Iterable[str], dtype: torch.dtype) -> dict[str, 
 def measure_peak(isa: str, seconds: float = 0.02) -> float:
     """FMA peak of one core in GFLOP/s, best of three."""
     _native.peak_flops(isa, 100_000)
-    begin = time.perf_counter()
-    flops = _native.peak_flops(isa, 100_000)
-    rounds = max(1, int(100_000 * seconds / (time.perf_counter() - begin)))
+    one_run = _seconds(lambda: _native.peak_flops(isa, 100_000))
+    rounds = max(1, int(100_000 * seconds / one_run))
     best = 0.0
     for _ in range(3):
         begin = time.perf_counter()
@@ -112,15 +102,19 @@ class Times:
         self.cold.append(first)
         self.warm.append(_seconds(run) if first < WARM_BELOW else first)
 
+    def ratio(self, other: Times) -> float:
+        """These times over the other's in the same rounds, the median."""
+        return statistics.median(a / b for a, b in zip(self.warm, other.warm, strict=True))
 
-def _seconds(run: Runner) -> float:
+
+def _seconds(run: Callable[[], object]) -> float:
     begin = time.perf_counter()
     run()
     return time.perf_counter() - begin
 
 
 def _turn_seconds(run: Runner) -> float:
-    """About what a turn takes; the first run of all tells it only where it is long."""
+    """About what a turn takes; a first run warms up, so it is believed only where it is long."""
     first = _seconds(run)
     one_run = first if first > 2 else _seconds(run)
     return one_run if one_run >= WARM_BELOW else 2 * one_run
@@ -129,9 +123,9 @@ def _turn_seconds(run: Runner) -> float:
 def time_interleaved(
     runners: dict[str, Runner], isa: str, effort: Effort, *, paired: bool = False
 ) -> tuple[dict[str, Times], list[float]]:
-    """Times of every runner, all in turn and each round in a shuffled order; the peaks between.
+    """Times of every runner, in turn and in an order shuffled each round; the peaks between.
 
-    A fixed neighbour would leave the same runner the caches as it likes them each time.
+    In a fixed order each runner would always find the caches as the same neighbour leaves them.
 
     paired : bool
         All take part in the same rounds, so that the n-th times of two runners are of one round.
@@ -152,13 +146,13 @@ def time_interleaved(
 
 
 def machine(dtype: torch.dtype = torch.float32) -> dict[str, str]:
-    """What every row carries: CPU, ISA, torch, what its oneDNN is held to if at all, commit."""
+    """What every row carries: CPU, ISA, torch, the limit on its oneDNN if there is one, commit."""
     cpu = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         lines = cpuinfo.read_text().splitlines()
         cpu = next((ln.split(":", 1)[1].strip() for ln in lines if "model name" in ln), cpu)
-    found = subprocess.run(
+    commit = subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],
         capture_output=True,
         text=True,
@@ -170,12 +164,13 @@ def machine(dtype: torch.dtype = torch.float32) -> dict[str, str]:
         "dtype": str(dtype).removeprefix("torch."),
         "torch": torch.__version__,
         "onednn_isa": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
-        "commit": found.stdout.strip() or "unknown",
+        "commit": commit.stdout.strip() or "unknown",
     }
 
 
 @contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
+def torch_threads(threads: int) -> Iterator[None]:
+    """So many threads of torch inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -191,7 +186,6 @@ def bench_layer(
     threads: int,
     rounds: int,
     seconds: float = float("inf"),
-    check: bool = True,
     dtype: torch.dtype = torch.float32,
 ) -> list[dict]:
     """Rows (one a contender and pass) of one layer, verified before it is timed.
@@ -201,89 +195,48 @@ def bench_layer(
     Freed memory is kept (see `memory`), so that no contender is timed for the kernel's paging.
     """
     keep_freed_memory()
-    with _torch_threads(threads):
-        everybody = {key: set(contenders) for key in PASSES}
-        worth = verify(layer, contenders, dtype) if check else everybody
+    with torch_threads(threads):
+        worth = verify(layer, contenders, dtype)
         tensors = Tensors.of(layer, dtype)
         made = {name: CONTENDERS[name](tensors) for name in contenders}
+        isa, effort, facts = _native.active_isa(), Effort(rounds, seconds), machine(dtype)
         rows = []
         for pass_name in PASSES:
-            runners = _runners(made, pass_name, worth[pass_name])
-            found, peaks = time_interleaved(runners, _native.active_isa(), Effort(rounds, seconds))
-            rows += _rows(
-                layer, pass_name, found, statistics.median(peaks) * threads, machine(dtype)
-            )
+            runners = runners_of(made, pass_name, worth[pass_name])
+            times, peaks = time_interleaved(runners, isa, effort)
+            peak = statistics.median(peaks) * threads  # float32's, whatever the dtype
+            rows += [
+                {**layer.columns, "pass": pass_name, **columns, **facts}
+                for columns in _columns(times, layer.flops(pass_name), peak)
+            ]
     return rows
 
 
-def _runners(contenders: dict[str, Contender], pass_name: str, names) -> dict[str, Runner]:
+def runners_of(
+    contenders: dict[str, Contender], pass_name: str, names: Iterable[str]
+) -> dict[str, Runner]:
     """Runners of those among `names` that can do the pass."""
-    can = {n: c for n, c in contenders.items() if pass_name in c.passes and n in names}
-    return {name: contender.passes[pass_name] for name, contender in can.items()}
+    able = {n: c for n, c in contenders.items() if pass_name in c.passes and n in names}
+    return {name: contender.passes[pass_name] for name, contender in able.items()}
 
 
-def _rows(layer, pass_name, times: dict[str, Times], peak: float, info: dict) -> list[dict]:
-    """peak : FMA peak of all threads, float32 whatever the dtype."""
+def _columns(times: dict[str, Times], flops: int, peak: float) -> Iterator[dict]:
+    """Times and rates of each contender; peak : FMA peak of all threads in GFLOP/s."""
     fastest_torch = min(
         (statistics.median(t.warm) for name, t in times.items() if name.startswith("torch")),
         default=float("nan"),
     )
-    rows = []
-    for name, of_one in times.items():
-        low, median, high = statistics.quantiles(of_one.warm, n=4)
-        rate = layer.flops(pass_name) / median / 1e9
-        rows.append(
-            {
-                "layer": layer.name,
-                **{letter: getattr(layer, letter) for letter in "NCKSdW"},
-                "pass": pass_name,
-                "contender": name,
-                "threads": torch.get_num_threads(),
-                "median_ms": round(median * 1e3, 4),
-                "iqr_ms": round((high - low) * 1e3, 4),
-                "cold_ms": round(statistics.median(of_one.cold) * 1e3, 4),
-                "gflops": round(rate, 2),
-                "fraction_of_peak": round(rate / peak, 4),
-                "speedup_over_torch": round(fastest_torch / median, 3),
-                "peak_gflops": round(peak, 2),
-                **info,
-            }
-        )
-    return rows
-
-
-def bench_planner(
-    layer: Layer, *, threads: int, rounds: int, seconds: float = float("inf")
-) -> list[dict]:
-    """Rows (one a pass) of auto's time over that of the best algorithm, in `ratio`.
-
-    A ratio is the median over the rounds of auto's time to the other's in the same round.
-    """
-    names, rows = (*_native.ALGORITHMS[1:], "auto"), []
-    with _torch_threads(threads):
-        tensors, isa = Tensors.of(layer), _native.active_isa()
-        made = {name: CONTENDERS[name](tensors) for name in names}
-        for pass_name in PASSES:
-            runners = _runners(made, pass_name, names)
-            found, _ = time_interleaved(runners, isa, Effort(rounds, seconds), paired=True)
-            auto = found.pop("auto").warm
-            ratios = {
-                name: statistics.median(a / b for a, b in zip(auto, times.warm, strict=True))
-                for name, times in found.items()
-            }
-            better = max(ratios, key=lambda name: ratios[name])
-            calls = ("forward", "backward") if pass_name == "forward_backward" else (pass_name,)
-            rows.append(
-                {
-                    "layer": layer.name,
-                    **{letter: getattr(layer, letter) for letter in "NCKSdW"},
-                    "pass": pass_name,
-                    "threads": threads,
-                    "chosen": "+".join(chosen(layer, call, torch.float32) for call in calls),
-                    "better": better,
-                    "ratio": round(ratios[better], 4),
-                    "auto_ms": round(statistics.median(auto) * 1e3, 4),
-                    **machine(),
-                }
-            )
-    return rows
+    for name, taken in times.items():
+        low, median, high = statistics.quantiles(taken.warm, n=4)
+        rate = flops / median / 1e9
+        yield {
+            "contender": name,
+            "threads": torch.get_num_threads(),
+            "median_ms": round(median * 1e3, 4),
+            "iqr_ms": round((high - low) * 1e3, 4),
+            "cold_ms": round(statistics.median(taken.cold) * 1e3, 4),
+            "gflops": round(rate, 2),
+            "fraction_of_peak": round(rate / peak, 4),
+            "speedup_over_torch": round(fastest_torch / median, 3),
+            "peak_gflops": round(peak, 2),
+        }

@@ -1,16 +1,14 @@
-"""What a benchmark compares: every way to run one convolution layer, from the same tensors.
+"""What a benchmark compares: dilconv's algorithms and torch's forms of one convolution layer.
 
-A contender holds its inputs in the layout that it likes best, made before any timing, and a
-callable a pass; what it cannot do, it does not offer. Checked in `verification`, timed in `bench`.
+A contender holds its inputs in the layout that suits it best, made before any timing, and one
+callable a pass; a pass that it cannot do is absent. `verification` checks it, `bench` times it.
+Other libraries can be added to CONTENDERS.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -45,10 +43,25 @@ class Layer:
     def padding(self) -> tuple[int, int]:
         return resolve_padding("same", self.S, self.d)
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Its name and sizes as the columns of a row."""
+        return {"layer": self.name, **{letter: getattr(self, letter) for letter in "NCKSdW"}}
+
     def flops(self, pass_name: str) -> int:
         """Operations of the pass as a direct sum does them."""
-        one = 2 * self.N * self.C * self.K * self.S * self.W
-        return 3 * one if pass_name == "forward_backward" else one
+        one_pass = 2 * self.N * self.C * self.K * self.S * self.W
+        return 3 * one_pass if pass_name == "forward_backward" else one_pass
+
+    def plan(self, call: str, dtype: torch.dtype, algorithm: str = "auto") -> Plan:
+        """What a call of dilconv does, on as many threads as torch has."""
+        sizes = (self.N, self.C, self.K, self.W, self.S, self.d)
+        return plan(*sizes, padding=self.padding, pass_name=call, algorithm=algorithm, dtype=dtype)
+
+    def algorithms(self, pass_name: str, dtype: torch.dtype, algorithm: str = "auto") -> list[str]:
+        """What dilconv runs for each call of the pass."""
+        calls = ("forward", "backward") if pass_name == "forward_backward" else (pass_name,)
+        return [self.plan(call, dtype, algorithm).algorithm for call in calls]
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,7 @@ class Contender:
     """Runners by pass, and how their results become y (N,K,W), dx (N,C,W), dw (K,C,S).
 
     restore : mapping
-        By result's name, outside the clock; what is not in it comes as it should.
+        Result -> function that brings it to that shape, not timed; absent where it has it already.
     algorithm : str, optional
         dilconv's, which decides the error bound; None for plain float32 sums.
     """
@@ -89,8 +102,8 @@ class Contender:
 
     def results(self, pass_name: str) -> dict[str, torch.Tensor]:
         """One run of the pass, restored."""
-        found = zip(RESULTS[pass_name], self.passes[pass_name](), strict=True)
-        return {name: self.restore.get(name, lambda t: t)(t) for name, t in found}
+        results = zip(RESULTS[pass_name], self.passes[pass_name](), strict=True)
+        return {name: self.restore.get(name, lambda t: t)(t) for name, t in results}
 
 
 def _passes(conv: Callable, gradient: Callable, x, w, g) -> dict[str, Runner]:
@@ -111,8 +124,7 @@ def _passes(conv: Callable, gradient: Callable, x, w, g) -> dict[str, Runner]:
 
 def _dilconv(algorithm: str) -> Callable[[Tensors], Contender]:
     def make(t: Tensors) -> Contender:
-        layer, dtype = t.layer, t.x.dtype
-        left, right = layer.padding
+        layer, (left, right) = t.layer, t.layer.padding
         w = t.w.float()  # as autocast has it
 
         def conv(x, w):
@@ -123,29 +135,15 @@ def _dilconv(algorithm: str) -> Callable[[Tensors], Contender]:
             return ops.backward(t.g, t.x, w, None, left, right, layer.d, needs, algorithm)
 
         passes = _passes(conv, gradient, t.x, w, t.g)
-        possible = {n: run for n, run in passes.items() if takes(layer, n, algorithm, dtype)}
-        return Contender(possible, algorithm=algorithm)
+        if algorithm != "auto":  # winograd takes 2 to 5 taps; other calls would be direct
+            passes = {
+                name: run
+                for name, run in passes.items()
+                if set(layer.algorithms(name, t.x.dtype, algorithm)) == {algorithm}
+            }
+        return Contender(passes, algorithm=algorithm)
 
     return make
-
-
-def takes(layer: Layer, pass_name: str, algorithm: str, dtype: torch.dtype) -> bool:
-    """Whether dilconv's algorithm, asked for, does the whole pass (winograd: 2 to 5 taps)."""
-    calls = ("forward", "backward") if pass_name == "forward_backward" else (pass_name,)
-    return algorithm == "auto" or all(
-        chosen(layer, call, dtype, algorithm) == algorithm for call in calls
-    )
-
-
-def planned(layer: Layer, call: str, dtype: torch.dtype, algorithm: str = "auto") -> Plan:
-    """What a call of dilconv does, on as many threads as torch has."""
-    sizes = (layer.N, layer.C, layer.K, layer.W, layer.S, layer.d)
-    return plan(*sizes, padding=layer.padding, pass_name=call, algorithm=algorithm, dtype=dtype)
-
-
-def chosen(layer: Layer, call: str, dtype: torch.dtype, algorithm: str = "auto") -> str:
-    """The algorithm that it runs."""
-    return planned(layer, call, dtype, algorithm).algorithm
 
 
 def _torch(conv: Callable, x, w, g, *, padding: int, dilation: list[int], restore) -> Contender:
@@ -216,89 +214,6 @@ def _cropped(layer: Layer) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda dx: dx[..., left : left + layer.W]
 
 
-@cache
-def _jax_client(threads: int) -> None:
-    """Make JAX's CPU client with pools of so many threads; arrays of the last client die.
-
-    XLA reads PJRT_NPROC where its client is made, so another number needs another client. It bounds
-    the pools, not the calling thread, which mostly waits.
-    """
-    import jax.extend.backend
-    import jax.numpy
-
-    _jax_client.cache_clear()  # only the newest client is alive
-    before = os.environ.get("PJRT_NPROC")
-    os.environ["PJRT_NPROC"] = str(threads)
-    jax.config.update("jax_platforms", "cpu")
-    try:
-        jax.clear_caches()
-        jax.extend.backend.clear_backends()
-        jax.numpy.zeros(1).block_until_ready()
-    finally:
-        del os.environ["PJRT_NPROC"]
-        if before is not None:
-            os.environ["PJRT_NPROC"] = before
-
-
-def _jax(t: Tensors) -> Contender:
-    """XLA's convolution and its vjp, each pass one compiled function, padded in the call."""
-    if t.x.dtype != torch.float32:
-        return Contender({})
-    _jax_client(torch.get_num_threads())
-    import jax
-
-    def conv(x, w):
-        letters, dilation = ("NCH", "OIH", "NCH"), (t.layer.d,)
-        return jax.lax.conv_general_dilated(
-            x, w, (1,), [t.layer.padding], rhs_dilation=dilation, dimension_numbers=letters
-        )
-
-    def everything(x, w, g):
-        y, pull = jax.vjp(conv, x, w)
-        return y, *pull(g)
-
-    arrays = [jax.numpy.array(a.numpy()) for a in (t.x, t.w, t.g)]
-
-    def runner(function):
-        compiled = jax.jit(function)  # what a pass does not return, XLA does not compute
-        return lambda: jax.block_until_ready(compiled(*arrays))
-
-    passes = {
-        "forward": runner(lambda x, w, g: (conv(x, w),)),
-        "backward_data": runner(lambda x, w, g: everything(x, w, g)[1:2]),
-        "backward_weight": runner(lambda x, w, g: everything(x, w, g)[2:]),
-        "forward_backward": runner(everything),
-    }
-    return Contender(
-        passes, dict.fromkeys(("y", "dx", "dw"), lambda a: torch.tensor(jax.device_get(a)))
-    )
-
-
-def _onnxruntime(t: Tensors) -> Contender:
-    """A model of one Conv node whose weights it may repack; forward only, padded beforehand."""
-    if t.x.dtype != torch.float32:
-        return Contender({})
-    import onnxruntime
-    from onnx import TensorProto, helper, numpy_helper
-
-    layer, x = t.layer, t.x_padded.numpy()
-    node = helper.make_node("Conv", ["x", "w"], ["y"], dilations=[layer.d])
-    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)]
-    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, (layer.N, layer.K, layer.W))]
-    weights = [numpy_helper.from_array(t.w.numpy(), "w")]
-    graph = helper.make_graph([node], "conv", inputs, outputs, weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
-    # Its idle threads must not spin while the next contender runs.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    passes: dict[str, Runner] = {"forward": lambda: tuple(session.run(None, {"x": x}))}
-    return Contender(passes, {"y": torch.from_numpy})
-
-
 CONTENDERS: dict[str, Callable[[Tensors], Contender]] = {
     "torch-padded": _torch_padded,
     "torch": _torch_inside,
@@ -306,7 +221,3 @@ CONTENDERS: dict[str, Callable[[Tensors], Contender]] = {
     "torch-conv2d": _torch_conv2d,
     **{name: _dilconv(name) for name in ("direct", "spectral", "winograd", "auto")},
 }
-if find_spec("jax"):
-    CONTENDERS["jax"] = _jax
-if find_spec("onnxruntime") and find_spec("onnx"):
-    CONTENDERS["onnxruntime"] = _onnxruntime

@@ -1,14 +1,15 @@
-"""The public layer: `conv1d` (checked at the door), `Conv1d` (drop-in for `torch.nn.Conv1d`).
+"""The public layer: `conv1d`, which checks its arguments, and `Conv1d`, as `torch.nn.Conv1d`.
 
 What the kernels do not cover (stride, groups, other dtypes and devices) runs in torch with the same
-result, and the reason is logged once. Under autocast to bfloat16, x and the residual are cast to it
-and y comes in it; weights and bias stay what they are, and so do their gradients.
+result, and the reason is logged once. Under autocast to bfloat16, x and the residual are cast to
+bfloat16 and y is bfloat16; weights, bias and their gradients keep their dtypes.
 """
 
 from __future__ import annotations
 
 import logging
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 @cache
-def _say_once(message: str) -> None:
+def _warn_once(message: str) -> None:
     _log.warning(message)
 
 
@@ -89,7 +90,7 @@ def conv1d(
     x : Tensor (N, C, W) or (C, W), float32 or bfloat16
         Need not be contiguous.
     w : Tensor (K, C, S), of x's dtype or float32
-        Beside a bfloat16 x its values are rounded to bfloat16, its gradient is not.
+        With a bfloat16 x its values are rounded to bfloat16, its gradient is not.
     b : Tensor (K,), of x's dtype or float32, optional
     padding : int, (left, right), "same" or "valid"
         Zero columns, never materialised. "same" keeps the width; an odd total puts the extra
@@ -99,12 +100,12 @@ def conv1d(
     activation : None or "relu"
     residual : Tensor of the output's shape and dtype, optional
     algorithm : "auto", "direct", "spectral" or "winograd"
-        What an algorithm cannot take (winograd: 2 to 5 taps) is direct.
+        Where an algorithm cannot be used (winograd: 2 to 5 taps only), direct is used.
 
     Returns
     -------
     Tensor (N, K, Q) or (K, Q) in x's dtype, Q = W + left + right - (S-1)*dilation
-        Sums are float32 and rounded once, behind the activation.
+        Sums are float32 and rounded once, after the activation.
 
     Raises
     ------
@@ -120,22 +121,14 @@ def conv1d(
     if dilation < 1:
         raise ValueError(f"dilation must be at least 1, got {dilation}")
     if x.dim() == 2:
-        y = conv1d(
-            x[None],
-            w,
-            b,
-            padding=padding,
-            dilation=dilation,
-            activation=activation,
-            residual=None if residual is None else residual[None],
-            algorithm=algorithm,
-        )
-        return y[0]
+        residual = None if residual is None else residual[None]
+        same: dict[str, Any] = {"padding": padding, "dilation": dilation, "activation": activation}
+        return conv1d(x[None], w, b, residual=residual, algorithm=algorithm, **same)[0]
     left, right = resolve_padding(padding, w.shape[-1], dilation)
     _check(x, w, b, residual, (left, right), dilation)
     reason = _ineligible(x, w, b, residual)
     if reason is not None:
-        _say_once(f"dilconv leaves this convolution to torch: {reason}")
+        _warn_once(f"dilconv leaves this convolution to torch: {reason}")
         return _torch_conv1d(x, w, b, residual, (left, right), dilation, activation)
     return ops.forward(x, w, b, residual, left, right, dilation, activation == "relu", algorithm)
 
@@ -176,7 +169,7 @@ class Conv1d(nn.Conv1d):
         """x (N, C, W) or (C, W), residual of the output's shape -> (N, K, Q) or (K, Q)."""
         reason = unsupported(self)
         if reason is not None:
-            _say_once(f"dilconv leaves this convolution to torch: {reason}")
+            _warn_once(f"dilconv leaves this convolution to torch: {reason}")
             y = super().forward(x)
             y = y if residual is None else y + residual
             return F.relu(y) if self.activation == "relu" else y

@@ -1,6 +1,6 @@
-"""`convert` and `revert`: swap the convolutions of any model in place, by class only.
+"""`convert` and `revert`: swap the convolutions of any model in place, by changing their class.
 
-Parameters, names, hooks, shared weights and the modules themselves stay what they are.
+Parameters, names, hooks, shared weights and the module objects stay the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Widths and paddings, counted in one place for the layer, its operators and the planner."""
+"""Output widths and paddings, for the layer, its operators and the planner alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The allocator's setting that long-running tensor programs want; off unless asked for."""
+"""A setting of the allocator for long-running tensor programs; off by default."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def keep_freed_memory() -> bool:
 
     By default it hands large tensors back to the kernel at every free (from 32 MB on whatever the
     threshold), and each new activation is cleared and mapped page by page again: 15% of a training
-    step of small tensors, a third and more of large ones. What a process has once used stays its
-    own until it ends. Call it before the first training step. True if the allocator agreed.
+    step of small tensors, a third and more of large ones. The process then keeps all memory that it
+    has used until it ends. Call it before the first training step. True if the allocator agreed.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -2,12 +2,12 @@
 
 Shapes: x (N,C,W), w (K,C,S), b (K,), residual, y and g (N,K,Q) with
 Q = W + pad_left + pad_right - (S-1)*dilation. x, residual, y and their gradients are float32 or
-bfloat16; w and b may be float32 beside either, as their gradients then are: autocast casts x alone,
-and a bfloat16 sum rounds once. Both operators are differentiable, so gradients of
-any order are convolutions again. Arguments are checked in `conv.conv1d`, not here.
+bfloat16. w and b may be float32 with either, and then so are their gradients: autocast casts x
+alone, and a bfloat16 sum rounds once. Both operators are differentiable, so gradients of any order
+are convolutions again. `conv.conv1d` checks the arguments, not this module.
 
-`forward` and `backward` are the same operators for callers in Python: plain tensors go past the
-dispatcher, whose way through Python takes several times as long as a small convolution.
+`forward` and `backward` are the same operators for callers in Python: plain tensors bypass the
+dispatcher, which takes several times as long in Python as a small convolution.
 """
 
 from __future__ import annotations
@@ -76,9 +76,8 @@ def _gradients_cpu(g, x, w, y, pad_left, pad_right, dilation, needs, algorithm):
 
 
 def _backward_cpu(g, x, w, *arguments):
-    found = _gradients_cpu(g, x, w, *arguments)
-    kinds = (x, w, w, x)
-    return tuple(k.new_empty(0) if t is None else t for t, k in zip(found, kinds, strict=True))
+    gradients = zip(_gradients_cpu(g, x, w, *arguments), (x, w, w, x), strict=True)
+    return tuple(like.new_empty(0) if t is None else t for t, like in gradients)
 
 
 def _masked(g, y):
@@ -134,8 +133,8 @@ def _forward_gradients(ctx, g):
     if y is None:  # without an activation the residual's gradient is g itself
         needs[3] = False
     geometry = (ctx.pad_left, ctx.pad_right, ctx.dilation)
-    found = backward(g, x, w, y, *geometry, needs, ctx.algorithm)
-    grads = [grad if need else None for grad, need in zip(found, needs, strict=True)]
+    gradients = backward(g, x, w, y, *geometry, needs, ctx.algorithm)
+    grads = [grad if need else None for grad, need in zip(gradients, needs, strict=True)]
     if y is None and ctx.needs_input_grad[3]:
         grads[3] = g
     return *grads, None, None, None, None, None
@@ -204,20 +203,20 @@ try:
     _keys_of_tensor = torch._C._dispatch_keys
     _keys_of_thread = torch._C._dispatch_tls_local_include_set
     _profiling = torch._C._autograd._profiler_enabled
-    # What a strided CPU tensor brings to the dispatcher, and a thread without modes or transforms.
+    # Dispatch keys of a strided CPU tensor, and of a thread without modes or transforms.
     _PLAIN_TENSOR = _key_bits("CPU", "AutogradCPU", "AutocastCPU", "ADInplaceOrView")
     _PLAIN_THREAD = _key_bits("BackendSelect", "ADInplaceOrView")
-    _TORCH_TELLS = True
-except AttributeError:  # a torch without these names: the dispatcher is always right
-    _TORCH_TELLS = False
+    _KEYS_ARE_READABLE = True
+except AttributeError:  # a torch without these names: always call the dispatcher
+    _KEYS_ARE_READABLE = False
 
 
 def _is_plain(tensors) -> bool:
-    """Whether the dispatcher would call autograd and the CPU kernel, and nobody else could tell.
+    """Whether the dispatcher would call only autograd and the CPU kernel.
 
-    Otherwise a transform, a mode, a tracer, a profiler, a subclass or a lazy negation needs it.
+    If not, a transform, a mode, a tracer, a profiler, a subclass or a lazy negation needs it.
     """
-    if not _TORCH_TELLS or has_torch_function(tensors) or _profiling():
+    if not _KEYS_ARE_READABLE or has_torch_function(tensors) or _profiling():
         return False
     if _keys_of_thread().raw_repr() & ~_PLAIN_THREAD:
         return False
@@ -237,7 +236,7 @@ def _call(operator, function, kernel, arguments):
 
 
 def forward(*arguments):
-    """`torch.ops.dilconv.forward`, by the shortest way that does the same."""
+    """`torch.ops.dilconv.forward`, by the fastest path that gives the same result."""
     if torch.is_autocast_enabled("cpu"):
         arguments = _autocast(*arguments)
     return _call(torch.ops.dilconv.forward.default, _Forward, _forward_cpu, arguments)

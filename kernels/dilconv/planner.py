@@ -1,6 +1,6 @@
 """`plan`: which algorithm, ISA, tiles, threads and workspace a call would take, and why.
 
-The choice itself is made in the library (csrc/plan.cpp), once per call; this asks and explains.
+The library chooses (csrc/plan.cpp), once per call; this module asks it and explains the answer.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ _PASS_WORDS = {
     "backward_weight": "the gradient of w",
     "backward": "both gradients",
 }
+# Fields of a plan that are the library's own.
+_REPORTED = ("threads", "workspace_bytes", *(f"{a}_cycles" for a in _native.ALGORITHMS[1:]))
+_SPECTRAL = ("fft_length", "hop", "parts")
 
 
 @dataclass(frozen=True)
@@ -117,30 +120,23 @@ def plan(
     )
     report = _native.plan(isa, problem, pass_name)
     chosen = _native.ALGORITHMS[report.algorithm]
-    spectral = chosen == "spectral"
     return Plan(
         pass_name,
         chosen,
         isa,
-        report.threads,
-        report.workspace_bytes,
-        report.direct_cycles,
-        report.spectral_cycles,
-        report.winograd_cycles,
-        report.fft_length if spectral else 0,
-        report.hop if spectral else 0,
-        report.parts if spectral else 0,
-        _tiles(report),
+        **{name: getattr(report, name) for name in _REPORTED},
+        **{name: getattr(report, name) if chosen == "spectral" else 0 for name in _SPECTRAL},
+        tiles=_tiles(chosen, report),
     )
 
 
-def _tiles(report: _native.PlanReport) -> str:
-    if _native.ALGORITHMS[report.algorithm] == "winograd":
+def _tiles(chosen: str, report: _native.PlanReport) -> str:
+    if chosen == "winograd":
         return (
             f"tiles of {report.tile_outputs} outputs by 6 products, up to {report.unit_tiles} "
             "tiles at a time"
         )
-    if _native.ALGORITHMS[report.algorithm] == "direct":
+    if chosen == "direct":
         return f"blocks of {report.block} outputs, {report.channel_block} channels at a time"
     parts = f", filter in {report.parts} parts" if report.parts > 1 else ""
     return (

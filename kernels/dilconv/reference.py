@@ -1,4 +1,4 @@
-"""The convolution in plain words: slow, float64, differentiable; the oracle of all tests."""
+"""The convolution as it is defined: slow, float64, differentiable; the oracle of all tests."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def float32_bound(magnitude: torch.Tensor, additions: int) -> torch.Tensor:
 
 
 def winograd_growth(S: int, *, gradient: bool = False) -> float:
-    """How far rounding errors of minimal filtering may grow beside norms of x and w.
+    """How far rounding errors of minimal filtering may grow, relative to norms of x and w.
 
     A result is a sum over 6 points f of A[f] * G[f] * B[f], each of them bounded by the norms of
     the transforms' rows (Cauchy and Schwarz). Of y (and dx) the worst of the tile's 7 - S outputs

@@ -14,7 +14,7 @@ from functools import reduce
 import torch
 import torch.nn.functional as F
 
-from dilconv.contenders import CONTENDERS, Contender, Layer, Tensors, planned
+from dilconv.contenders import CONTENDERS, Contender, Layer, Tensors
 from dilconv.planner import Plan
 from dilconv.reference import (
     conv1d_reference,
@@ -26,12 +26,12 @@ from dilconv.reference import (
 
 # Most operations of one pass that the oracle repeats, six times, in float64.
 ORACLE_FLOPS = 5e9
-# What is tried first, and how long all passes of a contender may take beyond it.
+# Operations of the first try, and the seconds that all passes of a contender may take beyond it.
 PROBE_FLOPS, PATIENCE = ORACLE_FLOPS / 50, 20.0
 
 
 def narrowed(layer: Layer, flops: float) -> Layer:
-    """The layer itself, or as wide as so many operations of a pass allow."""
+    """The layer, made narrower where a pass would take more than so many operations."""
     share = min(1.0, flops / layer.flops("forward"))
     return replace(layer, W=max(1, int(share * layer.W)))
 
@@ -56,15 +56,15 @@ def check_contenders(
     """
     widths = dict.fromkeys(narrowed(layer, flops) for flops in (PROBE_FLOPS, ORACLE_FLOPS))
     oracles = [Oracle.of(Tensors.of(narrow, dtype)) for narrow in widths]
-    found: dict[str, dict[str, float]] = {}
+    seconds: dict[str, dict[str, float]] = {}
     for name in names:
         for oracle in oracles:
             ratio = layer.W / oracle.tensors.layer.W
-            if sum(found.get(name, {}).values()) > PATIENCE * ratio:
+            if sum(seconds.get(name, {}).values()) > PATIENCE * ratio:
                 break
-            took = oracle.check(name, CONTENDERS[name](oracle.tensors))
-            found[name] = {pass_name: seconds * ratio for pass_name, seconds in took.items()}
-    return found
+            measured = oracle.check(name, CONTENDERS[name](oracle.tensors))
+            seconds[name] = {pass_name: s * ratio for pass_name, s in measured.items()}
+    return seconds
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,9 @@ class Oracle:
         seconds = {}
         for pass_name in contender.passes:
             begin = time.perf_counter()
-            found = contender.results(pass_name)
+            results = contender.results(pass_name)
             seconds[pass_name] = time.perf_counter() - begin
-            for result, value in found.items():
+            for result, value in results.items():
                 exact = self.exact[result]
                 if value.shape != exact.shape:
                     raise RuntimeError(
@@ -118,45 +118,38 @@ class Oracle:
         layer = self.tensors.layer
         chains = {"y": layer.C * layer.S, "dx": layer.K * layer.S, "dw": layer.N * layer.W}
         direct = float32_bound(self.sizes[result], chains[result])
-        if algorithm not in ("spectral", "winograd", "auto"):
+        if algorithm in (None, "direct"):
             return direct
-        found = [] if algorithm != "auto" else [direct]
-        tried = ("spectral", "winograd") if algorithm == "auto" else (algorithm,)
-        for name in tried:
-            how = _plan(layer, result, pass_name, self.tensors.x.dtype, name)
-            if how.algorithm == "spectral":
-                found.append(self._spectral_bound(result, how))
-            elif how.algorithm == "winograd":
-                found.append(self._winograd_bound(result))
-        return reduce(torch.maximum, found, torch.zeros(())) if found else direct
+        call = pass_name
+        if pass_name == "forward_backward":
+            call = "forward" if result == "y" else "backward"
+        names = ("spectral", "winograd") if algorithm == "auto" else (algorithm,)
+        plans = [layer.plan(call, self.tensors.x.dtype, name) for name in names]
+        bounds = [self._tile_bound(result, plan) for plan in plans if plan.algorithm != "direct"]
+        if algorithm == "auto" or not bounds:
+            bounds.append(direct)
+        return reduce(torch.maximum, bounds)
 
-    def _winograd_bound(self, result: str) -> torch.Tensor:
-        t, S = self.tensors, self.tensors.layer.S
+    def _tile_bound(self, result: str, plan: Plan) -> torch.Tensor:
+        """Bound of an algorithm that works in tiles, from the norms of what a tile multiplies."""
+        t, layer, length = self.tensors, self.tensors.layer, plan.fft_length
+        winograd = plan.algorithm == "winograd"
+        growth = winograd_growth(layer.S, gradient=result == "dw") if winograd else 0.0
         if result == "dw":
             x_norm, g_norm = (a.double().norm(dim=(0, 2)).max() for a in (t.x, t.g))
-            growth = winograd_growth(S, gradient=True)
-            return winograd_bound(x_norm, g_norm, growth, t.layer.N * t.layer.W)
-        a, summed, channels = (
-            (t.x, (1, 2), t.layer.C) if result == "y" else (t.g, (0, 2), t.layer.K)
-        )
-        w_norm, tile = t.w.double().norm(dim=summed).max(), pair_norm(a, t.layer.d, 3)
-        return winograd_bound(tile, w_norm, winograd_growth(S), channels)
-
-    def _spectral_bound(self, result: str, how: Plan) -> torch.Tensor:
-        t, length = self.tensors, how.fft_length
-        if result == "dw":
+            if winograd:
+                return winograd_bound(x_norm, g_norm, growth, layer.N * layer.W)
             # Each frequency of dw is a sum over all tiles.
-            tiles = t.layer.N * (t.layer.W / how.hop + t.layer.d)
-            x_norm, g_norm = (a.double().norm(dim=(0, 2)).max() for a in (t.x, t.g))
+            tiles = layer.N * (layer.W / plan.hop + layer.d)
             return spectral_bound(x_norm, g_norm, length, math.ceil(tiles))
-        # Two filters ride through one transform, so the largest norm counts for all of them.
-        a, summed, channels = (
-            (t.x, (1, 2), t.layer.C) if result == "y" else (t.g, (0, 2), t.layer.K)
-        )
+        a, summed, channels = (t.x, (1, 2), layer.C) if result == "y" else (t.g, (0, 2), layer.K)
         w_norm = t.w.double().norm(dim=summed).max()
-        # The parts of a filter are further channels, each with a tile of its own.
-        pair = pair_norm(a, t.layer.d, length) * math.sqrt(how.parts)
-        return spectral_bound(pair, w_norm, length, channels * how.parts)
+        if winograd:
+            return winograd_bound(pair_norm(a, layer.d, 3), w_norm, growth, channels)
+        # Two filters share one transform, so the largest norm counts for all of them. The parts of
+        # a filter are further channels, each with a tile of its own.
+        pair = pair_norm(a, layer.d, length) * math.sqrt(plan.parts)
+        return spectral_bound(pair, w_norm, length, channels * plan.parts)
 
 
 def _rounding(value: torch.Tensor, exact: torch.Tensor) -> torch.Tensor | float:
@@ -171,12 +164,6 @@ def pair_norm(x: torch.Tensor, d: int, length: int) -> torch.Tensor:
     sums = F.pad(phases.cumsum(1), (0, 0, 1, 0))  # (N, width + 1, d)
     span = min(2 * length, width)
     return (sums[:, span:] - sums[:, :-span]).amax((1, 2)).sqrt()[:, None, None]
-
-
-def _plan(layer: Layer, result: str, pass_name: str, dtype: torch.dtype, algorithm: str) -> Plan:
-    if pass_name == "forward_backward":
-        pass_name = "forward" if result == "y" else "backward"
-    return planned(layer, pass_name, dtype, algorithm)
 
 
 def _reference(x, w, g, layer: Layer) -> dict[str, torch.Tensor]:

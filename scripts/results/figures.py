@@ -41,11 +41,11 @@ def efficiency(rows, title):
 def _panel(axis, rows, letter):
     points = along(rows, letter)
     for contender, color in COLORS.items():
-        found = [(value, rate_of(group, contender)) for value, group in points]
-        shown = [(value, rate) for value, rate in found if rate is not None]
-        if shown:
+        rates = [(value, rate_of(group, contender)) for value, group in points]
+        rates = [(value, rate) for value, rate in rates if rate is not None]
+        if rates:
             label = "torch, its fastest form" if contender == "torch" else contender
-            axis.plot(*zip(*shown, strict=True), "o-", color=color, markersize=3, label=label)
+            axis.plot(*zip(*rates, strict=True), "o-", color=color, markersize=3, label=label)
     axis.set_xscale("log")
     axis.set_yscale("log")
     axis.yaxis.set_major_locator(FixedLocator(TICKS))

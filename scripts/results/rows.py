@@ -1,8 +1,11 @@
-"""The CSV files of a results folder, numbers as numbers."""
+"""CSV files of measurements: numbers as numbers, whole after every row, and one per benchmark."""
 
 import csv
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from denoiseq.atomic import check_writable, write_csv
 
 # file -> a column that only its script writes, and the script
 FILES = {
@@ -16,47 +19,48 @@ FILES = {
     "predict.csv": ("whole_genome_minutes", "scripts/bench_predict.py"),
     "models.csv": ("model", "scripts/bench_models.py"),
 }
-WORDS = {"layer", "pass", "contender", "cpu", "isa", "dtype", "torch", "onednn_isa", "commit"}
-WORDS |= {"on", "form", "what", "model", "variant", "package"}
+TEXT = ("commit", "trained", "torch")  # columns that may look like numbers
 
 
-def read(folder):
-    """{file without .csv: rows} of those that are there.
+def read_csv(path, script=None, column=None):
+    """The rows of a CSV file.
 
     Raises
     ------
     ValueError
-        If a file is not its script's.
+        If it has no rows, or none of `script`, whose rows have `column`.
     """
-    found = {}
-    for name, (column, script) in FILES.items():
-        path = Path(folder) / name
-        if not path.is_file():
-            continue
-        with path.open(newline="") as file:
-            rows = [
-                {key: _value(key, text) for key, text in r.items()} for r in csv.DictReader(file)
-            ]
-        if not rows or column not in rows[0]:
-            raise ValueError(f"{path} holds no rows of {script} (--csv)")
-        found[path.stem] = rows
-    return found
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        rows = [{key: _value(key, text) for key, text in r.items()} for r in csv.DictReader(file)]
+    if not rows or (column and column not in rows[0]):
+        raise ValueError(f"{path} holds no rows{f' of {script}' if script else ''}")
+    return rows
+
+
+def _value(key, text):
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    if key in TEXT:
+        return text
+    return int(number) if number.is_integer() and "." not in text else number
+
+
+def read(folder):
+    """{file without .csv: rows} of the benchmarks' files in a folder."""
+    paths = {Path(folder) / name: described for name, described in FILES.items()}
+    return {
+        path.stem: read_csv(path, f"{script} (--csv)", column)
+        for path, (column, script) in paths.items()
+        if path.is_file()
+    }
 
 
 def machine(folder):
     """What machine.json says; {} without it."""
     path = Path(folder) / "machine.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def _value(key, text):
-    if key in WORDS:
-        return text
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return int(number) if number.is_integer() and "." not in text else number
 
 
 def pick(rows, **wanted):
@@ -68,3 +72,44 @@ def best_torch(rows):
     """The fastest row of torch's forms, None without one."""
     forms = [row for row in rows if str(row["contender"]).startswith("torch")]
     return min(forms, key=lambda row: row["median_ms"], default=None)
+
+
+class Record:
+    """Rows of a run of measurements; with a path, a CSV file that is whole after every addition.
+
+    Parameters
+    ----------
+    keys : the columns that tell one measured point from another.
+    resume : begin with the rows that the file has.
+    """
+
+    def __init__(self, path: Path | None, keys: Iterable[str] = (), resume: bool = False):
+        if resume and path is None:
+            raise ValueError("--resume needs --csv, the file to go on with")
+        self.path, self.keys = path, tuple(keys)
+        self.rows = read_csv(path) if resume and path.is_file() else []
+        self._points = {self._point(row) for row in self.rows}
+        if path:
+            check_writable(path)
+
+    def _point(self, row: Mapping) -> tuple:
+        return tuple(row[key] for key in self.keys)
+
+    def has(self, row: Mapping) -> bool:
+        """Whether the point was measured before this run."""
+        return self._point(row) in self._points
+
+    def add(self, rows: Iterable[dict]) -> None:
+        """Append rows, and write the file anew."""
+        self.rows += rows
+        if self.path:
+            write_csv(self.path, self.rows)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"{len(self.rows)} rows are in {self.path or 'no file: give --csv to keep them'}"
+            )

@@ -1,13 +1,13 @@
-"""Training at the paper's scale on one socket, reckoned from the segments a second measured here.
+"""Training at the paper's scale on one socket, estimated from the segments a second measured here.
 
-A reckoning on paper, not a measurement: its assumptions are constants here and are printed with it.
+An estimate on paper, not a measurement: its assumptions are constants here and are printed with it.
 """
 
 from dataclasses import dataclass
 
 SEGMENTS = 53_641  # hg19 autosomes in 50,000 bp, without chr10 (test) and chr20 (validation)
 CORES = 28
-# Cores of one socket share its memory and its clock: what they keep of their speed alone.
+# Cores of one socket share its memory and its clock: the share of a single core's speed they keep.
 EFFICIENCY = {"pessimistic": 0.5, "likely": 0.75, "optimistic": 1.0}
 V100_MINUTES, V100S = 2.7, 8
 SOCKET_WATTS, V100_WATTS = 205, 300  # thermal design power: Xeon Platinum 8280, V100 SXM2

@@ -1,14 +1,13 @@
-"""Markdown tables from the rows of a results folder; nothing in them is typed by hand.
-
-The paper's published figures are the exception: they stand in PAPER, and are labelled as theirs.
-"""
+"""Markdown tables from the rows of a results folder; nothing in them is typed by hand."""
 
 from itertools import groupby
 
 from results import scale
+from results.layout import table, table_of
 from results.rows import best_torch, pick
 
 LETTERS = ("N", "C", "K", "S", "d", "W")
+LAYER = {"layer": "{layer}", **{letter: f"{{{letter}}}" for letter in LETTERS}}
 ATACWORKS = {"C": 15, "K": 15, "S": 51, "d": 8, "W": 60_000}
 PASSES = {
     "forward": "forward",
@@ -16,18 +15,8 @@ PASSES = {
     "backward_weight": "gradient of w",
     "forward_backward": "forward + backward",
 }
-# Chaudhary et al., arXiv 2104.08002, abstract.
-PAPER = {
-    "efficiency": "up to 80% of peak (Cascade Lake, Cooper Lake)",
-    "training": "up to 6.86 x oneDNN (Cascade Lake)",
-    "scaling": "near-linear from 1 to 16 sockets (Cascade Lake, Cooper Lake)",
-}
+WHOLE = ("forward", "forward_backward")
 NOTHING = "-"
-
-
-def table(head, body):
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def words_of(row):
@@ -36,8 +25,13 @@ def words_of(row):
     return f"{row['cpu']}, kernels for {row['isa']}, torch {row['torch']}{held}"
 
 
-def is_atacworks(row):
-    return all(row[letter] == value for letter, value in ATACWORKS.items())
+def words_of_pass(row):
+    return PASSES[row["pass"]]
+
+
+def atacworks(rows):
+    """The rows of AtacWorks' layer, whatever N."""
+    return pick(rows, **ATACWORKS)
 
 
 def peak_of(rows):
@@ -48,199 +42,184 @@ def peak_of(rows):
 
 def layer_table(rows):
     """The AtacWorks layer: a line for every N, threads and pass, a column for every contender."""
-    rows = [row for row in rows if is_atacworks(row)]
-    contenders = list(dict.fromkeys(row["contender"] for row in rows))
-    passes = list(PASSES)
-    rows.sort(key=lambda row: (row["N"], row["threads"], passes.index(row["pass"])))
-    body = []
-    for (N, threads, name), group in groupby(rows, lambda r: (r["N"], r["threads"], r["pass"])):
-        cells = {
-            row["contender"]: f"{row['speedup_over_torch']:.2f} ({row['fraction_of_peak']:.2f})"
-            for row in group
-        }
-        body.append([N, threads, PASSES[name], *(cells.get(c, NOTHING) for c in contenders)])
+    contenders = list(dict.fromkeys(row["contender"] for row in atacworks(rows)))
+    order = list(PASSES)
+    lines = {}
+    for row in sorted(
+        atacworks(rows), key=lambda r: (r["N"], r["threads"], order.index(r["pass"]))
+    ):
+        line = lines.setdefault((row["N"], row["threads"], words_of_pass(row)), {})
+        line[row["contender"]] = "{speedup_over_torch:.2f} ({fraction_of_peak:.2f})".format(**row)
+    body = [[*key, *(line.get(c, NOTHING) for c in contenders)] for key, line in lines.items()]
     return table(["N", "threads", "pass", *contenders], body)
 
 
-def points(rows):
-    """[(a name and its letters, the rows of that layer)], as they come."""
-    found = {}
+def layer_summary(rows):
+    """The AtacWorks layer in short: `auto` beside the fastest form of torch."""
+    body = []
+    for (N, threads), group in groupby(atacworks(rows), lambda row: (row["N"], row["threads"])):
+        group = list(group)
+        for name in WHOLE:
+            contenders = pick(group, **{"pass": name})
+            auto, torch = pick(contenders, contender="auto"), best_torch(contenders)
+            if auto and torch:
+                body.append([
+                    N, threads, PASSES[name], f"{auto[0]['median_ms']:.2f}",
+                    f"{auto[0]['fraction_of_peak']:.1f}",
+                    f"{torch['median_ms']:.1f} ({torch['contender']})",
+                    f"**{auto[0]['speedup_over_torch']:.1f}**",
+                ])  # fmt: skip
+    heads = ["N", "threads", "pass", "dilconv, ms", "rate / peak", "fastest torch, ms", "x"]
+    return table(heads, body)
+
+
+def _autos(rows):
+    """Layer -> {(threads, pass): row of auto}; layers in their order."""
+    layers = {}
     for row in rows:
-        found.setdefault((row["layer"], *(row[letter] for letter in LETTERS)), []).append(row)
-    return found.items()
+        layer = layers.setdefault((row["layer"], *(row[letter] for letter in LETTERS)), {})
+        if row["contender"] == "auto":
+            layer[row["threads"], row["pass"]] = row
+    return layers
 
 
 def sweep_table(rows):
     """`auto` at every layer: how many times as fast as the fastest torch, by pass and threads."""
-    columns = [
-        (threads, name)
-        for name in ("forward", "forward_backward")
-        for threads in sorted({row["threads"] for row in rows})
-    ]
-    head = ["layer", *LETTERS, *(f"{PASSES[name]}, {t} thr." for t, name in columns)]
-    body = []
-    for point, group in points(rows):
-        autos = {(r["threads"], r["pass"]): r for r in pick(group, contender="auto")}
-        cells = [autos.get(column) for column in columns]
-        body.append([*point, *(NOTHING if row is None else _sweep_cell(row) for row in cells)])
-    return table(head, body)
-
-
-def _sweep_cell(row):
-    return f"{row['median_ms']:.3g} ({row['speedup_over_torch']:.2f})"
+    threads = sorted({row["threads"] for row in rows})
+    columns = [(t, name) for name in WHOLE for t in threads]
+    body = [
+        [*layer, *(
+            "{median_ms:.3g} ({speedup_over_torch:.2f})".format(**autos[column])
+            if column in autos else NOTHING
+            for column in columns
+        )]
+        for layer, autos in _autos(rows).items()
+    ]  # fmt: skip
+    return table([*LAYER, *(f"{PASSES[name]}, {t} thr." for t, name in columns)], body)
 
 
 def torch_wins(rows):
     """Where the fastest form of torch is ahead of `auto`, worst first; a sentence if nowhere."""
-    behind = [row for row in pick(rows, contender="auto") if row["speedup_over_torch"] < 0.95]
-    behind.sort(key=lambda row: row["speedup_over_torch"])
-    all_of = len(pick(rows, contender="auto"))
+    autos = pick(rows, contender="auto")
+    behind = [row for row in autos if row["speedup_over_torch"] < 0.95]
     said = (
         "`auto` is behind the fastest form of torch by more than 5% in "
-        f"{len(behind)} of {all_of} measurements"
+        f"{len(behind)} of {len(autos)} measurements"
     )
     if not behind:
         return f"{said}."
-    body = [
-        [row["layer"], *(row[x] for x in LETTERS), PASSES[row["pass"]], row["threads"],
-         f"{row['speedup_over_torch']:.2f}"]
-        for row in behind
-    ]  # fmt: skip
-    return f"{said}:\n\n{table(['layer', *LETTERS, 'pass', 'threads', 'x torch'], body)}"
+    behind.sort(key=lambda row: row["speedup_over_torch"])
+    columns = {**LAYER, "pass": words_of_pass, "threads": "{threads}"}
+    return f"{said}:\n\n{table_of(behind, {**columns, 'x torch': '{speedup_over_torch:.2f}'})}"
 
 
 def precision_table(single, half):
     """float32 beside bfloat16: `auto` at the layers that both files have."""
-    body = []
-    halves = {(point, *_run(r)): r for point, rows in points(half) for r in rows}
-    for point, rows in points(pick(single, contender="auto")):
-        cells = [
-            (row, halves.get((point, *_run(row))))
-            for row in rows
-            if row["pass"] in ("forward", "forward_backward")
-        ]
-        found = [(a, b) for a, b in cells if b is not None]
-        if found:
-            body += [
-                [point[0], PASSES[a["pass"]], a["threads"], f"{a['median_ms']:.3g}",
-                 f"{b['median_ms']:.3g}", f"{a['median_ms'] / b['median_ms']:.2f}"]
-                for a, b in found
-            ]  # fmt: skip
-    return table(["layer", "pass", "threads", "float32, ms", "bfloat16, ms", "ratio"], body)
+    halves = _autos(half)
+    pairs = [
+        {**row, "half_ms": halves[layer][key]["median_ms"]}
+        for layer, autos in _autos(single).items()
+        for key, row in autos.items()
+        if row["pass"] in WHOLE and key in halves.get(layer, {})
+    ]
+    return table_of(pairs, {
+        "layer": "{layer}", "pass": words_of_pass, "threads": "{threads}",
+        "float32, ms": "{median_ms:.3g}", "bfloat16, ms": "{half_ms:.3g}",
+        "ratio": lambda row: f"{row['median_ms'] / row['half_ms']:.2f}",
+    })  # fmt: skip
 
 
-def _run(row):
-    return row["pass"], row["contender"], row["threads"]
+def _shown(key):
+    """A format of a contender's name: "native" is dilconv."""
+    return lambda row: row[key].replace("native", "dilconv")
 
 
 def steps_table(rows):
     """Whole training steps: a line a number of threads and contender."""
-    body = []
-    for row in rows:
+
+    def ratio(row):
         written = pick(rows, contender="torch", N=row["N"], threads=row["threads"])
-        ratio = f"{written[0]['median_ms'] / row['median_ms']:.1f}" if written else NOTHING
-        body.append([
-            row["N"], row["threads"], _shown(row["contender"]), f"{row['median_ms']:.0f}",
-            f"{row['speedup_over_torch']:.1f}", ratio, f"{row['loss']:.4f}",
-        ])  # fmt: skip
-    head = ["N", "threads", "on", "ms a step", "x the fastest torch"]
-    return table([*head, "x torch as users write it", "loss"], body)
+        return f"{written[0]['median_ms'] / row['median_ms']:.1f}" if written else NOTHING
 
-
-def _shown(contender):
-    """What a reader calls it: the scripts' "native" is dilconv."""
-    return contender.replace("native", "dilconv")
+    return table_of(rows, {
+        "N": "{N}", "threads": "{threads}", "on": _shown("contender"),
+        "ms a step": "{median_ms:.0f}", "x the fastest torch": "{speedup_over_torch:.1f}",
+        "x torch as users write it": ratio, "loss": "{loss:.4f}",
+    })  # fmt: skip
 
 
 def epochs_table(rows):
     """Whole trainings: seconds an epoch and what was reached."""
     torch = {row["dtype"]: row["epoch_s"] for row in rows if row["on"].startswith("torch")}
-    body = [
-        [
-            *(_shown(row[key]) for key in ("on", "form")),
-            *(f"{row['epoch_s']:.1f}", f"{row['segments_per_second']:.2f}"),
-            f"{torch[row['dtype']] / row['epoch_s']:.1f}",
-            *(f"{row[name]:.4f}" for name in ("loss", "auroc", "auprc")),
-        ]
-        for row in rows
-    ]
-    head = ["training on", "form", "s an epoch", "segments/s", "x torch in this precision"]
-    return table([*head, "loss", "AUROC", "AUPRC"], body)
+    return table_of(rows, {
+        "training on": _shown("on"), "form": _shown("form"), "s an epoch": "{epoch_s:.1f}",
+        "segments/s": "{segments_per_second:.2f}",
+        "x torch in this precision": lambda row: f"{torch[row['dtype']] / row['epoch_s']:.1f}",
+        "loss": "{loss:.4f}", "AUROC": "{auroc:.4f}", "AUPRC": "{auprc:.4f}",
+    })  # fmt: skip
 
 
 def ranks_table(rows):
     """Shapes of processes and threads."""
     first = rows[0]["segments_per_second"]
-    body = [
-        [row["processes"], row["threads"], f"{row['step_s']:.3f}",
-         f"{row['segments_per_second']:.2f}", f"{row['segments_per_second'] / first:.2f}",
-         f"{1e3 * row['exchange_s']:.1f}"]
-        for row in rows
-    ]  # fmt: skip
-    head = ["processes", "threads each", "s a step", "segments/s", "x the first line"]
-    return table([*head, "exchange of gradients, ms"], body)
+    return table_of(rows, {
+        "processes": "{processes}", "threads each": "{threads}", "s a step": "{step_s:.3f}",
+        "segments/s": "{segments_per_second:.2f}",
+        "x the first line": lambda row: f"{row['segments_per_second'] / first:.2f}",
+        "exchange of gradients, ms": lambda row: f"{1e3 * row['exchange_s']:.1f}",
+    })  # fmt: skip
 
 
 def predict_table(rows):
     """Whole-genome prediction."""
-    body = [
-        [row["what"], f"{row['parameters']:,}", row["mbp"], row["threads"], row["wall_s"],
-         row["peak_rss_mb"], row["floor_share"], row["written_alone_pct"],
-         row["whole_genome_minutes"]]
-        for row in rows
-    ]  # fmt: skip
-    head = ["from", "parameters", "Mb", "threads", "s", "peak MB", "network alone / clock"]
-    return table([*head, "% only writing", "min for 3.1 Gb"], body)
+    return table_of(rows, {
+        "from": "{what}", "parameters": "{parameters:,}", "Mb": "{mbp}", "threads": "{threads}",
+        "s": "{wall_s}", "peak MB": "{peak_rss_mb}", "network alone / clock": "{floor_share}",
+        "% only writing": "{written_alone_pct}", "min for 3.1 Gb": "{whole_genome_minutes}",
+    })  # fmt: skip
+
+
+MODEL = {"model": "{model}", "N": "{N}", "type": "{dtype}", "threads": "{threads}"}
+STEP = "{step_torch_ms:.0f} → {step_dilconv_ms:.0f} (**{step_ratio:.2f}**)"
 
 
 def models_table(rows):
     """Other people's models before and after: a line for every model, N, type and threads."""
-    body = [
-        [*_model(row), _before_after(row, "forward"), _before_after(row, "step"),
-         f"{row['gradient_error_torch']:.0e} → {row['gradient_error_dilconv']:.0e}"]
-        for row in rows
-    ]  # fmt: skip
     text = (
         f"On {words_of(rows[0])}: milliseconds on torch → on dilconv, and in brackets how many "
         "times as fast (the median of the rounds; below 1 torch is faster). The last column is the "
         "largest error of a parameter's gradient, as a share of its norm, against float64."
     )
-    head = ["model", "N", "type", "threads", "forward", "training step", "error of gradients"]
-    return f"{text}\n\n{table(head, body)}"
+    columns = {
+        **MODEL,
+        "forward": STEP.replace("step", "forward"),
+        "training step": STEP,
+        "error of gradients": "{gradient_error_torch:.0e} → {gradient_error_dilconv:.0e}",
+    }
+    return f"{text}\n\n{table_of(rows, columns)}"
 
 
 def models_summary(rows):
     """Of every model the training step at its largest batch."""
-    largest = [
-        row for row in rows if row["N"] == max(r["N"] for r in pick(rows, model=row["model"]))
-    ]
-    body = [[*_model(row), _before_after(row, "step")] for row in largest]
-    return table(["model", "N", "type", "threads", "training step, ms"], body)
-
-
-def _model(row):
-    return [row[key] for key in ("model", "N", "dtype", "threads")]
-
-
-def _before_after(row, name):
-    times = f"{row[f'{name}_torch_ms']:.0f} → {row[f'{name}_dilconv_ms']:.0f}"
-    return f"{times} (**{row[f'{name}_ratio']:.2f}**)"
+    largest = {name: max(r["N"] for r in pick(rows, model=name)) for name in
+               {row["model"] for row in rows}}  # fmt: skip
+    rows = [row for row in rows if row["N"] == largest[row["model"]]]
+    return table_of(rows, {**MODEL, "training step, ms": STEP})
 
 
 def scale_table(rows):
     """An epoch at the paper's scale on one socket, from the trainings measured here."""
-    names = {"native": "FP32", "native-bf16": "BF16"}
     body = []
-    for row in rows:
-        if row["on"] in names:
+    for on, precision in (("native", "FP32"), ("native-bf16", "BF16")):
+        for row in pick(rows, on=on):
             rate, threads = row["segments_per_second"], row["threads"]
             body += [
-                [names[row["on"]], f"{rate / threads:.2f} segments/s", e.name, f"{e.minutes:.1f}",
+                [precision, f"{rate / threads:.2f} segments/s", e.name, f"{e.minutes:.1f}",
                  f"{e.watt_hours:.0f} Wh", f"{e.sockets_for_v100s:.1f} sockets"]
                 for e in scale.estimates(rate, threads)
             ]  # fmt: skip
-    head = ["precision", "a core here", "", "minutes an epoch", "energy", "as fast as eight V100"]
-    return table(head, body)
+    heads = ["precision", "a core here", "", "minutes an epoch", "energy", "as fast as eight V100"]
+    return table(heads, body)
 
 
 def machine_words(facts, found):
@@ -258,95 +237,4 @@ def machine_words(facts, found):
         f"{about['memory_gib']['total']} GiB, {about['platform']}, Python {about['python']}; "
         f"multiply-add peak {peak['one core']:g} GFLOP/s of one core, {peak['together']:g} "
         f"together; copy {facts['bandwidth_gb_s']:g} GB/s. {facts['date']}."
-    )
-
-
-def _best_rate(rows, contender):
-    """A contender's highest rate over the peak, in words; "" if it took no part."""
-    best = max(pick(rows, contender=contender), key=lambda r: r["fraction_of_peak"], default=None)
-    if best is None:
-        return ""
-    where = f"{best['layer']}, {PASSES[best['pass']]}"
-    return f"{contender} up to {best['fraction_of_peak']:.0%} ({where})"
-
-
-def headline(found):
-    """The paper's claims beside what was measured here."""
-    body = []
-    if found.get("layers"):
-        best = [_best_rate(found["layers"], name) for name in ("direct", "auto")]
-        claim = "a layer's rate over the multiply-add peak"
-        body.append([claim, PAPER["efficiency"], "; ".join(filter(None, best))])
-    if found.get("epochs"):
-        rows = {row["on"]: row for row in found["epochs"]}
-        pairs = [("FP32", "native", "torch"), ("BF16", "native-bf16", "torch-bf16")]
-        ratios = [
-            f"{words} {rows[b]['epoch_s'] / rows[a]['epoch_s']:.1f} x"
-            for words, a, b in pairs
-            if a in rows and b in rows
-        ]
-        body.append([
-            "end-to-end training", PAPER["training"],
-            f"{', '.join(ratios)} the fastest form of torch in the same precision",
-        ])  # fmt: skip
-    if found.get("ranks"):
-        rows = found["ranks"]
-        first, best = rows[0], max(rows, key=lambda row: row["segments_per_second"])
-        body.append([
-            "scaling", PAPER["scaling"],
-            f"{best['segments_per_second'] / first['segments_per_second']:.2f} x with "
-            f"{best['processes']} process(es) of {best['threads']} thread(s) over "
-            f"{first['processes']} of {first['threads']}, on one machine",
-        ])  # fmt: skip
-    return table(["what", "theirs, as published", "here"], body)
-
-
-def summary(found):
-    """The README's short tables: the layer, training, other models, prediction."""
-    parts = []
-    if found.get("layers"):
-        parts.append(_layer_summary(found["layers"]))
-    if found.get("steps"):
-        parts.append(
-            "A training step of AtacWorks' network (219,706 parameters, W=60,000, Adam), in four "
-            f"forms on torch:\n\n{steps_table(found['steps'])}"
-        )
-    if found.get("epochs"):
-        segments, batch = found["epochs"][0]["segments"], found["epochs"][0]["batch"]
-        parts.append(
-            "Training it, "
-            f"{segments} segments of 60,000 bp, {batch} a step, {found['epochs'][0]['threads']} "
-            f"threads, the same weights and windows everywhere:\n\n{epochs_table(found['epochs'])}"
-        )
-    if found.get("models"):
-        parts.append(
-            "Other people's models, as they are and after `dilconv.convert(model)`:\n\n"
-            + models_summary(found["models"])
-        )
-    if found.get("predict"):
-        parts.append(
-            f"Whole-genome prediction, from start to report:\n\n{predict_table(found['predict'])}"
-        )
-    return "\n\n".join(parts)
-
-
-def _layer_summary(rows):
-    rows = [row for row in rows if is_atacworks(row)]
-    body = []
-    for (N, threads), group in groupby(rows, lambda row: (row["N"], row["threads"])):
-        group = list(group)
-        for name in ("forward", "forward_backward"):
-            here = pick(group, **{"pass": name})
-            auto, torch = pick(here, contender="auto"), best_torch(here)
-            if auto and torch:
-                body.append([
-                    N, threads, PASSES[name], f"{auto[0]['median_ms']:.2f}",
-                    f"{auto[0]['fraction_of_peak']:.1f}",
-                    f"{torch['median_ms']:.1f} ({torch['contender']})",
-                    f"**{auto[0]['speedup_over_torch']:.1f}**",
-                ])  # fmt: skip
-    head = ["N", "threads", "pass", "dilconv, ms", "rate / peak", "fastest torch, ms", "x"]
-    return (
-        f"The AtacWorks layer (C=K=15, S=51, d=8, W=60,000), float32, on {words_of(rows[0])}; "
-        f"multiply-add peak {peak_of(rows):.0f} GFLOP/s a core:\n\n{table(head, body)}"
     )

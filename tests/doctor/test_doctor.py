@@ -10,7 +10,6 @@ import torch
 pytest.importorskip("dilconv")
 from denoiseq.doctor import layer, machine, run
 from denoiseq.doctor.remedies import warnings
-from dilconv import bench
 
 FACTS = {
     "cpu": {"cores": 8, "quota": None},
@@ -122,12 +121,6 @@ def test_what_is_measured(monkeypatch):
     assert {row["threads"] for row in found["layer"]} == {torch.get_num_threads()}
     text = run.report(machine.examine(), found, None)
     assert "x torch" in text and "GFLOP/s" in text
-
-
-def test_the_layer_is_the_one_of_the_benchmark():
-    from dilconv.sweep import ATACWORKS
-
-    assert bench.Layer(*layer.LAYER) == ATACWORKS
 
 
 WITHOUT = """

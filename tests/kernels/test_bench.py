@@ -8,7 +8,6 @@ import torch
 from dilconv import bench, verification
 from dilconv.contenders import CONTENDERS, Layer, Tensors
 from dilconv.reference import conv1d_reference
-from dilconv.sweep import MOST_FLOPS, affordable, sweep_layers
 from dilconv.verification import Oracle
 
 # Odd and even total padding, d = 1, d beyond W, C or K = 1, more than one batch item.
@@ -108,13 +107,3 @@ def test_slow_runs_take_fewer_rounds(rounds):
     for one_run in (0.02, 1.0, 60.0):
         turns = len(range(0, rounds, effort.stride(one_run)))
         assert 2 <= turns <= max(3, 0.5 / one_run)
-
-
-def test_sweep_points_are_distinct_and_affordable():
-    layers = sweep_layers()
-    assert len({layer.name for layer in layers}) == len(layers) > 40
-    assert len({tuple(vars(layer).values())[1:] for layer in layers}) == len(layers)
-    smaller = [affordable(layer) for layer in layers]
-    assert all(s is not None and s.flops("forward") <= MOST_FLOPS for s in smaller)
-    assert affordable(Layer("huge", 9, 1024, 1024, 101, 1, 60_000)) is None
-    assert affordable(Layer("batch", 9, 15, 15, 51, 8, 600_000)).N == 3

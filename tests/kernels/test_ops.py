@@ -136,9 +136,9 @@ def test_layer_is_a_drop_in():
     ],
 )
 def test_unsupported_layers_run_in_torch_and_say_so(options, reason, caplog):
-    from dilconv.conv import _say_once
+    from dilconv.conv import _warn_once
 
-    _say_once.cache_clear()
+    _warn_once.cache_clear()
     layer = dilconv.Conv1d(3, 6, 3, activation="relu", **options)
     theirs = nn.Conv1d(3, 6, 3, **options)
     theirs.load_state_dict(layer.state_dict())

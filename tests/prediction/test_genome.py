@@ -16,7 +16,6 @@ from denoiseq.genomics.fasta import Genome
 from denoiseq.prediction import resume
 from denoiseq.prediction.genome import Source
 from denoiseq.prediction.tiles import Denoiser
-from denoiseq.store.coverage import window_coverage
 from denoiseq.store.cut_store import CutStore
 
 ROOT = Path(__file__).parents[2]
@@ -178,11 +177,10 @@ def test_only_the_bases_are_read_by_one_thread_at_a_time(workplace, genome, monk
 
         return run
 
-    where = "denoiseq.prediction.genome.window_coverage"
-    monkeypatch.setattr(where, noting("coverage", window_coverage))
+    monkeypatch.setattr(CutStore, "coverage", noting("coverage", CutStore.coverage))
     monkeypatch.setattr(Genome, "one_hot", noting("bases", Genome.one_hot))
-    source = Source(CutStore(workplace / "cuts.h5"), None, Genome(genome["fasta"]))
-    assert source.read("chr1", 0, 1_000, 100, alone).shape == (5, 1_000)
+    source = Source(CutStore(workplace / "cuts.h5"), 100, None, Genome(genome["fasta"]))
+    assert source.read("chr1", 0, 1_000, alone).shape == (5, 1_000)
     assert held == {"coverage": False, "bases": True} and not alone.locked()
 
 

@@ -43,7 +43,7 @@ def test_rows_are_written_and_kept(tmp_path):
 def test_converted_models_are_the_same(bench_models, name):
     example = next(e for e in bench_models.EXAMPLES if e.name == name)
     if not example.available():
-        pytest.skip(f"{example.needs} is not installed")
+        pytest.skip(f"not installed: {example.install}")
     errors = bench_models.check(name, *bench_models.pair_of(example, 1, "float32"))
     assert 0 < float(errors["output_error_dilconv"]) <= 1e-5
     assert 0 < float(errors["gradient_error_dilconv"]) <= 1e-4

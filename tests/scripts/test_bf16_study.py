@@ -36,5 +36,5 @@ def test_study_compares_both_and_repeats_nothing(at, tmp_path):
 
 def test_a_failed_training_is_a_sentence(at, tmp_path):
     done = study(tmp_path, *at(tmp_path), "optim.lr=-1")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "fp32_seed0 failed" in done.stderr and "optim.lr is -1.0" in done.stderr

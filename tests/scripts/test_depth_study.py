@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from denoiseq.store.cut_store import CutStore
 from denoiseq.store.thinning import Thinning
+from studies import measurements
 
 ROOT = Path(__file__).parents[2]
 DEPTHS = (0.01, 0.04, 0.16)
@@ -78,8 +79,8 @@ def test_study_measures_once_and_draws(study, workplace, tmp_path, monkeypatch, 
     options = ["--fractions", "0.5", "0.1", "--draws", "2", "--truth", "poisson"]
     folders = ["--runs", str(tmp_path / "runs"), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["", "--checkpoint", str(best), *options, *folders])
-    monkeypatch.setattr(study.peers, "called", lambda *_: {})
-    monkeypatch.setattr(study, "BOOTSTRAP", 20)
+    monkeypatch.setattr(measurements.external_peaks, "called", lambda *_: {})
+    monkeypatch.setattr(measurements, "BOOTSTRAP", 20)
     study.main()
     with (out / "depth.csv").open(newline="") as file:
         rows = {(r["metric"], r["what"], r["fraction"]): r for r in csv.DictReader(file)}
@@ -96,7 +97,7 @@ def test_study_measures_once_and_draws(study, workplace, tmp_path, monkeypatch, 
     png = (out / "depth.png").read_bytes()
     assert png.startswith(b"\x89PNG")
 
-    monkeypatch.setattr(study, "measure", None)  # would fail if it were called
+    monkeypatch.setattr(measurements, "measure", None)  # would fail if it were called
     kept = {path: path.read_bytes() for path in out.iterdir()}
     study.main()
     assert {path: path.read_bytes() for path in out.iterdir()} == kept

@@ -42,7 +42,7 @@ def expected_training(settings: Train) -> dict[str, Any]:
 
     from denoiseq import models
     from denoiseq.distributed import use_threads
-    from denoiseq.doctor.speed import made_batch
+    from denoiseq.doctor.made_batch import made_batch
     from denoiseq.training.losses import atacworks_loss
     from denoiseq.training.optimizer import make_optimizer
     from denoiseq.training.step import optimizer_step

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,7 @@ class Source:
         """The noisy coverage of a window: float32 (end - start,)."""
         return self.store.coverage(chrom, start, end, self.half_window_bp, self.thinning)
 
-    def read(
-        self, chrom: str, start: int, end: int, alone: AbstractContextManager = nullcontext()
-    ) -> np.ndarray:
+    def read(self, chrom: str, start: int, end: int, alone: AbstractContextManager) -> np.ndarray:
         """The network's input of a window: float32 (1, end - start), or (5, ...) with bases.
 
         `alone` is held while the bases are read.

@@ -6,11 +6,10 @@ batch and the threads.
 """
 
 import torch
-from torch import Tensor, nn
-
 from denoiseq.errors import UserError
 from denoiseq.models.layers import SameConv1d
 from denoiseq.models.network import Network, Prediction
+from torch import Tensor, nn
 
 
 def padding_inside(model: Network) -> Network:

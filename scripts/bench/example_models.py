@@ -1,19 +1,18 @@
-"""Models as their authors write them, in plain torch: what `dilconv.convert` gets to see.
+"""Models as their authors write them, in plain torch, for `dilconv.convert`.
 
 BPNet comes from the package bpnet-lite; WaveNet and the audio filterbank are written here with
-`nn.Conv1d`, as a user would. Nothing here knows dilconv. Measured by bench_models.py.
+`nn.Conv1d`, as a user would. Nothing here knows dilconv. Measured by scripts/bench_models.py.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# ----------------------------------------------------------------------------------------- WaveNet
+Batch = tuple[tuple[Tensor, ...], Tensor]  # inputs, truth
 
 
 class GatedBlock(nn.Module):
@@ -51,13 +50,10 @@ class WaveNet(nn.Module):
         return self.last(F.relu(self.head(F.relu(total))))
 
 
-def wavenet_batch(N: int) -> tuple[tuple[Tensor, ...], Tensor]:
+def wavenet_batch(N: int) -> Batch:
     """A second of 16 kHz audio each: mu-law codes, and the sample before as the input."""
     codes = torch.randint(0, 256, (N, 16_001))
     return (codes[:, None, :-1] / 128.0 - 1,), codes[:, 1:]
-
-
-# -------------------------------------------------------------------------------- audio filterbank
 
 
 class Filterbank(nn.Module):
@@ -84,11 +80,8 @@ class Filterbank(nn.Module):
         return self.classify(self.net(bands).mean(2))
 
 
-def filterbank_batch(N: int) -> tuple[tuple[Tensor, ...], Tensor]:
+def filterbank_batch(N: int) -> Batch:
     return (torch.randn(N, 1, 16_000),), torch.randint(0, 35, (N,))
-
-
-# ------------------------------------------------------------------------------------------- BPNet
 
 
 def bpnet(n_control_tracks: int) -> nn.Module:
@@ -98,10 +91,10 @@ def bpnet(n_control_tracks: int) -> nn.Module:
     return BPNet(n_control_tracks=n_control_tracks, verbose=False)
 
 
-def bpnet_batch(n_control_tracks: int) -> Callable[[int], tuple[tuple[Tensor, ...], Tensor]]:
+def bpnet_batch(n_control_tracks: int) -> Callable[[int], Batch]:
     """One-hot sequences (N, 4, 2114), control tracks, and reads (N, 2, 1000) on two strands."""
 
-    def batch(N: int) -> tuple[tuple[Tensor, ...], Tensor]:
+    def batch(N: int) -> Batch:
         x = F.one_hot(torch.randint(0, 4, (N, 2114)), 4).transpose(1, 2).float().contiguous()
         control = torch.poisson(torch.full((N, n_control_tracks, 2114), 0.2))
         return (x, control)[: 1 + bool(n_control_tracks)], torch.poisson(torch.ones(N, 2, 1000))
@@ -117,22 +110,19 @@ def bpnet_loss(model: nn.Module) -> Callable[[tuple[Tensor, Tensor], Tensor], Te
     return lambda prediction, y: _mixture_loss(y, *prediction, weight)[2]
 
 
-# ------------------------------------------------------------------------------------ all of them
-
-
 @dataclass(frozen=True)
 class Example:
     """A model, its inputs and truth for a batch of N, and its loss(prediction, truth).
 
-    needs : the distribution to install, "" for what is written here.
+    install : the command that installs its package, "" for what is written here.
     """
 
     name: str
     batches: tuple[int, ...]
     build: Callable[[], nn.Module]
-    batch: Callable[[int], tuple[tuple[Tensor, ...], Tensor]]
+    batch: Callable[[int], Batch]
     loss: Callable[[nn.Module], Callable[..., Tensor]]
-    needs: str = ""
+    install: str = ""
 
     def available(self) -> bool:
         """Whether its package can be imported."""
@@ -143,28 +133,20 @@ class Example:
         return True
 
 
-def _bpnet_example(name: str, n_control_tracks: int, batches: tuple[int, ...]) -> Example:
-    return Example(
-        name,
-        batches,
-        lambda: bpnet(n_control_tracks),
-        bpnet_batch(n_control_tracks),
-        bpnet_loss,
-        needs="bpnet-lite",
-    )
-
-
 def _cross_entropy(_: nn.Module) -> Callable[..., Tensor]:
     return F.cross_entropy
 
 
+BPNET = "pip install --no-deps bpnet-lite tangermeme && pip install pandas numba scipy"
 EXAMPLES = (
-    _bpnet_example("BPNet", 0, (8, 64)),
-    _bpnet_example("BPNet, 2 controls", 2, (64,)),
+    *(
+        Example(name, N, partial(bpnet, tracks), bpnet_batch(tracks), bpnet_loss, BPNET)
+        for name, tracks, N in (("BPNet", 0, (8, 64)), ("BPNet, 2 controls", 2, (64,)))
+    ),
     Example("WaveNet S=2", (1,), WaveNet, wavenet_batch, _cross_entropy),
-    Example("WaveNet S=3", (1,), lambda: WaveNet(taps=3), wavenet_batch, _cross_entropy),
+    Example("WaveNet S=3", (1,), partial(WaveNet, taps=3), wavenet_batch, _cross_entropy),
     Example("filterbank S=401", (8,), Filterbank, filterbank_batch, _cross_entropy),
     Example(
-        "filterbank S=101", (8,), lambda: Filterbank(taps=101), filterbank_batch, _cross_entropy
+        "filterbank S=101", (8,), partial(Filterbank, taps=101), filterbank_batch, _cross_entropy
     ),
 )

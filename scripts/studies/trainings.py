@@ -1,11 +1,10 @@
-"""Trainings of a study: processes of their own, not repeated when done, gone on with when begun."""
+"""Trainings of a study, each a process: finished ones are kept, interrupted ones are resumed."""
 
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from bench.command import ROOT
 
 
 def trained(folder, experiment, overrides, *, done="metrics.json", quiet=False):
@@ -26,17 +25,15 @@ def trained(folder, experiment, overrides, *, done="metrics.json", quiet=False):
         *(sys.executable, str(ROOT / "app" / "train.py"), f"+experiment={experiment}"),
         *(f"out={folder}", f"resume={last if last.is_file() else 'null'}", *overrides),
     ]
-    options = {}  # of subprocess.run
+    environment, stderr = dict(os.environ), None
     if quiet:
         command += ["trainer.threads=1", "trainer.progress=false", "trainer.tensorboard=false"]
-        options = {
-            "stderr": subprocess.PIPE,
-            "text": True,
-            "env": {**os.environ, "OMP_NUM_THREADS": "1"},
-        }
+        environment["OMP_NUM_THREADS"], stderr = "1", subprocess.PIPE
     else:
         print(f"training in {folder}", flush=True)
-    ended = subprocess.run(command, cwd=ROOT, check=False, **options)
+    ended = subprocess.run(
+        command, cwd=ROOT, env=environment, stderr=stderr, text=True, check=False
+    )
     if ended.returncode:
         reason = (ended.stderr or "see train.log there").strip().splitlines()[-1]
         raise ValueError(f"the training in {folder} failed: {reason}")

@@ -1,0 +1,1 @@
+"""What the benchmarks share: contenders, layers, generated stores, timing, the command line."""
