@@ -14,7 +14,7 @@ import torch
 from denoiseq.genomics.bigwig_reader import read_bigwig
 from denoiseq.genomics.fasta import Genome
 from denoiseq.prediction import resume
-from denoiseq.prediction.genome import Source
+from denoiseq.prediction.sample import Source
 from denoiseq.prediction.tiles import Denoiser
 from denoiseq.store.cut_store import CutStore
 
