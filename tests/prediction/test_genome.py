@@ -144,7 +144,7 @@ def test_reads_are_prepared_once(denoiseq, workplace, genome, tmp_path, monkeypa
         patch.setattr(resume.Writer, "finish", stop)
         assert denoiseq("predict", *options).code == 130
     assert (tmp_path / ".x.unfinished" / resume.CUTS).exists()
-    monkeypatch.setattr("denoiseq.prediction.sample.prepared", None)
+    monkeypatch.setattr("denoiseq.prediction.sample.prepare_stores", None)
     assert denoiseq("predict", *options).code == 0
 
 
