@@ -92,7 +92,7 @@ def _is_cram(path: Path) -> bool:
 
 
 @contextmanager
-def _damage_in_words(path: Path) -> Iterator[None]:
+def _damage_as_user_error(path: Path) -> Iterator[None]:
     """Put htslib's errors in the block, which must do nothing else that may fail, into words."""
     try:
         yield
@@ -111,7 +111,7 @@ def reads_of(file: ReadFile, chrom: str) -> Iterator[Iterable[pysam.AlignedSegme
     An iterator of pysam's own, since millions of reads a second pass through it; an OSError or
     ValueError in the block is taken as damage to the file.
     """
-    with open_bam(file.path) as handle, _damage_in_words(file.path):
+    with open_bam(file.path) as handle, _damage_as_user_error(file.path):
         yield handle.fetch(contig=chrom)
 
 
@@ -123,7 +123,7 @@ def contig_sizes(bam: str | Path) -> dict[str, int]:
 
 
 def _contigs(path: Path, file: pysam.AlignmentFile) -> dict[str, int]:
-    with _damage_in_words(path):
+    with _damage_as_user_error(path):
         return dict(zip(file.references, file.lengths, strict=True))
 
 
@@ -257,7 +257,7 @@ def _first(names: Iterable[str], most: int = 5) -> str:
 
 
 def _is_paired(bam: Path, file: pysam.AlignmentFile) -> bool:
-    with _damage_in_words(bam):
+    with _damage_as_user_error(bam):
         reads = islice(file.fetch(until_eof=True), _READS_TO_TRY)
         paired = [read.is_paired for read in reads]
     if not paired:
@@ -273,11 +273,11 @@ def count_reads(file: ReadFile) -> tuple[dict[str, int], int]:
     """
     with open_bam(file.path) as handle:
         if not handle.is_cram:
-            with _damage_in_words(file.path):
+            with _damage_as_user_error(file.path):
                 reads = {row.contig: row.total for row in handle.get_index_statistics()}
                 return reads, handle.nocoordinate
         by_contig = [0] * (handle.nreferences + 1)  # the last: reference_id -1, no place
-        with _damage_in_words(file.path):
+        with _damage_as_user_error(file.path):
             for read in handle.fetch(until_eof=True):
                 by_contig[read.reference_id] += 1
         return dict(zip(handle.references, by_contig, strict=False)), by_contig[-1]

@@ -25,7 +25,7 @@ from denoiseq.prepare.bigwig import BigWigReader
 from denoiseq.prepare.cut_sites import resolve_shift
 from denoiseq.prepare.fragments import FragmentReader
 from denoiseq.prepare.reader import Reader, Task, store_paths
-from denoiseq.prepare.shift_check import checked_shift
+from denoiseq.prepare.shift_check import check_ends
 from denoiseq.provenance import store_provenance
 from denoiseq.settings import Prepare
 from denoiseq.settings.setting import required
@@ -143,7 +143,7 @@ def _prepare(
             contents = reader.read(task)
         more: dict[str, Any] = {}
         if reader.ends is not None:
-            more["shift_check"] = checked_shift(source, reader.ends, settings)
+            more["shift_check"] = check_ends(source, reader.ends, settings)
         more |= {"preprocessing": preprocessing, "fingerprint": fingerprint(preprocessing)}
         more["provenance"] = provenance
         for store in contents:

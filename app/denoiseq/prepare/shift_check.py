@@ -51,7 +51,7 @@ class Motif:
         return self.bits > max(_LEAST_BITS, 3 * noise) and self.symmetry > _LEAST_SYMMETRY
 
 
-def checked_shift(
+def check_ends(
     source: str, ends: Mapping[str, Fragments], settings: Prepare
 ) -> dict[str, Any] | None:
     """Check the shift against the bases around the ends of fragments, a sample by chromosome.
