@@ -10,20 +10,14 @@ from denoiseq.genomics.fragment_file import decompressed
 
 @dataclass(frozen=True)
 class Cells:
-    """The barcodes to keep: `group_of` gives each one's index in `groups`.
-
-    Without groups there is one, whose name is empty.
-    """
+    """The barcodes to keep, each with its index in `groups`: [""] where there are none."""
 
     group_of: dict[bytes, int]
     groups: list[str]
 
 
 def read_cells(barcodes: str | Path | None, groups: str | Path | None) -> Cells | None:
-    """Read a list of barcodes (one a line), a table of barcode and group, or what is in both.
-
-    None where neither is given. Raises FileNotFoundError, UserError.
-    """
+    """Read a list of barcodes (one a line), a table of barcode and group, or what is in both."""
     listed = None if barcodes is None else {row[0] for _, row in _rows(barcodes)}
     if listed is not None and not listed:
         raise UserError(f"{barcodes} lists no barcode.")

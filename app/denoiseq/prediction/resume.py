@@ -115,14 +115,7 @@ def _entries(record: Path) -> list[dict[str, Any]]:
 
 
 class Writer:
-    """Appends the chromosomes that one rank predicts; a context manager.
-
-    Parameters
-    ----------
-    folder : Path
-    rank : int
-    tracks : how many tracks there are
-    """
+    """Appends the chromosomes that one rank predicts, of so many tracks; a context manager."""
 
     def __init__(self, folder: Path, rank: int, tracks: int):
         self.folder, self.tracks = folder, tracks

@@ -27,7 +27,7 @@ from denoiseq.store.compatibility import (
     check_store_matches_training,
     training_blacklist,
 )
-from denoiseq.store.store import Store, open_store
+from denoiseq.store.store import Sample, open_store
 from denoiseq.store.thinning import Thinning
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Source:
     half_window_bp : each cut site c covers the bases from c-h to c+h, as in the training.
     """
 
-    store: Store
+    store: Sample
     half_window_bp: int
     thinning: Thinning | None = None
     genome: Genome | None = None
@@ -85,7 +85,7 @@ def name_of(settings: Predict) -> str:
 
 def opened_store(
     settings: Predict, payload: Mapping[str, Any], trained: Train, folder: Path
-) -> Store:
+) -> Sample:
     """The store to predict from; reads are prepared in `folder`, once."""
     preprocessing = payload["preprocessing"]
     if settings.store is not None:
@@ -183,7 +183,7 @@ def _filters(preprocessing: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def genome(settings: Predict, trained: Train, store: Store) -> Genome | None:
+def genome(settings: Predict, trained: Train, store: Sample) -> Genome | None:
     """The bases that the model reads beside the coverage of `store`; None where it reads none."""
     if not trained.data.sequence:
         return None
@@ -195,10 +195,9 @@ def genome(settings: Predict, trained: Train, store: Store) -> Genome | None:
 
 
 def thinning(
-    settings: Predict, payload: Mapping[str, Any], store: Store, half_window_bp: int
+    settings: Predict, payload: Mapping[str, Any], store: Sample, half_window_bp: int
 ) -> tuple[Thinning | None, dict[str, Any]]:
-    """The draw that brings `store` to the depth of the settings, and the depths in cut sites per
-    Mb.
+    """The draw that brings `store` to the depth of the settings, and the facts of its depth.
 
     A network sees coverage, so a depth that it was not trained for gives plausible, wrong tracks:
     where the depth in use is outside the training's range by more than `TOLERATED_DEPTH_FACTOR`,
@@ -211,12 +210,8 @@ def thinning(
     fraction = 1.0 if target is None else min(1.0, float(target) / whole)
     used = fraction * whole
     if target is not None and float(target) > 1.05 * whole:
-        log.warning(
-            "warning: the input has %.0f cut sites per Mb, less than the %.0f asked for: "
-            "it is used whole",
-            whole,
-            float(target),
-        )
+        depths = f"{whole:.0f} cut sites per Mb, less than the {float(target):.0f} asked for"
+        log.warning("warning: the input has %s: it is used whole", depths)
     if fraction < 1 and not store.thinnable:
         raise UserError(
             f"{store.path} holds coverage, not fragments, and cannot be thinned: leave out depth="

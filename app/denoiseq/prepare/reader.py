@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,9 +24,7 @@ class Task:
     """What a reader reads, and where to.
 
     settings : filters; `shift` is the shift itself, never "auto"
-    genome : chrom -> bp, all that the FASTA has
-    chroms : chrom -> bp, those to prepare, in the FASTA's order
-    blacklist : merged, on `chroms`
+    genome, chroms : chrom -> bp, all that the FASTA has, and those to prepare, in its order
     folder : where part files go; it is removed once the stores are written
     advance : moves the progress bar on by a number of units
     """
@@ -41,12 +39,7 @@ class Task:
 
 @dataclass(frozen=True)
 class StoreParts:
-    """What goes into one store.
-
-    qc : the counts for its `.qc.json`
-    parts : chrom -> the two arrays that `write` takes of it, mapped from part files
-    write : `write_store` or `write_coverage_store`
-    """
+    """What goes into one store: counts for its `.qc.json`, and the columns of each chromosome."""
 
     path: Path
     qc: dict[str, Any]
@@ -57,20 +50,16 @@ class StoreParts:
 class Reader(Protocol):
     """An input, opened and checked against the FASTA when it is made.
 
-    Attributes
-    ----------
-    example : a file name for messages
-    unit : what the progress bar counts
-    paths : the input's files
-    chroms : the chromosomes that it has
+    example, unit : a file name for messages, and what the progress bar counts
+    paths, chroms : the input's files, and the chromosomes that it has
     preprocessing : what its stores record about the filters; include, exclude, blacklist and
         genome are added
     ends : chrom -> a sample of the fragments that `read` saw, to check the shift with; None where
         the input has no fragments
     """
 
-    example: ClassVar[str]
-    unit: ClassVar[str]
+    example: str
+    unit: str
     paths: list[Path]
     chroms: Collection[str]
     preprocessing: dict[str, Any]
@@ -86,10 +75,7 @@ class Reader(Protocol):
 
 
 def store_paths(out: str | Path, labels: Iterable[str]) -> dict[str, Path]:
-    """A path for each of several stores: of cuts.h5 and "B cells", cuts.B_cells.h5.
-
-    Raises UserError where two would be one file.
-    """
+    """A path for each of several stores: of cuts.h5 and "B cells", cuts.B_cells.h5."""
     out = Path(out)
     paths: dict[str, Path] = {}
     for label in labels:

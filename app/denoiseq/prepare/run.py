@@ -18,7 +18,7 @@ from denoiseq.atomic import check_writable, room_for, write_json
 from denoiseq.errors import UserError
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import chrom_sizes
-from denoiseq.genomics.intervals import Interval, Merged, merge, select_chromosomes
+from denoiseq.genomics.intervals import Interval, Merged, listed, merge, select_chromosomes
 from denoiseq.logs import log_to
 from denoiseq.prepare.bam import BamReader
 from denoiseq.prepare.bigwig import BigWigReader
@@ -48,32 +48,18 @@ def run(settings: Prepare) -> None:
         if "cut_sites" not in qc:
             log.info("%s: mean coverage %.4g", store, qc["mean_coverage"])
             continue
-        log.info(
-            "%s: %s fragments, %s cut sites, %.0f cut sites per Mb",
-            store,
-            f"{qc['fragments']:,}",
-            f"{qc['cut_sites']:,}",
-            qc["cuts_per_mb"],
-        )
-        counts = {fate: n for fate, n in qc["reads"].items() if n and fate != "total"}
-        log.info("reads: %s", ", ".join(f"{fate} {n:,}" for fate, n in counts.items()))
+        numbers = f"{qc['fragments']:,} fragments, {qc['cut_sites']:,} cut sites"
+        log.info("%s: %s, %.0f cut sites per Mb", store, numbers, qc["cuts_per_mb"])
+        counts = [f"{fate} {n:,}" for fate, n in qc["reads"].items() if n and fate != "total"]
+        log.info("reads: %s", ", ".join(counts))
 
 
 def prepare_stores(
     settings: Prepare, sizes: Mapping[str, int] | None = None
 ) -> dict[Path, dict[str, Any]]:
-    """Make the stores; returns each with the content of its `.qc.json`.
+    """Make the stores; returns each with the content of its `.qc.json`, which is written first.
 
-    Each file is written atomically, a store after its `.qc.json`; memory does not grow with the
-    input.
-
-    Parameters
-    ----------
-    sizes : chrom -> bp, where they are known without the FASTA.
-
-    Raises
-    ------
-    FileNotFoundError, UserError, OSError : one sentence on what does not fit and what to do.
+    Memory does not grow with the input. sizes : chrom -> bp, where known without the FASTA.
     """
     kind = _input_kind(settings)
     out = required(settings.out, "out", "cuts.h5")
@@ -175,8 +161,8 @@ def _fit_blacklist(
     unknown = sorted({i.chrom for i in intervals} - set(sizes))
     if unknown and not any(i.chrom in sizes for i in intervals):
         raise UserError(
-            f"the blacklist is of another genome: it names {', '.join(unknown[:5])}, "
-            f"the FASTA {', '.join(list(sizes)[:5])}."
+            f"the blacklist is of another genome: it names {listed(unknown, 5)}, "
+            f"the FASTA {listed(sizes, 5)}."
         )
     if unknown:
         log.warning("the blacklist names sequences that the FASTA lacks: %s", ", ".join(unknown))

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from denoiseq.errors import UserError
-from denoiseq.genomics.intervals import Merged
+from denoiseq.genomics.intervals import Merged, unmasked_bp
 from denoiseq.store.header import Header, new_store, open_hdf5
 from denoiseq.store.thinning import Thinning
 
@@ -41,17 +41,13 @@ def write_coverage_store(
     preprocessing: Mapping[str, object],
     provenance: Mapping[str, object],
 ) -> None:
-    """Write a coverage store atomically.
+    """Write a coverage store atomically; sizes: chrom -> bp, in the order to keep.
 
-    Parameters
-    ----------
-    sizes : chrom -> bp, in the order to keep.
     runs : chrom -> (starts (R,) strictly ascending from 0, values (R,)); arrays or memory maps.
         A chromosome may be absent: coverage 0.
-    blacklist : merged intervals, where the coverage was set to 0.
+    blacklist : where the coverage was set to 0.
     """
-    lengths = [len(runs[c][0]) if c in runs else 0 for c in sizes]
-    head = (sizes, lengths, blacklist, preprocessing, provenance)
+    head = (sizes, runs, blacklist, preprocessing, provenance)
     with new_store(path, "coverage", *head) as (file, offsets):
         for chrom, offset in zip(sizes, offsets, strict=False):
             if chrom in runs:
@@ -60,15 +56,7 @@ def write_coverage_store(
 
 
 class CoverageStore:
-    """A coverage store, opened for reading; may be pickled, sent to workers or forked.
-
-    See `store.Store` for what it answers; `n_runs` is the number of its runs.
-
-    Raises
-    ------
-    FileNotFoundError : no such file.
-    UserError : the file is not a coverage store, is of another version, or is truncated.
-    """
+    """A coverage store, opened for reading; see `CutStore` for what it answers."""
 
     thinnable = False
 
@@ -88,9 +76,6 @@ class CoverageStore:
     def home(self, chrom: str) -> tuple["CoverageStore", str]:
         return self, chrom
 
-    def unmasked_bp(self, chrom: str) -> int:
-        return self._head.unmasked_bp(chrom)
-
     @cached_property
     def mean_coverage(self) -> float:
         """Over the bases outside the blacklist of the chromosomes that have runs."""
@@ -100,7 +85,7 @@ class CoverageStore:
             if len(starts):
                 lengths = np.diff(starts, append=np.uint32(self.chroms[chrom]))
                 total += float(np.dot(values.astype(np.float64), lengths))
-                bases += self.unmasked_bp(chrom)
+                bases += unmasked_bp(self.chroms, self.blacklist, chrom)
         return total / bases if bases else 0.0
 
     def coverage(
@@ -111,6 +96,7 @@ class CoverageStore:
         half_window_bp: int = 0,
         thinning: Thinning | None = None,
     ) -> np.ndarray:
+        """The track as it is, whatever `half_window_bp`; UserError with a thinning."""
         if thinning is not None:
             self._refuse("it cannot be thinned")
         starts, values = self._head.columns(chrom)
@@ -132,9 +118,11 @@ class CoverageStore:
         raise UserError(f"{self.path} holds coverage, not fragments: {reason}.")
 
     def signal(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """All positions, and the coverage of each."""
         return np.arange(start, end), self.coverage(chrom, start, end).astype(np.float64)
 
     def depths(self, half_window_bp: int) -> list[float]:
+        """The number that gives its mean coverage with windows of 2h + 1 bp."""
         return [1e6 * self.mean_coverage / (2 * half_window_bp + 1)]
 
     def fragment_sizes(

@@ -26,7 +26,7 @@ import numpy as np
 
 from denoiseq.atomic import atomic_path
 from denoiseq.errors import UserError
-from denoiseq.genomics.intervals import Interval, Merged, covered_bp, merge
+from denoiseq.genomics.intervals import Interval, Merged, merge
 
 VERSION = 1  # what is written, and read
 _HEADER_ROOM = 1 << 20
@@ -36,12 +36,7 @@ _DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeE
 
 @dataclass(frozen=True)
 class Kind:
-    """What differs between the files of the two stores.
-
-    format : the attribute of that name
-    noun, remedy : for messages
-    columns : the datasets that hold the data, all of as many rows, and their dtypes
-    """
+    """What differs between the files of the two stores; columns: dataset -> dtype, one length."""
 
     format: str
     noun: str
@@ -82,19 +77,19 @@ def new_store(
     path: str | Path,
     kind: str,
     sizes: Mapping[str, int],
-    lengths: list[int],
+    data: Mapping[str, tuple[np.ndarray, np.ndarray]],
     blacklist: Merged,
     preprocessing: Mapping[str, object],
     provenance: Mapping[str, object],
 ) -> Iterator[tuple[h5py.File, np.ndarray]]:
-    """Create a store atomically, with its header and empty columns: the file, and offsets.
+    """Create a store atomically, with its header and columns to copy `data` (chrom -> arrays) into.
 
-    `lengths` are the rows that each chromosome of `sizes` will have; offsets, int64 (C + 1,), say
-    where they begin, and their number. Raises OSError where the disk has no room for them: HDF5
-    crashes on one that fills up.
+    Yields the file and the offsets, int64 (C + 1,), of each chromosome's rows, and their number.
+    OSError where the disk has no room for them: HDF5 crashes on one that fills up.
     """
     text = h5py.string_dtype()
     rows = [(c, s, e) for c in blacklist for s, e in blacklist[c]]
+    lengths = [len(data[c][0]) if c in data else 0 for c in sizes]
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     with atomic_path(path) as temporary:
         if shutil.disk_usage(temporary.parent).free < 8 * sum(lengths) + _HEADER_ROOM:
@@ -115,13 +110,7 @@ def new_store(
 
 
 def kind_of(path: str | Path) -> str:
-    """The kind of a store, "cuts" or "coverage".
-
-    Raises
-    ------
-    FileNotFoundError : no such file.
-    UserError : the file is not a store, is of another version, or is truncated.
-    """
+    """The kind of a store, "cuts" or "coverage"."""
     with open_hdf5(path, "cuts") as file:
         kind = str(file.attrs.get("kind", "cuts"))  # the first stores did not say
         if kind not in KINDS:
@@ -164,10 +153,6 @@ class Header:
         self.fingerprint = str(file.attrs["fingerprint"])
         self._places = [(self._place(file[n]), dtype) for n, dtype in KINDS[kind].columns.items()]
         self._columns: list[np.ndarray] | None = None
-
-    def unmasked_bp(self, chrom: str) -> int:
-        """Bases of a chromosome outside the blacklist."""
-        return self.chroms[chrom] - covered_bp(self.blacklist, chrom, self.chroms[chrom])
 
     def facts(self, **counts: int) -> dict[str, Any]:
         """What a summary says of the store: its input files, `counts`, and how it was made."""

@@ -12,13 +12,8 @@ class Thinning:
     """A seeded random subset of fragments that depends on nothing but this and a fragment's id.
 
     Equal over workers, windows, ranks and resumed runs; both cuts of a fragment go together. For
-    one (seed, epoch) a smaller fraction keeps a subset of what a larger one keeps.
-
-    Parameters
-    ----------
-    fraction : share of the fragments that the draw takes, 0 to 1.
-    seed, epoch : whole numbers >= 0; another epoch is another independent draw.
-    complement : keep what the draw did not take.
+    one (seed, epoch) a smaller fraction keeps a subset of what a larger one keeps; another epoch
+    is another independent draw. `complement` keeps what the draw did not take.
     """
 
     fraction: float
