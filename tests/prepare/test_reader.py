@@ -8,11 +8,9 @@ from denoiseq.errors import UserError
 from denoiseq.prepare import run
 from denoiseq.prepare.coverage_runs import write_runs
 from denoiseq.prepare.cut_sites import resolve_shift
-from denoiseq.prepare.parts import map_parts
 from denoiseq.prepare.quality import coverage_quality
 from denoiseq.prepare.reader import StoreParts, store_paths
 from denoiseq.settings import Prepare
-from denoiseq.store.coverage_store import write_coverage_store
 from denoiseq.store.store import open_store
 
 
@@ -39,8 +37,8 @@ class BedGraphReader:
             part, track = task.folder / chrom, [(0, self.chroms[chrom])]
             coverage[chrom] = write_runs(self.paths[0], chrom, track, task.blacklist, part)
         qc = coverage_quality(coverage, task)
-        parts = map_parts({chrom: result.part for chrom, result in coverage.items()}, "coverage")
-        return [StoreParts(task.settings.out, qc, parts, write_coverage_store)]
+        parts = {chrom: result.part for chrom, result in coverage.items()}
+        return [StoreParts(task.settings.out, qc, parts)]
 
 
 def test_a_new_format_is_one_class_and_one_setting(tmp_path, monkeypatch):

@@ -1,7 +1,4 @@
-"""How many peaks each of many thresholds would give: the table of MACS3's `--cutoff-analysis`.
-
-Counted beside the calling, in one pass, by the rule of `peaks`.
-"""
+"""How many peaks each of many thresholds would give: the table of MACS3's `--cutoff-analysis`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""FASTA files, plain or bgzipped: chromosome sizes, and bases as one-hot arrays.
-
-They are read at random places through their index, which is built when it is absent.
-"""
+"""FASTA files, plain or bgzipped, read by their index: chromosome sizes, and bases as one-hot."""
 
 import os
 import shutil

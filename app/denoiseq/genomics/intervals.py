@@ -1,11 +1,8 @@
-"""Intervals on a genome: masks, tiles of a chromosome, chromosome folds. Reads no file.
-
-All coordinates are 0-based, half-open.
-"""
+"""Intervals on a genome, 0-based and half-open: masks, tiles of a chromosome, chromosome folds."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -37,10 +34,7 @@ class Tile:
 
 
 def merge(intervals: Iterable[Interval]) -> Merged:
-    """Sort and merge intervals that overlap or touch.
-
-    chrom -> int64 (M, 2) of [start, end), ascending, with at least one base between neighbours.
-    """
+    """Sort and merge intervals that overlap or touch: chrom -> int64 (M, 2), ascending."""
     by_chrom: dict[str, list[tuple[int, int]]] = {}
     for interval in intervals:
         by_chrom.setdefault(interval.chrom, []).append((interval.start, interval.end))
@@ -52,6 +46,12 @@ def merge(intervals: Iterable[Interval]) -> Merged:
         closes = np.append(opens[1:], True)
         merged[chrom] = np.stack([rows[opens, 0], reach[closes]], axis=1)  # (M, 2)
     return merged
+
+
+def merge_within(intervals: Iterable[Interval], sizes: Mapping[str, int]) -> Merged:
+    """`merge` of the intervals' parts that lie on the chromosomes of `sizes` (chrom -> bp)."""
+    inside = (i for i in intervals if i.start < sizes.get(i.chrom, 0))
+    return merge(replace(i, end=min(i.end, sizes[i.chrom])) for i in inside)
 
 
 def mask(merged: Merged, chrom: str, start: int, end: int) -> np.ndarray:

@@ -1,8 +1,7 @@
 """The whole genome through a trained network: a bigWig a head and a narrowPeak.
 
 Threads take tiles, from the input's coverage to the encoded answer; the main thread puts the
-answers in order, calls peaks and records finished chromosomes. Only the list of peaks grows with
-the genome.
+answers in order, calls peaks and records finished chromosomes. Only the peaks grow with the genome.
 """
 
 from __future__ import annotations

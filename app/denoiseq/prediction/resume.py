@@ -1,10 +1,8 @@
 """What a stopped prediction has done: a folder beside its outputs, with the finished chromosomes.
 
-`key.json` says of which prediction; a folder of any other is never used. Each rank appends the
-encoded pieces of its tracks to files of its own, `RANK.TRACK.*`, and a line to its record of
-finished chromosomes, `RANK.jsonl`; what lies behind the last line's is dropped. So a killed
-prediction loses only the chromosome that it was at. The folder is removed when the outputs are
-written.
+`key.json` says of which prediction. Each rank appends the encoded pieces of its tracks to files of
+its own, `RANK.TRACK.*`, and a line to its record of finished chromosomes, `RANK.jsonl`; what lies
+behind the last line's is dropped, so a killed prediction loses only the chromosome it was at.
 """
 
 from __future__ import annotations

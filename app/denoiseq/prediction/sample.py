@@ -1,7 +1,4 @@
-"""What a prediction is run on: reads prepared as the training's were, or a store, at some depth.
-
-Decides which fragments the network sees, and logs it; predicts nothing.
-"""
+"""What a prediction is run on: reads prepared as the training's were, or a store, at some depth."""
 
 from __future__ import annotations
 
@@ -61,10 +58,7 @@ class Source:
         return self.store.coverage(chrom, start, end, self.half_window_bp, self.thinning)
 
     def read(self, chrom: str, start: int, end: int, alone: AbstractContextManager) -> np.ndarray:
-        """The network's input of a window: float32 (1, end - start), or (5, ...) with bases.
-
-        `alone` is held while the bases are read.
-        """
+        """The network's input, float32 (1, W) or (5, W); `alone` is held while bases are read."""
         coverage = self.coverage(chrom, start, end)
         with alone:
             return input_channels(coverage, self.genome, chrom, start)
@@ -163,10 +157,7 @@ def _facts(path: str) -> list[Any]:
 
 
 def _chrom_sizes(settings: Predict, preprocessing: dict[str, Any]) -> tuple[dict[str, int], str]:
-    """Chromosome sizes of the input, and the file that they are from.
-
-    A fragment file has none, so they are the training's where no FASTA is given.
-    """
+    """Chromosome sizes of the input, of a fragment file the training's, and their file."""
     if settings.fasta is not None:
         return chrom_sizes(settings.fasta), settings.fasta
     if settings.fragments:

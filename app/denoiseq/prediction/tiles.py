@@ -2,7 +2,7 @@
 
 Each tile is read with the model's full context, cut at the chromosome's ends and never filled
 beyond them, so the joined cores equal one run over the whole chromosome. Stretches without any
-input are not computed. Reads and writes no file.
+input are not computed.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,4 @@
-"""BAM and CRAM files to cut sites: checked at the door, chromosomes in parallel processes, counted.
-
-`reads` decides what becomes of each read; `genomics.bam` says what may be wrong with a file.
-"""
+"""BAM and CRAM files to cut sites: checked at the door, chromosomes in parallel processes."""
 
 import logging
 import multiprocessing
@@ -15,7 +12,6 @@ from typing import Any
 from denoiseq.errors import UserError
 from denoiseq.genomics.bam import ReadFile, check_bam, contig_sizes, count_reads
 from denoiseq.prepare.cut_sites import ChromCounts, Fragments
-from denoiseq.prepare.parts import map_parts
 from denoiseq.prepare.quality import check_some_left, cut_quality
 from denoiseq.prepare.reader import StoreParts, Task
 from denoiseq.prepare.reads import READ_FATES, SINGLE_FATES, scan_bam
@@ -63,7 +59,7 @@ class BamReader:
             "min_mapq, keep_duplicates, include, exclude or the blacklist",
         )
         parts = {chrom: result.part for chrom, result in counts.items()}
-        return [StoreParts(Path(str(task.settings.out)), qc, map_parts(parts, "cuts"))]
+        return [StoreParts(Path(str(task.settings.out)), qc, parts)]
 
     def _scan(self, task: Task) -> dict[str, ChromCounts]:
         """The counts of each chromosome, in the order of the task."""

@@ -9,11 +9,9 @@ from denoiseq.genomics.bam import check_genome
 from denoiseq.genomics.bigwig_reader import bigwig_sizes, stream_bigwig
 from denoiseq.prepare.coverage_runs import write_runs
 from denoiseq.prepare.cut_sites import Fragments
-from denoiseq.prepare.parts import map_parts
 from denoiseq.prepare.quality import coverage_quality
 from denoiseq.prepare.reader import StoreParts, Task
 from denoiseq.settings import Prepare
-from denoiseq.store.coverage_store import write_coverage_store
 
 
 class BigWigReader:
@@ -25,7 +23,7 @@ class BigWigReader:
 
     def __init__(self, settings: Prepare, genome: Mapping[str, int]) -> None:
         self.paths = [Path(str(settings.bigwig))]
-        self._sizes = bigwig_sizes(self.paths[0])
+        self._sizes, self._genome = bigwig_sizes(self.paths[0]), genome
         self.chroms: Collection[str] = self._sizes
         self.preprocessing: dict[str, Any] = {"kind": "coverage"}
 
@@ -36,7 +34,7 @@ class BigWigReader:
     def read(self, task: Task) -> list[StoreParts]:
         """The one store."""
         settings, (path,), coverage = task.settings, self.paths, {}
-        check_genome(path, self._sizes, task.genome, settings.include, settings.exclude)
+        check_genome(path, self._sizes, self._genome, settings.include, settings.exclude)
         for number, (chrom, size) in enumerate(task.chroms.items()):
             part = task.folder / f"{number}.part"
             track = stream_bigwig(path, chrom, size)
@@ -45,5 +43,5 @@ class BigWigReader:
         qc = coverage_quality(coverage, task)
         if qc["covered_bp"] == 0:
             raise UserError(f"{path} is 0 everywhere on the chosen chromosomes.")
-        parts = map_parts({chrom: result.part for chrom, result in coverage.items()}, "coverage")
-        return [StoreParts(Path(str(settings.out)), qc, parts, write_coverage_store)]
+        parts = {chrom: result.part for chrom, result in coverage.items()}
+        return [StoreParts(Path(str(settings.out)), qc, parts)]

@@ -1,7 +1,4 @@
-"""A coverage track of one chromosome to runs of equal values in part files, with their sums.
-
-One pass over a stream of any length in bounded memory. Knows no file format of tracks.
-"""
+"""A coverage track of one chromosome to runs of equal values in part files, in bounded memory."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,10 +14,7 @@ from denoiseq.store.coverage_store import runs_of
 
 @dataclass(frozen=True)
 class ChromCoverage:
-    """What one chromosome gave: sum and highest value, bases above 0, the stem of its part files.
-
-    The sum is over the bases outside the blacklist.
-    """
+    """What one chromosome gave outside the blacklist: its sum, bases above 0, highest value."""
 
     total: float
     covered_bp: int

@@ -1,8 +1,7 @@
 """Fragments of one chromosome to its sorted cut sites: filters, each with its count, and Tn5 shift.
 
 The cut sites of a fragment [start, end) are the two Tn5 insertions at its ends, or the one that is
-known. One pass over a stream of any length in bounded memory, into part files. Knows no file format
-of reads.
+known. One pass over a stream of any length in bounded memory, into part files.
 """
 
 from collections import Counter

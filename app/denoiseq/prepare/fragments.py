@@ -1,7 +1,4 @@
-"""A fragment file to cut sites of one store, or of one for each group of cells, in one pass.
-
-`genomics.fragment_file` reads the text.
-"""
+"""A fragment file to cut sites of one store, or of one for each group of cells, in one pass."""
 
 import logging
 from collections import Counter
@@ -24,7 +21,6 @@ from denoiseq.prepare.cut_sites import (
     in_order,
     usable,
 )
-from denoiseq.prepare.parts import map_parts
 from denoiseq.prepare.quality import check_some_left, cut_quality
 from denoiseq.prepare.reader import StoreParts, Task, store_paths
 from denoiseq.settings import Prepare
@@ -52,10 +48,7 @@ class FragmentReader:
     unit = "B"
 
     def __init__(self, settings: Prepare, genome: Mapping[str, int]) -> None:
-        self._cells = read_cells(settings.barcodes, settings.groups)
-        group_of, groups = (
-            ({}, [""]) if self._cells is None else (self._cells.group_of, self._cells.groups)
-        )
+        group_of, groups = read_cells(settings.barcodes, settings.groups)
         self._index = {barcode: i for i, barcode in enumerate(group_of)}
         self._group = np.fromiter(group_of.values(), np.int64)  # of each listed barcode
         self._met = np.zeros(len(group_of), dtype=bool)  # whether a fragment of it was kept
@@ -105,16 +98,16 @@ class FragmentReader:
             listed = self._group == index
             barcodes = {"listed": int(listed.sum()), "found": int((listed & self._met).sum())}
             qc |= {"reads": lines, "group": group or None}
-            qc["barcodes"] = None if self._cells is None else barcodes
+            qc["barcodes"] = barcodes if self._index else None
             parts = {chrom: result.part for chrom, result in counts.items()}
-            stores.append(StoreParts(store, qc, map_parts(parts, "cuts")))
+            stores.append(StoreParts(store, qc, parts))
         return stores
 
     def _read_file(self, task: Task) -> list[str]:
         """Write and count the cut sites of each group; the chromosomes in the file's order."""
         (path,) = self.paths
         seen: list[str] = []
-        pieces = read_fragments(path, self._cells is not None, task.advance)
+        pieces = read_fragments(path, bool(self._index), task.advance)
         for chrom, lines in groupby(pieces, key=lambda piece: piece.chrom):
             if chrom in seen:
                 raise UserError(
@@ -125,7 +118,7 @@ class FragmentReader:
             if chrom in task.chroms:
                 self._read_chromosome(chrom, lines, task)
             else:
-                fate = "excluded_chromosome" if chrom in task.genome else "not_in_genome"
+                fate = "excluded_chromosome" if chrom in self.chroms else "not_in_genome"
                 self._fates[fate] += sum(len(piece.starts) for piece in lines)
         return seen
 
@@ -158,7 +151,7 @@ class FragmentReader:
                 f"beyond {chrom} ({size} bp): give the FASTA that the reads were aligned to."
             )
         rows = np.stack([lines.starts, lines.ends - lines.starts, np.full_like(lines.starts, BOTH)])
-        if self._cells is None:
+        if not self._index:
             rows = np.concatenate([rows, np.zeros((1, rows.shape[1]), dtype=np.int64)])
             return usable(rows, size, task.settings, self._fates, "kept")
         if lines.barcodes is None:

@@ -1,7 +1,6 @@
-"""The shape that the input formats share: a reader streams its input into part files, with counts.
+"""What an input format is: a class that streams its input into part files, with counts.
 
-`run` does everything else. An input format is a class like `BamReader`, `FragmentReader` or
-`BigWigReader`, with an entry in `run.READERS` and a setting of the same name.
+It has an entry in `run.READERS` and a setting of the same name; `run` does everything else.
 """
 
 import re
@@ -10,13 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Merged
 from denoiseq.prepare.cut_sites import Fragments
 from denoiseq.settings import Prepare
-from denoiseq.store.cut_store import write_store
 
 
 @dataclass(frozen=True)
@@ -24,13 +20,12 @@ class Task:
     """What a reader reads, and where to.
 
     settings : filters; `shift` is the shift itself, never "auto"
-    genome, chroms : chrom -> bp, all that the FASTA has, and those to prepare, in its order
+    chroms : chrom -> bp, those to prepare, in the order of the FASTA
     folder : where part files go; it is removed once the stores are written
     advance : moves the progress bar on by a number of units
     """
 
     settings: Prepare
-    genome: Mapping[str, int]
     chroms: Mapping[str, int]
     blacklist: Merged
     folder: Path
@@ -39,12 +34,11 @@ class Task:
 
 @dataclass(frozen=True)
 class StoreParts:
-    """What goes into one store: counts for its `.qc.json`, and the columns of each chromosome."""
+    """What goes into one store: counts for its `.qc.json`, and the part files by chromosome."""
 
     path: Path
     qc: dict[str, Any]
-    parts: Mapping[str, tuple[np.ndarray, np.ndarray]]
-    write: Callable[..., None] = write_store
+    parts: Mapping[str, Path | None]
 
 
 class Reader(Protocol):
@@ -52,8 +46,7 @@ class Reader(Protocol):
 
     example, unit : a file name for messages, and what the progress bar counts
     paths, chroms : the input's files, and the chromosomes that it has
-    preprocessing : what its stores record about the filters; include, exclude, blacklist and
-        genome are added
+    preprocessing : what its stores record about the filters; `kind` is "coverage" of a track
     ends : chrom -> a sample of the fragments that `read` saw, to check the shift with; None where
         the input has no fragments
     """

@@ -125,10 +125,7 @@ def reverse_complement(bases: np.ndarray) -> np.ndarray:
 
 
 def check_shift(left: np.ndarray, right: np.ndarray, shift: str) -> dict[str, Any]:
-    """Compare where the motif is with where `shift` puts the cut sites, for `check_ends`.
-
-    left, right : base codes around the ends, each row running into the fragment.
-    """
+    """Compare where the motif is, in bases around ends as in `find_motif`, with where cuts are."""
     motifs = {"left": find_motif(left), "right": find_motif(right)}
     result: dict[str, Any] = {"verdict": "right", "shift": shift, "fitting": []}
     for end, motif in motifs.items():

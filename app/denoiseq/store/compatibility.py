@@ -1,21 +1,19 @@
 """Whether stores, a FASTA and a checkpoint fit together: equal filters, one genome, one blacklist.
 
-Every `check_` raises UserError where they do not. They compare the `preprocessing` dictionaries
-that stores and checkpoints carry.
+Compared by the `preprocessing` dictionaries that stores and checkpoints carry.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import Genome
-from denoiseq.genomics.intervals import listed, merge
+from denoiseq.genomics.intervals import listed, merge_within
 from denoiseq.store.header import blacklist_sha256
 from denoiseq.store.store import Store
 
@@ -130,17 +128,13 @@ def check_same_genome(trained: Mapping[str, Any], sizes: Mapping[str, int], sour
 
 
 def training_blacklist(trained: Mapping[str, Any], path: str | None) -> str | None:
-    """The blacklist that a checkpoint was trained with: `path`, if its content is the same.
-
-    None where the training had none.
-    """
+    """The blacklist of the training, None if it had none: `path`, if its content is the same."""
     checksum, genome = trained["blacklist_sha256"], trained["genome"]
     if checksum == blacklist_sha256({}):
         return None
     if path is not None and Path(path).is_file():
-        rows = [row for row in read_bed(path) if row.start < genome.get(row.chrom, 0)]
-        clipped = [replace(row, end=min(row.end, genome[row.chrom])) for row in rows]
-        if blacklist_sha256(merge(clipped)) == checksum:
+        blacklist = merge_within(read_bed(path), genome)
+        if blacklist_sha256(blacklist) == checksum:
             return path
     raise UserError(
         f"the blacklist of the training ({path}) is not here any more: "

@@ -1,7 +1,6 @@
 """The coverage store: one HDF5 file of a coverage track as runs of equal values.
 
-For tracks whose reads are not at hand: coverage of one depth, which cannot be thinned. The layout
-of the data is here; bigWig files are not read here.
+For tracks whose reads are not at hand: coverage of one depth, which cannot be thinned.
 
 Layout (version 1): what `header` describes; `/starts` uint32 and `/values` float32, the first
 base and the value of each run, chromosomes one after another. The runs of a chromosome that has
@@ -23,10 +22,7 @@ from denoiseq.store.thinning import Thinning
 
 
 def runs_of(values: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
-    """Runs of equal values of the bases from `start` on: uint32 (R,) starts, float32 (R,) values.
-
-    NaN, no data, counts as 0.
-    """
+    """Runs of equal values from base `start` on, NaN as 0: uint32 starts and float32 values."""
     values = np.asarray(values, dtype=np.float32)
     values = np.where(np.isnan(values), np.float32(0), values)
     first = np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])

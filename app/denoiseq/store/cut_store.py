@@ -1,10 +1,8 @@
 """The cut-site store: one HDF5 file of sorted cut sites with the fragment each belongs to.
 
-The layout of the data is here; reads are not. A store is about 8 bytes a cut; coverage of any depth
-is made from it on the fly.
-
-Layout (version 1): what `header` describes; `/cuts`, `/fragments` uint32, chromosomes one after
-another; attribute `n_fragments`.
+About 8 bytes a cut; coverage of any depth is made from it on the fly. Layout (version 1): what
+`header` describes; `/cuts`, `/fragments` uint32, chromosomes one after another; attribute
+`n_fragments`.
 """
 
 from collections.abc import Iterable, Mapping

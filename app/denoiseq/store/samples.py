@@ -1,7 +1,6 @@
-"""Several samples of one genome as one store, kept apart.
+"""Several samples of one genome as one store: chr1 of the second sample is called sample2/chr1.
 
-Chromosome chr1 of the second sample is called sample2/chr1: windows, labels, folds and metrics
-meet more chromosomes and need not know that there are several samples.
+Windows, labels, folds and metrics meet more chromosomes and need not know of samples.
 """
 
 from collections.abc import Sequence

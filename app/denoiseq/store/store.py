@@ -1,7 +1,4 @@
-"""What a store may be, and how to open the one at a path.
-
-Code outside of this package asks a store and never which class it is.
-"""
+"""What a store may be, which code outside of this package need not know, and how to open one."""
 
 from pathlib import Path
 
