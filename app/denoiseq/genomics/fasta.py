@@ -16,9 +16,9 @@ from denoiseq.errors import UserError
 from denoiseq.genomics.bam import quiet_htslib
 
 _BASES = b"ACGT"
-_ROW_OF_BYTE = np.full(256, 4, dtype=np.uint8)  # row 4: none of them
-for _row, (_upper, _lower) in enumerate(zip(_BASES, _BASES.lower(), strict=True)):
-    _ROW_OF_BYTE[[_upper, _lower]] = _row
+_CODE_OF_BYTE = np.full(256, 4, dtype=np.uint8)  # 4: none of them
+for _code, (_upper, _lower) in enumerate(zip(_BASES, _BASES.lower(), strict=True)):
+    _CODE_OF_BYTE[[_upper, _lower]] = _code
 
 
 def chrom_sizes(fasta: str | Path) -> dict[str, int]:
@@ -47,20 +47,27 @@ class Genome:
 
     def one_hot(self, chrom: str, start: int, end: int) -> np.ndarray:
         """Bases of [start, end): float32 (4, W), rows A, C, G, T; zeros where it is another."""
+        codes = self.codes(chrom, start, end)
+        return (codes == np.arange(4, dtype=np.uint8)[:, None]).astype(np.float32)  # (4, W)
+
+    def codes(self, chrom: str, start: int, end: int) -> np.ndarray:
+        """Bases of [start, end): uint8 (W,), 0 to 3 for A, C, G, T; 4 where it is another."""
         size = self.chroms.get(chrom)
         if size is None:
             raise UserError(f"{self.path} has no sequence {chrom}.")
         if not 0 <= start <= end <= size:
             raise UserError(f"{chrom}:{start}-{end} is not within {self.path}: it has {size} bp.")
-        rows = _ROW_OF_BYTE[np.frombuffer(self._letters(chrom, start, end), dtype=np.uint8)]
-        return (rows == np.arange(4, dtype=np.uint8)[:, None]).astype(np.float32)  # (4, W)
-
-    def _letters(self, chrom: str, start: int, end: int) -> bytes:
-        if start == end:
-            return b""
         if self._file is None or self._owner != os.getpid():  # two processes would share one place
             self._file, self._owner = _open(self.path), os.getpid()
-        return _fetch(self.path, self._file, self._names[chrom], start, end)
+        name = self._names[chrom]
+        try:
+            with quiet_htslib():
+                letters = self._file.fetch(name, start, end).encode()
+        except (OSError, ValueError):
+            letters = b""
+        if len(letters) != end - start:
+            raise UserError(f"{self.path} is damaged or truncated: {name}:{start}-{end} is gone.")
+        return _CODE_OF_BYTE[np.frombuffer(letters, dtype=np.uint8)]
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_file": None}
@@ -77,33 +84,17 @@ def input_channels(
 
 
 def bases_around(fasta: str | Path, chrom: str, positions: np.ndarray, reach_bp: int) -> np.ndarray:
-    """Read the bases within `reach_bp` of each position: uint8 (M, 2 * reach_bp + 1).
+    """Codes of the bases within `reach_bp` of each position: uint8 (M, 2 * reach_bp + 1).
 
-    A, C, G, T are 0 to 3; 4 is any other base, or none beyond an end of the sequence.
+    As of `Genome.codes`; 4 beyond an end of the sequence as well.
     """
     rows = np.full((len(positions), 2 * reach_bp + 1), 4, dtype=np.uint8)
-    path = Path(fasta)
-    with _open(path) as file:
-        size = file.get_reference_length(chrom)
-        for i in np.argsort(positions):  # neighbours share a compressed block
-            start = int(positions[i]) - reach_bp
-            end = min(start + rows.shape[1], size)
-            letters = _fetch(path, file, chrom, max(start, 0), end)
-            first = max(-start, 0)
-            rows[i, first : first + len(letters)] = _ROW_OF_BYTE[np.frombuffer(letters, np.uint8)]
+    genome = Genome(fasta)
+    for i in np.argsort(positions):  # neighbours share a compressed block
+        start = int(positions[i]) - reach_bp
+        first, last = max(-start, 0), min(rows.shape[1], genome.chroms[chrom] - start)
+        rows[i, first:last] = genome.codes(chrom, start + first, start + last)
     return rows
-
-
-def _fetch(path: Path, file: pysam.FastaFile, chrom: str, start: int, end: int) -> bytes:
-    """The letters of [start, end), which lies within the sequence."""
-    try:
-        with quiet_htslib():
-            letters = file.fetch(chrom, start, end).encode()
-    except (OSError, ValueError):
-        letters = b""
-    if len(letters) != end - start:
-        raise UserError(f"{path} is damaged or truncated: {chrom}:{start}-{end} is gone.")
-    return letters
 
 
 def _open(fasta: Path) -> pysam.FastaFile:

@@ -175,9 +175,8 @@ def with_q_values(peaks: list[Peak]) -> list[Peak]:
 def scored_by_height(peaks: list[Peak]) -> list[Peak]:
     """The peaks with scores of up to 1000, in proportion to their signal; all 0 without any."""
     highest = max((peak.signal for peak in peaks), default=0.0)
-    if highest <= 0:
-        return [replace(peak, score=0.0) for peak in peaks]
-    return [replace(peak, score=1000 * peak.signal / highest) for peak in peaks]
+    scores = [1000 * peak.signal / highest if highest > 0 else 0.0 for peak in peaks]
+    return [replace(peak, score=score) for peak, score in zip(peaks, scores, strict=True)]
 
 
 def write_narrowpeak(path: str | Path, peaks: Iterable[Peak]) -> None:

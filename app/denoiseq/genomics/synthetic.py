@@ -70,11 +70,11 @@ def _peaks(rng: np.random.Generator, size: int, per_mb: float) -> np.ndarray:
     return np.stack([starts, starts + widths], axis=1)
 
 
-def _write_fasta(path: Path, genome: Mapping[str, np.ndarray], line: int = 60) -> None:
+def _write_fasta(path: Path, genome: Mapping[str, np.ndarray]) -> None:
     records = []
     for chrom, letters in genome.items():
         text = letters.tobytes().decode()
-        lines = [text[at : at + line] for at in range(0, len(text), line)]
+        lines = [text[at : at + 60] for at in range(0, len(text), 60)]
         records.append("\n".join([f">{chrom}", *lines]) + "\n")
     write_text(path, "".join(records))
     with atomic_path(f"{path}.fai") as index:

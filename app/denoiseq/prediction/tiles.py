@@ -48,12 +48,10 @@ class Denoiser:
         self.model = model.eval()
         self.context_bp = model.context_bp()
         self.tile_bp = tile_bp or default_tile_bp(self.context_bp)
-        self.nothing = self._answer_to_nothing() if model.in_channels == 1 else None
-
-    def _answer_to_nothing(self) -> dict[str, np.float32]:
-        middle = self.context_bp
-        answer = self.model.answer(np.zeros((1, 2 * middle + 1), dtype=np.float32))
-        return {name: track[middle] for name, track in answer.items()}
+        self.nothing: dict[str, np.float32] | None = None
+        if model.in_channels == 1:
+            answer = model.answer(np.zeros((1, 2 * self.context_bp + 1), dtype=np.float32))
+            self.nothing = {name: track[self.context_bp] for name, track in answer.items()}
 
     def tiles(self, chrom: str, size: int) -> list[Tile]:
         """The tiles of a chromosome of `size` bp, in order; they may be answered in any order."""
@@ -63,8 +61,7 @@ class Denoiser:
     def answer(self, x: np.ndarray, tile: Tile, size: int) -> dict[str, np.ndarray]:
         """The model's tracks of a tile's core, by name: float32 (tile.core_end - tile.core_start,).
 
-        x : float32 (C, tile.end - tile.start), the noisy coverage and, with C=5, the bases.
-        size : length of the chromosome, bp
+        x : its input, float32 (C, tile.end - tile.start). size : length of the chromosome, bp.
         """
         background = self.nothing or dict.fromkeys(self.model.track_names, np.float32(0))
         length = tile.core_end - tile.core_start

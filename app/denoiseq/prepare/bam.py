@@ -53,11 +53,8 @@ class BamReader:
         qc["files"] = [self._file_counts(i, counts) for i in range(len(self._files))]
         by_file = [row["reads"] for row in qc["files"]]
         qc["reads"] = {fate: sum(reads[fate] for reads in by_file) for fate in by_file[0]}
-        check_some_left(
-            " and ".join(map(str, self.paths)),
-            qc,
-            "min_mapq, keep_duplicates, include, exclude or the blacklist",
-        )
+        remedy = "min_mapq, keep_duplicates, include, exclude or the blacklist"
+        check_some_left(" and ".join(map(str, self.paths)), qc, remedy)
         parts = {chrom: result.part for chrom, result in counts.items()}
         return [StoreParts(Path(str(task.settings.out)), qc, parts)]
 

@@ -59,7 +59,7 @@ def check_noisy_matches_clean(clean: Store, noisy: Store) -> None:
             "on one genome, with equal include and exclude"
         )
     if clean.thinnable and noisy.thinnable:
-        _check_same_filters_of(noisy, clean)
+        check_same_input(noisy, clean)
 
 
 def check_same_input(first: Store, second: Store) -> None:
@@ -70,10 +70,6 @@ def check_same_input(first: Store, second: Store) -> None:
             f"{first.path} holds {kind}, {second.path} {other_kind}: the noisy inputs of samples "
             "that are learned from together are all of one kind"
         )
-    _check_same_filters_of(first, second)
-
-
-def _check_same_filters_of(first: Store, second: Store) -> None:
     words = f"{first.path} was prepared", str(second.path)
     check_same_filters(first.preprocessing, second.preprocessing, *words)
 

@@ -139,7 +139,14 @@ class Header:
     """The common part of an opened store, with its columns mapped when they are first read."""
 
     def __init__(self, path: Path, file: h5py.File, kind: str) -> None:
-        _check_kind(path, file, kind)
+        written = {known.format: known for known in KINDS.values()}[file.attrs["format"]]
+        if written != KINDS[kind]:
+            raise UserError(f"{path} is a {written.noun}; {KINDS[kind].remedy}.")
+        if (version := int(file.attrs["version"])) != VERSION:
+            raise UserError(
+                f"{path} is a {written.noun} of version {version}, this program reads "
+                f"version {VERSION}; make it again with prepare."
+            )
         self.path = path
         names = [str(name) for name in file["chroms/names"].asstr()[:]]
         self.chroms = dict(zip(names, map(int, file["chroms/sizes"][:]), strict=True))
@@ -192,15 +199,3 @@ class Header:
         except (OSError, ValueError) as error:
             raise UserError(f"{self.path} was removed or cut short while it was in use.") from error
         return np.asarray(mapped)  # a plain view: slicing a memmap object costs microseconds
-
-
-def _check_kind(path: Path, file: h5py.File, kind: str) -> None:
-    written = {known.format: known for known in KINDS.values()}[file.attrs["format"]]
-    if written != KINDS[kind]:
-        raise UserError(f"{path} is a {written.noun}; {KINDS[kind].remedy}.")
-    version = int(file.attrs["version"])
-    if version != VERSION:
-        raise UserError(
-            f"{path} is a {KINDS[kind].noun} of version {version}, this program reads "
-            f"version {VERSION}; make it again with prepare."
-        )
