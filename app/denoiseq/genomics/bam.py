@@ -1,7 +1,4 @@
-"""BAM and CRAM files: opened, checked once before they are used, and their reads counted.
-
-`prepare.reads` decides which reads are kept.
-"""
+"""BAM and CRAM files: opened, checked once before they are used, and their reads counted."""
 
 import gzip
 import os
@@ -101,10 +98,7 @@ def _damage_as_user_error(path: Path) -> Iterator[None]:
 
 @contextmanager
 def reads_of(file: ReadFile, chrom: str) -> Iterator[Iterable[pysam.AlignedSegment]]:
-    """All reads placed on a chromosome, in the order of the file: pysam's own fast iterator.
-
-    An OSError or ValueError in the block is taken as damage to the file.
-    """
+    """All reads placed on a chromosome, as pysam iterates; what fails in the block is damage."""
     with open_bam(file.path) as handle, _damage_as_user_error(file.path):
         yield handle.fetch(contig=chrom)
 

@@ -1,7 +1,6 @@
 """Fragment files (chrom, start, end, barcode, count), as single-cell pipelines write them.
 
-Streams their lines as arrays, plain, gzipped or bgzipped. Each line is one fragment: duplicates are
-collapsed already, and the count says how many there were.
+Each line is one fragment: duplicates are collapsed already, and the count says how many there were.
 """
 
 import gzip

@@ -1,7 +1,7 @@
 """A small made-up genome with known peaks: FASTA, paired BAM, peaks and blacklist, all seeded.
 
-For tests and for teaching: it holds every kind of read that the filters of `prepare` count. It is
-not a model of real ATAC-seq: do not measure methods on it.
+For tests and for teaching, with every kind of read that the filters of `prepare` count: no model of
+real ATAC-seq to measure methods on.
 """
 
 from collections.abc import Iterator, Mapping

@@ -60,8 +60,7 @@ def output_file(settings: Predict, kind: str) -> Path:
 class GenomePrediction:
     """The bigWigs by track, all peaks in the order of the genome, and the time on the clock.
 
-    seconds_of : CPU time of this rank by step, of its chromosomes; "writing" is the time on the
-        clock to make the files from the finished chromosomes
+    seconds_of : CPU time of this rank by step; "writing" of the files is time on the clock.
     """
 
     tracks: dict[str, Path]

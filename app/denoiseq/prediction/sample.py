@@ -43,10 +43,7 @@ TOO_SHALLOW = (
 
 @dataclass(frozen=True)
 class Source:
-    """What is predicted from: a store, a draw of its fragments (None: all), the model's bases.
-
-    half_window_bp : each cut site c covers the bases from c-h to c+h, as in the training.
-    """
+    """What is predicted from: a store, a draw of its fragments (None: all), the model's bases."""
 
     store: Sample
     half_window_bp: int

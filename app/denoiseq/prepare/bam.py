@@ -42,7 +42,6 @@ class BamReader:
         self.ends: Mapping[str, Fragments] | None = None
 
     def total(self, chroms: Mapping[str, int]) -> int:
-        """Reads on the chromosomes."""
         return sum(self._reads_of[chrom] for chrom in chroms)
 
     def read(self, task: Task) -> list[StoreParts]:

@@ -28,11 +28,9 @@ class BigWigReader:
         self.preprocessing: dict[str, Any] = {"kind": "coverage"}
 
     def total(self, chroms: Mapping[str, int]) -> int:
-        """Bases of the chromosomes."""
         return sum(chroms.values())
 
     def read(self, task: Task) -> list[StoreParts]:
-        """The one store."""
         settings, (path,), coverage = task.settings, self.paths, {}
         check_genome(path, self._sizes, self._genome, settings.include, settings.exclude)
         for number, (chrom, size) in enumerate(task.chroms.items()):

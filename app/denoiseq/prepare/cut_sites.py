@@ -108,8 +108,8 @@ def _ascending(stream: Iterator[Fragments], unsorted: str) -> Iterator[Fragments
 class EndSample:
     """A uniform, seeded sample of up to `ENDS_SAMPLED` fragments of a stream of any length."""
 
-    def __init__(self, seed: int = 0) -> None:
-        self._rng = np.random.default_rng(seed)
+    def __init__(self) -> None:
+        self._rng = np.random.default_rng(0)
         self._keys: np.ndarray = np.empty(0)
         self.fragments: Fragments = np.empty((3, 0), dtype=np.int64)
 

@@ -67,14 +67,10 @@ class FragmentReader:
         self._counts: list[dict[str, ChromCounts]] = [{} for _ in self._stores]
 
     def total(self, chroms: Mapping[str, int]) -> int:
-        """Bytes of the file."""
         return self.paths[0].stat().st_size
 
     def read(self, task: Task) -> list[StoreParts]:
-        """A store for each group; those without a cut site are left out with a warning.
-
-        `reads` of the counts holds the lines of the whole file by LINE_FATES.
-        """
+        """A store for each group with a cut site; `reads` are the whole file's by LINE_FATES."""
         (path,) = self.paths
         chroms_of_file = self._read_file(task)
         lines = {fate: self._fates[fate] for fate in LINE_FATES}

@@ -56,10 +56,7 @@ def scan_bam(
     part: Path,
     blacklist: Merged,
 ) -> ChromCounts:
-    """Stream one chromosome of checked files, merged into one, and write its cut sites.
-
-    Memory is bounded by a batch of reads and the fragments that reach over one position.
-    """
+    """Stream one chromosome of checked files, merged, and write its cut sites in bounded memory."""
     writer, sample = CutWriter(chrom, settings, part, blacklist), EndSample()
     counts = writer.counts
     counts.by_file = [Counter() for _ in files]
@@ -91,11 +88,7 @@ def _fragments(
 def _passing(
     file: ReadFile, chrom: str, settings: Prepare, fates: Counter[str]
 ) -> Iterator[list[list[int]]]:
-    """Start, length and known ends of the fragments whose reads pass the filters.
-
-    Of pairs the forward mates give start and length (TLEN). Of single reads the length is that of
-    the aligned bases, and the known end is the 5' one.
-    """
+    """Start, length (TLEN; of single reads, aligned bases) and known ends of what is kept."""
     paired, min_mapq = file.paired, settings.min_mapq
     fate_of_flag = _fates_of_flags(settings.keep_duplicates, paired)
     counts = dict.fromkeys(READ_FATES if paired else SINGLE_FATES, 0)

@@ -1,7 +1,4 @@
-"""Whether stores, a FASTA and a checkpoint fit together: equal filters, one genome, one blacklist.
-
-Compared by the `preprocessing` dictionaries that stores and checkpoints carry.
-"""
+"""Whether stores, a FASTA and a checkpoint fit together: filters, genome, blacklist."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Several samples of one genome as one store: chr1 of the second sample is called sample2/chr1.
-
-Windows, labels, folds and metrics meet more chromosomes and need not know of samples.
-"""
+"""Several samples of one genome as one store: chr1 of the second sample is called sample2/chr1."""
 
 from collections.abc import Sequence
 
