@@ -23,7 +23,7 @@ from bench.command import CORES, parser, script
 from bench.stores import HUMAN, write_human_store
 from bench.timing import medians, wall_and_cpu
 from denoiseq.genomics.bam import ReadFile, contig_sizes, reads_of
-from denoiseq.genomics.synthetic import Density, make_synthetic
+from denoiseq.genomics.synthetic import make_synthetic
 from denoiseq.prepare.run import prepare_stores
 from denoiseq.settings import Prepare
 from denoiseq.store.coverage_store import CoverageStore, write_coverage_store
@@ -88,7 +88,7 @@ def unzip(path):
 def contenders(folder, wanted):
     """(what, reads or lines of the file) -> what is timed, on generated files of 20 Mb."""
     sizes = {f"chr{i}": 2_500_000 for i in range(1, 9)}
-    made = make_synthetic(folder, chroms=sizes, density=Density(fragments_per_mb=wanted / 2 / 20))
+    made = make_synthetic(folder, chroms=sizes, fragments_per_mb=wanted / 2 / 20)
     bam, fasta = made["bam"], made["fasta"]
     reads = pysam.AlignmentFile(str(bam)).mapped
     cram = as_cram(bam, fasta)

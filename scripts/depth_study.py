@@ -175,7 +175,7 @@ def truth_of(name):
 
 def write_half(whole, path, share):
     """Write the fragments of a store that `share` keeps as a store of its own."""
-    if not isinstance(whole, CutStore):
+    if not whole.thinnable:
         raise ValueError(f"{whole.path} holds coverage, and only fragments can be halved")
     cuts = {}
     for chrom, size in whole.chroms.items():

@@ -10,7 +10,7 @@ from denoiseq.evaluation.measure import measure, tune, validate
 from denoiseq.evaluation.metrics import TrackMetrics
 from denoiseq.evaluation.peak_metrics import peak_agreement, true_peaks
 from denoiseq.evaluation.thresholds import Tuned
-from denoiseq.genomics.intervals import mask
+from denoiseq.genomics.intervals import mask, unmasked_bp
 from denoiseq.genomics.peaks import runs_above
 from denoiseq.models.network import Prediction
 from denoiseq.report.metrics import BY_KEY
@@ -200,7 +200,7 @@ def test_any_callable_is_measured(data):
 def test_parts_add_up_and_frip_counts_cuts(evaluate, store, data, make_model):
     metrics = evaluate(make_model(), data, TRAINED)[0]
     noisy, truth = metrics["noisy"], metrics["truth"]
-    size = sum(store.unmasked_bp(chrom) for chrom in CHROMS)
+    size = sum(unmasked_bp(store.chroms, store.blacklist, chrom) for chrom in CHROMS)
     parts = truth["bp"] * noisy["inside"]["mse"] + (size - truth["bp"]) * noisy["outside"]["mse"]
     assert parts / size == pytest.approx(noisy["mse"])
     cuts = {chrom: store.cuts(chrom, 0, store.chroms[chrom])[0] for chrom in CHROMS}

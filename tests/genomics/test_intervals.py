@@ -7,12 +7,12 @@ from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.intervals import (
     Interval,
     contains,
-    covered_bp,
     mask,
     merge,
     select_chromosomes,
     split_chromosomes,
     tile_chromosome,
+    unmasked_bp,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,7 +47,7 @@ def test_merge_covers_the_same_bases_with_gaps_between_rows(rows):
         assert np.all(np.diff(table.ravel()) > 0)
         again = [Interval(chrom, *row) for row in table.tolist()]
         np.testing.assert_array_equal(covered(again, chrom), covered(rows, chrom))
-        assert covered_bp(merged, chrom, SIZE) == covered(rows, chrom).sum()
+        assert SIZE - unmasked_bp({chrom: SIZE}, merged, chrom) == covered(rows, chrom).sum()
 
 
 @given(intervals, st.integers(0, SIZE), st.integers(0, SIZE))
@@ -62,7 +62,7 @@ def test_mask_beyond_the_intervals_and_of_an_unknown_chromosome():
     merged = merge([Interval("chr1", 5, 10)])
     np.testing.assert_array_equal(np.flatnonzero(mask(merged, "chr1", -3, 7)), [8, 9])
     assert not mask(merged, "chr2", 0, 20).any()
-    assert covered_bp(merged, "chr1", 7) == 2
+    assert 7 - unmasked_bp({"chr1": 7}, merged, "chr1") == 2
 
 
 @given(intervals, st.booleans(), st.sampled_from(["", "#made\n", "chrom\tstart\tend\n",

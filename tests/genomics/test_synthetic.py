@@ -8,7 +8,7 @@ import pytest
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import chrom_sizes
 from denoiseq.genomics.intervals import merge
-from denoiseq.genomics.synthetic import CHROMS, Density, make_synthetic
+from denoiseq.genomics.synthetic import CHROMS, make_synthetic
 from denoiseq.prepare.run import prepare_stores
 from denoiseq.settings import Prepare
 from denoiseq.store.cut_store import CutStore
@@ -55,7 +55,7 @@ def test_the_planted_peaks_can_be_found(synthetic, tmp_path):
 
 def test_too_many_peaks_are_refused(tmp_path):
     with pytest.raises(ValueError, match="peaks_per_mb"):
-        make_synthetic(tmp_path, density=Density(peaks_per_mb=2_000))
+        make_synthetic(tmp_path, peaks_per_mb=2_000)
 
 
 def test_the_script_in_data(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pyBigWig
 import pytest
 from denoiseq.genomics.bigwig_reader import stream_bigwig
-from denoiseq.genomics.intervals import Interval
+from denoiseq.genomics.intervals import Interval, unmasked_bp
 from denoiseq.prepare import bigwig
 from denoiseq.store.coverage_store import CoverageStore
 from denoiseq.store.store import open_store
@@ -41,7 +41,7 @@ def test_the_store_holds_the_track(prepare, path, tracks, tmp_path, monkeypatch,
         np.testing.assert_array_equal(store.coverage(chrom, 0, store.chroms[chrom]), track)
     runs = sum(1 + np.count_nonzero(np.diff(track)) for track in expected.values())
     assert store.n_runs == runs  # those that go on over chunks are one
-    assert store.unmasked_bp("chr1") == 4_500
+    assert unmasked_bp(store.chroms, store.blacklist, "chr1") == 4_500
     assert json.loads(out.with_suffix(".qc.json").read_text()) == qc
     assert qc["chromosomes"]["chr1"]["mean_coverage"] == expected["chr1"].sum() / 4_500
     assert qc["covered_bp"] == sum(int((track > 0).sum()) for track in expected.values())

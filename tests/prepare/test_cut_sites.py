@@ -5,7 +5,8 @@ import pytest
 from denoiseq.genomics.bam import ReadFile
 from denoiseq.genomics.intervals import Interval, merge
 from denoiseq.prepare import reads
-from denoiseq.prepare.cut_sites import BOTH, CutWriter, in_order, part_files
+from denoiseq.prepare.cut_sites import BOTH, CutWriter, in_order
+from denoiseq.prepare.parts import part_files
 from denoiseq.prepare.reads import READ_FATES, scan_bam
 from denoiseq.settings import Prepare
 from denoiseq.settings.prepare import SHIFTS
@@ -55,7 +56,7 @@ def test_every_read_is_counted_once_under_its_filter(bam_of, read_type, tmp_path
     }
     reads = [read for group in cases.values() for read in group]
     _, counts = scan(bam_of(reads), tmp_path)
-    assert counts.reads == Counter({fate: len(group) for fate, group in cases.items()})
+    assert counts.by_file == [Counter({fate: len(group) for fate, group in cases.items()})]
     assert set(cases) == set(READ_FATES)
     assert counts.fragments == 3
     assert np.flatnonzero(counts.fragment_sizes).tolist() == [9, 100, 2_000]
@@ -64,7 +65,8 @@ def test_every_read_is_counted_once_under_its_filter(bam_of, read_type, tmp_path
 def test_duplicates_are_kept_on_request_and_other_flags_are_not(bam_of, read_type, tmp_path):
     reads = [read_type(14, flag=FORWARD | 0x400), read_type(15, flag=FORWARD | 0x400 | 0x100)]
     _, counts = scan(bam_of(reads), tmp_path, keep_duplicates=True)
-    assert (counts.fragments, counts.reads["secondary"], counts.reads["duplicate"]) == (1, 1, 0)
+    (fates,) = counts.by_file
+    assert (counts.fragments, fates["secondary"], fates["duplicate"]) == (1, 1, 0)
 
 
 def test_blacklisted_cuts_are_dropped_one_by_one_and_ids_have_no_holes(bam_of, read_type, tmp_path):

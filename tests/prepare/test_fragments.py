@@ -92,8 +92,8 @@ def test_a_list_of_barcodes(prepare_all, write, tmp_path):
 def test_both_lists_keep_what_is_in_both(tmp_path):
     (tmp_path / "b").write_text("A\nB\n")
     (tmp_path / "g").write_text("B\tx\nC\ty\n")
-    cells = read_cells(tmp_path / "b", tmp_path / "g")
-    assert cells.group_of == {b"B": 0}
+    group_of, _ = read_cells(tmp_path / "b", tmp_path / "g")
+    assert group_of == {b"B": 0}
 
 
 @pytest.mark.parametrize(

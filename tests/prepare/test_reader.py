@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from denoiseq.errors import UserError
 from denoiseq.prepare import run
-from denoiseq.prepare.coverage_runs import map_runs, write_runs
+from denoiseq.prepare.coverage_runs import write_runs
 from denoiseq.prepare.cut_sites import resolve_shift
 from denoiseq.prepare.quality import coverage_quality
 from denoiseq.prepare.reader import StoreParts, store_paths
 from denoiseq.settings import Prepare
-from denoiseq.store.coverage_store import write_coverage_store
 from denoiseq.store.store import open_store
 
 
@@ -38,7 +37,8 @@ class BedGraphReader:
             part, track = task.folder / chrom, [(0, self.chroms[chrom])]
             coverage[chrom] = write_runs(self.paths[0], chrom, track, task.blacklist, part)
         qc = coverage_quality(coverage, task)
-        return [StoreParts(task.settings.out, qc, map_runs(coverage), write_coverage_store)]
+        parts = {chrom: result.part for chrom, result in coverage.items()}
+        return [StoreParts(task.settings.out, qc, parts)]
 
 
 def test_a_new_format_is_one_class_and_one_setting(tmp_path, monkeypatch):

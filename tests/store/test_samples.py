@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from denoiseq.genomics.intervals import Interval, merge
+from denoiseq.genomics.intervals import Interval, merge, unmasked_bp
 from denoiseq.store.coverage_store import CoverageStore, runs_of, write_coverage_store
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.store.samples import Samples
@@ -37,7 +37,10 @@ def test_each_sample_has_chromosomes_of_its_own(make):
     assert one.plain_names == {"chr1": "chr1", "chr2": "chr2"}
     assert (both.samples, two.samples) == ([one, two], [two])
     assert list(both.blacklist) == ["sample2/chr2"]
-    assert (both.unmasked_bp("sample1/chr2"), both.unmasked_bp("sample2/chr2")) == (2_000, 1_950)
+    assert (
+        unmasked_bp(both.chroms, both.blacklist, "sample1/chr2"),
+        unmasked_bp(both.chroms, both.blacklist, "sample2/chr2"),
+    ) == (2_000, 1_950)
     for thinning in (None, Thinning(0.4, seed=2)):
         for name, store in (("sample1", one), ("sample2", two)):
             given = both.coverage(f"{name}/chr2", 100, 900, 50, thinning)

@@ -18,7 +18,7 @@ import numpy as np
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.bed import read_bed
-from denoiseq.genomics.intervals import merge
+from denoiseq.genomics.intervals import merge, unmasked_bp
 from denoiseq.store.store import Store
 from denoiseq.store.thinning import Thinning
 from denoiseq.windows.dataset import WindowDataset
@@ -111,7 +111,7 @@ def call_peaks(
         )
     program = find_macs3()
     # MACS3 takes its background's mean over this many bases.
-    genome_bp = sum(store.unmasked_bp(chrom) for chrom in chroms)
+    genome_bp = sum(unmasked_bp(store.chroms, store.blacklist, chrom) for chrom in chroms)
     none = np.zeros((0, 2), dtype=np.int64)
     with tempfile.TemporaryDirectory(prefix="denoiseq-macs3-") as folder:
         sites = Path(folder) / "cuts.bed"

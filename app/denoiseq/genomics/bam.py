@@ -1,8 +1,4 @@
-"""BAM and CRAM files: opened, checked once before they are used, and their reads counted.
-
-Every message about a file of reads that cannot be used is here. `prepare.reads` decides which reads
-are kept.
-"""
+"""BAM and CRAM files: opened, checked once before they are used, and their reads counted."""
 
 import gzip
 import os
@@ -16,6 +12,7 @@ from pathlib import Path
 import pysam
 
 from denoiseq.errors import UserError
+from denoiseq.genomics.intervals import listed
 
 # what every complete file ends with: the empty BGZF block of a BAM (SAM specification, 4.1.2), the
 # empty container of a CRAM of version 3 and of 2.1 (CRAM specification, section 9)
@@ -35,10 +32,7 @@ _CRAM_OPTIONS = ["required_fields=0x1ff"]
 
 @dataclass(frozen=True)
 class ReadFile:
-    """A checked BAM or CRAM.
-
-    paired : whether fragments are known, from pairs; else each read is one end of one.
-    """
+    """A checked BAM or CRAM; `paired`: fragments are known, else each read is one end of one."""
 
     path: Path
     paired: bool = True
@@ -73,10 +67,8 @@ def open_bam(path: str | Path) -> Iterator[pysam.AlignmentFile]:
     """Open a BAM or CRAM; UserError where it cannot be read."""
     with quiet_htslib(), _no_downloads():
         try:
-            if _is_cram(Path(path)):
-                file = pysam.AlignmentFile(str(path), "rc", format_options=_CRAM_OPTIONS)
-            else:
-                file = pysam.AlignmentFile(str(path), "rb")
+            mode, options = ("rc", _CRAM_OPTIONS) if _is_cram(path) else ("rb", None)
+            file = pysam.AlignmentFile(str(path), mode, format_options=options)
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read as BAM or CRAM ({error}).") from error
         try:
@@ -86,8 +78,8 @@ def open_bam(path: str | Path) -> Iterator[pysam.AlignmentFile]:
                 file.close()
 
 
-def _is_cram(path: Path) -> bool:
-    with path.open("rb") as raw:
+def _is_cram(path: str | Path) -> bool:
+    with Path(path).open("rb") as raw:
         return raw.read(4) == b"CRAM"
 
 
@@ -106,11 +98,7 @@ def _damage_as_user_error(path: Path) -> Iterator[None]:
 
 @contextmanager
 def reads_of(file: ReadFile, chrom: str) -> Iterator[Iterable[pysam.AlignedSegment]]:
-    """All reads placed on a chromosome, in the order of the file.
-
-    An iterator of pysam's own, since millions of reads a second pass through it; an OSError or
-    ValueError in the block is taken as damage to the file.
-    """
+    """All reads placed on a chromosome, as pysam iterates; what fails in the block is damage."""
     with open_bam(file.path) as handle, _damage_as_user_error(file.path):
         yield handle.fetch(contig=chrom)
 
@@ -118,12 +106,7 @@ def reads_of(file: ReadFile, chrom: str) -> Iterator[Iterable[pysam.AlignedSegme
 def contig_sizes(bam: str | Path) -> dict[str, int]:
     """Contigs of a file's header and their lengths in bp."""
     _check_exists(Path(bam))
-    with open_bam(bam) as file:
-        return _contigs(Path(bam), file)
-
-
-def _contigs(path: Path, file: pysam.AlignmentFile) -> dict[str, int]:
-    with _damage_as_user_error(path):
+    with open_bam(bam) as file, _damage_as_user_error(Path(bam)):
         return dict(zip(file.references, file.lengths, strict=True))
 
 
@@ -137,17 +120,9 @@ def check_bam(
 ) -> ReadFile:
     """Check that a BAM or CRAM can be prepared against a genome.
 
-    Parameters
-    ----------
     sizes : chrom -> bp of the FASTA, which may have sequences that the file lacks.
     include, exclude : contigs to read (None: all) and to leave out; the others need not fit.
     layout : "paired" or "single"; "auto" is paired if any of the first reads is.
-
-    Raises
-    ------
-    FileNotFoundError : no such file, or it has no index.
-    UserError : truncated, unsorted, empty, not paired where it should be, or not aligned to
-        this genome.
     """
     bam = Path(bam)
     _check_exists(bam)
@@ -156,7 +131,7 @@ def check_bam(
         _check_sorted(bam, file)
         if not file.has_index():
             raise FileNotFoundError(f"{bam} has no index; make one: samtools index {bam.name}")
-        check_genome(bam, _contigs(bam, file), sizes, include, exclude)
+        check_genome(bam, contig_sizes(bam), sizes, include, exclude)
         paired = _is_paired(bam, file)
     if layout == "paired" and not paired:
         raise UserError(
@@ -182,31 +157,26 @@ def _is_bam(path: Path) -> bool:
         return False
 
 
-def check_bgzf_end(path: Path) -> None:
-    """Refuse a bgzipped file that does not end as one."""
+def check_end(path: Path, ends: tuple[bytes, ...] = (_BGZF_END,)) -> None:
+    """Refuse a bgzipped file (or, with its own `ends`, a CRAM) that was cut off."""
     with path.open("rb") as raw:
-        raw.seek(0, 2)
-        raw.seek(max(raw.tell() - len(_BGZF_END), 0))
-        _check_end(path, raw.read(), _BGZF_END)
-
-
-def _check_end(path: Path, tail: bytes, ends: bytes | tuple[bytes, ...]) -> None:
-    if not tail.endswith(ends):
-        raise UserError(f"{path} is truncated: its end marker is missing; copy or make it again.")
+        raw.seek(max(path.stat().st_size - max(map(len, ends)), 0))
+        if not raw.read().endswith(ends):
+            raise UserError(
+                f"{path} is truncated: its end marker is missing; copy or make it again."
+            )
 
 
 def _check_complete(bam: Path) -> None:
-    with bam.open("rb") as raw:
-        head = raw.read(4)
-        raw.seek(0, 2)
-        raw.seek(max(raw.tell() - len(_CRAM_ENDS[0]), 0))
-        tail = raw.read()
-    if head != b"CRAM" and not _is_bam(bam):
+    if _is_cram(bam):
+        check_end(bam, _CRAM_ENDS)
+    elif _is_bam(bam):
+        check_end(bam)
+    else:
         raise UserError(
             f"{bam} is not a BAM file, nor a CRAM; convert it (samtools view -b), or give a "
             "fragment file as fragments="
         )
-    _check_end(bam, tail, _CRAM_ENDS if head == b"CRAM" else _BGZF_END)
 
 
 def _check_sorted(bam: Path, file: pysam.AlignmentFile) -> None:
@@ -230,30 +200,22 @@ def check_genome(
     include: Collection[str] | None,
     exclude: Collection[str],
 ) -> None:
-    """Refuse a file with contigs to read that the FASTA lacks, or has with another length.
-
-    contigs, sizes : name -> bp, of the file and of the FASTA.
-    """
+    """Refuse a file with contigs to read that the FASTA (`sizes`) lacks, or has in other length."""
     read = contigs if include is None else include
     lengths = {c: n for c, n in contigs.items() if c in read and c not in exclude}
     unknown = [c for c in lengths if c not in sizes]
     if unknown:
         raise UserError(
-            f"{path} does not fit the FASTA, which lacks {_first(unknown)}; it has "
-            f"{_first(sizes)}. Give the FASTA that the reads were aligned to, or exclude these "
+            f"{path} does not fit the FASTA, which lacks {listed(unknown, 5)}; it has "
+            f"{listed(sizes, 5)}. Give the FASTA that the reads were aligned to, or exclude these "
             "contigs."
         )
     wrong = [f"{c} ({n} bp against {sizes[c]})" for c, n in lengths.items() if n != sizes[c]]
     if wrong:
         raise UserError(
-            f"{path} does not fit the FASTA: other lengths of {_first(wrong)}. "
+            f"{path} does not fit the FASTA: other lengths of {listed(wrong, 5)}. "
             "Give the FASTA that the reads were aligned to."
         )
-
-
-def _first(names: Iterable[str], most: int = 5) -> str:
-    listed = list(names)
-    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" * (len(listed) > most))
 
 
 def _is_paired(bam: Path, file: pysam.AlignmentFile) -> bool:
@@ -266,10 +228,9 @@ def _is_paired(bam: Path, file: pysam.AlignmentFile) -> bool:
 
 
 def count_reads(file: ReadFile) -> tuple[dict[str, int], int]:
-    """Reads per contig, placed unmapped ones among them, and reads without a place.
+    """(chrom -> reads placed there, unmapped ones among them; reads without a place).
 
     Taken from the index, so no read is looked at; that of a CRAM has no counts: it is read through.
-    Returns (chrom -> reads, reads without place).
     """
     with open_bam(file.path) as handle:
         if not handle.is_cram:

@@ -1,34 +1,25 @@
 """Lists of cell barcodes, and tables that put cells into groups, plain or gzipped."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.fragment_file import decompressed
 
 
-@dataclass(frozen=True)
-class Cells:
-    """The barcodes to keep: `group_of` gives each one's index in `groups`.
-
-    Without groups there is one, whose name is empty.
-    """
-
-    group_of: dict[bytes, int]
-    groups: list[str]
-
-
-def read_cells(barcodes: str | Path | None, groups: str | Path | None) -> Cells | None:
+def read_cells(
+    barcodes: str | Path | None, groups: str | Path | None
+) -> tuple[dict[bytes, int], list[str]]:
     """Read a list of barcodes (one a line), a table of barcode and group, or what is in both.
 
-    None where neither is given. Raises FileNotFoundError, UserError.
+    Returns the barcodes to keep, none where neither is given, each with its index in the groups'
+    names: [""] where there are no groups.
     """
     listed = None if barcodes is None else {row[0] for _, row in _rows(barcodes)}
     if listed is not None and not listed:
         raise UserError(f"{barcodes} lists no barcode.")
     if groups is None:
-        return None if listed is None else Cells(dict.fromkeys(listed, 0), [""])
+        return dict.fromkeys(listed or (), 0), [""]
     group_of: dict[bytes, int] = {}
     names: dict[str, int] = {}
     for number, row in _rows(groups):
@@ -43,7 +34,7 @@ def read_cells(barcodes: str | Path | None, groups: str | Path | None) -> Cells 
         group_of = {barcode: i for barcode, i in group_of.items() if barcode in listed}
     if not group_of:
         raise UserError(f"{groups} gives no barcode" + (" of the list." if listed else "."))
-    return Cells(group_of, list(names))
+    return group_of, list(names)
 
 
 def _rows(path: str | Path) -> Iterator[tuple[int, list[bytes]]]:

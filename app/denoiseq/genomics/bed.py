@@ -19,16 +19,10 @@ def read_bed(path: str | Path) -> list[Interval]:
 
     Lines that begin with `#`, `track` or `browser` and empty lines are skipped; so is a first
     line that names its columns (`chrom start end ...`). A first line that holds data is data.
-
-    Raises
-    ------
-    FileNotFoundError : no such file.
-    UserError : a malformed line (named by its number), or a file that is not text.
     """
-    path = Path(path)
     intervals: list[Interval] = []
     first = True
-    for number, line in _lines(path):
+    for number, line in _lines(Path(path)):
         fields = line.split("\t") if "\t" in line else line.split()
         if not line.strip() or line.startswith("#") or fields[0].split()[0:1] in _DISPLAY_LINES:
             continue
@@ -63,7 +57,7 @@ def _names_columns(fields: list[str]) -> bool:
 def _parse(fields: list[str], where: str) -> Interval:
     if len(fields) < 3:
         raise UserError(f"{where}: expected chrom, start and end, got {len(fields)} column(s).")
-    chrom, start, end = fields[0].strip(), fields[1].strip(), fields[2].strip()
+    chrom, start, end = (field.strip() for field in fields[:3])
     if not (chrom and _WHOLE_NUMBER.fullmatch(start) and _WHOLE_NUMBER.fullmatch(end)):
         raise UserError(
             f"{where}: expected chrom, start and end as whole numbers, "

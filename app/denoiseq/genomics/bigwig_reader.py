@@ -12,7 +12,7 @@ from denoiseq.errors import UserError
 
 
 def bigwig_sizes(path: str | Path) -> dict[str, int]:
-    """Chromosomes of a bigWig's header and their lengths in bp; raises as `read_bigwig` does."""
+    """Chromosomes of a bigWig's header and their lengths in bp."""
     with _opened(path) as file:
         return file.chroms()
 
@@ -28,11 +28,7 @@ def stream_bigwig(
 
 
 def read_bigwig(path: str | Path, chrom: str, start: int, end: int) -> np.ndarray:
-    """Values of [start, end): float32 (end - start,), 0 where the file has no data.
-
-    Raises FileNotFoundError for a missing file, UserError for one that is not a bigWig, is damaged
-    or lacks the window.
-    """
+    """Values of [start, end): float32 (end - start,), 0 where the file has no data."""
     with _opened(path) as file:
         size = file.chroms().get(chrom)
         if size is None or not 0 <= start <= end <= size:
@@ -48,8 +44,7 @@ def _values(path: str | Path, file: Any, chrom: str, start: int, end: int) -> np
         values = file.values(chrom, start, end, numpy=True)
     except RuntimeError as error:
         raise UserError(f"{path} is damaged at {chrom}:{start}-{end}.") from error
-    # a file without any data gives none
-    return values if len(values) else np.full(end - start, np.nan, np.float32)
+    return values if len(values) else np.full(end - start, np.nan, np.float32)  # without any data
 
 
 @contextmanager

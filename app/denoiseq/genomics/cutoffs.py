@@ -1,7 +1,4 @@
-"""How many peaks each of many thresholds would give: the table of MACS3's `--cutoff-analysis`.
-
-Counted beside the calling, in one pass, by the rule of `peaks`.
-"""
+"""How many peaks each of many thresholds would give: the table of MACS3's `--cutoff-analysis`."""
 
 from __future__ import annotations
 
@@ -29,16 +26,12 @@ def cutoff_grid(threshold: float, probability: bool) -> np.ndarray:
 class CutoffCounter:
     """Peaks and their bases at each of many thresholds, of one chromosome's consecutive chunks.
 
-    Parameters
-    ----------
-    thresholds : float32 (K,), ascending.
-    min_length_bp, max_gap_bp : the rule of `peaks`, for every threshold.
-
-    Memory holds one chunk, and some stretches between two of the thresholds.
+    The thresholds, float32 (K,), ascend; lengths and gaps are as in `peaks`. Memory holds one
+    chunk, and some stretches between two of the thresholds.
     """
 
     def __init__(self, thresholds: np.ndarray, min_length_bp: int, max_gap_bp: int) -> None:
-        self._thresholds = np.asarray(thresholds, dtype=np.float32)
+        self._thresholds = thresholds
         self._min_length_bp, self._max_gap_bp = min_length_bp, max_gap_bp
         # Barred bases move all that follows so far on that no gap closes over them.
         self._moved, self._reached = 0, 0
@@ -48,7 +41,6 @@ class CutoffCounter:
 
     def add(self, start: int, score: np.ndarray) -> None:
         """Take the scores (n,) of the bases from `start` on, which must follow the last chunk."""
-        score = np.asarray(score)
         for first, last in allowed(score):
             if start + first != self._reached:
                 self._moved += self._max_gap_bp + 1
@@ -67,10 +59,7 @@ class CutoffCounter:
         return self._counts
 
     def _stretches(self, score: np.ndarray) -> np.ndarray:
-        """Bases in a row that reach equally many thresholds: int64 (3, M), start, end, how many.
-
-        Those that reach none are left out.
-        """
+        """Bases in a row that reach equally many thresholds (not 0): (3, M) start, end, number."""
         bases = np.flatnonzero(score >= self._thresholds[0])
         reached = np.searchsorted(self._thresholds, score[bases], side="right")
         breaks = np.flatnonzero((bases[1:] - bases[:-1] > 1) | (reached[1:] != reached[:-1]))
@@ -98,10 +87,9 @@ class CutoffCounter:
 
 
 def write_cutoffs(path: str | Path, thresholds: np.ndarray, counts: np.ndarray) -> None:
-    """Write the table atomically, the strictest threshold first, under MACS3's names.
+    """Write the table, the strictest threshold first, under MACS3's names; `counts` (K, 2) of all.
 
     Columns: score (the threshold), npeaks, lpeaks (bases in peaks), avelpeak (their mean length).
-    `counts` is int64 (K, 2), of all chromosomes.
     """
     lines = ["score\tnpeaks\tlpeaks\tavelpeak\n"]
     for threshold, (peaks, bases) in zip(thresholds[::-1], counts[::-1].tolist(), strict=True):

@@ -1,34 +1,28 @@
-"""FASTA files, plain or bgzipped: chromosome sizes, and bases as one-hot arrays.
-
-They are read at random places through their index, which is built when it is absent.
-"""
+"""FASTA files, plain or bgzipped, read by their index: chromosome sizes, and bases as one-hot."""
 
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pysam
 
+from denoiseq.atomic import atomic_path
 from denoiseq.errors import UserError
 from denoiseq.genomics.bam import quiet_htslib
 
 _BASES = b"ACGT"
-_ROW_OF_BYTE = np.full(256, 4, dtype=np.uint8)  # row 4: none of them
-for _row, (_upper, _lower) in enumerate(zip(_BASES, _BASES.lower(), strict=True)):
-    _ROW_OF_BYTE[[_upper, _lower]] = _row
+_CODE_OF_BYTE = np.full(256, 4, dtype=np.uint8)  # 4: none of them
+for _code, (_upper, _lower) in enumerate(zip(_BASES, _BASES.lower(), strict=True)):
+    _CODE_OF_BYTE[[_upper, _lower]] = _code
 
 
 def chrom_sizes(fasta: str | Path) -> dict[str, int]:
-    """Names and lengths (bp) of the sequences of a FASTA, in its order.
-
-    Raises
-    ------
-    FileNotFoundError : no such file.
-    UserError : not a FASTA, or compressed by gzip where only bgzip allows random access.
-    """
+    """Names and lengths (bp) of the sequences of a FASTA, in its order."""
     with _open(Path(fasta)) as file:
         return dict(zip(file.references, file.lengths, strict=True))
 
@@ -39,15 +33,8 @@ class Genome:
     One handle a process, opened when it is first needed: an object may be pickled, sent to workers
     or forked.
 
-    Parameters
-    ----------
-    fasta : path; `chrom_sizes` says what may be wrong with it.
     names : other names of its sequences -> the FASTA's own, where a caller calls them otherwise.
-
-    Attributes
-    ----------
-    path : Path
-    chroms : dict, name (the FASTA's, then the others) -> size in bp
+    chroms : name (the FASTA's, then the others) -> size in bp
     """
 
     def __init__(self, fasta: str | Path, names: Mapping[str, str] | None = None) -> None:
@@ -59,24 +46,28 @@ class Genome:
         self._owner = 0
 
     def one_hot(self, chrom: str, start: int, end: int) -> np.ndarray:
-        """Bases of [start, end): float32 (4, W), rows A, C, G, T; zeros where it is none of them.
+        """Bases of [start, end): float32 (4, W), rows A, C, G, T; zeros where it is another."""
+        codes = self.codes(chrom, start, end)
+        return (codes == np.arange(4, dtype=np.uint8)[:, None]).astype(np.float32)  # (4, W)
 
-        Raises UserError for a chromosome, or a stretch of one, that the FASTA lacks.
-        """
+    def codes(self, chrom: str, start: int, end: int) -> np.ndarray:
+        """Bases of [start, end): uint8 (W,), 0 to 3 for A, C, G, T; 4 where it is another."""
         size = self.chroms.get(chrom)
         if size is None:
             raise UserError(f"{self.path} has no sequence {chrom}.")
         if not 0 <= start <= end <= size:
             raise UserError(f"{chrom}:{start}-{end} is not within {self.path}: it has {size} bp.")
-        rows = _ROW_OF_BYTE[np.frombuffer(self._letters(chrom, start, end), dtype=np.uint8)]
-        return (rows == np.arange(4, dtype=np.uint8)[:, None]).astype(np.float32)  # (4, W)
-
-    def _letters(self, chrom: str, start: int, end: int) -> bytes:
-        if start == end:
-            return b""
         if self._file is None or self._owner != os.getpid():  # two processes would share one place
             self._file, self._owner = _open(self.path), os.getpid()
-        return _fetch(self.path, self._file, self._names[chrom], start, end)
+        name = self._names[chrom]
+        try:
+            with quiet_htslib():
+                letters = self._file.fetch(name, start, end).encode()
+        except (OSError, ValueError):
+            letters = b""
+        if len(letters) != end - start:
+            raise UserError(f"{self.path} is damaged or truncated: {name}:{start}-{end} is gone.")
+        return _CODE_OF_BYTE[np.frombuffer(letters, dtype=np.uint8)]
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_file": None}
@@ -85,10 +76,7 @@ class Genome:
 def input_channels(
     coverage: np.ndarray, genome: Genome | None, chrom: str, start: int
 ) -> np.ndarray:
-    """What a network reads of a window that begins at `start`: float32 (1, W), or (5, W).
-
-    The coverage (W,), and below it, where there is a genome, the bases as A, C, G, T.
-    """
+    """A network's input: the coverage (W,) from `start` on, and any bases: (1, W) or (5, W)."""
     if genome is None:
         return coverage[None]  # (1, W)
     bases = genome.one_hot(chrom, start, start + len(coverage))
@@ -96,54 +84,35 @@ def input_channels(
 
 
 def bases_around(fasta: str | Path, chrom: str, positions: np.ndarray, reach_bp: int) -> np.ndarray:
-    """Read the bases within `reach_bp` of each position: uint8 (M, 2 * reach_bp + 1).
+    """Codes of the bases within `reach_bp` of each position: uint8 (M, 2 * reach_bp + 1).
 
-    A, C, G, T are 0 to 3; 4 is any other base, or none beyond an end of the sequence.
+    As of `Genome.codes`; 4 beyond an end of the sequence as well.
     """
     rows = np.full((len(positions), 2 * reach_bp + 1), 4, dtype=np.uint8)
-    path = Path(fasta)
-    with _open(path) as file:
-        size = file.get_reference_length(chrom)
-        for i in np.argsort(positions):  # neighbours share a compressed block
-            start = int(positions[i]) - reach_bp
-            end = min(start + rows.shape[1], size)
-            letters = _fetch(path, file, chrom, max(start, 0), end)
-            first = max(-start, 0)
-            rows[i, first : first + len(letters)] = _ROW_OF_BYTE[
-                np.frombuffer(letters, dtype=np.uint8)
-            ]
+    genome = Genome(fasta)
+    for i in np.argsort(positions):  # neighbours share a compressed block
+        start = int(positions[i]) - reach_bp
+        first, last = max(-start, 0), min(rows.shape[1], genome.chroms[chrom] - start)
+        rows[i, first:last] = genome.codes(chrom, start + first, start + last)
     return rows
-
-
-def _fetch(path: Path, file: pysam.FastaFile, chrom: str, start: int, end: int) -> bytes:
-    """The letters of [start, end), which lies within the sequence."""
-    try:
-        with quiet_htslib():
-            letters = file.fetch(chrom, start, end).encode()
-    except (OSError, ValueError):
-        letters = b""
-    if len(letters) != end - start:
-        raise UserError(f"{path} is damaged or truncated: {chrom}:{start}-{end} is gone.")
-    return letters
 
 
 def _open(fasta: Path) -> pysam.FastaFile:
     """Open a FASTA with its index, which is read at once and built where there is none."""
     if not fasta.is_file():
         raise FileNotFoundError(f"no such FASTA file: {fasta}")
-    suffixes = _index_suffixes(fasta)
-    if all(_beside(fasta, suffix).is_file() for suffix in suffixes):
-        return _open_indexed(fasta)
+    indices = _indices(fasta)
+    if all(index.is_file() for index in indices):
+        return _open_indexed(fasta, indices)
     with tempfile.TemporaryDirectory(prefix="denoiseq-fasta-") as folder:
-        built = _build_index(fasta, Path(folder), suffixes)
-        names = dict(zip(("filepath_index", "filepath_index_compressed"), built, strict=False))
-        return _open_indexed(fasta, **names)
+        return _open_indexed(fasta, _build(fasta, indices, Path(folder)))
 
 
-def _open_indexed(fasta: Path, **index: str) -> pysam.FastaFile:
+def _open_indexed(fasta: Path, indices: list[Path]) -> pysam.FastaFile:
+    names = zip(("filepath_index", "filepath_index_compressed"), map(str, indices), strict=False)
     try:
         with quiet_htslib():
-            return pysam.FastaFile(str(fasta), **index)
+            return pysam.FastaFile(str(fasta), **dict(names))
     except (OSError, ValueError) as error:
         raise UserError(
             f"{fasta} cannot be read, or its index is damaged: remove {fasta.name}.fai (and .gzi), "
@@ -151,42 +120,33 @@ def _open_indexed(fasta: Path, **index: str) -> pysam.FastaFile:
         ) from error
 
 
-def _index_suffixes(fasta: Path) -> tuple[str, ...]:
+def _indices(fasta: Path) -> list[Path]:
+    """Where the index belongs: .fai, and .gzi of a compressed FASTA."""
     with fasta.open("rb") as raw:
         head = raw.read(18)
     if head[:2] != b"\x1f\x8b":
-        return (".fai",)
+        return [Path(f"{fasta}.fai")]
     if head[12:14] != b"BC":
         raise UserError(
             f"{fasta} is compressed by gzip, which allows no random access; "
             f"recompress it: gunzip -c {fasta.name} | bgzip > {fasta.stem}.bgz.fa.gz"
         )
-    return (".fai", ".gzi")
+    return [Path(f"{fasta}.fai"), Path(f"{fasta}.gzi")]
 
 
-def _beside(fasta: Path, suffix: str) -> Path:
-    return fasta.with_name(fasta.name + suffix)
-
-
-def _build_index(fasta: Path, folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+def _build(fasta: Path, indices: list[Path], folder: Path) -> list[Path]:
     """Index into `folder`; also leave the index beside the FASTA if that can be written."""
-    built = [folder / f"index{suffix}" for suffix in suffixes]
-    options = ["--fai-idx", str(built[0])]
-    options += ["--gzi-idx", str(built[1])] if len(built) == 2 else []
+    built = [folder / index.name for index in indices]
+    flags = zip(("--fai-idx", "--gzi-idx"), map(str, built), strict=False)
     try:
         with quiet_htslib():
-            pysam.faidx(*options, str(fasta))
+            pysam.faidx(*chain(*flags), str(fasta))
     except pysam.SamtoolsError as error:
         raise UserError(f"{fasta} is not a FASTA file, or it is damaged.") from error
     if not built[0].is_file() or built[0].stat().st_size == 0:
         raise UserError(f"{fasta} is not a FASTA file: no sequence was found in it.")
-    for index, suffix in zip(built, suffixes, strict=True):
-        target = _beside(fasta, suffix)
-        temporary = target.with_name(f"{target.name}.tmp-{os.getpid()}")
-        try:
-            shutil.copyfile(index, temporary)
-            temporary.replace(target)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            break  # a read-only folder: the index in the temporary folder serves
-    return [str(index) for index in built]
+    with suppress(OSError):  # a read-only folder: the index in the temporary folder serves
+        for index, target in zip(built, indices, strict=True):
+            with atomic_path(target) as temporary:
+                shutil.copyfile(index, temporary)
+    return built

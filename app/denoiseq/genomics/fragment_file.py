@@ -1,7 +1,6 @@
 """Fragment files (chrom, start, end, barcode, count), as single-cell pipelines write them.
 
-Streams their lines as arrays, plain, gzipped or bgzipped. Each line is one fragment: duplicates are
-collapsed already, and the count says how many there were.
+Each line is one fragment: duplicates are collapsed already, and the count says how many there were.
 """
 
 import gzip
@@ -15,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from denoiseq.errors import UserError
-from denoiseq.genomics.bam import check_bgzf_end
+from denoiseq.genomics.bam import check_end
 
 _BLOCK_BYTES = 1 << 22
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -25,11 +24,9 @@ _MOST_DIGITS = 10
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines that follow each other on one chromosome.
+    """Lines that follow each other on one chromosome, from `first_line` (counted from 1) on.
 
-    first_line : number of the first one in the file, from 1.
-    starts, ends : int64 (M,)
-    barcodes : bytes (M,); None where they are not read, and in a file of three columns
+    starts, ends : int64 (M,). barcodes : bytes (M,); None: not read, or a file of three columns.
     """
 
     chrom: str
@@ -42,17 +39,9 @@ class Lines:
 def read_fragments(
     path: str | Path, barcodes: bool = True, advance: Callable[[int], object] = lambda _: None
 ) -> Iterator[Lines]:
-    """Stream a fragment file in pieces, in its order.
+    """Stream a fragment file in pieces, in its order; `barcodes`: read the fourth column as well.
 
-    Parameters
-    ----------
-    barcodes : whether to read the fourth column.
-    advance : called with the number of compressed bytes read since the last call.
-
-    Raises
-    ------
-    FileNotFoundError : no such file.
-    UserError : a malformed line (named by its number), a truncated file, or one without fragments.
+    `advance` is called with the number of compressed bytes read since the last call.
     """
     path = check_exists(path)
     empty = True
@@ -104,7 +93,7 @@ def decompressed(path: Path, raw: BinaryIO) -> Iterator[BinaryIO | gzip.GzipFile
         yield raw
         return
     if start[12:14] == b"BC":
-        check_bgzf_end(path)
+        check_end(path)
     try:
         yield gzip.GzipFile(fileobj=raw)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -125,8 +114,8 @@ def _parse(path: Path, first_line: int, block: bytes, with_barcodes: bool) -> It
     for k in range(min(4 if with_barcodes else 3, int(columns.min()))):
         last = np.minimum(first_tab + k, len(tabs) - 1)
         edges.append(np.where(columns > k + 1, tabs[last], line_ends))
-    numbers = [_numbers(text, edges[k] + 1, edges[k + 1]) for k in (1, 2)]
-    (starts, bad_starts), (ends, bad_ends) = numbers
+    starts, bad_starts = _numbers(text, edges[1] + 1, edges[2])
+    ends, bad_ends = _numbers(text, edges[2] + 1, edges[3])
     _refuse(path, first_line, block, line_starts, bad_starts | bad_ends | (ends <= starts))
     names = _strings(text, edges[0] + 1, edges[1])
     barcodes = _strings(text, edges[3] + 1, edges[4]) if len(edges) > 4 else None

@@ -1,11 +1,8 @@
-"""Intervals on a genome: masks, tiles of a chromosome, chromosome folds. Reads no file.
-
-All coordinates are 0-based, half-open.
-"""
+"""Intervals on a genome, 0-based and half-open: masks, tiles of a chromosome, chromosome folds."""
 
 import math
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -37,12 +34,7 @@ class Tile:
 
 
 def merge(intervals: Iterable[Interval]) -> Merged:
-    """Sort and merge intervals that overlap or touch.
-
-    Returns
-    -------
-    chrom -> int64 (M, 2) of [start, end), ascending, with at least one base between neighbours.
-    """
+    """Sort and merge intervals that overlap or touch: chrom -> int64 (M, 2), ascending."""
     by_chrom: dict[str, list[tuple[int, int]]] = {}
     for interval in intervals:
         by_chrom.setdefault(interval.chrom, []).append((interval.start, interval.end))
@@ -54,6 +46,12 @@ def merge(intervals: Iterable[Interval]) -> Merged:
         closes = np.append(opens[1:], True)
         merged[chrom] = np.stack([rows[opens, 0], reach[closes]], axis=1)  # (M, 2)
     return merged
+
+
+def merge_within(intervals: Iterable[Interval], sizes: Mapping[str, int]) -> Merged:
+    """`merge` of the intervals' parts that lie on the chromosomes of `sizes` (chrom -> bp)."""
+    inside = (i for i in intervals if i.start < sizes.get(i.chrom, 0))
+    return merge(replace(i, end=min(i.end, sizes[i.chrom])) for i in inside)
 
 
 def mask(merged: Merged, chrom: str, start: int, end: int) -> np.ndarray:
@@ -78,32 +76,25 @@ def contains(merged: Merged, chrom: str, positions: np.ndarray) -> np.ndarray:
     return np.searchsorted(rows.ravel(), positions, side="right") % 2 == 1
 
 
-def covered_bp(merged: Merged, chrom: str, size: int) -> int:
-    """Count the bases of a chromosome of `size` bp that lie inside an interval."""
-    rows = merged.get(chrom)
-    return 0 if rows is None else int(np.diff(np.clip(rows, 0, size), axis=1).sum())
+def unmasked_bp(sizes: Mapping[str, int], blacklist: Merged, chrom: str) -> int:
+    """Count the bases of a chromosome outside the blacklist; sizes are chrom -> bp."""
+    size, rows = sizes[chrom], blacklist.get(chrom)
+    return size if rows is None else size - int(np.diff(np.clip(rows, 0, size), axis=1).sum())
 
 
 def tile_chromosome(
     chrom: str, size: int, core_bp: int, pad_bp: int, offset: int = 0, step_bp: int = 1
 ) -> list[Tile]:
-    """Cut a chromosome into tiles whose cores cover every base exactly once.
+    """Cut a chromosome of `size` bp into tiles, in order, whose cores cover every base once.
 
-    Parameters
-    ----------
-    size : length of the chromosome, bp.
-    core_bp, pad_bp : length of a core, and the context to read on each side of it.
+    Each is its core +- pad_bp, shifted where needed to lie inside the chromosome, so all have the
+    length core_bp + 2 * pad_bp and none reaches beyond an end; those shifted by the chromosome's
+    end are up to step_bp - 1 longer. A chromosome no longer than a tile is one tile, all core.
+
     offset : in [0, core_bp); above 0 the first core is [0, offset), so that training can move
         the cuts between cores about.
     step_bp : every tile begins on a multiple of it, as models that pool need; core_bp and pad_bp
         are rounded up to multiples of it.
-
-    Returns
-    -------
-    Tiles in order. Each is its core +- pad_bp, shifted where needed to lie inside the chromosome,
-    so all have the length core_bp + 2 * pad_bp and none reaches beyond an end; those shifted by
-    the chromosome's end are up to step_bp - 1 longer. A chromosome that is no longer than a tile
-    is one tile, all core.
     """
     if size < 1 or core_bp < 1 or pad_bp < 0 or not 0 <= offset < core_bp:
         raise UserError(
@@ -130,17 +121,16 @@ def select_chromosomes(
 ) -> list[str]:
     """Keep the chromosomes in `include` (None: all) that are not in `exclude`, in their order.
 
-    Raises ValueError for a name that the genome lacks (the usual names of the mitochondrion may
-    always be excluded), and when nothing is left.
+    A name that the genome lacks is an error, but for excluded usual names of the mitochondrion.
     """
     names = list(chroms)
     unknown = [c for c in include or () if c not in names]
     unknown += [c for c in exclude if c not in names and c not in MITOCHONDRIAL]
     if unknown:
-        raise UserError(f"{_list(unknown)} is not in the genome, which has {_list(names)}.")
+        raise UserError(f"{listed(unknown)} is not in the genome, which has {listed(names)}.")
     kept = [c for c in names if (include is None or c in include) and c not in exclude]
     if not kept:
-        raise UserError(f"no chromosome is left of {_list(names)} after include and exclude.")
+        raise UserError(f"no chromosome is left of {listed(names)} after include and exclude.")
     return kept
 
 
@@ -152,28 +142,27 @@ def split_chromosomes(
 ) -> tuple[list[str], list[str], list[str]]:
     """Divide the chromosomes into (train, validation, test); each keeps the order of `chroms`.
 
-    Training gets what the others leave. `test` may be empty. Raises ValueError for a name that
-    the genome lacks, for one that is named twice, and when training or validation is empty.
+    Training gets what the others leave; only `test` may be empty.
     """
     names = select_chromosomes(chroms, None, ())
     unknown = [c for c in (*validation, *test) if c not in names]
     if unknown:
         raise UserError(
-            f"held-out {_list(unknown)} is not in the genome, which has {_list(names)}."
+            f"held-out {listed(unknown)} is not in the genome, which has {listed(names)}."
         )
     usable = select_chromosomes(names, None, exclude)
     twice = sorted(set(validation) & set(test) | (set(validation) | set(test)) & set(exclude))
     if twice:
-        raise UserError(f"{_list(twice)} is in two of validation, test and exclude.")
+        raise UserError(f"{listed(twice)} is in two of validation, test and exclude.")
     train = [c for c in usable if c not in validation and c not in test]
     for part, members in (("training", train), ("validation", list(validation))):
         if not members:
-            raise UserError(f"no chromosome is left for {part}: the genome has {_list(names)}.")
+            raise UserError(f"no chromosome is left for {part}: the genome has {listed(names)}.")
     in_order = [[c for c in names if c in part] for part in (validation, test)]
     return train, in_order[0], in_order[1]
 
 
-def _list(names: Collection[str], most: int = 8) -> str:
-    shown = list(names)[:most]
-    more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+def listed(names: Collection[str], most: int = 8) -> str:
+    """The first names, and how many more there are, for messages."""
+    more = len(names) - most
+    return ", ".join(list(names)[:most]) + (f" and {more} more" if more > 0 else "")

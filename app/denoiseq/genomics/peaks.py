@@ -25,8 +25,7 @@ class Peak:
     """A called peak: [start, end), 0-based; `summit` is a position on the chromosome.
 
     score : 0 to 1000, for display; of a called probability, 1000 times its highest value.
-    signal : height at the summit. The two -log10 values are -1 where they are unknown, as the
-    format says.
+    signal : height at the summit. The -log10 values are -1 where unknown, as the format says.
     """
 
     chrom: str
@@ -45,7 +44,6 @@ def runs_above(
 ) -> np.ndarray:
     """Peaks of one whole track (W,): int64 (M, 2) of [start, end), by the rule of this module."""
     peaks = [np.zeros((0, 2), dtype=np.int64)]
-    track = np.asarray(track)
     for first, last in allowed(track):
         runs = first + _runs(track[first:last] >= threshold)
         starts, ends = joined(runs[:, 0], runs[:, 1], max_gap_bp)
@@ -62,7 +60,7 @@ def joined(starts: np.ndarray, ends: np.ndarray, max_gap_bp: int) -> tuple[np.nd
 
 def allowed(score: np.ndarray) -> list[tuple[int, int]]:
     """Stretches of bases (W,) that are not barred."""
-    free = np.asarray(score) > -np.inf
+    free = score > -np.inf
     return [(0, len(free))] if free.all() else [(a, b) for a, b in _runs(free).tolist()]
 
 
@@ -96,15 +94,7 @@ class _Open:
 
 
 class PeakCaller:
-    """Calls peaks of one chromosome from consecutive chunks; no chunk's edge cuts a peak.
-
-    Parameters
-    ----------
-    threshold : least score of a base in a peak.
-    min_length_bp, max_gap_bp : see the module.
-
-    Memory holds one chunk, and the peaks so far.
-    """
+    """Calls peaks of one chromosome from consecutive chunks; no chunk's edge cuts a peak."""
 
     def __init__(self, chrom: str, threshold: float, min_length_bp: int, max_gap_bp: int) -> None:
         self._chrom, self._threshold = chrom, threshold
@@ -117,8 +107,6 @@ class PeakCaller:
     def add(self, start: int, score: np.ndarray, signal: np.ndarray | None = None) -> None:
         """Take the bases from `start` on, which must follow the last chunk.
 
-        Parameters
-        ----------
         score : (n,), compared with the threshold; a probability becomes the peak's score.
         signal : (n,), the track whose highest called base is the summit, the middle one of the
             first such where neighbours are equal; absent: the score.
@@ -126,8 +114,7 @@ class PeakCaller:
         if self._next is not None and start != self._next:
             raise UserError(f"{self._chrom}: a chunk at {self._next} was due, got {start}.")
         self._next = start + len(score)
-        score = np.asarray(score)
-        signal = score if signal is None else np.asarray(signal)
+        signal = score if signal is None else signal
         for first, last in allowed(score):
             if start + first != self._reached:  # barred bases lie between
                 self._close()
@@ -188,16 +175,12 @@ def with_q_values(peaks: list[Peak]) -> list[Peak]:
 def scored_by_height(peaks: list[Peak]) -> list[Peak]:
     """The peaks with scores of up to 1000, in proportion to their signal; all 0 without any."""
     highest = max((peak.signal for peak in peaks), default=0.0)
-    if highest <= 0:
-        return [replace(peak, score=0.0) for peak in peaks]
-    return [replace(peak, score=1000 * peak.signal / highest) for peak in peaks]
+    scores = [1000 * peak.signal / highest if highest > 0 else 0.0 for peak in peaks]
+    return [replace(peak, score=score) for peak, score in zip(peaks, scores, strict=True)]
 
 
 def write_narrowpeak(path: str | Path, peaks: Iterable[Peak]) -> None:
-    """Write peaks as narrowPeak (BED6+4) without a header, in the order given, atomically.
-
-    The score is a whole number of at most 1000; the summit is relative to the start, -1: none.
-    """
+    """Write peaks as narrowPeak (BED6+4) without a header, in the order given, atomically."""
     write_text(path, "".join(map(_line, peaks)))
 
 

@@ -1,12 +1,12 @@
 """A small made-up genome with known peaks: FASTA, paired BAM, peaks and blacklist, all seeded.
 
-For tests and for teaching: it holds every kind of read that the filters of `prepare` count. It is
-not a model of real ATAC-seq: do not measure methods on it.
+For tests and for teaching, with every kind of read that the filters of `prepare` count: no model of
+real ATAC-seq to measure methods on.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pysam
@@ -18,59 +18,44 @@ from denoiseq.genomics.bam import quiet_htslib
 CHROMS: Mapping[str, int] = {"chr1": 200_000, "chr2": 100_000, "chr3": 100_000}
 
 _READ_BP = 40
-_PAIRED, _PROPER, _UNMAPPED, _MATE_UNMAPPED = 0x1, 0x2, 0x4, 0x8
-_REVERSE, _MATE_REVERSE, _FIRST, _SECOND = 0x10, 0x20, 0x40, 0x80
-_SECONDARY, _QC_FAIL, _DUPLICATE, _SUPPLEMENTARY = 0x100, 0x200, 0x400, 0x800
+_IN_PEAKS = 0.6  # share of the fragments; the rest are spread evenly
+_PROPER_PAIR = pysam.FPAIRED | pysam.FPROPER_PAIR
 # what a few pairs are repeated as, (flag, mapping quality): one case for every filter of reads
-_CLEAN = (_PAIRED | _PROPER, 60)
+_CLEAN = (_PROPER_PAIR, 60)
 _ODD = (
-    (_PAIRED | _PROPER | _DUPLICATE, 60),
-    (_PAIRED | _PROPER | _SECONDARY, 60),
-    (_PAIRED | _PROPER | _SUPPLEMENTARY, 60),
-    (_PAIRED | _PROPER | _QC_FAIL, 60),
-    (_PAIRED, 60),
-    (_PAIRED | _PROPER, 3),
+    (_PROPER_PAIR | pysam.FDUP, 60),
+    (_PROPER_PAIR | pysam.FSECONDARY, 60),
+    (_PROPER_PAIR | pysam.FSUPPLEMENTARY, 60),
+    (_PROPER_PAIR | pysam.FQCFAIL, 60),
+    (pysam.FPAIRED, 60),
+    (_PROPER_PAIR, 3),
 )
 _ODD_SHARE = 0.02
-
-
-@dataclass(frozen=True)
-class Density:
-    """How much signal to make.
-
-    peaks_per_mb, fragments_per_mb : averages over the genome.
-    in_peaks : share of the fragments that lie in peaks; the rest are spread evenly.
-    """
-
-    peaks_per_mb: float = 200.0
-    fragments_per_mb: float = 60_000.0
-    in_peaks: float = 0.6
 
 
 def make_synthetic(
     folder: str | Path,
     seed: int = 0,
     chroms: Mapping[str, int] = CHROMS,
-    density: Density | None = None,
+    peaks_per_mb: float = 200.0,
+    fragments_per_mb: float = 60_000.0,
 ) -> dict[str, Path]:
     """Make the files in `folder`: equal arguments give equal files.
 
-    Returns
-    -------
-    Paths under the keys `fasta` (with `.fai`), `bam` (with `.bai`), `peaks` and `blacklist` (BED).
+    Returns the paths of `fasta` (with `.fai`), `bam` (with `.bai`), `peaks` and `blacklist` (BED).
     """
-    folder, density = Path(folder), density or Density()
     rng = np.random.default_rng(seed)
     names = {"fasta": "genome.fa", "bam": "reads.bam", "peaks": "peaks.bed"}
-    paths = {key: folder / name for key, name in names.items()}
-    paths["blacklist"] = folder / "blacklist.bed"
+    names["blacklist"] = "blacklist.bed"
+    paths = {key: Path(folder) / name for key, name in names.items()}
     letters = np.frombuffer(b"ACGT", dtype=np.uint8)
     genome = {c: rng.choice(letters, size, p=[0.3, 0.2, 0.2, 0.3]) for c, size in chroms.items()}
-    peaks = {c: _peaks(rng, size, density.peaks_per_mb) for c, size in chroms.items()}
+    peaks = {c: _peaks(rng, size, peaks_per_mb) for c, size in chroms.items()}
     _write_fasta(paths["fasta"], genome)
     _write_bed(paths["peaks"], peaks)
-    _write_bed(paths["blacklist"], {c: _blacklist(size) for c, size in chroms.items()})
-    _write_bam(paths["bam"], rng, genome, peaks, density)
+    middles = {c: [(size // 2, size // 2 + size // 100)] for c, size in chroms.items()}
+    _write_bed(paths["blacklist"], middles)
+    _write_bam(paths["bam"], rng, genome, peaks, fragments_per_mb)
     return paths
 
 
@@ -85,23 +70,18 @@ def _peaks(rng: np.random.Generator, size: int, per_mb: float) -> np.ndarray:
     return np.stack([starts, starts + widths], axis=1)
 
 
-def _blacklist(size: int) -> np.ndarray:
-    middle = size // 2
-    return np.array([[middle, middle + size // 100]])
-
-
-def _write_fasta(path: Path, genome: Mapping[str, np.ndarray], line: int = 60) -> None:
+def _write_fasta(path: Path, genome: Mapping[str, np.ndarray]) -> None:
     records = []
     for chrom, letters in genome.items():
         text = letters.tobytes().decode()
-        lines = [text[at : at + line] for at in range(0, len(text), line)]
+        lines = [text[at : at + 60] for at in range(0, len(text), 60)]
         records.append("\n".join([f">{chrom}", *lines]) + "\n")
     write_text(path, "".join(records))
     with atomic_path(f"{path}.fai") as index:
         pysam.faidx("--fai-idx", str(index), str(path))
 
 
-def _write_bed(path: Path, rows: Mapping[str, np.ndarray]) -> None:
+def _write_bed(path: Path, rows: Mapping[str, Any]) -> None:
     lines = (f"{c}\t{start}\t{end}\n" for c, table in rows.items() for start, end in table)
     write_text(path, "".join(lines))
 
@@ -111,7 +91,7 @@ def _write_bam(
     rng: np.random.Generator,
     genome: Mapping[str, np.ndarray],
     peaks: Mapping[str, np.ndarray],
-    density: Density,
+    fragments_per_mb: float,
 ) -> None:
     contigs = [{"SN": chrom, "LN": len(letters)} for chrom, letters in genome.items()]
     header = pysam.AlignmentHeader.from_dict(
@@ -120,7 +100,7 @@ def _write_bam(
     with atomic_path(path) as temporary:
         with pysam.AlignmentFile(str(temporary), "wb", header=header) as file:
             for chrom, letters in genome.items():
-                fragments = _fragments(rng, len(letters), peaks[chrom], density)
+                fragments = _fragments(rng, len(letters), peaks[chrom], fragments_per_mb)
                 reads = list(_reads(rng, header, chrom, letters, fragments))
                 for read in sorted(reads, key=lambda read: read.reference_start):
                     file.write(read)
@@ -130,12 +110,10 @@ def _write_bam(
             pysam.index("-o", str(index), str(temporary))
 
 
-def _fragments(
-    rng: np.random.Generator, size: int, peaks: np.ndarray, density: Density
-) -> np.ndarray:
+def _fragments(rng: np.random.Generator, size: int, peaks: np.ndarray, per_mb: float) -> np.ndarray:
     """Fragments inside the chromosome: int64 (F, 2). Peaks differ in height tenfold or more."""
-    n = round(size * density.fragments_per_mb / 1e6)
-    n_in_peaks = rng.binomial(n, density.in_peaks) if len(peaks) else 0
+    n = round(size * per_mb / 1e6)
+    n_in_peaks = rng.binomial(n, _IN_PEAKS) if len(peaks) else 0
     heights = rng.lognormal(0.0, 0.7, len(peaks))
     inside = np.empty((0, 2), dtype=np.int64)
     if n_in_peaks:
@@ -177,8 +155,8 @@ def _pair(
     header: pysam.AlignmentHeader, chrom: str, start: int, end: int
 ) -> Iterator[pysam.AlignedSegment]:
     mates = (
-        (start, end - _READ_BP, end - start, _FIRST | _MATE_REVERSE),
-        (end - _READ_BP, start, start - end, _SECOND | _REVERSE),
+        (start, end - _READ_BP, end - start, pysam.FREAD1 | pysam.FMREVERSE),
+        (end - _READ_BP, start, start - end, pysam.FREAD2 | pysam.FREVERSE),
     )
     for place, mate_place, length, flag in mates:
         read = pysam.AlignedSegment(header)
@@ -193,6 +171,6 @@ def _pair(
 def _unplaced(header: pysam.AlignmentHeader, name: str) -> pysam.AlignedSegment:
     read = pysam.AlignedSegment(header)
     read.query_name = name
-    read.flag = _PAIRED | _UNMAPPED | _MATE_UNMAPPED | _FIRST
+    read.flag = pysam.FPAIRED | pysam.FUNMAP | pysam.FMUNMAP | pysam.FREAD1
     read.query_sequence = "N" * _READ_BP
     return read

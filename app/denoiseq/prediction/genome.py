@@ -1,8 +1,7 @@
 """The whole genome through a trained network: a bigWig a head and a narrowPeak.
 
 Threads take tiles, from the input's coverage to the encoded answer; the main thread puts the
-answers in order, calls peaks and records finished chromosomes. Only the list of peaks grows with
-the genome.
+answers in order, calls peaks and records finished chromosomes. Only the peaks grow with the genome.
 """
 
 from __future__ import annotations
@@ -59,12 +58,9 @@ def output_file(settings: Predict, kind: str) -> Path:
 
 @dataclass(frozen=True)
 class GenomePrediction:
-    """All peaks in the order of the genome, and the time that the prediction took.
+    """The bigWigs by track, all peaks in the order of the genome, and the time on the clock.
 
-    tracks : name -> bigWig, of the tracks that were written
-    seconds : on the clock
-    seconds_of : CPU time of this rank by step, of its chromosomes; "writing" is the time on the
-        clock to make the files from the finished chromosomes
+    seconds_of : CPU time of this rank by step; "writing" of the files is time on the clock.
     """
 
     tracks: dict[str, Path]
@@ -102,14 +98,9 @@ def predict_genome(
     probability; where the model has none from the coverage, and a peak's score is then its height
     beside the highest's. The table of cutoffs has the peaks that other thresholds would give.
 
-    Parameters
-    ----------
-    settings : Predict
-        With a name, and the threshold, least length and largest gap of a peak.
-    folder : Path
-        Claimed, as `resume` has it: chromosomes that are finished there are not predicted again.
-    ranks : Ranks
-        Each predicts chromosomes of its own; the first writes the outputs, the others return None.
+    settings : with a name, and the threshold, least length and largest gap of a peak.
+    folder : claimed, as `resume` has it: chromosomes finished there are not predicted again.
+    ranks : each predicts chromosomes of its own; the first writes, the others return None.
     """
     began = time.perf_counter()
     tracks = {name: output_file(settings, name) for name in model.track_names}
@@ -181,7 +172,6 @@ def _pieces(denoiser: Denoiser, source: Source, sizes: dict[str, int]) -> Genera
     Several tiles on a thread each waste less than one on all: there is no barrier to wait at,
     and one thread makes or encodes tracks while another computes. Results do not depend on it.
     """
-
     numbers = {chrom: i for i, chrom in enumerate(source.store.chroms)}
     # a FASTA file has one read position
     alone = nullcontext() if source.genome is None else Lock()

@@ -1,10 +1,8 @@
 """What a stopped prediction has done: a folder beside its outputs, with the finished chromosomes.
 
-`key.json` says of which prediction; a folder of any other is never used. Each rank appends the
-encoded pieces of its tracks to files of its own, `RANK.TRACK.*`, and a line to its record of
-finished chromosomes, `RANK.jsonl`; what lies behind the last line's is dropped. So a killed
-prediction loses only the chromosome that it was at. The folder is removed when the outputs are
-written.
+`key.json` says of which prediction. Each rank appends the encoded pieces of its tracks to files of
+its own, `RANK.TRACK.*`, and a line to its record of finished chromosomes, `RANK.jsonl`; what lies
+behind the last line's is dropped, so a killed prediction loses only the chromosome it was at.
 """
 
 from __future__ import annotations
@@ -115,14 +113,7 @@ def _entries(record: Path) -> list[dict[str, Any]]:
 
 
 class Writer:
-    """Appends the chromosomes that one rank predicts; a context manager.
-
-    Parameters
-    ----------
-    folder : Path
-    rank : int
-    tracks : how many tracks there are
-    """
+    """Appends the chromosomes that one rank predicts, of so many tracks; a context manager."""
 
     def __init__(self, folder: Path, rank: int, tracks: int):
         self.folder, self.tracks = folder, tracks

@@ -80,8 +80,7 @@ def _predict(settings: Predict, ranks: Ranks) -> None:
 def resolved(settings: Predict, payload: Mapping[str, Any], trained: Train, name: str) -> Predict:
     """The settings with a name, and with the checkpoint's rule of peaks where they leave it open.
 
-    A copy that is not checked again: a threshold that validation chose may lie outside of what a
-    user may give.
+    Not checked again: a threshold that validation chose may lie outside of what a user may give.
     """
     settings = copy(settings)
     settings.name = name

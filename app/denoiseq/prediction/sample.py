@@ -1,7 +1,4 @@
-"""What a prediction is run on: reads prepared as the training's were, or a store, at some depth.
-
-Decides which fragments the network sees, and logs it; predicts nothing.
-"""
+"""What a prediction is run on: reads prepared as the training's were, or a store, at some depth."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from denoiseq.store.compatibility import (
     check_store_matches_training,
     training_blacklist,
 )
-from denoiseq.store.store import Store, open_store
+from denoiseq.store.store import Sample, open_store
 from denoiseq.store.thinning import Thinning
 
 log = logging.getLogger(__name__)
@@ -46,12 +43,9 @@ TOO_SHALLOW = (
 
 @dataclass(frozen=True)
 class Source:
-    """What is predicted from: a store, a draw of its fragments (None: all), the model's bases.
+    """What is predicted from: a store, a draw of its fragments (None: all), the model's bases."""
 
-    half_window_bp : each cut site c covers the bases from c-h to c+h, as in the training.
-    """
-
-    store: Store
+    store: Sample
     half_window_bp: int
     thinning: Thinning | None = None
     genome: Genome | None = None
@@ -61,10 +55,7 @@ class Source:
         return self.store.coverage(chrom, start, end, self.half_window_bp, self.thinning)
 
     def read(self, chrom: str, start: int, end: int, alone: AbstractContextManager) -> np.ndarray:
-        """The network's input of a window: float32 (1, end - start), or (5, ...) with bases.
-
-        `alone` is held while the bases are read.
-        """
+        """The network's input, float32 (1, W) or (5, W); `alone` is held while bases are read."""
         coverage = self.coverage(chrom, start, end)
         with alone:
             return input_channels(coverage, self.genome, chrom, start)
@@ -85,7 +76,7 @@ def name_of(settings: Predict) -> str:
 
 def opened_store(
     settings: Predict, payload: Mapping[str, Any], trained: Train, folder: Path
-) -> Store:
+) -> Sample:
     """The store to predict from; reads are prepared in `folder`, once."""
     preprocessing = payload["preprocessing"]
     if settings.store is not None:
@@ -163,10 +154,7 @@ def _facts(path: str) -> list[Any]:
 
 
 def _chrom_sizes(settings: Predict, preprocessing: dict[str, Any]) -> tuple[dict[str, int], str]:
-    """Chromosome sizes of the input, and the file that they are from.
-
-    A fragment file has none, so they are the training's where no FASTA is given.
-    """
+    """Chromosome sizes of the input, of a fragment file the training's, and their file."""
     if settings.fasta is not None:
         return chrom_sizes(settings.fasta), settings.fasta
     if settings.fragments:
@@ -183,7 +171,7 @@ def _filters(preprocessing: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def genome(settings: Predict, trained: Train, store: Store) -> Genome | None:
+def genome(settings: Predict, trained: Train, store: Sample) -> Genome | None:
     """The bases that the model reads beside the coverage of `store`; None where it reads none."""
     if not trained.data.sequence:
         return None
@@ -195,10 +183,9 @@ def genome(settings: Predict, trained: Train, store: Store) -> Genome | None:
 
 
 def thinning(
-    settings: Predict, payload: Mapping[str, Any], store: Store, half_window_bp: int
+    settings: Predict, payload: Mapping[str, Any], store: Sample, half_window_bp: int
 ) -> tuple[Thinning | None, dict[str, Any]]:
-    """The draw that brings `store` to the depth of the settings, and the depths in cut sites per
-    Mb.
+    """The draw that brings `store` to the depth of the settings, and the facts of its depth.
 
     A network sees coverage, so a depth that it was not trained for gives plausible, wrong tracks:
     where the depth in use is outside the training's range by more than `TOLERATED_DEPTH_FACTOR`,
@@ -211,12 +198,8 @@ def thinning(
     fraction = 1.0 if target is None else min(1.0, float(target) / whole)
     used = fraction * whole
     if target is not None and float(target) > 1.05 * whole:
-        log.warning(
-            "warning: the input has %.0f cut sites per Mb, less than the %.0f asked for: "
-            "it is used whole",
-            whole,
-            float(target),
-        )
+        depths = f"{whole:.0f} cut sites per Mb, less than the {float(target):.0f} asked for"
+        log.warning("warning: the input has %s: it is used whole", depths)
     if fraction < 1 and not store.thinnable:
         raise UserError(
             f"{store.path} holds coverage, not fragments, and cannot be thinned: leave out depth="

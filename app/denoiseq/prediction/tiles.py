@@ -2,7 +2,7 @@
 
 Each tile is read with the model's full context, cut at the chromosome's ends and never filled
 beyond them, so the joined cores equal one run over the whole chromosome. Stretches without any
-input are not computed. Reads and writes no file.
+input are not computed.
 """
 
 from collections.abc import Iterator
@@ -30,25 +30,16 @@ def default_tile_bp(context_bp: int) -> int:
 
 
 class Denoiser:
-    """A network that answers for tiles of chromosomes; threads may share one.
+    """A network, put into eval mode, that answers for tiles of chromosomes; threads may share one.
 
-    Parameters
-    ----------
-    model : Network
-        Put into eval mode.
-    tile_bp : int, optional
-        Bases that a tile answers for; default: `default_tile_bp`. It changes results by float32
-        rounding only.
-
-    Attributes
-    ----------
-    nothing : name of a track -> float32, or None
-        The model's answer where it sees no input; None where it reads bases as well, so that every
-        place is computed. A base whose distance to the chromosome's ends and to any input other
-        than 0 is above `context_bp()` has that answer: it depends on the bases of
-        [-context, context] around it alone (the definition of `context_bp`), which are all 0 here
-        as in the window that `nothing` was computed from, and no layer's padding lies among them.
-        Normalisation in eval mode and pooling are functions of the same bases and so are no
+    tile_bp : bases that a tile answers for; default: `default_tile_bp`. It changes results by
+        float32 rounding only.
+    nothing : track -> the model's answer where it sees no input; None where it reads bases as
+        well, so that every place is computed. A base whose distance to the chromosome's ends and
+        to any input other than 0 is above `context_bp()` has that answer: it depends on the bases
+        of [-context, context] around it alone (the definition of `context_bp`), which are all 0
+        here as in the window that `nothing` was computed from, and no layer's padding lies among
+        them. Normalisation in eval mode and pooling are functions of the same bases and so are no
         exception; only the last bits may differ, since a convolution sums in an order that
         depends on the place. Nearer to an end padding is seen, so those bases are computed.
     """
@@ -57,12 +48,10 @@ class Denoiser:
         self.model = model.eval()
         self.context_bp = model.context_bp()
         self.tile_bp = tile_bp or default_tile_bp(self.context_bp)
-        self.nothing = self._answer_to_nothing() if model.in_channels == 1 else None
-
-    def _answer_to_nothing(self) -> dict[str, np.float32]:
-        middle = self.context_bp
-        answer = self.model.answer(np.zeros((1, 2 * middle + 1), dtype=np.float32))
-        return {name: track[middle] for name, track in answer.items()}
+        self.nothing: dict[str, np.float32] | None = None
+        if model.in_channels == 1:
+            answer = model.answer(np.zeros((1, 2 * self.context_bp + 1), dtype=np.float32))
+            self.nothing = {name: track[self.context_bp] for name, track in answer.items()}
 
     def tiles(self, chrom: str, size: int) -> list[Tile]:
         """The tiles of a chromosome of `size` bp, in order; they may be answered in any order."""
@@ -70,23 +59,9 @@ class Denoiser:
         return tile_chromosome(chrom, size, self.tile_bp, self.context_bp, step_bp=step_bp)
 
     def answer(self, x: np.ndarray, tile: Tile, size: int) -> dict[str, np.ndarray]:
-        """The model's tracks of a tile's core.
+        """The model's tracks of a tile's core, by name: float32 (tile.core_end - tile.core_start,).
 
-        Parameters
-        ----------
-        x : float32 (C, tile.end - tile.start)
-            What the model reads: the noisy coverage and, with C=5, the bases.
-        tile : of `tiles`
-        size : length of the chromosome, bp
-
-        Returns
-        -------
-        name of a track, as `Network.answer` has it -> float32 (tile.core_end - tile.core_start,)
-
-        Raises
-        ------
-        UserError
-            If the answer is not finite.
+        x : its input, float32 (C, tile.end - tile.start). size : length of the chromosome, bp.
         """
         background = self.nothing or dict.fromkeys(self.model.track_names, np.float32(0))
         length = tile.core_end - tile.core_start

@@ -1,7 +1,4 @@
-"""BAM and CRAM files to cut sites: checked at the door, chromosomes in parallel processes, counted.
-
-`reads` decides what becomes of each read; `genomics.bam` says what may be wrong with a file.
-"""
+"""BAM and CRAM files to cut sites: checked at the door, chromosomes in parallel processes."""
 
 import logging
 import multiprocessing
@@ -10,16 +7,16 @@ from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.bam import ReadFile, check_bam, contig_sizes, count_reads
-from denoiseq.prepare.cut_sites import ChromCounts, Fragments, map_cuts
-from denoiseq.prepare.quality import check_some_left, cut_quality, read_totals
+from denoiseq.prepare.cut_sites import ChromCounts, Fragments
+from denoiseq.prepare.quality import check_some_left, cut_quality
 from denoiseq.prepare.reader import StoreParts, Task
 from denoiseq.prepare.reads import READ_FATES, SINGLE_FATES, scan_bam
 from denoiseq.settings import Prepare
-from denoiseq.store.compatibility import filters_of
+from denoiseq.store.compatibility import FILTERS
 from denoiseq.workers import processes, start_worker
 
 _log = logging.getLogger(__name__)
@@ -28,8 +25,8 @@ _log = logging.getLogger(__name__)
 class BamReader:
     """Coordinate-sorted, indexed BAM or CRAM files, merged into one store; see `reader.Reader`."""
 
-    example: ClassVar[str] = "reads.bam"
-    unit: ClassVar[str] = "read"
+    example = "reads.bam"
+    unit = "read"
 
     def __init__(self, settings: Prepare, genome: Mapping[str, int]) -> None:
         bams = settings.bam if isinstance(settings.bam, list) else [settings.bam]
@@ -40,11 +37,11 @@ class BamReader:
         self.chroms: Collection[str] = contig_sizes(self.paths[0])
         paired = self._files[0].paired
         self._fates = READ_FATES if paired else SINGLE_FATES
-        self.preprocessing = filters_of(vars(settings)) | ({} if paired else {"layout": "single"})
+        self.preprocessing = {name: getattr(settings, name) for name in FILTERS}
+        self.preprocessing |= {} if paired else {"layout": "single"}
         self.ends: Mapping[str, Fragments] | None = None
 
     def total(self, chroms: Mapping[str, int]) -> int:
-        """Reads on the chromosomes."""
         return sum(self._reads_of[chrom] for chrom in chroms)
 
     def read(self, task: Task) -> list[StoreParts]:
@@ -55,12 +52,10 @@ class BamReader:
         qc["files"] = [self._file_counts(i, counts) for i in range(len(self._files))]
         by_file = [row["reads"] for row in qc["files"]]
         qc["reads"] = {fate: sum(reads[fate] for reads in by_file) for fate in by_file[0]}
-        check_some_left(
-            " and ".join(map(str, self.paths)),
-            qc,
-            "min_mapq, keep_duplicates, include, exclude or the blacklist",
-        )
-        return [StoreParts(Path(str(task.settings.out)), qc, map_cuts(counts))]
+        remedy = "min_mapq, keep_duplicates, include, exclude or the blacklist"
+        check_some_left(" and ".join(map(str, self.paths)), qc, remedy)
+        parts = {chrom: result.part for chrom, result in counts.items()}
+        return [StoreParts(Path(str(task.settings.out)), qc, parts)]
 
     def _scan(self, task: Task) -> dict[str, ChromCounts]:
         """The counts of each chromosome, in the order of the task."""
@@ -78,11 +73,13 @@ class BamReader:
         """What the qc.json says about one of the files."""
         file, (reads_of, unplaced) = self._files[index], self._counted[index]
         excluded = sum(n for chrom, n in reads_of.items() if chrom not in counts)
-        by_chrom = [result.by_file[index] for result in counts.values()]
+        total = sum((result.by_file[index] for result in counts.values()), Counter[str]())
+        total["unmapped"] += unplaced
+        reads = {"excluded_chromosome": excluded, **{fate: total[fate] for fate in self._fates}}
         return {
             "name": file.path.name,
             "layout": "paired" if file.paired else "single",
-            "reads": read_totals(by_chrom, excluded, unplaced, self._fates),
+            "reads": {"total": sum(reads.values()), **reads},
         }
 
 

@@ -2,43 +2,37 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.bam import check_genome
 from denoiseq.genomics.bigwig_reader import bigwig_sizes, stream_bigwig
-from denoiseq.prepare.coverage_runs import map_runs, write_runs
+from denoiseq.prepare.coverage_runs import write_runs
 from denoiseq.prepare.cut_sites import Fragments
 from denoiseq.prepare.quality import coverage_quality
 from denoiseq.prepare.reader import StoreParts, Task
 from denoiseq.settings import Prepare
-from denoiseq.store.coverage_store import write_coverage_store
 
 
 class BigWigReader:
-    """A bigWig: values as they are, 0 without data; see `reader.Reader`.
+    """A bigWig: values as they are, 0 without data; see `reader.Reader`."""
 
-    Of the settings only `include` and `exclude` matter.
-    """
-
-    example: ClassVar[str] = "track.bw"
-    unit: ClassVar[str] = "bp"
+    example = "track.bw"
+    unit = "bp"
     ends: Mapping[str, Fragments] | None = None
 
     def __init__(self, settings: Prepare, genome: Mapping[str, int]) -> None:
         self.paths = [Path(str(settings.bigwig))]
-        self._sizes = bigwig_sizes(self.paths[0])
+        self._sizes, self._genome = bigwig_sizes(self.paths[0]), genome
         self.chroms: Collection[str] = self._sizes
         self.preprocessing: dict[str, Any] = {"kind": "coverage"}
 
     def total(self, chroms: Mapping[str, int]) -> int:
-        """Bases of the chromosomes."""
         return sum(chroms.values())
 
     def read(self, task: Task) -> list[StoreParts]:
-        """The one store."""
         settings, (path,), coverage = task.settings, self.paths, {}
-        check_genome(path, self._sizes, task.genome, settings.include, settings.exclude)
+        check_genome(path, self._sizes, self._genome, settings.include, settings.exclude)
         for number, (chrom, size) in enumerate(task.chroms.items()):
             part = task.folder / f"{number}.part"
             track = stream_bigwig(path, chrom, size)
@@ -47,4 +41,5 @@ class BigWigReader:
         qc = coverage_quality(coverage, task)
         if qc["covered_bp"] == 0:
             raise UserError(f"{path} is 0 everywhere on the chosen chromosomes.")
-        return [StoreParts(Path(str(settings.out)), qc, map_runs(coverage), write_coverage_store)]
+        parts = {chrom: result.part for chrom, result in coverage.items()}
+        return [StoreParts(Path(str(settings.out)), qc, parts)]

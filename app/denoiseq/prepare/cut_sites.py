@@ -1,12 +1,11 @@
 """Fragments of one chromosome to its sorted cut sites: filters, each with its count, and Tn5 shift.
 
 The cut sites of a fragment [start, end) are the two Tn5 insertions at its ends, or the one that is
-known. One pass over a stream of any length in bounded memory, into part files. Knows no file format
-of reads.
+known. One pass over a stream of any length in bounded memory, into part files.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Merged, contains
+from denoiseq.prepare.parts import append, part_files
 from denoiseq.settings import Prepare
 from denoiseq.settings.prepare import SHIFTS
 
@@ -38,48 +38,22 @@ def resolve_shift(settings: Prepare) -> Prepare:
 class ChromCounts:
     """What one chromosome gave.
 
-    reads : fate -> reads (or lines), over all files; every one is counted once
-    fragments : those kept, with at least one cut site outside the blacklist
-    cut_sites : those written
-    blacklisted_fragments, blacklisted_cut_sites : dropped for the blacklist
     fragment_sizes : int64 (max_fragment_bp + 1,), kept fragments by length in bp; those of which
         one end is known have none
     part : stem of its part files; None where there is none, since there are no cut sites
-    by_file : reads, file by file
+    fragments : those kept, with at least one cut site outside the blacklist
+    by_file : fate -> reads, file by file; every one is counted once
     ends : a sample of the fragments as they were read
     """
 
-    reads: Counter[str]
-    fragments: int
-    cut_sites: int
-    blacklisted_fragments: int
-    blacklisted_cut_sites: int
     fragment_sizes: np.ndarray
     part: Path | None = None
+    fragments: int = 0
+    cut_sites: int = 0
+    blacklisted_fragments: int = 0
+    blacklisted_cut_sites: int = 0
     by_file: list[Counter[str]] = field(default_factory=list)
     ends: Fragments = field(default_factory=lambda: np.empty((3, 0), dtype=np.int64))
-
-
-def no_fragments(settings: Prepare) -> ChromCounts:
-    """The counts of a chromosome without fragments."""
-    sizes = np.zeros(settings.max_fragment_bp + 1, dtype=np.int64)
-    return ChromCounts(Counter(), 0, 0, 0, 0, sizes)
-
-
-def part_files(part: Path) -> tuple[Path, Path]:
-    """The two files of one chromosome's part: cut positions and fragment ids, raw uint32."""
-    return part.with_suffix(".cuts"), part.with_suffix(".fragments")
-
-
-def map_cuts(counts: Mapping[str, ChromCounts]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Positions and fragment ids of the chromosomes that have any, mapped from their part files."""
-    parts = {chrom: part_files(result.part) for chrom, result in counts.items() if result.part}
-    return {c: (map_part(cuts, "<u4"), map_part(ids, "<u4")) for c, (cuts, ids) in parts.items()}
-
-
-def map_part(path: Path, dtype: str) -> np.ndarray:
-    """A part file, mapped: (M,)."""
-    return np.memmap(path, dtype, "r") if path.stat().st_size else np.empty(0, dtype)
 
 
 def usable(
@@ -103,10 +77,7 @@ def usable(
 
 
 def in_order(streams: Sequence[Iterator[Fragments]], unsorted: str) -> Iterator[Fragments]:
-    """Merge streams of batches, each ascending by start, into one such stream.
-
-    Raises UserError with the sentence `unsorted` for a stream that does not ascend.
-    """
+    """Merge streams of batches that ascend by start; UserError(unsorted) where one does not."""
     waiting = [_ascending(stream, unsorted) for stream in streams]
     heads = [next(stream, None) for stream in waiting]
     while any(head is not None for head in heads):
@@ -137,10 +108,10 @@ def _ascending(stream: Iterator[Fragments], unsorted: str) -> Iterator[Fragments
 class EndSample:
     """A uniform, seeded sample of up to `ENDS_SAMPLED` fragments of a stream of any length."""
 
-    def __init__(self, seed: int = 0) -> None:
-        self._rng = np.random.default_rng(seed)
+    def __init__(self) -> None:
+        self._rng = np.random.default_rng(0)
         self._keys: np.ndarray = np.empty(0)
-        self._rows: Fragments = np.empty((3, 0), dtype=np.int64)
+        self.fragments: Fragments = np.empty((3, 0), dtype=np.int64)
 
     def add(self, fragments: Fragments) -> None:
         """Sample from a batch: the fragments with the lowest random keys stay."""
@@ -148,38 +119,30 @@ class EndSample:
         highest = self._keys.max() if len(self._keys) == ENDS_SAMPLED else 1.0
         low = np.flatnonzero(keys < highest)
         self._keys = np.concatenate([self._keys, keys[low]])
-        self._rows = np.concatenate([self._rows, fragments[:, low]], axis=1)
+        self.fragments = np.concatenate([self.fragments, fragments[:, low]], axis=1)
         if len(self._keys) > ENDS_SAMPLED:
             stay = np.sort(np.argsort(self._keys)[:ENDS_SAMPLED])
-            self._keys, self._rows = self._keys[stay], self._rows[:, stay]
-
-    @property
-    def fragments(self) -> Fragments:
-        """The sample, int64 (3, at most ENDS_SAMPLED)."""
-        return self._rows
+            self._keys, self.fragments = self._keys[stay], self.fragments[:, stay]
 
 
 class CutWriter:
-    """Turns batches of usable fragments, ascending by start, into sorted part files.
+    """Turns batches of usable fragments, ascending by start, into a sorted part.
 
-    Writes `part_files(part)`: positions ascending, and with each the id of its fragment,
-    counted from 0 in the order of fragment starts.
-
-    A cut is held as the one number position << 32 | fragment: sorting these gives an order that
-    no batch size changes. A later fragment starts at or after the last one seen, so cuts below
-    that one's left cut are final; the others, a fragment's length at most, stay pending. Files are
-    open only while they are written to: there may be thousands.
+    Its columns: positions ascending, and with each the id of its fragment, counted from 0 in the
+    order of fragment starts. A cut is held as the one number position << 32 | fragment: sorting
+    these gives an order that no batch size changes. A later fragment starts at or after the last
+    one seen, so cuts below that one's left cut are final; the others, a fragment's length at most,
+    stay pending.
     """
 
     def __init__(self, chrom: str, settings: Prepare, part: Path, blacklist: Merged) -> None:
         self._chrom, self._blacklist = chrom, blacklist
         self._shift = SHIFTS[settings.shift]
-        self._files = part_files(part)
-        for path in self._files:
+        self._part = part
+        for path in part_files(part):
             path.write_bytes(b"")
         self._pending = np.empty(0, dtype=np.uint64)
-        self.counts = no_fragments(settings)
-        self.counts.part = part
+        self.counts = ChromCounts(np.zeros(settings.max_fragment_bp + 1, np.int64), part)
 
     def add(self, fragments: Fragments) -> None:
         """Take a batch of fragments that `usable` let through."""
@@ -213,8 +176,5 @@ class CutWriter:
 
     def _write(self, n: int) -> None:
         ready, self._pending = self._pending[:n], self._pending[n:]
-        halves = (ready >> np.uint64(32)).astype("<u4"), ready.astype("<u4")  # position, fragment
-        for path, half in zip(self._files, halves, strict=True):
-            with path.open("ab") as file:
-                file.write(half.tobytes())
+        append(self._part, (ready >> np.uint64(32)).astype("<u4"), ready.astype("<u4"))
         self.counts.cut_sites += n

@@ -1,6 +1,5 @@
 """The counts of a `.qc.json`: what was kept, what was dropped and why, by chromosome and file."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from denoiseq.errors import UserError
-from denoiseq.genomics.intervals import covered_bp
+from denoiseq.genomics.intervals import unmasked_bp
 from denoiseq.prepare.coverage_runs import ChromCoverage
 from denoiseq.prepare.cut_sites import ChromCounts
 from denoiseq.prepare.reader import Task
@@ -17,19 +16,17 @@ from denoiseq.prepare.reader import Task
 def cut_quality(
     counts: Mapping[str, ChromCounts], task: Task, fates: Iterable[str]
 ) -> dict[str, Any]:
-    """Counts of a cut store: `fragments`, `cut_sites`, `blacklisted`, `fragment_size`,
-    `cuts_per_mb`, and the same by chromosome with its reads by `fates`.
-    """
+    """The counts of a cut store, and of each of its chromosomes with its reads by `fates`."""
     by_chrom: dict[str, dict[str, Any]] = {}
     for chrom, result in counts.items():
         by_chrom[chrom] = {
             "size": task.chroms[chrom],
-            "unmasked_bp": _unmasked_bp(task, chrom),
+            "unmasked_bp": unmasked_bp(task.chroms, task.blacklist, chrom),
             "fragments": result.fragments,
             "cut_sites": result.cut_sites,
             "blacklisted_fragments": result.blacklisted_fragments,
             "blacklisted_cut_sites": result.blacklisted_cut_sites,
-            "reads": {fate: result.reads[fate] for fate in fates},
+            "reads": {fate: sum(reads[fate] for reads in result.by_file) for fate in fates},
         }
     rows = by_chrom.values()
     filled_bp = sum(row["unmasked_bp"] for row in rows if row["cut_sites"])
@@ -64,12 +61,10 @@ def _fragment_size(histogram: np.ndarray) -> dict[str, object]:
 
 
 def coverage_quality(coverage: Mapping[str, ChromCoverage], task: Task) -> dict[str, Any]:
-    """Counts of a coverage store: `mean_coverage` outside the blacklist, `covered_bp` (bases above
-    0), and the same by chromosome.
-    """
+    """The counts of a coverage store, its mean outside the blacklist, and of each chromosome."""
     by_chrom: dict[str, dict[str, Any]] = {}
     for chrom, result in coverage.items():
-        bases = _unmasked_bp(task, chrom)
+        bases = unmasked_bp(task.chroms, task.blacklist, chrom)
         by_chrom[chrom] = {
             "size": task.chroms[chrom],
             "unmasked_bp": bases,
@@ -86,29 +81,11 @@ def coverage_quality(coverage: Mapping[str, ChromCoverage], task: Task) -> dict[
     }
 
 
-def _unmasked_bp(task: Task, chrom: str) -> int:
-    return task.chroms[chrom] - covered_bp(task.blacklist, chrom, task.chroms[chrom])
-
-
-def read_totals(
-    counts: Iterable[Counter[str]], excluded: int, unplaced: int, fates: Iterable[str]
-) -> dict[str, int]:
-    """Reads of a file by fate, the chromosomes' `counts` and the rest of the file together."""
-    total: Counter[str] = Counter()
-    for count in counts:
-        total.update(count)
-    total["unmapped"] += unplaced
-    reads = {"excluded_chromosome": excluded, **{fate: total[fate] for fate in fates}}
-    return {"total": sum(reads.values()), **reads}
-
-
 def check_some_left(source: str | Path, qc: Mapping[str, Any], remedy: str) -> None:
     """UserError, with the counts, where no cut site is left; `remedy` names the settings."""
     if qc["cut_sites"]:
         return
-    lost = {fate: n for fate, n in qc["reads"].items() if n and fate != "total"}
+    lost = [f"{fate} {n}" for fate, n in qc["reads"].items() if n and fate != "total"]
     raise UserError(
-        f"no fragment of {source} passed the filters: "
-        + ", ".join(f"{fate} {n}" for fate, n in lost.items())
-        + f"; loosen {remedy}."
+        f"no fragment of {source} passed the filters: {', '.join(lost)}; loosen {remedy}."
     )

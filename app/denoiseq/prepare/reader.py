@@ -1,22 +1,18 @@
-"""The shape that the input formats share: a reader streams its input into part files, with counts.
+"""What an input format is: a class that streams its input into part files, with counts.
 
-`run` does everything else. An input format is a class like `BamReader`, `FragmentReader` or
-`BigWigReader`, with an entry in `run.READERS` and a setting of the same name.
+It has an entry in `run.READERS` and a setting of the same name; `run` does everything else.
 """
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
-
-import numpy as np
+from typing import Any, Protocol
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Merged
 from denoiseq.prepare.cut_sites import Fragments
 from denoiseq.settings import Prepare
-from denoiseq.store.cut_store import write_store
 
 
 @dataclass(frozen=True)
@@ -24,15 +20,12 @@ class Task:
     """What a reader reads, and where to.
 
     settings : filters; `shift` is the shift itself, never "auto"
-    genome : chrom -> bp, all that the FASTA has
-    chroms : chrom -> bp, those to prepare, in the FASTA's order
-    blacklist : merged, on `chroms`
+    chroms : chrom -> bp, those to prepare, in the order of the FASTA
     folder : where part files go; it is removed once the stores are written
     advance : moves the progress bar on by a number of units
     """
 
     settings: Prepare
-    genome: Mapping[str, int]
     chroms: Mapping[str, int]
     blacklist: Merged
     folder: Path
@@ -41,36 +34,25 @@ class Task:
 
 @dataclass(frozen=True)
 class StoreParts:
-    """What goes into one store.
-
-    qc : the counts for its `.qc.json`
-    parts : chrom -> the two arrays that `write` takes of it, mapped from part files
-    write : `write_store` or `write_coverage_store`
-    """
+    """What goes into one store: counts for its `.qc.json`, and the part files by chromosome."""
 
     path: Path
     qc: dict[str, Any]
-    parts: Mapping[str, tuple[np.ndarray, np.ndarray]]
-    write: Callable[..., None] = write_store
+    parts: Mapping[str, Path | None]
 
 
 class Reader(Protocol):
     """An input, opened and checked against the FASTA when it is made.
 
-    Attributes
-    ----------
-    example : a file name for messages
-    unit : what the progress bar counts
-    paths : the input's files
-    chroms : the chromosomes that it has
-    preprocessing : what its stores record about the filters; include, exclude, blacklist and
-        genome are added
+    example, unit : a file name for messages, and what the progress bar counts
+    paths, chroms : the input's files, and the chromosomes that it has
+    preprocessing : what its stores record about the filters; `kind` is "coverage" of a track
     ends : chrom -> a sample of the fragments that `read` saw, to check the shift with; None where
         the input has no fragments
     """
 
-    example: ClassVar[str]
-    unit: ClassVar[str]
+    example: str
+    unit: str
     paths: list[Path]
     chroms: Collection[str]
     preprocessing: dict[str, Any]
@@ -86,10 +68,7 @@ class Reader(Protocol):
 
 
 def store_paths(out: str | Path, labels: Iterable[str]) -> dict[str, Path]:
-    """A path for each of several stores: of cuts.h5 and "B cells", cuts.B_cells.h5.
-
-    Raises UserError where two would be one file.
-    """
+    """A path for each of several stores: of cuts.h5 and "B cells", cuts.B_cells.h5."""
     out = Path(out)
     paths: dict[str, Path] = {}
     for label in labels:

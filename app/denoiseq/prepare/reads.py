@@ -28,16 +28,6 @@ from denoiseq.prepare.cut_sites import (
 from denoiseq.settings import Prepare
 
 # what becomes of a read: it is counted under the first of these that holds
-FLAG_FILTERS = ("unmapped", "secondary", "supplementary", "qc_fail", "duplicate")
-READ_FATES = (
-    *FLAG_FILTERS,
-    "not_proper_pair",
-    "low_mapq",
-    "reverse_mate",
-    *FRAGMENT_FATES,
-    "forward_mate",
-)
-SINGLE_FATES = (*FLAG_FILTERS, "low_mapq", *FRAGMENT_FATES, "single_end")
 _FLAG_BITS = {
     "unmapped": 0x4,
     "secondary": 0x100,
@@ -45,6 +35,15 @@ _FLAG_BITS = {
     "qc_fail": 0x200,
     "duplicate": 0x400,
 }
+READ_FATES = (
+    *_FLAG_BITS,
+    "not_proper_pair",
+    "low_mapq",
+    "reverse_mate",
+    *FRAGMENT_FATES,
+    "forward_mate",
+)
+SINGLE_FATES = (*_FLAG_BITS, "low_mapq", *FRAGMENT_FATES, "single_end")
 _PROPER_PAIR, _REVERSE = 0x1 | 0x2, 0x10
 _BATCH_READS = 1 << 16
 
@@ -57,11 +56,7 @@ def scan_bam(
     part: Path,
     blacklist: Merged,
 ) -> ChromCounts:
-    """Stream one chromosome of checked files, merged into one, and write its cut sites.
-
-    Memory is bounded by a batch of reads and the fragments that reach over one position, whatever
-    the size of the files. Returns the counts of all files together and of each.
-    """
+    """Stream one chromosome of checked files, merged, and write its cut sites in bounded memory."""
     writer, sample = CutWriter(chrom, settings, part, blacklist), EndSample()
     counts = writer.counts
     counts.by_file = [Counter() for _ in files]
@@ -77,8 +72,6 @@ def scan_bam(
         writer.add(batch)
         sample.add(batch)
     counts.ends = sample.fragments
-    for fates in counts.by_file:
-        counts.reads.update(fates)
     return writer.finish()
 
 
@@ -95,11 +88,7 @@ def _fragments(
 def _passing(
     file: ReadFile, chrom: str, settings: Prepare, fates: Counter[str]
 ) -> Iterator[list[list[int]]]:
-    """Start, length and known ends of the fragments whose reads pass the filters.
-
-    Of pairs the forward mates give start and length (TLEN). Of single reads the length is that of
-    the aligned bases, and the known end is the 5' one.
-    """
+    """Start, length (TLEN; of single reads, aligned bases) and known ends of what is kept."""
     paired, min_mapq = file.paired, settings.min_mapq
     fate_of_flag = _fates_of_flags(settings.keep_duplicates, paired)
     counts = dict.fromkeys(READ_FATES if paired else SINGLE_FATES, 0)
@@ -136,8 +125,8 @@ def _fates_of_flags(keep_duplicates: bool, paired: bool) -> list[str | None]:
     """For each flag the fate that it alone decides; None: look at the read."""
 
     def fate_of(flag: int) -> str | None:
-        for fate in FLAG_FILTERS:
-            if flag & _FLAG_BITS[fate] and not (fate == "duplicate" and keep_duplicates):
+        for fate, bit in _FLAG_BITS.items():
+            if flag & bit and not (fate == "duplicate" and keep_duplicates):
                 return fate
         if paired and flag & _PROPER_PAIR != _PROPER_PAIR:
             return "not_proper_pair"

@@ -1,7 +1,4 @@
-"""`denoiseq prepare`: an input and a FASTA to stores, each with its `.qc.json`.
-
-Everything that all preparations share is here. What an input holds is for its reader to say.
-"""
+"""`denoiseq prepare`: an input and a FASTA to stores, each with its `.qc.json`."""
 
 from __future__ import annotations
 
@@ -18,17 +15,26 @@ from denoiseq.atomic import check_writable, room_for, write_json
 from denoiseq.errors import UserError
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import chrom_sizes
-from denoiseq.genomics.intervals import Interval, Merged, merge, select_chromosomes
+from denoiseq.genomics.intervals import (
+    Interval,
+    Merged,
+    listed,
+    merge_within,
+    select_chromosomes,
+)
 from denoiseq.logs import log_to
 from denoiseq.prepare.bam import BamReader
 from denoiseq.prepare.bigwig import BigWigReader
 from denoiseq.prepare.cut_sites import resolve_shift
 from denoiseq.prepare.fragments import FragmentReader
+from denoiseq.prepare.parts import map_parts
 from denoiseq.prepare.reader import Reader, Task, store_paths
 from denoiseq.prepare.shift_check import check_ends
 from denoiseq.provenance import store_provenance
 from denoiseq.settings import Prepare
 from denoiseq.settings.setting import required
+from denoiseq.store.coverage_store import write_coverage_store
+from denoiseq.store.cut_store import write_store
 from denoiseq.store.header import blacklist_sha256, fingerprint
 
 log = logging.getLogger(__name__)
@@ -37,6 +43,7 @@ READERS: dict[str, type[Reader]] = {  # setting -> what reads its files
     "fragments": FragmentReader,
     "bigwig": BigWigReader,
 }
+WRITERS = {"cuts": write_store, "coverage": write_coverage_store}
 
 
 def run(settings: Prepare) -> None:
@@ -48,32 +55,18 @@ def run(settings: Prepare) -> None:
         if "cut_sites" not in qc:
             log.info("%s: mean coverage %.4g", store, qc["mean_coverage"])
             continue
-        log.info(
-            "%s: %s fragments, %s cut sites, %.0f cut sites per Mb",
-            store,
-            f"{qc['fragments']:,}",
-            f"{qc['cut_sites']:,}",
-            qc["cuts_per_mb"],
-        )
-        counts = {fate: n for fate, n in qc["reads"].items() if n and fate != "total"}
-        log.info("reads: %s", ", ".join(f"{fate} {n:,}" for fate, n in counts.items()))
+        numbers = f"{qc['fragments']:,} fragments, {qc['cut_sites']:,} cut sites"
+        log.info("%s: %s, %.0f cut sites per Mb", store, numbers, qc["cuts_per_mb"])
+        counts = [f"{fate} {n:,}" for fate, n in qc["reads"].items() if n and fate != "total"]
+        log.info("reads: %s", ", ".join(counts))
 
 
 def prepare_stores(
     settings: Prepare, sizes: Mapping[str, int] | None = None
 ) -> dict[Path, dict[str, Any]]:
-    """Make the stores; returns each with the content of its `.qc.json`.
+    """Make the stores; returns each with the content of its `.qc.json`, which is written first.
 
-    Each file is written atomically, a store after its `.qc.json`; memory does not grow with the
-    input.
-
-    Parameters
-    ----------
-    sizes : chrom -> bp, where they are known without the FASTA.
-
-    Raises
-    ------
-    FileNotFoundError, UserError, OSError : one sentence on what does not fit and what to do.
+    Memory does not grow with the input. sizes : chrom -> bp, where known without the FASTA.
     """
     kind = _input_kind(settings)
     out = required(settings.out, "out", "cuts.h5")
@@ -139,17 +132,19 @@ def _prepare(
     with room_for(out), parts as folder:
         with tqdm(total=reader.total(chroms), unit=reader.unit, unit_scale=True, desc="prepare",
                   disable=None if settings.progress else True) as bar:  # fmt: skip
-            task = Task(settings, sizes, chroms, blacklist, Path(folder), bar.update)
+            task = Task(settings, chroms, blacklist, Path(folder), bar.update)
             contents = reader.read(task)
         more: dict[str, Any] = {}
         if reader.ends is not None:
             more["shift_check"] = check_ends(source, reader.ends, settings)
         more |= {"preprocessing": preprocessing, "fingerprint": fingerprint(preprocessing)}
         more["provenance"] = provenance
+        content = reader.preprocessing.get("kind", "cuts")
         for store in contents:
             stores[store.path] = store.qc | more
             write_json(store.path.with_suffix(".qc.json"), stores[store.path])
-            store.write(store.path, chroms, store.parts, blacklist, preprocessing, provenance)
+            columns = map_parts(store.parts, content)
+            WRITERS[content](store.path, chroms, columns, blacklist, preprocessing, provenance)
     return stores
 
 
@@ -175,14 +170,9 @@ def _fit_blacklist(
     unknown = sorted({i.chrom for i in intervals} - set(sizes))
     if unknown and not any(i.chrom in sizes for i in intervals):
         raise UserError(
-            f"the blacklist is of another genome: it names {', '.join(unknown[:5])}, "
-            f"the FASTA {', '.join(list(sizes)[:5])}."
+            f"the blacklist is of another genome: it names {listed(unknown, 5)}, "
+            f"the FASTA {listed(sizes, 5)}."
         )
     if unknown:
         log.warning("the blacklist names sequences that the FASTA lacks: %s", ", ".join(unknown))
-    clipped = [
-        replace(i, end=min(i.end, chroms[i.chrom]))
-        for i in intervals
-        if i.start < chroms.get(i.chrom, 0)
-    ]
-    return merge(clipped)
+    return merge_within(intervals, chroms)

@@ -7,7 +7,7 @@ ends is most symmetric. It lies 4 bp inside both ends of unshifted fragments.
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -57,8 +57,7 @@ def check_ends(
     """Check the shift against the bases around the ends of fragments, a sample by chromosome.
 
     Returns the content of `shift_check` in the qc.json; None where it is off or there is no FASTA.
-    Raises UserError where the Tn5 motif is elsewhere than `settings.shift` expects it; where there
-    is no motif it warns.
+    UserError where the Tn5 motif is elsewhere than the shift expects it; a warning without a motif.
     """
     if not settings.shift_check or settings.fasta is None:
         return None
@@ -126,27 +125,12 @@ def reverse_complement(bases: np.ndarray) -> np.ndarray:
 
 
 def check_shift(left: np.ndarray, right: np.ndarray, shift: str) -> dict[str, Any]:
-    """Compare where the motif is with where `shift` puts the cut sites.
-
-    Parameters
-    ----------
-    left, right : base codes around the left and the right ends, each row running into the fragment.
-    shift : a name in SHIFTS.
-
-    Returns
-    -------
-    `verdict` ("right", "wrong", "no motif", "too few ends"), `shift`, `fitting` (names of shifts
-    that fit), and per end `bits`, `centre_bp`, `symmetry`, `ends`.
-    """
+    """Compare where the motif is, in bases around ends as in `find_motif`, with where cuts are."""
     motifs = {"left": find_motif(left), "right": find_motif(right)}
     result: dict[str, Any] = {"verdict": "right", "shift": shift, "fitting": []}
     for end, motif in motifs.items():
-        result[end] = {
-            "centre_bp": motif.centre_bp,
-            "bits": round(motif.bits, 3),
-            "symmetry": round(motif.symmetry, 3),
-            "ends": motif.ends,
-        }
+        rounded = {"bits": round(motif.bits, 3), "symmetry": round(motif.symmetry, 3)}
+        result[end] = asdict(motif) | rounded
     if min(motif.ends for motif in motifs.values()) < _LEAST_ENDS:
         return result | {"verdict": "too few ends"}
     if not all(motif.found for motif in motifs.values()):

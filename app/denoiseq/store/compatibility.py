@@ -1,21 +1,16 @@
-"""Whether stores, a FASTA and a checkpoint fit together: equal filters, one genome, one blacklist.
-
-Every `check_` raises UserError where they do not. They compare the `preprocessing` dictionaries
-that stores and checkpoints carry.
-"""
+"""Whether stores, a FASTA and a checkpoint fit together: filters, genome, blacklist."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import Genome
-from denoiseq.genomics.intervals import merge
+from denoiseq.genomics.intervals import listed, merge_within
 from denoiseq.store.header import blacklist_sha256
 from denoiseq.store.store import Store
 
@@ -23,11 +18,6 @@ log = logging.getLogger(__name__)
 
 # The settings that decide which cuts reads give; a model must meet what it was trained on.
 FILTERS = ("shift", "min_mapq", "keep_duplicates", "max_fragment_bp")
-
-
-def filters_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a preparation that are FILTERS."""
-    return {name: settings[name] for name in FILTERS}
 
 
 def check_same_filters(
@@ -40,9 +30,11 @@ def check_same_filters(
     """
     names = [name for name in FILTERS if _differ(name, first.get(name), second.get(name))]
     if names:
+        values, others = (
+            ", ".join(f"{name}={side.get(name)}" for name in names) for side in (first, second)
+        )
         raise UserError(
-            f"{first_words} with {_values(first, names)}, {second_words} for "
-            f"{_values(second, names)}: "
+            f"{first_words} with {values}, {second_words} for {others}: "
             "prepare the reads again with equal settings, or choose another store"
         )
 
@@ -51,10 +43,6 @@ def _differ(name: str, first: Any, second: Any) -> bool:
     if name == "shift" and "10x" in (first, second):  # = +4/-5: 1 bp from +4/-4 at right ends
         return not {first, second} <= {"10x", "+4/-5", "+4/-4", None}
     return None not in (first, second) and first != second
-
-
-def _values(preprocessing: Mapping[str, Any], names: list[str]) -> str:
-    return ", ".join(f"{name}={preprocessing.get(name)}" for name in names)
 
 
 def check_noisy_matches_clean(clean: Store, noisy: Store) -> None:
@@ -68,21 +56,17 @@ def check_noisy_matches_clean(clean: Store, noisy: Store) -> None:
             "on one genome, with equal include and exclude"
         )
     if clean.thinnable and noisy.thinnable:
-        _check_same_filters_of(noisy, clean)
+        check_same_input(noisy, clean)
 
 
 def check_same_input(first: Store, second: Store) -> None:
     """Refuse two samples whose noisy inputs mean different things to a network."""
-    kinds = [_content(store.preprocessing) for store in (first, second)]
-    if kinds[0] != kinds[1]:
+    kind, other_kind = _content(first.preprocessing), _content(second.preprocessing)
+    if kind != other_kind:
         raise UserError(
-            f"{first.path} holds {kinds[0]}, {second.path} {kinds[1]}: the noisy inputs of samples "
+            f"{first.path} holds {kind}, {second.path} {other_kind}: the noisy inputs of samples "
             "that are learned from together are all of one kind"
         )
-    _check_same_filters_of(first, second)
-
-
-def _check_same_filters_of(first: Store, second: Store) -> None:
     words = f"{first.path} was prepared", str(second.path)
     check_same_filters(first.preprocessing, second.preprocessing, *words)
 
@@ -132,22 +116,18 @@ def check_same_genome(trained: Mapping[str, Any], sizes: Mapping[str, int], sour
     if not shared:
         raise UserError(
             f"{source} is of another genome than the checkpoint's: it has "
-            f"{', '.join(list(sizes)[:5])}, the checkpoint {', '.join(list(genome)[:5])}"
+            f"{listed(sizes, 5)}, the checkpoint {listed(genome, 5)}"
         )
 
 
 def training_blacklist(trained: Mapping[str, Any], path: str | None) -> str | None:
-    """The blacklist that a checkpoint was trained with: `path`, if its content is the same.
-
-    None where the training had none. Raises UserError where it is gone or has changed.
-    """
+    """The blacklist of the training, None if it had none: `path`, if its content is the same."""
     checksum, genome = trained["blacklist_sha256"], trained["genome"]
     if checksum == blacklist_sha256({}):
         return None
     if path is not None and Path(path).is_file():
-        rows = [row for row in read_bed(path) if row.start < genome.get(row.chrom, 0)]
-        clipped = [replace(row, end=min(row.end, genome[row.chrom])) for row in rows]
-        if blacklist_sha256(merge(clipped)) == checksum:
+        blacklist = merge_within(read_bed(path), genome)
+        if blacklist_sha256(blacklist) == checksum:
             return path
     raise UserError(
         f"the blacklist of the training ({path}) is not here any more: "

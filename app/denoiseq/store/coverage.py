@@ -8,15 +8,8 @@ from denoiseq.errors import UserError
 def coverage_of_cuts(cuts: np.ndarray, start: int, end: int, half_window_bp: int) -> np.ndarray:
     """Count, at each base of [start, end), the windows [c - h, c + h] of the cut sites c over it.
 
-    Parameters
-    ----------
-    cuts : integers (M,), positions of cut sites in any order; those whose window misses
-        [start, end) add nothing.
-    half_window_bp : h; a window is 2h + 1 bp wide (AtacWorks: h = 100).
-
-    Returns
-    -------
-    float32 (end - start,), exact integers.
+    cuts : int64 (M,), in any order. half_window_bp : h (AtacWorks: 100).
+    Returns float32 (end - start,), exact integers.
     """
     width = end - start
     cuts = np.asarray(cuts, dtype=np.int64)
@@ -30,8 +23,8 @@ def coverage_of_cuts(cuts: np.ndarray, start: int, end: int, half_window_bp: int
 def gaussian_smooth(track: np.ndarray, sigma_bp: float) -> np.ndarray:
     """Smooth a track (W,) with a Gaussian of `sigma_bp` (cut at 4 sigma, sum 1): float32 (W,).
 
-    The track counts as zero beyond its ends. Summed directly, not by FFT: empty stretches stay
-    exactly zero, so the ties in them stay ties when bases are ranked.
+    It counts as 0 beyond its ends. Summed directly, not by FFT: empty stretches stay exactly zero,
+    so the ties in them stay ties when bases are ranked.
     """
     if sigma_bp < 0:
         raise UserError(f"sigma_bp must not be negative, got {sigma_bp}.")

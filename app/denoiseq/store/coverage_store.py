@@ -1,7 +1,6 @@
 """The coverage store: one HDF5 file of a coverage track as runs of equal values.
 
-For tracks whose reads are not at hand: coverage of one depth, which cannot be thinned. The layout
-of the data is here; bigWig files are not read here.
+For tracks whose reads are not at hand: coverage of one depth, which cannot be thinned.
 
 Layout (version 1): what `header` describes; `/starts` uint32 and `/values` float32, the first
 base and the value of each run, chromosomes one after another. The runs of a chromosome that has
@@ -17,16 +16,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from denoiseq.errors import UserError
-from denoiseq.genomics.intervals import Merged
+from denoiseq.genomics.intervals import Merged, unmasked_bp
 from denoiseq.store.header import Header, new_store, open_hdf5
 from denoiseq.store.thinning import Thinning
 
 
 def runs_of(values: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
-    """Runs of equal values of the bases from `start` on: uint32 (R,) starts, float32 (R,) values.
-
-    NaN, no data, counts as 0.
-    """
+    """Runs of equal values from base `start` on, NaN as 0: uint32 starts and float32 values."""
     values = np.asarray(values, dtype=np.float32)
     values = np.where(np.isnan(values), np.float32(0), values)
     first = np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])
@@ -41,17 +37,13 @@ def write_coverage_store(
     preprocessing: Mapping[str, object],
     provenance: Mapping[str, object],
 ) -> None:
-    """Write a coverage store atomically.
+    """Write a coverage store atomically; sizes: chrom -> bp, in the order to keep.
 
-    Parameters
-    ----------
-    sizes : chrom -> bp, in the order to keep.
     runs : chrom -> (starts (R,) strictly ascending from 0, values (R,)); arrays or memory maps.
         A chromosome may be absent: coverage 0.
-    blacklist : merged intervals, where the coverage was set to 0.
+    blacklist : where the coverage was set to 0.
     """
-    lengths = [len(runs[c][0]) if c in runs else 0 for c in sizes]
-    head = (sizes, lengths, blacklist, preprocessing, provenance)
+    head = (sizes, runs, blacklist, preprocessing, provenance)
     with new_store(path, "coverage", *head) as (file, offsets):
         for chrom, offset in zip(sizes, offsets, strict=False):
             if chrom in runs:
@@ -60,15 +52,7 @@ def write_coverage_store(
 
 
 class CoverageStore:
-    """A coverage store, opened for reading; may be pickled, sent to workers or forked.
-
-    See `store.Store` for what it answers; `n_runs` is the number of its runs.
-
-    Raises
-    ------
-    FileNotFoundError : no such file.
-    UserError : the file is not a coverage store, is of another version, or is truncated.
-    """
+    """A coverage store, opened for reading; see `CutStore` for what it answers."""
 
     thinnable = False
 
@@ -88,9 +72,6 @@ class CoverageStore:
     def home(self, chrom: str) -> tuple["CoverageStore", str]:
         return self, chrom
 
-    def unmasked_bp(self, chrom: str) -> int:
-        return self._head.unmasked_bp(chrom)
-
     @cached_property
     def mean_coverage(self) -> float:
         """Over the bases outside the blacklist of the chromosomes that have runs."""
@@ -100,7 +81,7 @@ class CoverageStore:
             if len(starts):
                 lengths = np.diff(starts, append=np.uint32(self.chroms[chrom]))
                 total += float(np.dot(values.astype(np.float64), lengths))
-                bases += self.unmasked_bp(chrom)
+                bases += unmasked_bp(self.chroms, self.blacklist, chrom)
         return total / bases if bases else 0.0
 
     def coverage(
@@ -111,6 +92,7 @@ class CoverageStore:
         half_window_bp: int = 0,
         thinning: Thinning | None = None,
     ) -> np.ndarray:
+        """The track as it is, whatever `half_window_bp`; UserError with a thinning."""
         if thinning is not None:
             self._refuse("it cannot be thinned")
         starts, values = self._head.columns(chrom)
@@ -132,9 +114,11 @@ class CoverageStore:
         raise UserError(f"{self.path} holds coverage, not fragments: {reason}.")
 
     def signal(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """All positions, and the coverage of each."""
         return np.arange(start, end), self.coverage(chrom, start, end).astype(np.float64)
 
     def depths(self, half_window_bp: int) -> list[float]:
+        """The number that gives its mean coverage with windows of 2h + 1 bp."""
         return [1e6 * self.mean_coverage / (2 * half_window_bp + 1)]
 
     def fragment_sizes(

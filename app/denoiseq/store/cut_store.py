@@ -1,10 +1,8 @@
 """The cut-site store: one HDF5 file of sorted cut sites with the fragment each belongs to.
 
-The layout of the data is here; reads are not. A store is about 8 bytes a cut; coverage of any depth
-is made from it on the fly.
-
-Layout (version 1): what `header` describes; `/cuts`, `/fragments` uint32, chromosomes one after
-another; attribute `n_fragments`.
+About 8 bytes a cut; coverage of any depth is made from it on the fly. Layout (version 1): what
+`header` describes; `/cuts`, `/fragments` uint32, chromosomes one after another; attribute
+`n_fragments`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +13,7 @@ import h5py
 import numpy as np
 
 from denoiseq.errors import UserError
-from denoiseq.genomics.intervals import Merged
+from denoiseq.genomics.intervals import Merged, unmasked_bp
 from denoiseq.settings.prepare import SHIFTS
 from denoiseq.store.coverage import coverage_of_cuts
 from denoiseq.store.header import Header, new_store, open_hdf5
@@ -34,17 +32,13 @@ def write_store(
     preprocessing: Mapping[str, object],
     provenance: Mapping[str, object],
 ) -> None:
-    """Write a store atomically; memory does not grow with its size.
+    """Write a store atomically; sizes: chrom -> bp, in the order to keep.
 
-    Parameters
-    ----------
-    sizes : chrom -> bp, in the order to keep.
     cuts : chrom -> (positions (M,) ascending, fragment ids (M,) counted from 0 within the
         chromosome without holes); arrays or memory maps. A chromosome may be absent: no cuts.
-    blacklist : merged intervals whose cuts were left out.
+    blacklist : where cuts were left out.
     """
-    lengths = [len(cuts[c][0]) if c in cuts else 0 for c in sizes]
-    head = (sizes, lengths, blacklist, preprocessing, provenance)
+    head = (sizes, cuts, blacklist, preprocessing, provenance)
     with new_store(path, "cuts", *head) as (file, offsets):
         file.attrs["n_fragments"] = _write_cuts(file, sizes, cuts, offsets)
 
@@ -79,13 +73,13 @@ class CutStore:
     The cuts are memory-mapped at their place in the file and the HDF5 handle is closed at once:
     an object may be pickled, sent to workers or forked, and each process maps the file by itself.
 
-    See `store.Store` for what it answers; `n_cuts` and `n_fragments` are the numbers of its cut
-    sites and fragments.
-
-    Raises
-    ------
-    FileNotFoundError : no such file.
-    UserError : the file is not a cut-site store, is of another version, or is truncated.
+    path, chroms : chrom -> size in bp, in the order of the genome
+    plain_names : chrom -> its name in the genome, which differs where samples are side by side
+    blacklist : merged intervals
+    preprocessing : what decides what a store holds; `fingerprint` is its SHA-256
+    provenance : what it was made from, and with
+    samples : the stores of single samples: itself
+    thinnable : whether it holds fragments, so that `cuts` and a thinning are possible
     """
 
     thinnable = True
@@ -105,25 +99,20 @@ class CutStore:
         return [self]
 
     def home(self, chrom: str) -> tuple["CutStore", str]:
+        """The sample that holds a chromosome, and the chromosome's name there."""
         return self, chrom
 
     @property
     def cuts_per_mb(self) -> float:
         """Over the bases outside the blacklist of the chromosomes that have cuts."""
         filled = [c for c, (first, last) in self._head.slices.items() if last > first]
-        bases = sum(self.unmasked_bp(c) for c in filled)
+        bases = sum(unmasked_bp(self.chroms, self.blacklist, c) for c in filled)
         return 1e6 * self.n_cuts / bases if bases else 0.0
-
-    def unmasked_bp(self, chrom: str) -> int:
-        return self._head.unmasked_bp(chrom)
 
     def cuts(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         """Cut sites with start <= position < end; the bounds may lie outside the chromosome.
 
-        Returns
-        -------
-        positions : int64 (M,), ascending
-        fragment_ids : uint64 (M,), unique in the genome; both cuts of a fragment carry one id
+        Positions, int64 (M,), ascending; fragment ids, uint64 (M,), equal for both cuts of one.
         """
         positions, fragments = self._head.columns(chrom)
         bounds = np.clip([start, end], 0, _IDS - 1).astype(np.uint32)
@@ -138,16 +127,23 @@ class CutStore:
         half_window_bp: int = 0,
         thinning: Thinning | None = None,
     ) -> np.ndarray:
+        """Coverage of [start, end): float32 (end - start,), 0 outside the chromosome.
+
+        Each cut site counts over its window of 2 * half_window_bp + 1 bp, also if it lies outside
+        of [start, end): a base has one value, whatever window it is read in.
+        """
         positions, fragments = self.cuts(chrom, start - half_window_bp, end + half_window_bp)
         if thinning is not None:
             positions = positions[thinning.keep(fragments)]
         return coverage_of_cuts(positions, start, end, half_window_bp)
 
     def signal(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """Ascending positions in [start, end) and what each counts, 1 a cut site: (M,) both."""
         positions, _ = self.cuts(chrom, start, end)
         return positions, np.ones(len(positions))
 
     def depths(self, half_window_bp: int) -> list[float]:
+        """Cut sites per Mb of each sample."""
         return [self.cuts_per_mb]
 
     def fragment_sizes(
@@ -155,15 +151,8 @@ class CutStore:
     ) -> np.ndarray:
         """Count the fragments by length, from the two cut sites of each.
 
-        Parameters
-        ----------
-        thinning : count those it keeps; None: all.
-        chroms : count those on these chromosomes; None: on all.
-
-        Returns
-        -------
         int64 (max_fragment_bp + 1,), [n] = fragments of n bp, without those that lost a cut site to
-        the blacklist; (0,) of single-end reads, which have no lengths.
+        the blacklist; (0,) where lengths are not known, as of single-end reads.
         """
         made = self.preprocessing
         if made.get("layout") == "single":
@@ -187,7 +176,9 @@ class CutStore:
         return counts
 
     def describe(self) -> str:
+        """Where it is and how much it holds, for the log."""
         return f"store {self.path}: {self.n_fragments:,} fragments"
 
     def facts(self) -> dict[str, Any]:
+        """What a summary says of it: input files, counts, fingerprint, preprocessing."""
         return self._head.facts(fragments=self.n_fragments, cut_sites=self.n_cuts)

@@ -26,7 +26,7 @@ import numpy as np
 
 from denoiseq.atomic import atomic_path
 from denoiseq.errors import UserError
-from denoiseq.genomics.intervals import Interval, Merged, covered_bp, merge
+from denoiseq.genomics.intervals import Interval, Merged, merge
 
 VERSION = 1  # what is written, and read
 _HEADER_ROOM = 1 << 20
@@ -36,12 +36,7 @@ _DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeE
 
 @dataclass(frozen=True)
 class Kind:
-    """What differs between the files of the two stores.
-
-    format : the attribute of that name
-    noun, remedy : for messages
-    columns : the datasets that hold the data, all of as many rows, and their dtypes
-    """
+    """What differs between the files of the two stores; columns: dataset -> dtype, one length."""
 
     format: str
     noun: str
@@ -82,19 +77,19 @@ def new_store(
     path: str | Path,
     kind: str,
     sizes: Mapping[str, int],
-    lengths: list[int],
+    data: Mapping[str, tuple[np.ndarray, np.ndarray]],
     blacklist: Merged,
     preprocessing: Mapping[str, object],
     provenance: Mapping[str, object],
 ) -> Iterator[tuple[h5py.File, np.ndarray]]:
-    """Create a store atomically, with its header and empty columns: the file, and offsets.
+    """Create a store atomically, with its header and columns to copy `data` (chrom -> arrays) into.
 
-    `lengths` are the rows that each chromosome of `sizes` will have; offsets, int64 (C + 1,), say
-    where they begin, and their number. Raises OSError where the disk has no room for them: HDF5
-    crashes on one that fills up.
+    Yields the file and the offsets, int64 (C + 1,), of each chromosome's rows, and their number.
+    OSError where the disk has no room for them: HDF5 crashes on one that fills up.
     """
     text = h5py.string_dtype()
     rows = [(c, s, e) for c in blacklist for s, e in blacklist[c]]
+    lengths = [len(data[c][0]) if c in data else 0 for c in sizes]
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     with atomic_path(path) as temporary:
         if shutil.disk_usage(temporary.parent).free < 8 * sum(lengths) + _HEADER_ROOM:
@@ -115,13 +110,7 @@ def new_store(
 
 
 def kind_of(path: str | Path) -> str:
-    """The kind of a store, "cuts" or "coverage".
-
-    Raises
-    ------
-    FileNotFoundError : no such file.
-    UserError : the file is not a store, is of another version, or is truncated.
-    """
+    """The kind of a store, "cuts" or "coverage"."""
     with open_hdf5(path, "cuts") as file:
         kind = str(file.attrs.get("kind", "cuts"))  # the first stores did not say
         if kind not in KINDS:
@@ -150,7 +139,14 @@ class Header:
     """The common part of an opened store, with its columns mapped when they are first read."""
 
     def __init__(self, path: Path, file: h5py.File, kind: str) -> None:
-        _check_kind(path, file, kind)
+        written = {known.format: known for known in KINDS.values()}[file.attrs["format"]]
+        if written != KINDS[kind]:
+            raise UserError(f"{path} is a {written.noun}; {KINDS[kind].remedy}.")
+        if (version := int(file.attrs["version"])) != VERSION:
+            raise UserError(
+                f"{path} is a {written.noun} of version {version}, this program reads "
+                f"version {VERSION}; make it again with prepare."
+            )
         self.path = path
         names = [str(name) for name in file["chroms/names"].asstr()[:]]
         self.chroms = dict(zip(names, map(int, file["chroms/sizes"][:]), strict=True))
@@ -164,10 +160,6 @@ class Header:
         self.fingerprint = str(file.attrs["fingerprint"])
         self._places = [(self._place(file[n]), dtype) for n, dtype in KINDS[kind].columns.items()]
         self._columns: list[np.ndarray] | None = None
-
-    def unmasked_bp(self, chrom: str) -> int:
-        """Bases of a chromosome outside the blacklist."""
-        return self.chroms[chrom] - covered_bp(self.blacklist, chrom, self.chroms[chrom])
 
     def facts(self, **counts: int) -> dict[str, Any]:
         """What a summary says of the store: its input files, `counts`, and how it was made."""
@@ -207,15 +199,3 @@ class Header:
         except (OSError, ValueError) as error:
             raise UserError(f"{self.path} was removed or cut short while it was in use.") from error
         return np.asarray(mapped)  # a plain view: slicing a memmap object costs microseconds
-
-
-def _check_kind(path: Path, file: h5py.File, kind: str) -> None:
-    written = {known.format: known for known in KINDS.values()}[file.attrs["format"]]
-    if written != KINDS[kind]:
-        raise UserError(f"{path} is a {written.noun}; {KINDS[kind].remedy}.")
-    version = int(file.attrs["version"])
-    if version != VERSION:
-        raise UserError(
-            f"{path} is a {KINDS[kind].noun} of version {version}, this program reads "
-            f"version {VERSION}; make it again with prepare."
-        )

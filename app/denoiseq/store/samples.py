@@ -1,33 +1,23 @@
-"""Several samples of one genome as one store, kept apart.
+"""Several samples of one genome as one store: chr1 of the second sample is called sample2/chr1."""
 
-Chromosome chr1 of the second sample is called sample2/chr1: windows, labels, folds and metrics
-meet more chromosomes and need not know that there are several samples.
-"""
-
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from denoiseq.errors import UserError
+from denoiseq.store.coverage_store import CoverageStore
+from denoiseq.store.cut_store import CutStore
 from denoiseq.store.header import fingerprint
-from denoiseq.store.store import Store
 from denoiseq.store.thinning import Thinning
 
 
 class Samples:
-    """Samples of one genome; see `store.Store` for what they answer together.
+    """At least one sample of one genome; see `CutStore` for what they answer together.
 
-    Parameters
-    ----------
-    samples : at least one, of equal chromosomes.
-
-    Raises
-    ------
-    UserError : two samples are of different genomes.
+    `path`, `preprocessing` and `provenance` are those of the first.
     """
 
-    def __init__(self, samples: Sequence[Store]) -> None:
+    def __init__(self, samples: Sequence[CutStore | CoverageStore]) -> None:
         self.samples = list(samples)
         first = self.samples[0]
         for other in self.samples[1:]:
@@ -50,12 +40,8 @@ class Samples:
         self.fingerprint = fingerprint({"samples": [store.fingerprint for store in self.samples]})
         self.thinnable = all(store.thinnable for store in self.samples)
 
-    def home(self, chrom: str) -> tuple[Store, str]:
+    def home(self, chrom: str) -> tuple[CutStore | CoverageStore, str]:
         return self._homes[chrom]
-
-    def unmasked_bp(self, chrom: str) -> int:
-        store, plain = self._homes[chrom]
-        return store.unmasked_bp(plain)
 
     def coverage(
         self,
@@ -78,15 +64,3 @@ class Samples:
 
     def depths(self, half_window_bp: int) -> list[float]:
         return [depth for store in self.samples for depth in store.depths(half_window_bp)]
-
-    def fragment_sizes(
-        self, thinning: Thinning | None = None, chroms: Iterable[str] | None = None
-    ) -> np.ndarray:
-        """(0,): one histogram would mix the samples' lengths."""
-        return np.zeros(0, dtype=np.int64)
-
-    def describe(self) -> str:
-        return "; ".join(store.describe() for store in self.samples)
-
-    def facts(self) -> dict[str, Any]:
-        return {"samples": [store.facts() for store in self.samples]}

@@ -12,13 +12,8 @@ class Thinning:
     """A seeded random subset of fragments that depends on nothing but this and a fragment's id.
 
     Equal over workers, windows, ranks and resumed runs; both cuts of a fragment go together. For
-    one (seed, epoch) a smaller fraction keeps a subset of what a larger one keeps.
-
-    Parameters
-    ----------
-    fraction : share of the fragments that the draw takes, 0 to 1.
-    seed, epoch : whole numbers >= 0; another epoch is another independent draw.
-    complement : keep what the draw did not take.
+    one (seed, epoch) a smaller fraction keeps a subset of what a larger one keeps; another epoch
+    is another independent draw. `complement` keeps what the draw did not take.
     """
 
     fraction: float
@@ -37,12 +32,10 @@ class Thinning:
         threshold = int(self.fraction * 2.0**64)
         ids = np.asarray(fragment_ids).astype(np.uint64)
         if threshold >= 2**64:
-            drawn = np.ones(ids.shape, dtype=bool)
-        else:
-            seed_key = _mix(np.array([self.seed % 2**64], dtype=np.uint64))
-            key = _mix(seed_key ^ np.array([self.epoch % 2**64], dtype=np.uint64))
-            drawn = _mix(_mix(ids) ^ key) < np.uint64(threshold)
-        return drawn ^ self.complement
+            return np.full(ids.shape, not self.complement)
+        seed, epoch = np.array([[self.seed % 2**64], [self.epoch % 2**64]], dtype=np.uint64)
+        key = _mix(_mix(seed) ^ epoch)
+        return (_mix(_mix(ids) ^ key) < np.uint64(threshold)) ^ self.complement
 
 
 def _mix(x: np.ndarray) -> np.ndarray:

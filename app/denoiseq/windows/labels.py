@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from denoiseq.errors import UserError
-from denoiseq.genomics.intervals import mask
+from denoiseq.genomics.intervals import mask, unmasked_bp
 from denoiseq.genomics.peaks import PeakCaller
 from denoiseq.store.store import Store
 
@@ -62,8 +62,8 @@ def poisson_peaks(
     peaks = {}
     for chrom in store.chroms:
         total = sum(float(track.sum()) for _, track in _tracks(store, chrom, half_window_bp))
-        unmasked_bp = store.unmasked_bp(chrom)
-        threshold = poisson_threshold(total / unmasked_bp if unmasked_bp else 0.0, neglog10_p)
+        bases = unmasked_bp(store.chroms, store.blacklist, chrom)
+        threshold = poisson_threshold(total / bases if bases else 0.0, neglog10_p)
         caller = PeakCaller(chrom, threshold, min_length_bp, max_gap_bp)
         for start, track in _tracks(store, chrom, half_window_bp):
             caller.add(start, track)

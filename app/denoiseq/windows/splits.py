@@ -23,7 +23,7 @@ from denoiseq.store.compatibility import (
     check_same_input,
 )
 from denoiseq.store.samples import Samples
-from denoiseq.store.store import Store, open_store
+from denoiseq.store.store import Sample, Store, open_store
 from denoiseq.windows.dataset import WindowDataset
 from denoiseq.windows.labels import poisson_peaks
 
@@ -55,7 +55,7 @@ class Stores:
         ]
 
 
-def _file_facts(store: Store) -> dict[str, Any]:
+def _file_facts(store: Sample) -> dict[str, Any]:
     return {"name": store.path.name, "provenance": store.provenance}
 
 
@@ -67,7 +67,7 @@ class Splits:
     validation: WindowDataset
 
 
-def open_or_prepare(settings: Data) -> Store:
+def open_or_prepare(settings: Data) -> Sample:
     """Open the store, after making it (and the synthetic genome) if it does not exist."""
     path, prepare = Path(settings.store), settings.prepare
     reads = input_of(prepare)
@@ -107,7 +107,7 @@ def open_stores(settings: Data) -> Stores:
     )
 
 
-def _joined(stores: list[Store]) -> Store:
+def _joined(stores: list[Sample]) -> Store:
     return stores[0] if len(stores) == 1 else Samples(stores)
 
 
