@@ -8,12 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from denoiseq.settings.setting import (
-    Allowed,
-    at_least,
-    check_settings,
-    setting,
-)
+from denoiseq.settings.setting import Allowed, at_least, check_settings, setting
 
 
 def weight(default: float, doc: str, head: str) -> Any:

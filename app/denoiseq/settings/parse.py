@@ -50,8 +50,7 @@ def parse(schema: type[Schema], values: DictConfig | dict[str, Any]) -> Schema:
         base = OmegaConf.structured(schema)
         if schema is Train:
             base.model = OmegaConf.structured(_model_class(OmegaConf.create(values)))
-        merged = OmegaConf.merge(base, values)
-        return cast(Schema, OmegaConf.to_object(merged))
+        return cast(Schema, OmegaConf.to_object(OmegaConf.merge(base, values)))
     except ConfigKeyError as error:
         raise UserError(unknown_key(error.full_key or str(error.key), schema)) from error
     except MissingMandatoryValue as error:
@@ -77,8 +76,7 @@ def _model_class(values: Any) -> type[Model]:
 
 def plain(settings: Any) -> dict[str, Any]:
     """A settings dataclass as plain dicts and lists, as checkpoints store it."""
-    values = OmegaConf.to_container(OmegaConf.structured(settings), resolve=True)
-    return cast(dict[str, Any], values)
+    return cast(dict, OmegaConf.to_container(OmegaConf.structured(settings), resolve=True))
 
 
 def to_yaml(settings: Any) -> str:
