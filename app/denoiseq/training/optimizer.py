@@ -20,11 +20,9 @@ def make_optimizer(model: nn.Module, settings: Optim) -> torch.optim.Optimizer:
         return torch.optim.Adam(model.parameters(), lr=settings.lr)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     spared = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": spared, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.lr)
+    groups = [(decayed, settings.weight_decay), (spared, 0.0)]
+    parts = [{"params": params, "weight_decay": decay} for params, decay in groups if params]
+    return torch.optim.AdamW(parts, lr=settings.lr)
 
 
 def learning_rate(

@@ -8,7 +8,7 @@ import io
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from denoiseq.evaluation.calibration import calibrate
 from denoiseq.evaluation.metrics import TrackMetrics
 from denoiseq.evaluation.thresholds import Tuned, operating_points
 from denoiseq.settings import Train
-from denoiseq.settings.optim import PEAK_METRICS, smaller_is_better
+from denoiseq.settings.optim import smaller_is_better
 
 log = logging.getLogger(__name__)
 COUNTERS = ("epoch", "batch", "step", "sums", "best", "history", "scale")
@@ -48,14 +48,9 @@ class Progress:
 
     def payload(self) -> dict[str, Any]:
         """The checkpoint's keys that this fills; `from_payload` reads them back."""
-        tuned = asdict(self.tuned) if self.tuned else {}
-        return {
-            **{name: getattr(self, name) for name in (*COUNTERS, *CHOICES)},
-            "gaussian_sigma_bp": tuned.get("gaussian_sigma_bp"),
-            "thresholds": tuned.get("thresholds"),
-            "linear": tuned.get("linear"),
-            "peak_threshold": tuned.get("thresholds", {}).get("denoised"),
-        }
+        tuned = asdict(self.tuned) if self.tuned else {f.name: None for f in fields(Tuned)}
+        chosen = {"peak_threshold": (tuned["thresholds"] or {}).get("denoised"), **tuned}
+        return {name: getattr(self, name) for name in (*COUNTERS, *CHOICES)} | chosen
 
     @classmethod
     def from_payload(cls, payload: dict[str, Any]) -> "Progress":
@@ -101,14 +96,6 @@ class Progress:
         """End the current epoch with its row of history."""
         self.history.append(row)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
-
-
-def usable_monitor(monitor: str, baselines: Tuned) -> str:
-    """The monitor, or "loss" if validation has no true peak to rank by."""
-    if monitor in PEAK_METRICS and math.isnan(baselines.thresholds["noisy"]):
-        log.warning("no true peak on validation: the best epoch is chosen by loss, not %s", monitor)
-        return "loss"
-    return monitor
 
 
 class Records:
@@ -161,14 +148,9 @@ class Records:
             return
         measured = "" if monitor == "loss" else f", {monitor} {row[f'validation_{monitor}']:.4f}"
         log.info(
-            "epoch %d/%d: loss %.4f, validation loss %.4f%s%s, %.2f segments/s",
-            row["epoch"],
-            self.epochs,
-            row["train_loss"],
-            row["validation_loss"],
-            measured,
-            " (best)" if best else "",
-            row["segments_per_second"],
+            f"epoch {row['epoch']}/{self.epochs}: loss {row['train_loss']:.4f}, "
+            f"validation loss {row['validation_loss']:.4f}{measured}{' (best)' if best else ''}, "
+            f"{row['segments_per_second']:.2f} segments/s"
         )
         if self.writer is not None:
             for name, value in row.items():

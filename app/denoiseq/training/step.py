@@ -16,10 +16,8 @@ from denoiseq.models.network import Prediction
 class Step:
     """The outcome of a step.
 
-    losses : dict
-        "loss" and its parts, before the weights moved.
-    finite : bool
-        False if the loss or a gradient was not finite; then no weight has moved.
+    losses : "loss" and its parts, before the weights moved
+    finite : False if the loss or a gradient was not finite; then no weight has moved
     """
 
     prediction: Prediction
@@ -39,17 +37,11 @@ def optimizer_step(
 ) -> Step:
     """Forward, loss, backward and the optimizer's step.
 
-    Parameters
-    ----------
-    loss : callable
-        Of the whole batch on all ranks, as `Ranks.total` makes it.
-    batch : dict
-        This rank's share of the batch.
-    gradient_clip : float
-        Limit of the gradient's norm; 0: none.
-    micro_batch : int
-        Windows that go through the network at a time, to bound memory; 0: all. The loss still sees
-        the batch as a whole, at the cost of a second forward pass.
+    loss : of the whole batch on all ranks, as `Ranks.total` makes it
+    batch : this rank's share of the batch
+    gradient_clip : limit of the gradient's norm; 0: none
+    micro_batch : windows that go through the network at a time, to bound memory; 0: all. The loss
+        still sees the batch as a whole, at the cost of a second forward pass.
     """
     optimizer.zero_grad(set_to_none=True)
     parts = [0, *range(micro_batch, len(batch["x"]), micro_batch)] if micro_batch else [0]
