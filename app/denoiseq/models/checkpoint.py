@@ -38,19 +38,14 @@ def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        One sentence: the file is missing, is not a checkpoint, or is of another version.
+    """Read a checkpoint onto the CPU; FileNotFoundError or UserError, in one sentence, if the file
+    is missing, is not a checkpoint, or is of another version.
     """
     return checked(read_file(path, "a denoiseq checkpoint"), path)
 
 
 def read_file(path: Path, what: str) -> Any:
     """What torch saved in a file, on the CPU; `what` it should be is for the message."""
-    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"Checkpoint {path} does not exist: give the path of a training's best.pt or last.pt."

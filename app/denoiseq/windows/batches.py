@@ -15,17 +15,9 @@ from denoiseq.workers import start_worker
 class TileBatches(Sampler[list[tuple[int, int]]]):
     """Batches of (epoch, index) keys: every window once, windows of one length together.
 
-    `start` an epoch before iterating. `batches` and the length are of all ranks together;
-    iterating gives this rank's share of each batch, or one window that counts nothing if a batch
-    has none for this rank.
-
-    Parameters
-    ----------
-    data : WindowDataset
-    batch_size : int
-    seed : int or None
-        Shuffles by (seed, epoch); None keeps genome order.
-    ranks : Ranks
+    `start` an epoch before iterating. `seed` shuffles by (seed, epoch), None keeps genome order.
+    `batches` and the length are of all ranks together; iterating gives this rank's share of each
+    batch, or one window that counts nothing if a batch has none for this rank.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ import numpy as np
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import PeakCaller
+from denoiseq.settings import Data
 from denoiseq.store.store import Store
 
 _CHUNK_BP = 1 << 20
@@ -47,25 +48,21 @@ def _neglog10_upper(k: int, mean: float) -> float:
     return -(log_first + top + math.log(np.exp(logs - top).sum())) / math.log(10)
 
 
-def poisson_peaks(
-    store: Store,
-    half_window_bp: int,
-    neglog10_p: float,
-    min_length_bp: int,
-    max_gap_bp: int,
-) -> dict[str, np.ndarray]:
+def poisson_peaks(store: Store, settings: Data) -> dict[str, np.ndarray]:
     """Peaks of the full coverage against each chromosome's own mean outside the blacklist.
 
     Bases in the blacklist count as coverage 0. Returns chrom -> int64 (M, 2) for every chromosome
     of the store; the track is streamed, so memory does not grow with the chromosome.
     """
+    h, rule = settings.half_window_bp, (settings.label_min_length_bp, settings.label_max_gap_bp)
     peaks = {}
     for chrom in store.chroms:
-        total = sum(float(track.sum()) for _, track in _tracks(store, chrom, half_window_bp))
+        total = sum(float(track.sum()) for _, track in _tracks(store, chrom, h))
         unmasked_bp = store.unmasked_bp(chrom)
-        threshold = poisson_threshold(total / unmasked_bp if unmasked_bp else 0.0, neglog10_p)
-        caller = PeakCaller(chrom, threshold, min_length_bp, max_gap_bp)
-        for start, track in _tracks(store, chrom, half_window_bp):
+        mean = total / unmasked_bp if unmasked_bp else 0.0
+        threshold = poisson_threshold(mean, settings.label_neglog10_p)
+        caller = PeakCaller(chrom, threshold, *rule)
+        for start, track in _tracks(store, chrom, h):
             caller.add(start, track)
         rows = [(peak.start, peak.end) for peak in caller.finish()]
         peaks[chrom] = np.array(rows, dtype=np.int64).reshape(-1, 2)
