@@ -24,6 +24,7 @@ from denoiseq.report.locus_figures import draw_loci
 from denoiseq.report.metric_text import metrics_table
 from denoiseq.settings import MODELS, Data, Evaluate, Loss, Optim, Predict, Train, Trainer
 from denoiseq.settings.model import DenoisingResNet
+from denoiseq.training.checkpoint import checkpoint_path
 from denoiseq.training.loop import Training
 from denoiseq.windows.dataset import WindowDataset
 from denoiseq.windows.splits import Splits
@@ -94,7 +95,7 @@ def test_two_steps_of_training_then_a_prediction(
     assert ("train_loss_bce" in terms) == (task != "regression")
     assert ("train_loss_pearson" in terms) == (task != "classification")
 
-    best = load_checkpoint(training.checkpoint("best"))
+    best = load_checkpoint(checkpoint_path(tmp_path, "best"))
     tuned, model.temperature = Tuned.from_checkpoint(best), best["temperature"]
     assert (best["calibration"] is None) == (task == "regression")
     example = {"loci": 2, "random_loci": 1, "regions": ["chrB:1000-3000"]}
@@ -192,7 +193,7 @@ def test_no_epochs_measure_and_keep_the_given_weights(
     settings = train_settings(tmp_path, loss=LOSS, model=given, **quick)
     training = Training(model, Splits(data, held), settings, metadata={"config": {}})
     metrics = training.train()
-    best = load_checkpoint(training.checkpoint("best"))
+    best = load_checkpoint(checkpoint_path(tmp_path, "best"))
     assert best["state_dict"].keys() == before.keys()
     assert all(torch.equal(best["state_dict"][name], value) for name, value in before.items())
     _, scores = validate(model, held, None, TRAINED)

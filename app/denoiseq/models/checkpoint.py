@@ -1,6 +1,5 @@
-"""Checkpoints: one file with the weights, the optimizer, and all that predict must know.
-
-Only tensors and plain containers go in, so files load with `weights_only=True` and run no code.
+"""Checkpoints: one file with the weights, the optimizer, and all that predict must know. Tensors and
+plain containers alone go in, so files load with `weights_only=True` and run no code.
 """
 
 import io

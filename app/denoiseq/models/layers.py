@@ -1,9 +1,10 @@
-"""The convolution blocks of the networks; the only place that chooses dilconv or torch.
-
-Parameter paths (`conv_act1.conv_layer.weight`, ...) are those of published AtacWorks state dicts.
+"""The convolution blocks of the networks; the only place that chooses dilconv or torch. Parameter
+paths (`conv_act1.conv_layer.weight`, ...) are those of published AtacWorks state dicts.
 """
 
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +14,10 @@ from denoiseq.errors import UserError
 from denoiseq.settings import Conv
 
 
-def _conv_layer(conv: Conv, activation: str | None, **sizes) -> nn.Module:
-    """A convolution: dilconv pads and activates inside, torch does not."""
+def _convolution(conv: Conv, activation: str | None) -> Callable[..., nn.Module]:
+    """The class of a convolution: dilconv's pads and activates inside, torch's does not."""
     if conv.backend == "torch":
-        return nn.Conv1d(**sizes)
+        return nn.Conv1d
     try:
         import dilconv
 
@@ -26,7 +27,7 @@ def _conv_layer(conv: Conv, activation: str | None, **sizes) -> nn.Module:
             f"conv=dilconv needs the compiled package, which does not load ({error}): "
             "install it with `pip install -e .` or set conv=torch."
         ) from error
-    return dilconv.Conv1d(**sizes, padding="same", activation=activation, algorithm=conv.algorithm)
+    return partial(dilconv.Conv1d, padding="same", activation=activation, algorithm=conv.algorithm)
 
 
 class SameConv1d(nn.Module):
@@ -59,14 +60,8 @@ class SameConv1d(nn.Module):
         # dilconv does bias, residual and ReLU in its one pass, unless a norm has to come between.
         self.fused = conv.backend == "dilconv" and not batch_norm and activation != "prelu"
         self.pad_before = conv.backend == "torch"
-        self.conv_layer = _conv_layer(
-            conv,
-            activation if self.fused else None,
-            in_channels=in_channels,
-            out_channels=out_channels,
-            kernel_size=kernel_size,
-            dilation=dilation,
-            bias=bias,
+        self.conv_layer = _convolution(conv, activation if self.fused else None)(
+            in_channels, out_channels, kernel_size, dilation=dilation, bias=bias
         )
         self.norm_layer = nn.BatchNorm1d(out_channels) if batch_norm else None
         self.act_layer = nn.PReLU() if activation == "prelu" else None
@@ -140,11 +135,8 @@ def describe_convolutions(model: nn.Module, x: Tensor, batch_size: int) -> list[
 
 
 def _algorithms(shape: tuple, device: torch.device) -> str:
-    """How a convolution runs, forward and backward, as dilconv plans it.
-
-    shape : (N, C, K, S, d, W, dtype, requested algorithm or None for a convolution of torch)
-    """
-    N, C, K, S, d, W, dtype, algorithm = shape
+    """How a convolution runs, forward and backward, as dilconv plans it."""
+    N, C, K, S, d, W, dtype, algorithm = shape  # algorithm: the requested one; torch's has None
     if algorithm is None or device.type != "cpu":
         return "torch"
     import dilconv

@@ -60,12 +60,10 @@ class Network(nn.Module):
         self.task = settings.task
         self.input_transform = settings.input_transform
         self.both_strands = settings.both_strands
-        self.backend = conv
-        self.conv = conv.backend
+        self.backend, self.conv = conv, conv.backend
         self.precision = precision.name
         self.in_channels = in_channels
-        self.add_input = False
-        self.temperature = 1.0
+        self.add_input, self.temperature = False, 1.0
 
     def forward(self, x: Tensor) -> Prediction:
         """x (N, in_channels, L), the coverage its first channel -> Prediction of (N, L) tracks."""

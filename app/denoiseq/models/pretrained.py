@@ -1,9 +1,9 @@
-"""Weights for a training to start from: a checkpoint of ours, or one that AtacWorks published.
-
-A published file holds only a state dict. Where its weights do not fit, the message says what their
-names and shapes tell of the network; dilations leave no trace in them.
+"""Weights for a training to start from: a checkpoint of ours, or a state dict that AtacWorks
+published. Where these do not fit, the message says what their names and shapes tell of the network;
+dilations leave no trace in them.
 """
 
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from denoiseq.settings import Model
 WRAPPED = "module."
 # The layers of AtacWorks' linear and logistic models.
 PUBLISHED_LINEAR = ("denoising_linear.conv_layer.", "conv_layer.")
-
 Weights = dict[str, Tensor]
 
 
@@ -115,10 +114,8 @@ def _residual(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
 
 def _layers(shapes: dict[str, tuple[int, ...]], name: str) -> list[tuple[int, ...]]:
     """The shapes (K, C, S) of name 0, 1, 2, ... as long as there are any."""
-    layers: list[tuple[int, ...]] = []
-    while name.format(len(layers)) in shapes:
-        layers.append(shapes[name.format(len(layers))])
-    return layers
+    names = takewhile(shapes.__contains__, map(name.format, count()))
+    return [shapes[name] for name in names]
 
 
 def start_from(network: nn.Module, settings: Model) -> None:

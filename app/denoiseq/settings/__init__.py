@@ -1,7 +1,5 @@
-"""Every setting of every command: dataclasses with types, defaults and ranges, and `parse`.
-
-YAML under `configs/` composes the values; `parse` checks them against these classes, and the rooms
-take the classes themselves. The classes of the networks are in `settings.model`.
+"""Every setting of every command: dataclasses with types, defaults and ranges, and `parse`, which
+checks the values that YAML under `configs/` composes. Classes of the networks: `settings.model`.
 """
 
 from denoiseq.settings.conv import Conv as Conv

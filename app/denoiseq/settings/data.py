@@ -20,10 +20,6 @@ from denoiseq.settings.setting import (
 )
 
 
-def _are_fractions(value: list[float]) -> bool:
-    return len(value) == 2 and 0 < value[0] <= value[1] <= 1
-
-
 @dataclass
 class Data:
     """Windows, noise, labels and folds."""
@@ -73,7 +69,10 @@ class Data:
         None,
         "range such as [0.01,0.5] from which each training window draws its own fraction, "
         "log-uniformly",
-        Allowed("two fractions as in [0.01,0.5]", _are_fractions),
+        Allowed(
+            "two fractions as in [0.01,0.5]",
+            lambda pair: len(pair) == 2 and 0 < pair[0] <= pair[1] <= 1,
+        ),
     )
     target: str = setting(
         "all",

@@ -1,7 +1,4 @@
-"""The settings of a command in words: for `--help`, docs/configuration.md and comments in configs/.
-
-Everything is read from the settings classes; nothing is explained here.
-"""
+"""The settings classes in words, for `--help`, docs/configuration.md and comments in configs/."""
 
 from __future__ import annotations
 
@@ -37,10 +34,10 @@ class Entry:
 def entries(schema: type) -> list[Entry]:
     """The settings of `schema` itself, in order, without those of its groups."""
     hints = get_type_hints(schema)
-    about = {item.name: item.metadata for item in fields(schema) if "allowed" in item.metadata}
+    said = {item.name: item.metadata for item in fields(schema) if "allowed" in item.metadata}
     return [
         Entry(name, m["kind"] or kind_of(hints[name]), m["default"], m["allowed"], m["doc"])
-        for name, m in about.items()
+        for name, m in said.items()
     ]
 
 

@@ -1,6 +1,5 @@
-"""What a training minimizes: a weight for each term.
-
-A new term is a field here, made with `weight`, and its function in `training/losses.py`.
+"""What a training minimizes: a weight for each term. A new term is a field here, made with
+`weight`, and its function in `training/losses.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
-"""The networks: their sizes, and what they all share.
-
-A new network is a subclass of `Model` here that names its class, that class in `models/`, and a
-YAML file in configs/model.
+"""The networks: their sizes, and what they all share. A new network is a subclass of `Model` here
+that names its class, that class in `models/`, and a YAML file in configs/model.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
-"""A setting: its default, what it does and what it may be, said here and nowhere else.
-
-`--help`, docs/configuration.md and the comments in configs/ are generated from it (`help`), and
-`check_settings` refuses what it does not allow.
+"""A setting: its default, what it does and what it may be, from which `help` generates `--help`,
+docs/configuration.md and the comments in configs/; `check_settings` refuses what it does not allow.
 """
 
 from __future__ import annotations

@@ -55,8 +55,7 @@ def check_resumable(
                 f"{path} was trained with {name}={before[name]}, not {now[name]}: "
                 "resume with the same settings."
             )
-    changed = [f"{n} {before[n]} -> {now[n]}" for n in LASTING if before[n] != now[n]]
-    if changed:
+    if changed := [f"{n} {before[n]} -> {now[n]}" for n in LASTING if before[n] != now[n]]:
         log.warning("warning: resumed with other settings: %s", ", ".join(changed))
     windows = window_options(data.settings, data.seed)
     if LATER_WINDOW_OPTIONS | payload["window_options"] != windows:

@@ -26,8 +26,7 @@ class Stop:
     """
 
     def __init__(self, last: Path, patient: bool = False):
-        self.last = last
-        self.patient = patient
+        self.last, self.patient = last, patient
         self.signal: int | None = None
         self.deferring = False
         self.previous: dict[int, Any] = {}

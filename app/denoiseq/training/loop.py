@@ -1,5 +1,4 @@
 """Training: epochs of steps, validation after each, checkpoints that resume to the same bits.
-
 Leaves checkpoints/{last,best}.pt, history.csv and TensorBoard events in the run folder.
 """
 
@@ -8,6 +7,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -68,11 +68,7 @@ class Training:
         self.batches = TileBatches(windows.train, settings.optim.batch_size, settings.seed, ranks)
         self.loader = window_loader(self.batches, settings.trainer.workers)
         self.saved_at = -math.inf
-        self.stop = Stop(self.checkpoint("last"), patient=ranks.world > 1)
-
-    def checkpoint(self, name: str) -> Path:
-        """The path of "last" or "best"."""
-        return checkpoint_path(self.settings.out, name)
+        self.stop = Stop(checkpoint_path(settings.out, "last"), patient=ranks.world > 1)
 
     def train(self) -> dict[str, Any]:
         """Train to the last epoch; the model ends with the weights of the best one.
@@ -85,7 +81,7 @@ class Training:
         with self.stop:
             self._begin()
             optim, done = self.settings.optim, self.state.done
-            with self.records:
+            with closing(self.records):
                 try:
                     self._save("last")
                     if not optim.epochs:  # the given weights are measured and saved
@@ -188,7 +184,7 @@ class Training:
             reason = str(error).strip().splitlines()[-1].removeprefix("denoiseq.errors.UserError: ")
             raise kind(
                 f"Training stopped at step {self.state.done.step}, a process that loads windows "
-                f"failed ({reason}): go on with resume={self.checkpoint('last')}."
+                f"failed ({reason}): go on with resume={self.stop.last}."
             ) from error
 
     def _after_loss(self, error: LostRank) -> BaseException:
@@ -199,7 +195,7 @@ class Training:
             return self.stop.interruption()
         return LostRank(
             f"Training stopped at step {self.state.done.step}, {error}: "
-            f"go on with resume={self.checkpoint('last')}."
+            f"go on with resume={self.stop.last}."
         )
 
     def _not_finite(self, batch: dict[str, Tensor], pred: Prediction, value: float) -> str:
@@ -245,7 +241,8 @@ class Training:
     def _measured_best(self) -> dict[str, Any]:
         """Load the weights of the best epoch, and measure them on the main rank."""
         ranks, validation = self.ranks, self.windows.validation
-        best = ranks.tell(load_checkpoint(self.checkpoint("best")) if ranks.main else None)
+        path = checkpoint_path(self.settings.out, "best")
+        best = ranks.tell(load_checkpoint(path) if ranks.main else None)
         self.model.load_state_dict(best["state_dict"])
         if not ranks.main:
             return {}
@@ -260,4 +257,5 @@ class Training:
         self.saved_at = time.monotonic()
         if self.ranks.main:
             payload = self.state.payload(self.settings, self.windows.train)
-            save_checkpoint(self.checkpoint(name), {**self.metadata, **payload})
+            path = checkpoint_path(self.settings.out, name)
+            save_checkpoint(path, {**self.metadata, **payload})

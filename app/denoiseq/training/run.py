@@ -121,7 +121,7 @@ def _report(training: Training, metrics: dict[str, Any]) -> None:
     )
     best = done.best["epoch"] if done.best else None
     training_page(settings.name, metrics, done.history, best, panels, facts).write(folder)
-    log.info("checkpoint: %s", training.checkpoint("best"))
+    log.info("checkpoint: %s", checkpoint_path(settings.out, "best"))
 
 
 def _further_stages(settings: Train) -> None:

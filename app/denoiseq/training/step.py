@@ -14,10 +14,8 @@ from denoiseq.models.network import Prediction
 
 @dataclass(frozen=True)
 class Step:
-    """The outcome of a step.
-
-    losses : "loss" and its parts, before the weights moved
-    finite : False if the loss or a gradient was not finite; then no weight has moved
+    """The outcome of a step; `losses` are "loss" and its parts, before the weights moved. If the
+    loss or a gradient was not `finite`, no weight has moved.
     """
 
     prediction: Prediction
@@ -81,11 +79,8 @@ def _backward_by_parts(
     model: nn.Module, inputs: tuple[Tensor, ...], prediction: Prediction
 ) -> None:
     """Add up the weights' gradients from those that the loss left at the joined prediction."""
-    gradients = {
-        i: head.grad
-        for i, head in enumerate(prediction)
-        if head is not None and head.grad is not None
-    }
+    leaves = {i: head for i, head in enumerate(prediction) if head is not None}
+    gradients = {i: head.grad for i, head in leaves.items() if head.grad is not None}
     sizes = [len(x) for x in inputs]
     splits = (gradient.split(sizes) for gradient in gradients.values())
     for x, *parts in zip(inputs, *splits, strict=True):

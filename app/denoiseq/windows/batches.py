@@ -54,10 +54,8 @@ class TileBatches(Sampler[list[tuple[int, int]]]):
 
 
 def window_loader(batches: TileBatches, workers: int) -> DataLoader:
-    """A loader over `batches`; workers live on between epochs and run no torch arithmetic.
-
-    They come from a fork server, never a fork of this process: an OpenMP call or an open file
-    would not survive that.
+    """A loader over `batches`; workers live on between epochs and run no torch arithmetic. They come
+    from a fork server: an OpenMP call or an open file would not survive a fork of this process.
     """
     return DataLoader(
         batches.data,

@@ -1,8 +1,5 @@
-"""Windows of a genome as tensors: noisy coverage in, clean coverage and peaks out.
-
-The noisy coverage is a thinning of the clean one's fragments, or that of another store. A window
-depends on (settings, seed, epoch, index) alone, so workers, ranks and resumed runs see the same
-windows.
+"""Windows of a genome as tensors: noisy coverage in, clean coverage and peaks out. A window depends
+on (settings, seed, epoch, index) alone, so workers, ranks and resumed runs see the same windows.
 """
 
 import logging
@@ -24,11 +21,6 @@ from denoiseq.store.store import Store
 from denoiseq.store.thinning import Thinning
 
 log = logging.getLogger(__name__)
-# What decides how windows are cut and drawn, besides the seed and thin_range.
-WINDOW_SETTINGS = (
-    *("interval_bp", "pad_bp", "half_window_bp"),
-    *("thin_fraction", "target", "reverse_complement"),
-)
 
 
 class WindowDataset(Dataset):
@@ -81,10 +73,9 @@ class WindowDataset(Dataset):
             )
 
     def _check_thinning(self) -> None:
-        if self.settings.thin_fractions[0] == self.thin_fraction == 1:
-            return
+        whole = self.settings.thin_fractions[0] == self.thin_fraction == 1
         for store in self.noisy.samples:
-            if not store.thinnable:
+            if not (whole or store.thinnable):
                 raise UserError(
                     f"{store.path} holds coverage, not fragments, and cannot be thinned: give a "
                     "noisy sample of its own (data.noisy_store) and no data.thin_fraction."
@@ -226,9 +217,16 @@ class WindowDataset(Dataset):
 
 def window_options(settings: Data, seed: int) -> dict[str, Any]:
     """How windows are cut and drawn, under the key names of checkpoint version 2."""
-    thin_range = None if settings.thin_range is None else tuple(settings.thin_range)
-    options = {name: getattr(settings, name) for name in WINDOW_SETTINGS}
-    return options | {"seed": seed, "thin_range": thin_range}
+    return {
+        "interval_bp": settings.interval_bp,
+        "pad_bp": settings.pad_bp,
+        "half_window_bp": settings.half_window_bp,
+        "thin_fraction": settings.thin_fraction,
+        "target": settings.target,
+        "seed": seed,
+        "thin_range": settings.thin_range and tuple(settings.thin_range),
+        "reverse_complement": settings.reverse_complement,
+    }
 
 
 def draw_window(settings: Data, seed: int, place: tuple[int, int, int]) -> tuple[float, bool]:

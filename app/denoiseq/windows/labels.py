@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator
 
 import numpy as np
@@ -29,13 +30,9 @@ def poisson_threshold(mean: float, neglog10_p: float) -> int:
     low, high = 0, 1
     while _neglog10_upper(high, mean) < neglog10_p:
         low, high = high, 2 * high
-    while high - low > 1:  # P(X > low) is too large (or low is 0), P(X > high) is small enough
-        middle = (low + high) // 2
-        if _neglog10_upper(middle, mean) < neglog10_p:
-            low = middle
-        else:
-            high = middle
-    return high
+    # P(X > low) is too large (or low is 0), P(X > high) is small enough.
+    between = range(low + 1, high)
+    return low + 1 + bisect_left(between, neglog10_p, key=lambda k: _neglog10_upper(k, mean))
 
 
 def _neglog10_upper(k: int, mean: float) -> float:

@@ -40,8 +40,10 @@ class Stores:
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint stores about the files: the first store, and all stores."""
-        clean = [_file_facts(store) for store in self.clean.samples]
-        noisy = [_file_facts(store) for store in self.noisy.samples]
+        clean, noisy = (
+            [{"name": store.path.name, "provenance": store.provenance} for store in kind.samples]
+            for kind in (self.clean, self.noisy)
+        )
         thinned = self.noisy is self.clean
         return {"store": clean[0], "stores": {"clean": clean, "noisy": [] if thinned else noisy}}
 
@@ -53,10 +55,6 @@ class Stores:
             for kind, stores in {"clean": self.clean, **kinds}.items()
             for store, depth in zip(stores.samples, stores.depths(half_window_bp), strict=True)
         ]
-
-
-def _file_facts(store: Store) -> dict[str, Any]:
-    return {"name": store.path.name, "provenance": store.provenance}
 
 
 @dataclass(frozen=True)
@@ -93,8 +91,7 @@ def open_stores(settings: Data) -> Stores:
     clean = [open_or_prepare(settings), *map(open_store, settings.more_stores)]
     noisy = clean
     if settings.noisy_store is not None:
-        paths = [settings.noisy_store, *settings.more_noisy_stores]
-        noisy = [open_store(path) for path in paths]
+        noisy = list(map(open_store, [settings.noisy_store, *settings.more_noisy_stores]))
     for clean_store, noisy_store in zip(clean, noisy, strict=True):
         check_noisy_matches_clean(clean_store, noisy_store)
     for other in noisy[1:]:
