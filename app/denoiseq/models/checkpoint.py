@@ -1,5 +1,5 @@
-"""Checkpoints: one file with the weights, the optimizer, and all that predict must know. Tensors and
-plain containers alone go in, so files load with `weights_only=True` and run no code.
+"""Checkpoints: one file with the weights, the optimizer, and all that predict must know. It holds
+only tensors and plain containers, so it loads with `weights_only=True` and runs no code.
 """
 
 import io

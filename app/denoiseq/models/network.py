@@ -69,8 +69,7 @@ class Network(nn.Module):
         """x (N, in_channels, L), the coverage its first channel -> Prediction of (N, L) tracks."""
         pred = self._one_strand(x)
         if self.both_strands and not self.training:
-            turned = self._one_strand(reverse_complement(x))
-            pred = Prediction(*map(_mean, pred, turned))
+            pred = Prediction(*map(_mean, pred, self._one_strand(reverse_complement(x))))
         return pred
 
     @property

@@ -76,9 +76,7 @@ def checkpoint_path(folder: Path | str, name: str) -> Path:
 
 
 class State:
-    """What a training moves and a checkpoint stores: weights, their moving average or None, the
-    optimizer, progress.
-    """
+    """What a training moves and a checkpoint stores: weights, average, optimizer, progress."""
 
     def __init__(self, model: Network, settings: Optim):
         self.model = model

@@ -54,8 +54,9 @@ class TileBatches(Sampler[list[tuple[int, int]]]):
 
 
 def window_loader(batches: TileBatches, workers: int) -> DataLoader:
-    """A loader over `batches`; workers live on between epochs and run no torch arithmetic. They come
-    from a fork server: an OpenMP call or an open file would not survive a fork of this process.
+    """A loader over `batches`; workers live on between epochs and run no torch arithmetic.
+
+    They come from a fork server: an OpenMP call or an open file would not survive a fork.
     """
     return DataLoader(
         batches.data,

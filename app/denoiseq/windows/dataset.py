@@ -131,9 +131,8 @@ class WindowDataset(Dataset):
         return fingerprint({"clean": self.store.fingerprint, "noisy": self.noisy.fingerprint})
 
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint stores about the data, in plain containers.
-
-        `preprocessing` is that of the noisy input, which the input of a prediction must share.
+        """What a checkpoint stores of the data; `preprocessing` is that of the noisy input, which
+        the input of a prediction must share.
         """
         return {
             "preprocessing": self.noisy.preprocessing,
