@@ -23,7 +23,7 @@ from denoiseq import settings
 from denoiseq.atomic import check_writable, write_json
 from denoiseq.cli import composed, start_logging
 from denoiseq.distributed import use_threads
-from denoiseq.training.loop import Run, Training
+from denoiseq.training.loop import Training
 from denoiseq.windows.splits import open_stores, splits
 from dilconv.bench import machine
 from dilconv.memory import keep_freed_memory
@@ -94,15 +94,17 @@ def trained(on, options, splits, arguments):
         resume=str(last) if last.is_file() else None,
         optim=replace(options.optim, monitor="loss"),
     )
-    run = Run(evaluation=settings.Evaluate(bootstrap=0))
-    result = Training(model, splits, options, run).train()
-    seconds = statistics.median(float(epoch["seconds"]) for epoch in result.history)
-    end = result.history[-1]
+    training = Training(model, splits, options)
+    training.evaluation = settings.Evaluate(bootstrap=0)
+    training.train()
+    history = training.state.done.history
+    seconds = statistics.median(float(epoch["seconds"]) for epoch in history)
+    end = history[-1]
     dtype = torch.bfloat16 if form.endswith("bf16") else torch.float32
     return {
         "on": on, "form": form, "threads": arguments.threads, "W": options.data.window_bp,
         "segments": len(splits.train), "batch": options.optim.batch_size,
-        "epochs": len(result.history), "epoch_s": round(seconds, 2),
+        "epochs": len(history), "epoch_s": round(seconds, 2),
         "segments_per_second": round(len(splits.train) / seconds, 4),
         **{name: round(float(end[f"validation_{name}"]), 5) for name in METRICS},
         **machine(dtype),

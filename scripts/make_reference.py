@@ -60,7 +60,7 @@ def setting_table(kind, prefix=""):
     lines = []
     for entry in entries(kind):
         default = "" if entry.default == "???" else f"`{shown(entry.default)}`"
-        allowed = ", ".join(entry.choices) or entry.allowed
+        allowed = ", ".join(entry.allowed.choices) or entry.allowed.words
         cells = (f"`{prefix}{entry.name}`", entry.kind, default, allowed, entry.doc)
         lines.append(cell.replace("|", r"\|") for cell in cells)
     return table(["key", "type", "default", "may be", "what"], lines)

@@ -10,7 +10,7 @@ from denoiseq.genomics.fasta import chrom_sizes
 from denoiseq.genomics.intervals import merge
 from denoiseq.genomics.synthetic import CHROMS, make_synthetic
 from denoiseq.prepare.run import prepare_stores
-from denoiseq.settings import Prepare
+from denoiseq.settings import Data, Prepare
 from denoiseq.store.cut_store import CutStore
 from denoiseq.windows.labels import poisson_peaks
 
@@ -46,7 +46,8 @@ def test_the_planted_peaks_can_be_found(synthetic, tmp_path):
     files = {name: str(synthetic[name]) for name in ("bam", "blacklist")}
     prepare_stores(Prepare(**files, out=str(out), workers=1), sizes)
     planted = merge(read_bed(synthetic["peaks"]))
-    for chrom, rows in poisson_peaks(CutStore(out), 75, 3.0, 200, 30).items():
+    rule = {"label_neglog10_p": 3.0, "label_min_length_bp": 200, "label_max_gap_bp": 30}
+    for chrom, rows in poisson_peaks(CutStore(out), Data(half_window_bp=75, **rule)).items():
         summits = planted[chrom].mean(axis=1)
         found = [np.any((rows[:, 0] <= s) & (s < rows[:, 1])) for s in summits]
         assert np.mean(found) > 0.8

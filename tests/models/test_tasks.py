@@ -24,7 +24,8 @@ from denoiseq.report.locus_figures import draw_loci
 from denoiseq.report.metric_text import metrics_table
 from denoiseq.settings import MODELS, Data, Evaluate, Loss, Optim, Predict, Train, Trainer
 from denoiseq.settings.model import DenoisingResNet
-from denoiseq.training.loop import Run, Training
+from denoiseq.training.checkpoint import checkpoint_path
+from denoiseq.training.loop import Training
 from denoiseq.windows.dataset import WindowDataset
 from denoiseq.windows.splits import Splits
 
@@ -86,15 +87,15 @@ def test_two_steps_of_training_then_a_prediction(
     data = WindowDataset(store, ["chrA", "chrC"], WINDOWS, peaks, training=True)
     windows = Splits(data, held_out(store, peaks))
     settings = train_settings(tmp_path, loss=LOSS, **QUICK)
-    training = Training(model, windows, settings, Run({"config": {}}))
-    result = training.train()
-    assert result.history[0]["step"] == 2
+    training = Training(model, windows, settings, metadata={"config": {}})
+    metrics, history = training.train(), training.state.done.history
+    assert history[0]["step"] == 2
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
-    terms = {name for name in result.history[0] if name.startswith("train_loss_")}
+    terms = {name for name in history[0] if name.startswith("train_loss_")}
     assert ("train_loss_bce" in terms) == (task != "regression")
     assert ("train_loss_pearson" in terms) == (task != "classification")
 
-    best = load_checkpoint(training.checkpoint("best"))
+    best = load_checkpoint(checkpoint_path(tmp_path, "best"))
     tuned, model.temperature = Tuned.from_checkpoint(best), best["temperature"]
     assert (best["calibration"] is None) == (task == "regression")
     example = {"loci": 2, "random_loci": 1, "regions": ["chrB:1000-3000"]}
@@ -108,9 +109,9 @@ def test_two_steps_of_training_then_a_prediction(
     shown = prediction_loci.of_prediction(Source(store, 75), settings, found)
     assert len(shown[CHOSEN]) == len(shown[RANDOM]) == 1
     held = held_out(store, peaks)
-    shown = loci.of_evaluation(model, held, result.metrics, Evaluate(**example), TRAINED)
+    shown = loci.of_evaluation(model, held, metrics, Evaluate(**example), TRAINED)
     assert [len(loci) for loci in shown.values()] == [1, 2, 1]
-    metrics_table(result.metrics)
+    metrics_table(metrics)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -190,13 +191,13 @@ def test_no_epochs_measure_and_keep_the_given_weights(
     held, given = held_out(store, peaks), DenoisingResNet(pretrained="given.pt")
     quick = QUICK | {"epochs": 0, "tensorboard": True}
     settings = train_settings(tmp_path, loss=LOSS, model=given, **quick)
-    training = Training(model, Splits(data, held), settings, Run({"config": {}}))
-    result = training.train()
-    best = load_checkpoint(training.checkpoint("best"))
+    training = Training(model, Splits(data, held), settings, metadata={"config": {}})
+    metrics = training.train()
+    best = load_checkpoint(checkpoint_path(tmp_path, "best"))
     assert best["state_dict"].keys() == before.keys()
     assert all(torch.equal(best["state_dict"][name], value) for name, value in before.items())
     _, scores = validate(model, held, None, TRAINED)
     expected = Tuned(best["gaussian_sigma_bp"], best["thresholds"])
     expected = expected.with_denoised(scores, best["temperature"])
     assert best["thresholds"] == expected.thresholds == asdict(expected)["thresholds"]
-    assert result.metrics["denoised"]["auprc"] == pytest.approx(scores.result()["auprc"], rel=1e-3)
+    assert metrics["denoised"]["auprc"] == pytest.approx(scores.result()["auprc"], rel=1e-3)

@@ -175,10 +175,11 @@ RANGED = (
 def test_what_an_option_does_not_allow_is_refused_in_the_words_of_its_reference(kind):
     checked = 0
     for entry in help.entries(kind):
-        if entry.choices or (entry.allowed and entry.kind in ("number", "whole number")):
+        choices, words = entry.allowed.choices, entry.allowed.words
+        if choices or (words and entry.kind in ("number", "whole number")):
             with pytest.raises(ValueError) as error:
-                settings.parse(kind, {entry.name: "nonsense" if entry.choices else -1})
-            assert f"{entry.name} is " in str(error.value) and entry.allowed in str(error.value)
+                settings.parse(kind, {entry.name: "nonsense" if choices else -1})
+            assert f"{entry.name} is " in str(error.value) and words in str(error.value)
             checked += 1
     assert checked
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from denoiseq.genomics.intervals import Interval, merge, unmasked_bp
+from denoiseq.settings import Data
 from denoiseq.store.coverage_store import CoverageStore, runs_of, write_coverage_store
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.store.samples import Samples
@@ -50,10 +51,11 @@ def test_each_sample_has_chromosomes_of_its_own(make):
 
 def test_labels_are_each_sample_s_own(make):
     one, two = make("a.h5"), make("b.h5", 1)
-    rule = (50, 2.0, 20, 10)
-    found = poisson_peaks(Samples([one, two]), *rule)
+    rule = {"label_neglog10_p": 2.0, "label_min_length_bp": 20, "label_max_gap_bp": 10}
+    rule = Data(half_window_bp=50, **rule)
+    found = poisson_peaks(Samples([one, two]), rule)
     for name, store in (("sample1", one), ("sample2", two)):
-        alone = poisson_peaks(store, *rule)
+        alone = poisson_peaks(store, rule)
         for chrom in SIZES:
             np.testing.assert_array_equal(found[f"{name}/{chrom}"], alone[chrom])
     assert any(len(rows) for rows in found.values())

@@ -9,10 +9,12 @@ import shutil
 import signal
 from dataclasses import asdict
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from denoiseq.distributed import LostRank
+from denoiseq.errors import UserError
 from denoiseq.evaluation.calibration import calibrate
 from denoiseq.evaluation.measure import measure, tune, validate
 from denoiseq.evaluation.thresholds import Tuned, operating_points
@@ -20,7 +22,7 @@ from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
 from denoiseq.settings import Data, Evaluate, Loss, Optim, Train, Trainer
 from denoiseq.training.checkpoint import train_options
 from denoiseq.training.interrupt import Interrupted
-from denoiseq.training.loop import Run, Training
+from denoiseq.training.loop import Training
 from denoiseq.training.losses import atacworks_loss
 from denoiseq.training.optimizer import Average, learning_rate, make_optimizer
 from denoiseq.windows.batches import TileBatches
@@ -49,9 +51,11 @@ def fit(store, peaks, make_model, train_settings, tmp_path):
         held = WindowDataset(store, ["chrB"], WINDOWS, peaks, training=False, truth=truth)
         resume = None if resume is None else str(resume)
         settings = train_settings(tmp_path / name, resume=resume, **(SHORT | more))
-        training = Training(model, Splits(data, held), settings, Run({"config": {"a": 1}}))
+        training = Training(model, Splits(data, held), settings, metadata={"config": {"a": 1}})
         training.loss = loss
-        return training.train(), model, tmp_path / name
+        metrics, done = training.train(), training.state.done
+        result = SimpleNamespace(history=done.history, best=done.best, metrics=metrics)
+        return result, model, tmp_path / name
 
     return trained
 
@@ -496,6 +500,41 @@ def test_a_killed_loader_is_one_sentence_and_loses_nothing(fit):
     last = whole[2].parent / "cut" / "checkpoints" / "last.pt"
     assert load_checkpoint(last)["step"] >= 3
     assert same_end(whole, fit("cut", resume=last))
+
+
+# As torch raises again what a process that loads windows has raised, or that it died.
+CAUGHT = "Caught {0} in DataLoader worker process 0.\nOriginal Traceback:\n  …\n{0}: x.h5 is torn"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (RuntimeError("DataLoader worker (pid(s) 7) exited"), OSError, r"\(DataLoader .*resume="),
+        (OSError(CAUGHT.format("OSError")), OSError, r"\(OSError: x.h5 is torn\): go on"),
+        (
+            UserError(CAUGHT.format("denoiseq.errors.UserError")),
+            UserError,
+            r"failed \(x.h5 is torn",
+        ),
+        (RuntimeError(CAUGHT.format("RuntimeError")), RuntimeError, "^Caught"),
+        (ValueError(CAUGHT.format("ValueError")), ValueError, "^Caught"),
+    ],
+)
+def test_an_error_of_a_loader_is_the_users_only_where_it_was(
+    store, peaks, make_model, train_settings, tmp_path, error, kind, words
+):
+    class Loader:
+        def __iter__(self):
+            raise error
+
+    data = WindowDataset(store, ["chrA", "chrC"], WINDOWS, peaks, training=True)
+    held = WindowDataset(store, ["chrB"], WINDOWS, peaks, training=False)
+    settings = train_settings(tmp_path, workers=1, **SHORT)
+    training = Training(make_model(seed=1), Splits(data, held), settings)
+    training.loader = Loader()
+    with pytest.raises(kind, match=words) as raised:
+        training.train()
+    assert type(raised.value) is kind
 
 
 @pytest.mark.parametrize("wrong", [{"schedule": "linear"}, {"monitor": "f1"}])

@@ -6,9 +6,12 @@ from math import factorial, log10
 import numpy as np
 import pytest
 from denoiseq.genomics.intervals import Interval, mask, merge
+from denoiseq.settings import Data
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.windows import labels
 from denoiseq.windows.labels import poisson_peaks, poisson_threshold
+
+RULE = Data(half_window_bp=75, label_neglog10_p=3.0, label_min_length_bp=100, label_max_gap_bp=30)
 
 
 def exact_threshold(mean: Fraction, neglog10_p: int, terms: int = 400) -> int:
@@ -60,7 +63,7 @@ def store(tmp_path):
 
 
 def test_poisson_peaks_find_the_planted_ones_outside_the_blacklist(store):
-    found = poisson_peaks(store, 75, 3.0, 100, 30)  # the skirt outside is 75 bp, with the rest 151
+    found = poisson_peaks(store, RULE)  # the skirt outside is 75 bp, with the rest 151
     assert set(found) == {"chr1", "chr2"}
     assert found["chr2"].shape == (0, 2)
     rows = found["chr1"]
@@ -70,6 +73,6 @@ def test_poisson_peaks_find_the_planted_ones_outside_the_blacklist(store):
 
 
 def test_poisson_peaks_do_not_depend_on_the_chunk(store, monkeypatch):
-    whole = poisson_peaks(store, 75, 3.0, 100, 30)["chr1"]
+    whole = poisson_peaks(store, RULE)["chr1"]
     monkeypatch.setattr(labels, "_CHUNK_BP", 997)
-    np.testing.assert_array_equal(poisson_peaks(store, 75, 3.0, 100, 30)["chr1"], whole)
+    np.testing.assert_array_equal(poisson_peaks(store, RULE)["chr1"], whole)

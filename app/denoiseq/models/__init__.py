@@ -14,11 +14,7 @@ def in_channels(data: Data) -> int:
 
 
 def build(
-    settings: Model,
-    conv: Conv,
-    precision: Precision,
-    seed: int = 0,
-    in_channels: int = 1,
+    settings: Model, conv: Conv, precision: Precision, seed: int = 0, in_channels: int = 1
 ) -> Network:
     """The network that `settings` names, with fresh weights that depend on `seed` alone."""
     module, _, name = settings.network.rpartition(".")

@@ -1,6 +1,5 @@
-"""Checkpoints: one file with the weights, the optimizer, and all that predict must know.
-
-Only tensors and plain containers go in, so files load with `weights_only=True` and run no code.
+"""Checkpoints: one file with the weights, the optimizer, and all that predict must know. It holds
+only tensors and plain containers, so it loads with `weights_only=True` and runs no code.
 """
 
 import io
@@ -38,19 +37,14 @@ def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        One sentence: the file is missing, is not a checkpoint, or is of another version.
+    """Read a checkpoint onto the CPU; FileNotFoundError or UserError, in one sentence, if the file
+    is missing, is not a checkpoint, or is of another version.
     """
     return checked(read_file(path, "a denoiseq checkpoint"), path)
 
 
 def read_file(path: Path, what: str) -> Any:
     """What torch saved in a file, on the CPU; `what` it should be is for the message."""
-    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"Checkpoint {path} does not exist: give the path of a training's best.pt or last.pt."

@@ -1,9 +1,10 @@
-"""The convolution blocks of the networks; the only place that chooses dilconv or torch.
-
-Parameter paths (`conv_act1.conv_layer.weight`, ...) are those of published AtacWorks state dicts.
+"""The convolution blocks of the networks; the only place that chooses dilconv or torch. Parameter
+paths (`conv_act1.conv_layer.weight`, ...) are those of published AtacWorks state dicts.
 """
 
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -13,17 +14,10 @@ from denoiseq.errors import UserError
 from denoiseq.settings import Conv
 
 
-def _conv_layer(
-    conv: Conv,
-    shape: tuple[int, int, int],
-    dilation: int,
-    bias: bool,
-    activation: str | None,
-) -> nn.Module:
-    """A convolution of `shape` (C, K, S): dilconv pads and activates inside, torch does not."""
-    in_channels, out_channels, kernel_size = shape
+def _convolution(conv: Conv, activation: str | None) -> Callable[..., nn.Module]:
+    """The class of a convolution: dilconv's pads and activates inside, torch's does not."""
     if conv.backend == "torch":
-        return nn.Conv1d(in_channels, out_channels, kernel_size, dilation=dilation, bias=bias)
+        return nn.Conv1d
     try:
         import dilconv
 
@@ -33,16 +27,7 @@ def _conv_layer(
             f"conv=dilconv needs the compiled package, which does not load ({error}): "
             "install it with `pip install -e .` or set conv=torch."
         ) from error
-    return dilconv.Conv1d(
-        in_channels,
-        out_channels,
-        kernel_size,
-        padding="same",
-        dilation=dilation,
-        bias=bias,
-        activation=activation,
-        algorithm=conv.algorithm,
-    )
+    return partial(dilconv.Conv1d, padding="same", activation=activation, algorithm=conv.algorithm)
 
 
 class SameConv1d(nn.Module):
@@ -51,15 +36,9 @@ class SameConv1d(nn.Module):
     "Same" padding is virtual zeros, `(S-1)*d // 2` on the left and the rest on the right, so the
     extra zero of an odd total is on the right (as torch's `padding="same"` and AtacWorks).
 
-    Parameters
-    ----------
-    in_channels, out_channels, kernel_size, dilation : int
-    bias : bool
-    activation : {None, "relu", "prelu"}
-    batch_norm : bool
-        Normalise between convolution and residual.
-    conv : Conv
-        Which implementation multiplies; the weights and their names are the same.
+    conv : which implementation multiplies; the weights and their names are the same
+    activation : None, "relu" or "prelu"
+    batch_norm : normalise between convolution and residual
     """
 
     def __init__(
@@ -81,12 +60,8 @@ class SameConv1d(nn.Module):
         # dilconv does bias, residual and ReLU in its one pass, unless a norm has to come between.
         self.fused = conv.backend == "dilconv" and not batch_norm and activation != "prelu"
         self.pad_before = conv.backend == "torch"
-        self.conv_layer = _conv_layer(
-            conv,
-            (in_channels, out_channels, kernel_size),
-            dilation,
-            bias,
-            activation if self.fused else None,
+        self.conv_layer = _convolution(conv, activation if self.fused else None)(
+            in_channels, out_channels, kernel_size, dilation=dilation, bias=bias
         )
         self.norm_layer = nn.BatchNorm1d(out_channels) if batch_norm else None
         self.act_layer = nn.PReLU() if activation == "prelu" else None
@@ -110,13 +85,7 @@ class ResBlock(nn.Module):
     """act(conv3(conv2(conv1(x))) + skip(x)), the AtacWorks residual block.
 
     The skip is the identity, or a 1x1 convolution with activation and no bias where the number of
-    channels changes (the first block of a trunk).
-
-    Parameters
-    ----------
-    in_channels, out_channels, kernel_size : int
-    **layer
-        Passed to every `SameConv1d`: conv, activation, dilation, bias, batch_norm.
+    channels changes (the first block of a trunk). `layer` is passed to every `SameConv1d`.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, **layer):
@@ -138,11 +107,8 @@ class ResBlock(nn.Module):
 def describe_convolutions(model: nn.Module, x: Tensor, batch_size: int) -> list[str]:
     """A line for each shape of convolution, as "19 x 15->15, S=51, d=8, W=60000: spectral, …".
 
-    Parameters
-    ----------
-    x : (1, C, L)
-        A window to pass through the network, so that the width of every layer is known.
-    batch_size : windows that a step passes through the network at once
+    `x` (1, C, L) is a window to pass through the network, so that the width of every layer is
+    known; `batch_size` windows are what a step passes through it at once.
     """
     counts: Counter[tuple] = Counter()
 
@@ -169,11 +135,8 @@ def describe_convolutions(model: nn.Module, x: Tensor, batch_size: int) -> list[
 
 
 def _algorithms(shape: tuple, device: torch.device) -> str:
-    """How a convolution runs, forward and backward, as dilconv plans it.
-
-    shape : (N, C, K, S, d, W, dtype, requested algorithm or None for a convolution of torch)
-    """
-    N, C, K, S, d, W, dtype, algorithm = shape
+    """How a convolution runs, forward and backward, as dilconv plans it."""
+    N, C, K, S, d, W, dtype, algorithm = shape  # algorithm: the requested one; torch's has None
     if algorithm is None or device.type != "cpu":
         return "torch"
     import dilconv

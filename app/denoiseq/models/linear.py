@@ -14,9 +14,8 @@ class Linear(Network):
 
     With task="both" the peaks read the track, as in the residual network. A track below 0 is cut
     off there. Its two layers are heads, which are float32 in any precision. At the defaults 8,402
-    parameters for one task, 16,804 for both.
-
-    Even numbers of taps reach one base further to the right.
+    parameters for one task, 16,804 for both. Even numbers of taps reach one base further to the
+    right.
     """
 
     def __init__(self, settings: Settings, conv: Conv, precision: Precision, in_channels: int):

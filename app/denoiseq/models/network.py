@@ -1,7 +1,4 @@
-"""What all networks share: task, scale of the input, precision, and how far a base sees.
-
-Knows no architecture.
-"""
+"""What all networks share: task, scale of the input, precision, and how far a base sees."""
 
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -23,12 +20,9 @@ DENOISED, PROBABILITY = "denoised", "peak probability"
 
 
 class Prediction(NamedTuple):
-    """What every network returns, float32 whatever the autocast.
-
-    coverage (N, L) : denoised coverage, >= 0, in the units of the input track.
-    peak_logits (N, L) : log-odds that a base lies in a peak.
-
-    None stands for a head that the network's task does without.
+    """What every network returns, float32 (N, L) whatever the autocast: denoised coverage, >= 0, in
+    the units of the input track, and log-odds that a base lies in a peak. None stands for a head
+    that the network's task does without.
     """
 
     coverage: Tensor | None
@@ -41,37 +35,21 @@ class Prediction(NamedTuple):
         assert score is not None  # every task has a head
         return score
 
-    def tracks(self) -> dict[str, Tensor]:
-        """The tracks (N, L) by name, those that the model has heads for."""
-        tracks = {} if self.coverage is None else {DENOISED: self.coverage}
-        if self.peak_logits is not None:
-            tracks[PROBABILITY] = torch.sigmoid(self.peak_logits)
-        return tracks
-
 
 class Network(nn.Module):
     """Base of the networks, which define `_tracks` and `_path`.
 
-    Parameters
-    ----------
-    settings : Model
-        Their docs are in settings/model.py. log1p and sqrt compress the input coverage first; the
-        regression head then lives on that scale, and `Prediction.coverage` is brought back by
-        expm1 or square. sqrt is sqrt(x + 3/8): noise is level on it, and k times the coverage
-        stays a factor, so spikes neither rule the gradients, as with none, nor blow up on the way
-        back. With both_strands the answers to x and to its reverse complement are averaged in
-        evaluation mode: twice the work, half of what depends on the strand that was read.
-    conv : Conv
-    precision : Precision
-        bf16 is autocast inside `forward`: activations are bfloat16; weights, their gradients, sums,
-        heads and predictions stay float32, so state dicts do not depend on it.
-    in_channels : int
-        1, or more if channels other than the coverage, which comes first, are read as well.
+    settings : log1p and sqrt compress the input coverage first; the regression head then lives on
+        that scale, and `Prediction.coverage` is brought back by expm1 or square. sqrt is
+        sqrt(x + 3/8): noise is level on it, and k times the coverage stays a factor, so spikes
+        neither rule the gradients, as with none, nor blow up on the way back. With both_strands
+        the answers to x and to its reverse complement are averaged in evaluation mode: twice the
+        work, half of what depends on the strand that was read.
+    precision : bf16 is autocast inside `forward`: activations are bfloat16; weights, their
+        gradients, sums, heads and predictions stay float32, so state dicts do not depend on it
+    in_channels : more than 1 if channels other than the coverage, which comes first, are read
 
-    Attributes
-    ----------
-    temperature : float
-        What peak logits are divided by; a calibration sets it, after the training.
+    `temperature` is what peak logits are divided by; a calibration sets it, after the training.
     """
 
     # Tiles of a chromosome give its answer only if they begin on a multiple of this.
@@ -82,19 +60,16 @@ class Network(nn.Module):
         self.task = settings.task
         self.input_transform = settings.input_transform
         self.both_strands = settings.both_strands
-        self.backend = conv
-        self.conv = conv.backend
+        self.backend, self.conv = conv, conv.backend
         self.precision = precision.name
         self.in_channels = in_channels
-        self.add_input = False
-        self.temperature = 1.0
+        self.add_input, self.temperature = False, 1.0
 
     def forward(self, x: Tensor) -> Prediction:
         """x (N, in_channels, L), the coverage its first channel -> Prediction of (N, L) tracks."""
         pred = self._one_strand(x)
         if self.both_strands and not self.training:
-            turned = self._one_strand(reverse_complement(x))
-            pred = Prediction(*map(_mean, pred, turned))
+            pred = Prediction(*map(_mean, pred, self._one_strand(reverse_complement(x))))
         return pred
 
     @property
@@ -107,8 +82,10 @@ class Network(nn.Module):
     def answer(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """The tracks of one window x (in_channels, L) by name: float32 (L,) each."""
         window = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))[None]  # (1, C, L)
-        tracks = self(window.to(next(self.parameters()).device)).tracks()
-        return {name: track[0].cpu().numpy() for name, track in tracks.items()}
+        coverage, logits = self(window.to(next(self.parameters()).device))
+        probability = None if logits is None else torch.sigmoid(logits)
+        tracks = {DENOISED: coverage, PROBABILITY: probability}
+        return {name: t[0].cpu().numpy() for name, t in tracks.items() if t is not None}
 
     def _one_strand(self, x: Tensor) -> Prediction:
         track, logits = self._tracks(self._compressed(x))
@@ -156,8 +133,8 @@ class Network(nn.Module):
         """The input with its coverage on the scale that the network lives on."""
         if self.input_transform == "none":
             return x
-        coverage = x[:, :1]
-        track = coverage.log1p() if self.input_transform == "log1p" else _root(coverage)
+        track = x[:, :1]
+        track = track.log1p() if self.input_transform == "log1p" else (track + SQRT_OFFSET).sqrt()
         return track if self.in_channels == 1 else torch.cat([track, x[:, 1:]], dim=1)
 
     def _expanded(self, track: Tensor) -> Tensor:
@@ -166,15 +143,11 @@ class Network(nn.Module):
             return torch.expm1(track.clamp(max=LOG1P_LIMIT))
         return track.square() if self.input_transform == "sqrt" else track
 
-    def receptive_field_bp(self) -> int:
-        """Input bases that one base of the answer depends on, at most."""
-        return max(last - first + 1 for first, last in self._fields())
-
     def context_bp(self) -> int:
         """Bases needed on each side of a base for the answer that the whole chromosome gives."""
-        return max(max(i - first, last - i) for i, (first, last) in enumerate(self._fields()))
+        return max(max(i - first, last - i) for i, (first, last) in enumerate(self.fields()))
 
-    def _fields(self) -> list[tuple[int, int]]:
+    def fields(self) -> list[tuple[int, int]]:
         """The first and last base that each base of [0, tile_step_bp) depends on."""
         fields = []
         for base in range(self.tile_step_bp):
@@ -198,10 +171,6 @@ def reverse_complement(x: Tensor) -> Tensor:
 def _mean(forward: Tensor | None, turned: Tensor | None) -> Tensor | None:
     """The mean of the forward strand's track (N, L) and the other's, which runs backwards."""
     return None if forward is None or turned is None else (forward + turned.flip(-1)) / 2
-
-
-def _root(coverage: Tensor) -> Tensor:
-    return (coverage + SQRT_OFFSET).sqrt()
 
 
 def wide(h: Tensor) -> Tensor:

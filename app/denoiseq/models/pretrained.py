@@ -1,9 +1,9 @@
-"""Weights for a training to start from: a checkpoint of ours, or one that AtacWorks published.
-
-A published file holds only a state dict. Where its weights do not fit, the message says what their
-names and shapes tell of the network; dilations leave no trace in them.
+"""Weights for a training to start from: a checkpoint of ours, or a state dict that AtacWorks
+published. Where these do not fit, the message says what their names and shapes tell of the network;
+dilations leave no trace in them.
 """
 
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +17,15 @@ from denoiseq.settings import Model
 WRAPPED = "module."
 # The layers of AtacWorks' linear and logistic models.
 PUBLISHED_LINEAR = ("denoising_linear.conv_layer.", "conv_layer.")
-
 Weights = dict[str, Tensor]
 
 
 def load_weights(path: Path) -> tuple[Weights, dict[str, Any]]:
     """Read weights onto the CPU; no code of the file is run.
 
-    Returns
-    -------
-    weights : the state dict, without the prefix of a wrapped model
-    settings : of the model of one of our checkpoints; empty for another file
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        One sentence: the file is missing, or holds no weights.
+    Returns the state dict, without the prefix of a wrapped model, and the settings of the model of
+    one of our checkpoints, empty for another file. FileNotFoundError or UserError if the file is
+    missing or holds no weights.
     """
     payload = read_file(path, "a file of tensors and plain values alone")
     settings = {}
@@ -49,22 +42,18 @@ def load_weights(path: Path) -> tuple[Weights, dict[str, Any]]:
 
 
 def adopt(model: nn.Module, weights: Weights, source: str) -> None:
-    """Load weights by our names or AtacWorks' into `model`.
-
-    Raises
-    ------
-    ValueError
-        If they do not fit: names the first weight that differs, and, as far as the shapes tell,
-        the model that they belong to.
+    """Load weights by our names or AtacWorks' into `model`; UserError if they do not fit, with the
+    first weight that differs and, as far as the shapes tell, the model that they belong to.
     """
-    weights = _with_our_names(model, weights)
-    expected = model.state_dict()
+    weights, expected = _with_our_names(model, weights), model.state_dict()
     for name in dict.fromkeys([*expected, *weights]):
         shape, expected_shape = _shape(weights.get(name)), _shape(expected.get(name))
         if shape != expected_shape:
+            values = (f"{k}={str(v).replace(' ', '')}" for k, v in described(weights).items())
+            remedy = f"; it is of {text}" if (text := " ".join(values)) else ""
             raise UserError(
                 f"{source} does not fit the model: {name} is {shape} there, {expected_shape} here"
-                f"{_remedy(weights)}."
+                f"{remedy}."
             )
     model.load_state_dict(weights)
 
@@ -88,18 +77,10 @@ def _with_our_names(model: nn.Module, weights: Weights) -> Weights:
     return {renamed(name): value for name, value in weights.items()}
 
 
-def _remedy(weights: Weights) -> str:
-    """The settings to give, as far as names and shapes tell them; empty if they tell nothing."""
-    overrides = described(weights)
-    if not overrides:
-        return ""
-    values = (f"{name}={str(value).replace(' ', '')}" for name, value in overrides.items())
-    return f"; it is of {' '.join(values)}"
-
-
 def described(weights: Weights) -> dict[str, Any]:
-    """The overrides that choose the model of these weights (our names), as the shapes tell."""
+    """The overrides that choose the model of these weights (our names), as far as shapes tell."""
     shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    heads = [shapes.get(f"{head}.conv_layer.weight") for head in ("regressor", "classifier")]
     if "res_blocks.0.conv_act1.conv_layer.weight" in shapes:
         overrides = _residual(shapes)
     elif "down.0.conv_layer.weight" in shapes:
@@ -109,14 +90,12 @@ def described(weights: Weights) -> dict[str, Any]:
             "model.channels": [K for K, _, _ in down],
             "model.kernel_sizes": [S for _, _, S in down],
         }
+    elif head := heads[0] or heads[1]:
+        overrides = {"model": "linear", "model.field": head[-1]}
     else:
-        taps = [shapes.get(f"{head}.conv_layer.weight") for head in ("regressor", "classifier")]
-        if not any(taps):
-            return {}
-        overrides = {"model": "linear", "model.field": next(shape for shape in taps if shape)[-1]}
-    heads = [f"{head}.conv_layer.weight" in shapes for head in ("regressor", "classifier")]
-    tasks = {(True, True): "both", (True, False): "regression", (False, True): "classification"}
-    return overrides | {"model.task": tasks.get((heads[0], heads[1]), "both")}
+        return {}
+    only = "classification" if heads[1] else "regression"
+    return overrides | {"model.task": "both" if all(heads) or not any(heads) else only}
 
 
 def _residual(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -135,10 +114,8 @@ def _residual(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
 
 def _layers(shapes: dict[str, tuple[int, ...]], name: str) -> list[tuple[int, ...]]:
     """The shapes (K, C, S) of name 0, 1, 2, ... as long as there are any."""
-    layers: list[tuple[int, ...]] = []
-    while name.format(len(layers)) in shapes:
-        layers.append(shapes[name.format(len(layers))])
-    return layers
+    names = takewhile(shapes.__contains__, map(name.format, count()))
+    return [shapes[name] for name in names]
 
 
 def start_from(network: nn.Module, settings: Model) -> None:

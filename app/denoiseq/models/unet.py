@@ -1,7 +1,7 @@
 """AtacWorks' U-Net (Lal et al., Nat. Commun. 12:1507, 2021)."""
 
+from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,19 +27,16 @@ class UNet(Network):
 
     def __init__(self, settings: Settings, conv: Conv, precision: Precision, in_channels: int):
         super().__init__(settings, conv, precision, in_channels)
-        layer: dict[str, Any] = {
-            "batch_norm": settings.batch_norm,
-            "activation": settings.activation,
-            "conv": conv,
-        }
+        layer = partial(
+            SameConv1d, batch_norm=settings.batch_norm, activation=settings.activation, conv=conv
+        )
         channels = settings.channels
         widths = pairwise([in_channels, *channels])
         self.down = nn.ModuleList(
-            SameConv1d(c, k, size, **layer)
-            for (c, k), size in zip(widths, settings.kernel_sizes, strict=True)
+            layer(c, k, size) for (c, k), size in zip(widths, settings.kernel_sizes, strict=True)
         )
         self.up = nn.ModuleList(
-            SameConv1d(deep + level, level, settings.up_kernel_size, **layer)
+            layer(deep + level, level, settings.up_kernel_size)
             for level, deep in reversed(list(pairwise(channels)))
         )
         self.pool, self.upsample = nn.MaxPool1d(2), nn.Upsample(scale_factor=2)

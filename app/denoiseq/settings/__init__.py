@@ -1,43 +1,25 @@
-"""Every setting of every command: dataclasses with types, defaults and ranges, and `parse`.
-
-YAML under `configs/` composes the values; `parse` checks them against these classes, and the rooms
-take the classes themselves. The classes of the networks are in `settings.model`.
+"""Every setting of every command: dataclasses with types, defaults and ranges, and `parse`, which
+checks the values that YAML under `configs/` composes. Classes of the networks: `settings.model`.
 """
 
-from denoiseq.settings.conv import Conv
-from denoiseq.settings.data import Data, DataOverrides
-from denoiseq.settings.evaluate import Evaluate
-from denoiseq.settings.loss import Loss
-from denoiseq.settings.model import MODELS, Model
-from denoiseq.settings.optim import Optim
-from denoiseq.settings.parse import keys, parse, plain, to_yaml, unknown_key
-from denoiseq.settings.precision import Precision
-from denoiseq.settings.predict import Predict
-from denoiseq.settings.prepare import Prepare
-from denoiseq.settings.train import Train
-from denoiseq.settings.trainer import Trainer
-
-__all__ = [
-    "COMMANDS",
-    "MODELS",
-    "Conv",
-    "Data",
-    "DataOverrides",
-    "Evaluate",
-    "Loss",
-    "Model",
-    "Optim",
-    "Precision",
-    "Predict",
-    "Prepare",
-    "Train",
-    "Trainer",
-    "keys",
-    "parse",
-    "plain",
-    "to_yaml",
-    "unknown_key",
-]
+from denoiseq.settings.conv import Conv as Conv
+from denoiseq.settings.data import Data as Data
+from denoiseq.settings.data import DataOverrides as DataOverrides
+from denoiseq.settings.evaluate import Evaluate as Evaluate
+from denoiseq.settings.loss import Loss as Loss
+from denoiseq.settings.model import MODELS as MODELS
+from denoiseq.settings.model import Model as Model
+from denoiseq.settings.optim import Optim as Optim
+from denoiseq.settings.parse import keys as keys
+from denoiseq.settings.parse import parse as parse
+from denoiseq.settings.parse import plain as plain
+from denoiseq.settings.parse import to_yaml as to_yaml
+from denoiseq.settings.parse import unknown_key as unknown_key
+from denoiseq.settings.precision import Precision as Precision
+from denoiseq.settings.predict import Predict as Predict
+from denoiseq.settings.prepare import Prepare as Prepare
+from denoiseq.settings.train import Train as Train
+from denoiseq.settings.trainer import Trainer as Trainer
 
 COMMANDS: dict[str, type] = {
     "prepare": Prepare,

@@ -8,33 +8,28 @@ from omegaconf import MISSING
 
 from denoiseq.settings.prepare import Prepare
 from denoiseq.settings.setting import (
-    PATH,
+    FRACTION,
     Allowed,
     at_least,
     check,
     check_settings,
     group,
     one_of,
+    path,
     setting,
-    share,
 )
-
-
-def _are_fractions(value: list[float]) -> bool:
-    return len(value) == 2 and 0 < value[0] <= value[1] <= 1
 
 
 @dataclass
 class Data:
     """Windows, noise, labels and folds."""
 
-    store: str = setting(
-        MISSING,
+    store: str = path(
         "store of `denoiseq prepare`; made with the settings `prepare` if it does not exist",
-        kind=PATH,
+        MISSING,
     )
-    noisy_store: str | None = setting(
-        None, "another store for the noisy input; null = a thinning of `store`", kind=PATH
+    noisy_store: str | None = path(
+        "another store for the noisy input; null = a thinning of `store`"
     )
     more_stores: list[str] = setting(
         [], "stores of further samples; windows are drawn from every sample", kind="list of paths"
@@ -48,9 +43,7 @@ class Data:
         False, "generate the small synthetic genome that `prepare` names, if it does not exist"
     )
     prepare: Prepare = group(Prepare, "how to make `store`; the settings of `denoiseq prepare`")
-    truth: str | None = setting(
-        None, "true peaks for the metrics, BED or narrowPeak; null = the labels", kind=PATH
-    )
+    truth: str | None = path("true peaks for the metrics, BED or narrowPeak; null = the labels")
     labels: str = setting(
         "poisson", "peaks to learn: called with the Poisson rule, or from a BED or narrowPeak file",
         kind='"poisson", or path',
@@ -70,13 +63,16 @@ class Data:
     thin_fraction: float | None = setting(
         None,
         "fraction of the fragments that the noisy input keeps; null = 0.1, or 1 with noisy_store",
-        share(),
+        FRACTION,
     )
     thin_range: list[float] | None = setting(
         None,
         "range such as [0.01,0.5] from which each training window draws its own fraction, "
         "log-uniformly",
-        Allowed("two fractions as in [0.01,0.5]", _are_fractions),
+        Allowed(
+            "two fractions as in [0.01,0.5]",
+            lambda pair: len(pair) == 2 and 0 < pair[0] <= pair[1] <= 1,
+        ),
     )
     target: str = setting(
         "all",
@@ -84,9 +80,7 @@ class Data:
         one_of("all", "complement"),
     )
     sequence: bool = setting(False, "the network also reads the DNA sequence, from `fasta`")
-    fasta: str | None = setting(
-        None, "FASTA of the genome, for `sequence`; by default that of `prepare`", kind=PATH
-    )
+    fasta: str | None = path("FASTA of the genome, for `sequence`; by default that of `prepare`")
     reverse_complement: bool = setting(
         False, "read half of the training windows from the other strand"
     )
@@ -148,10 +142,10 @@ class Data:
 class DataOverrides:
     """Data settings that an evaluation may change; null = as in training."""
 
-    store: str | None = setting(None, "store of cut sites or of coverage", kind=PATH)
-    noisy_store: str | None = setting(None, "another store for the noisy input", kind=PATH)
-    fasta: str | None = setting(None, "FASTA of the genome, for a model that reads it", kind=PATH)
-    truth: str | None = setting(None, "true peaks, BED or narrowPeak", kind=PATH)
+    store: str | None = path("store of cut sites or of coverage")
+    noisy_store: str | None = path("another store for the noisy input")
+    fasta: str | None = path("FASTA of the genome, for a model that reads it")
+    truth: str | None = path("true peaks, BED or narrowPeak")
     thin_fraction: float | None = setting(
         None, "fraction of the fragments that the noisy input keeps"
     )

@@ -10,12 +10,12 @@ from denoiseq.settings.data import DataOverrides
 from denoiseq.settings.precision import Precision
 from denoiseq.settings.predict import LOCI, RANDOM_LOCI, REGIONS
 from denoiseq.settings.setting import (
-    PATH,
     Allowed,
     at_least,
     check_settings,
     group,
     one_of,
+    path,
     setting,
 )
 from denoiseq.settings.trainer import Trainer
@@ -28,10 +28,10 @@ class Evaluate:
     denoiseq evaluate checkpoint=outputs/mine/checkpoints/best.pt split=test
     """
 
-    checkpoint: str | None = setting(None, "best.pt of a training; required", kind=PATH)
+    checkpoint: str | None = path("best.pt of a training; required")
     split: str = setting("validation", "chromosomes to measure on", one_of("validation", "test"))
-    out: str | None = setting(
-        None, "output folder; null = evaluate/SPLIT in the run folder of the checkpoint", kind=PATH
+    out: str | None = path(
+        "output folder; null = evaluate/SPLIT in the run folder of the checkpoint"
     )
     loci: int = setting(*LOCI)
     random_loci: int = setting(*RANDOM_LOCI)

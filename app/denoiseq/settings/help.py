@@ -1,18 +1,15 @@
-"""The settings of a command in words: for `--help`, docs/configuration.md and comments in configs/.
-
-Everything is read from the settings classes; nothing is explained here.
-"""
+"""The settings classes in words, for `--help`, docs/configuration.md and comments in configs/."""
 
 from __future__ import annotations
 
 import inspect
 import textwrap
 from collections.abc import Mapping
-from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import Field, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, get_type_hints
 
 from denoiseq.settings.model import MODELS, Model
+from denoiseq.settings.setting import Allowed
 
 WIDTH, COLUMN = 100, 30
 PLAIN = {"int": "whole number", "float": "number", "str": "text", "bool": "true or false"}
@@ -25,19 +22,23 @@ class Entry:
     name: str
     kind: str
     default: Any
-    allowed: str
-    choices: tuple[str, ...]
+    allowed: Allowed
     doc: str
 
     def brief(self) -> str:
         """Choices and meaning in one line."""
-        return f"{' | '.join(self.choices)}: {self.doc}" if self.choices else self.doc
+        choices = " | ".join(self.allowed.choices)
+        return f"{choices}: {self.doc}" if choices else self.doc
 
 
 def entries(schema: type) -> list[Entry]:
     """The settings of `schema` itself, in order, without those of its groups."""
     hints = get_type_hints(schema)
-    return [_entry(item, hints[item.name]) for item in fields(schema) if "allowed" in item.metadata]
+    said = {item.name: item.metadata for item in fields(schema) if "allowed" in item.metadata}
+    return [
+        Entry(name, m["kind"] or kind_of(hints[name]), m["default"], m["allowed"], m["doc"])
+        for name, m in said.items()
+    ]
 
 
 def groups(schema: type) -> dict[str, tuple[type, str]]:
@@ -54,20 +55,6 @@ def about(schema: type) -> tuple[str, list[str]]:
     """What `schema` is, and the example commands of its docstring."""
     first, *others = inspect.cleandoc(schema.__doc__ or "").splitlines()
     return first, [line for line in others if line]
-
-
-def _entry(item: Field, hint: Any) -> Entry:
-    allowed = item.metadata["allowed"]
-    factory = item.default_factory
-    default = item.default if factory is NO_DEFAULT else factory()
-    return Entry(
-        item.name,
-        item.metadata["kind"] or kind_of(hint),
-        default,
-        allowed.words if allowed else "",
-        allowed.choices if allowed else (),
-        item.metadata["doc"],
-    )
 
 
 def kind_of(hint: Any) -> str:
@@ -91,15 +78,8 @@ def shown(value: Any) -> str:
 def help_text(
     schema: type, values: Mapping[str, Any], files: Mapping[str, list[str]], footer: str
 ) -> str:
-    """What `denoiseq COMMAND --help` prints.
-
-    Parameters
-    ----------
-    schema : of the command
-    values : nested mapping
-        The composed config, whose values are shown.
-    files : the choices of each config group
-    footer : str
+    """What `denoiseq COMMAND --help` prints: the `values` of the composed config, a nested
+    mapping, and with each config group its `files`.
     """
     first, examples = about(schema)
     blocks = [first, "\n".join(f"  {line}" for line in examples)]

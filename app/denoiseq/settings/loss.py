@@ -1,6 +1,5 @@
-"""What a training minimizes: a weight for each term.
-
-A new term is a field here, made with `weight`, and its function in `training/losses.py`.
+"""What a training minimizes: a weight for each term. A new term is a field here, made with
+`weight`, and its function in `training/losses.py`.
 """
 
 from __future__ import annotations
@@ -8,12 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from denoiseq.settings.setting import (
-    Allowed,
-    at_least,
-    check_settings,
-    setting,
-)
+from denoiseq.settings.setting import Allowed, at_least, check_settings, setting
 
 
 def weight(default: float, doc: str, head: str) -> Any:

@@ -1,7 +1,5 @@
-"""The networks: their sizes, and what they all share.
-
-A new network is a subclass of `Model` here that names its class, that class in `models/`, and a
-YAML file in configs/model.
+"""The networks: their sizes, and what they all share. A new network is a subclass of `Model` here
+that names its class, that class in `models/`, and a YAML file in configs/model.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ from typing import ClassVar
 
 from omegaconf import MISSING
 
-from denoiseq.settings.setting import PATH, at_least, check, check_settings, one_of, setting
+from denoiseq.settings.setting import at_least, check, check_settings, one_of, path, setting
 
 
 @dataclass
@@ -35,9 +33,7 @@ class Model:
     both_strands: bool = setting(
         False, "average the answers to both strands in validation and prediction; twice the work"
     )
-    pretrained: str | None = setting(
-        None, "weights to start from: a best.pt, or a checkpoint of AtacWorks", kind=PATH
-    )
+    pretrained: str | None = path("weights to start from: a best.pt, or a checkpoint of AtacWorks")
 
     def __post_init__(self) -> None:
         check_settings(self, "model.")

@@ -5,14 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from denoiseq.settings.loss import TERMS
-from denoiseq.settings.setting import (
-    Allowed,
-    above,
-    at_least,
-    check_settings,
-    one_of,
-    setting,
-)
+from denoiseq.settings.setting import Allowed, at_least, check_settings, one_of, setting
 
 # Metrics of peaks that are not defined where validation has no true peak.
 PEAK_METRICS = ("auprc", "auroc", "best_f1")
@@ -37,7 +30,7 @@ class Optim:
     """How the weights move."""
 
     name: str = setting("adam", "the optimizer", one_of("adam", "adamw"))
-    lr: float = setting(2e-4, "learning rate", above(0))
+    lr: float = setting(2e-4, "learning rate", Allowed("more than 0", lambda value: value > 0))
     weight_decay: float = setting(
         0.01,
         "adamw only: decay of the weights; biases, norms and PReLU slopes are spared",

@@ -16,7 +16,7 @@ from omegaconf.errors import (
 )
 
 from denoiseq.errors import UserError
-from denoiseq.settings.model import MODELS, DenoisingResNet, Model
+from denoiseq.settings.model import MODELS, DenoisingResNet
 from denoiseq.settings.setting import check
 from denoiseq.settings.train import Train
 
@@ -49,9 +49,10 @@ def parse(schema: type[Schema], values: DictConfig | dict[str, Any]) -> Schema:
     try:
         base = OmegaConf.structured(schema)
         if schema is Train:
-            base.model = OmegaConf.structured(_model_class(OmegaConf.create(values)))
-        merged = OmegaConf.merge(base, values)
-        return cast(Schema, OmegaConf.to_object(merged))
+            name = OmegaConf.select(OmegaConf.create(values), "model.name") or DenoisingResNet.name
+            check(name in MODELS, f"model.name is {name!r}, expected one of {', '.join(MODELS)}")
+            base.model = OmegaConf.structured(MODELS[name])  # it decides the other keys of `model`
+        return cast(Schema, OmegaConf.to_object(OmegaConf.merge(base, values)))
     except ConfigKeyError as error:
         raise UserError(unknown_key(error.full_key or str(error.key), schema)) from error
     except MissingMandatoryValue as error:
@@ -68,17 +69,9 @@ def parse(schema: type[Schema], values: DictConfig | dict[str, Any]) -> Schema:
         raise UserError(" ".join(str(error).split())) from error
 
 
-def _model_class(values: Any) -> type[Model]:
-    """The settings class of `model.name`, which decides the other keys of `model`."""
-    name = OmegaConf.select(values, "model.name") or DenoisingResNet.name
-    check(name in MODELS, f"model.name is {name!r}, expected one of {', '.join(MODELS)}")
-    return MODELS[name]
-
-
 def plain(settings: Any) -> dict[str, Any]:
     """A settings dataclass as plain dicts and lists, as checkpoints store it."""
-    values = OmegaConf.to_container(OmegaConf.structured(settings), resolve=True)
-    return cast(dict[str, Any], values)
+    return cast(dict, OmegaConf.to_container(OmegaConf.structured(settings), resolve=True))
 
 
 def to_yaml(settings: Any) -> str:

@@ -8,19 +8,17 @@ from typing import Any
 from denoiseq.settings.conv import Conv
 from denoiseq.settings.precision import Precision
 from denoiseq.settings.setting import (
-    PATH,
-    PATHS,
+    FRACTION,
+    SEED,
     Allowed,
     at_least,
     between,
     check,
     check_settings,
     group,
+    path,
     path_or_paths,
-    seeds,
     setting,
-    share,
-    up_to,
 )
 from denoiseq.settings.trainer import Trainer
 
@@ -29,7 +27,7 @@ RANDOM_LOCI = (2, "further example loci, at random places with reads", between(0
 REGIONS: tuple[Any, ...] = (
     [],
     "further loci to draw, as [chrI:100000-120000]; 0-based, half-open, 100 to 200,000 bp each",
-    up_to(12),
+    Allowed("up to 12 of them", lambda value: len(value) <= 12),
 )
 
 
@@ -45,22 +43,18 @@ class Predict:
     denoiseq predict checkpoint=best.pt bam=reads.bam fasta=genome.fa depth=trained out=prediction
     """
 
-    checkpoint: str | None = setting(None, "best.pt of a training; required", kind=PATH)
+    checkpoint: str | None = path("best.pt of a training; required")
     bam: Any = setting(
         None,
         "BAM or CRAM, or replicates to merge as [a.bam,b.bam]; prepared as the training data were",
-        kind=PATHS,
+        kind="path, or list of paths",
     )
-    fragments: str | None = setting(None, "fragment file, instead of reads", kind=PATH)
-    barcodes: str | None = setting(
-        None, "file with the barcodes of the fragment file to keep, one a line", kind=PATH
-    )
-    store: str | None = setting(None, "prepared store, instead of reads", kind=PATH)
-    fasta: str | None = setting(
-        None,
+    fragments: str | None = path("fragment file, instead of reads")
+    barcodes: str | None = path("file with the barcodes of the fragment file to keep, one a line")
+    store: str | None = path("prepared store, instead of reads")
+    fasta: str | None = path(
         "FASTA of the genome, to check the input and its shift; required by a model that reads the "
-        "sequence",
-        kind=PATH,
+        "sequence"
     )
     blacklist: str | None = setting(
         None,
@@ -68,7 +62,7 @@ class Predict:
         kind="path, or none",
     )
     shift_check: bool = setting(True, "stop if the Tn5 motif is not where the shift expects it")
-    out: str | None = setting(None, "output folder; required", kind=PATH)
+    out: str | None = path("output folder; required")
     name: str | None = setting(
         None, "first part of the file names; null = the name of the (first) input"
     )
@@ -78,7 +72,7 @@ class Predict:
         Allowed('null, "trained" or a number of cut sites per Mb', _is_depth),
         kind="number, or trained",
     )
-    seed: int = setting(0, "seed of the thinning and of the random loci", seeds())
+    seed: int = setting(0, "seed of the thinning and of the random loci", SEED)
     peak_threshold: float | None = setting(
         None,
         "least probability of a peak (least coverage without a peak head); null = the best F1 on "
@@ -90,7 +84,7 @@ class Predict:
     )
     peak_precision: float | None = setting(
         None, "target precision of the called bases, for example 0.9, instead of peak_threshold",
-        share(),
+        FRACTION,
     )  # fmt: skip
     peak_min_length_bp: int | None = setting(
         None, "shorter peaks are dropped; null = as in the training labels"

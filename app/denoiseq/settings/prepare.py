@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from denoiseq.settings.setting import (
-    PATH,
-    PATHS,
     at_least,
     between,
     check_settings,
     one_of,
+    path,
     path_or_paths,
     setting,
 )
@@ -38,40 +37,29 @@ class Prepare:
     bam: Any = setting(
         None,
         "BAM or CRAM, sorted by coordinate and indexed; several files as [a.bam,b.bam]",
-        kind=PATHS,
+        kind="path, or list of paths",
     )
     replicates: str = setting(
         "merged",
         "several BAM files make one store, or one store each, named cuts.{stem}.h5 for out=cuts.h5",
         one_of("merged", "apart"),
     )
-    fragments: str | None = setting(
-        None,
-        "fragment file, instead of reads: chrom, start, end, barcode, count; sorted",
-        kind=PATH,
+    fragments: str | None = path(
+        "fragment file, instead of reads: chrom, start, end, barcode, count; sorted"
     )
-    barcodes: str | None = setting(
-        None, "file with the barcodes of the fragment file to keep, one a line", kind=PATH
-    )
-    groups: str | None = setting(
-        None,
+    barcodes: str | None = path("file with the barcodes of the fragment file to keep, one a line")
+    groups: str | None = path(
         "file with a barcode and its group on each line, tab-separated; makes one store a group, "
-        "named cuts.{group}.h5 for out=cuts.h5",
-        kind=PATH,
+        "named cuts.{group}.h5 for out=cuts.h5"
     )
-    bigwig: str | None = setting(
-        None, "coverage track, instead of reads; makes a store that cannot be thinned", kind=PATH
+    bigwig: str | None = path(
+        "coverage track, instead of reads; makes a store that cannot be thinned"
     )
-    fasta: str | None = setting(
-        None, "FASTA of the genome, plain or bgzipped; for chromosome sizes and the shift check",
-        kind=PATH,
-    )  # fmt: skip
-    out: str | None = setting(
-        None, "store to write, .h5, with a .qc.json beside it; required", kind=PATH
+    fasta: str | None = path(
+        "FASTA of the genome, plain or bgzipped; for chromosome sizes and the shift check"
     )
-    blacklist: str | None = setting(
-        None, "BED of regions whose cut sites are dropped and that stay masked", kind=PATH
-    )
+    out: str | None = path("store to write, .h5, with a .qc.json beside it; required")
+    blacklist: str | None = path("BED of regions whose cut sites are dropped and that stay masked")
     layout: str = setting(
         "auto",
         "use proper pairs, or the 5' end of each single read; auto = as the reads are",

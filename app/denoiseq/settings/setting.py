@@ -1,7 +1,5 @@
-"""A setting: its default, what it does and what it may be, said here and nowhere else.
-
-`--help`, docs/configuration.md and the comments in configs/ are generated from it (`help`), and
-`check_settings` refuses what it does not allow.
+"""A setting: its default, what it does and what it may be, from which `help` generates `--help`,
+docs/configuration.md and the comments in configs/; `check_settings` refuses what it does not allow.
 """
 
 from __future__ import annotations
@@ -14,8 +12,6 @@ from omegaconf import MISSING
 
 from denoiseq.errors import UserError
 
-PATH, PATHS = "path", "path, or list of paths"
-
 
 @dataclass(frozen=True)
 class Allowed:
@@ -26,14 +22,15 @@ class Allowed:
     choices: tuple[str, ...] = ()
 
 
+ANYTHING = Allowed("", lambda value: True)
+FRACTION = Allowed("more than 0 and at most 1", lambda value: 0 < value <= 1)
+# What torch's and numpy's generators both take.
+SEED = Allowed("0 or more, and below 2^63", lambda value: 0 <= value < 2**63)
+
+
 def at_least(low: float) -> Allowed:
     """No less than `low`."""
     return Allowed(f"{low:,} or more", lambda value: value >= low)
-
-
-def above(low: float) -> Allowed:
-    """More than `low`."""
-    return Allowed(f"more than {low}", lambda value: value > low)
 
 
 def between(low: float, high: float) -> Allowed:
@@ -41,47 +38,29 @@ def between(low: float, high: float) -> Allowed:
     return Allowed(f"{low:,} to {high:,}", lambda value: low <= value <= high)
 
 
-def seeds() -> Allowed:
-    """What torch's and numpy's generators both take."""
-    return Allowed("0 or more, and below 2^63", lambda value: 0 <= value < 2**63)
-
-
-def share() -> Allowed:
-    """A fraction of a whole: all of it at most, more than nothing."""
-    return Allowed("more than 0 and at most 1", lambda value: 0 < value <= 1)
-
-
 def one_of(*choices: str) -> Allowed:
     """One of the words."""
     return Allowed(f"one of {', '.join(choices)}", lambda value: value in choices, choices)
 
 
-def up_to(most: int) -> Allowed:
-    """A list of at most `most` items."""
-    return Allowed(f"up to {most} of them", lambda value: len(value) <= most)
-
-
 def setting(
-    default: Any, doc: str, allowed: Allowed | None = None, kind: str = "", **metadata: Any
+    default: Any, doc: str, allowed: Allowed = ANYTHING, kind: str = "", **metadata: Any
 ) -> Any:
-    """A field of a settings class.
+    """A field of a settings class; the user must give one whose default is MISSING.
 
-    Parameters
-    ----------
-    default : value, or MISSING where the user must give one
-    doc : str
-        What it does, in one line; explains null and 0 where they are special.
-    allowed : Allowed, optional
-        By default any value of the field's type.
-    kind : str, optional
-        The type in words, where its Python name says too little.
-    **metadata
-        Further facts about the field, for code that reads them.
+    doc : what it does, in one line; explains null and 0 where they are special
+    kind : the type in words, where its Python name says too little
+    metadata : further facts about the field, for code that reads them
     """
-    about = {"doc": doc, "allowed": allowed, "kind": kind, **metadata}
+    about = {"default": default, "doc": doc, "allowed": allowed, "kind": kind, **metadata}
     if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=about)
+        return field(default_factory=default.copy, metadata=about)
     return field(default=default, metadata=about)
+
+
+def path(doc: str, default: str | None = None) -> Any:
+    """A setting that is a path."""
+    return setting(default, doc, kind="path")
 
 
 def group(schema: type, doc: str) -> Any:
@@ -92,9 +71,9 @@ def group(schema: type, doc: str) -> Any:
 def check_settings(settings: Any, prefix: str = "") -> None:
     """Raise UserError, one sentence, for the first value that its field does not allow."""
     for item in fields(settings):
-        value, allowed = getattr(settings, item.name), item.metadata.get("allowed")
-        fits = allowed is None or value is None or value == MISSING or allowed.holds(value)
-        check(fits, f"{prefix}{item.name} is {value!r}, expected {allowed and allowed.words}")
+        value, allowed = getattr(settings, item.name), item.metadata.get("allowed", ANYTHING)
+        fits = value is None or value == MISSING or allowed.holds(value)
+        check(fits, f"{prefix}{item.name} is {value!r}, expected {allowed.words}")
 
 
 def check(condition: bool, sentence: str) -> None:

@@ -12,15 +12,7 @@ from denoiseq.settings.loss import TERMS, Loss
 from denoiseq.settings.model import DenoisingResNet, Model
 from denoiseq.settings.optim import TRACK_METRICS, Optim
 from denoiseq.settings.precision import Precision
-from denoiseq.settings.setting import (
-    PATH,
-    Allowed,
-    check,
-    check_settings,
-    group,
-    seeds,
-    setting,
-)
+from denoiseq.settings.setting import SEED, Allowed, check, check_settings, group, path, setting
 from denoiseq.settings.trainer import Trainer
 
 STAGES = ["train", "evaluate", "predict"]
@@ -34,10 +26,10 @@ class Train:
     denoiseq train +experiment=smoke
     """
 
-    out: str = setting(MISSING, "run folder; by default outputs/{name}/{date and time}", kind=PATH)
+    out: str = path("run folder; by default outputs/{name}/{date and time}", MISSING)
     name: str = setting("train", "name of the run, in paths and reports")
-    seed: int = setting(0, "seed of the weights, the windows and the fragments drawn", seeds())
-    resume: str | None = setting(None, "last.pt of a training to go on from", kind=PATH)
+    seed: int = setting(0, "seed of the weights, the windows and the fragments drawn", SEED)
+    resume: str | None = path("last.pt of a training to go on from")
     stages: list[str] = setting(
         ["train"],
         "[train,evaluate,predict] also evaluates the test split and predicts on the BAM",

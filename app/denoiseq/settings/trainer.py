@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from denoiseq.settings.setting import (
-    at_least,
-    check_settings,
-    one_of,
-    setting,
-)
+from denoiseq.settings.setting import at_least, check_settings, one_of, setting
 
 
 @dataclass

@@ -32,28 +32,10 @@ LATER_WINDOW_OPTIONS = {"thin_range": None, "reverse_complement": False}
 
 def train_options(settings: Train) -> dict[str, Any]:
     """How a network is trained, under the key names of checkpoint version 2."""
-    optim, trainer = settings.optim, settings.trainer
-    return {
-        "epochs": optim.epochs,
-        "batch_size": optim.batch_size,
-        "micro_batch": optim.micro_batch,
-        "optimizer": optim.name,
-        "lr": optim.lr,
-        "weight_decay": optim.weight_decay,
-        "schedule": optim.schedule,
-        "warmup_epochs": optim.warmup_epochs,
-        "plateau_epochs": optim.plateau_epochs,
-        "plateau_factor": optim.plateau_factor,
-        "gradient_clip": optim.gradient_clip,
-        "ema_decay": optim.ema_decay,
-        "monitor": optim.monitor,
-        "patience": optim.patience,
-        "checkpoint_minutes": trainer.checkpoint_minutes,
-        "workers": trainer.workers,
-        "seed": settings.seed,
-        "progress": trainer.progress,
-        "tensorboard": trainer.tensorboard,
-    }
+    options = {**vars(settings.optim), **vars(settings.trainer), "seed": settings.seed}
+    options["optimizer"] = options.pop("name")
+    del options["device"], options["threads"]
+    return options
 
 
 def check_resumable(
@@ -73,10 +55,7 @@ def check_resumable(
                 f"{path} was trained with {name}={before[name]}, not {now[name]}: "
                 "resume with the same settings."
             )
-    changed = [
-        f"{name} {before[name]} -> {now[name]}" for name in LASTING if before[name] != now[name]
-    ]
-    if changed:
+    if changed := [f"{n} {before[n]} -> {now[n]}" for n in LASTING if before[n] != now[n]]:
         log.warning("warning: resumed with other settings: %s", ", ".join(changed))
     windows = window_options(data.settings, data.seed)
     if LATER_WINDOW_OPTIONS | payload["window_options"] != windows:
@@ -97,10 +76,7 @@ def checkpoint_path(folder: Path | str, name: str) -> Path:
 
 
 class State:
-    """What a training moves and a checkpoint stores: weights, optimizer, progress.
-
-    `average` is the moving average of the weights, or None.
-    """
+    """What a training moves and a checkpoint stores: weights, average, optimizer, progress."""
 
     def __init__(self, model: Network, settings: Optim):
         self.model = model

@@ -17,19 +17,16 @@ class Interrupted(KeyboardInterrupt):
 class Stop:
     """Turns the first signal into `Interrupted`; a second one acts as it would without us.
 
-    Parameters
-    ----------
-    last : Path
-        The checkpoint to resume from, named in the message if it exists by then.
-    patient : bool
-        Ignore further signals until the step is done, and when an error ends the training: the
-        launcher of several ranks passes Ctrl-C on to those that the terminal has already told, and
-        ends the other ranks when one dies, although they still have to save and to report.
+    last : the checkpoint to resume from, named in the message if it exists by then
+    patient : ignore further signals until the step is done, and when an error ends the training:
+        the launcher of several ranks passes Ctrl-C on to those that the terminal has already told,
+        and ends the other ranks when one dies, although they still have to save and to report
+
+    `signal` is the number of the last one that came, or None.
     """
 
     def __init__(self, last: Path, patient: bool = False):
-        self.last = last
-        self.patient = patient
+        self.last, self.patient = last, patient
         self.signal: int | None = None
         self.deferring = False
         self.previous: dict[int, Any] = {}
@@ -47,17 +44,12 @@ class Stop:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside, a signal is only `requested`: the caller ends its step, saves and raises."""
+        """Inside, a signal is only noted: the caller ends its step, saves and raises."""
         was, self.deferring = self.deferring, True
         try:
             yield
         finally:
             self.deferring = was
-
-    @property
-    def requested(self) -> bool:
-        """Whether a signal has come."""
-        return self.signal is not None
 
     def interruption(self) -> Interrupted:
         """The exception to raise."""

@@ -1,5 +1,4 @@
 """Training: epochs of steps, validation after each, checkpoints that resume to the same bits.
-
 Leaves checkpoints/{last,best}.pt, history.csv and TensorBoard events in the run folder.
 """
 
@@ -8,7 +7,8 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,12 @@ from denoiseq.evaluation.thresholds import Tuned
 from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
 from denoiseq.models.network import Network, Prediction
 from denoiseq.settings import Evaluate, Train
+from denoiseq.settings.optim import PEAK_METRICS
 from denoiseq.training.checkpoint import State, checkpoint_path
 from denoiseq.training.interrupt import Stop
 from denoiseq.training.losses import atacworks_loss
 from denoiseq.training.optimizer import learning_rate
-from denoiseq.training.progress import Records, usable_monitor
+from denoiseq.training.progress import Records
 from denoiseq.training.step import first_not_finite, optimizer_step
 from denoiseq.windows.batches import TileBatches, window_loader
 from denoiseq.windows.splits import Splits
@@ -37,87 +38,50 @@ from denoiseq.windows.splits import Splits
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Run:
-    """What surrounds a training.
-
-    metadata : plain containers that every checkpoint stores as they are: config, versions, ...
-    ranks : the processes that share the training; only the main one writes
-    picture : draws example loci of a model as PNG, with what was chosen on validation
-    evaluation : how the best epoch is measured on the validation split
-    """
-
-    metadata: dict[str, Any] = field(default_factory=dict)
-    ranks: Ranks = ALONE
-    picture: Callable[[Any, Tuned, float], bytes | None] | None = None
-    evaluation: Evaluate = field(default_factory=Evaluate)
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """history: a dict an epoch; best: {"monitor", "value", "epoch"}; metrics: of the best epoch,
-    empty except on the main rank.
-    """
-
-    history: list[dict[str, Any]]
-    best: dict[str, Any]
-    metrics: dict[str, Any]
-
-
 class Training:
     """One training: its model, windows and state, and what moves them on.
 
-    Parameters
-    ----------
     model : on its device, made with the training's seed
-    windows : Splits
-    settings : Train
-        `out` is the run folder, `resume` a checkpoint to go on from.
-    run : Run
+    settings : `out` is the run folder, `resume` a checkpoint to go on from
+    ranks : the processes that share the training; only the main one writes
+    metadata : plain containers that every checkpoint stores as they are: config, versions, ...
+    picture : draws example loci of a model as PNG, with what was chosen on validation
 
-    Attributes
-    ----------
-    loss : callable (Prediction, batch) -> (total, parts)
-        Of the whole batch: with several ranks its sums go through `Ranks.total`.
+    Attributes: `loss` is of the whole batch, with several ranks its sums go through `Ranks.total`;
+    `evaluation` is how the best epoch is measured on the validation split.
     """
 
-    def __init__(self, model: Network, windows: Splits, settings: Train, run: Run):
-        self.model, self.windows, self.settings, self.run = model, windows, settings, run
-        optim, self.ranks = settings.optim, run.ranks
+    def __init__(
+        self,
+        model: Network,
+        windows: Splits,
+        settings: Train,
+        ranks: Ranks = ALONE,
+        metadata: dict[str, Any] | None = None,
+        picture: Callable[[Any, Tuned, float], bytes | None] | None = None,
+    ):
+        self.model, self.windows, self.settings, self.ranks = model, windows, settings, ranks
+        self.metadata, self.picture, self.evaluation = metadata or {}, picture, Evaluate()
         self.device = next(model.parameters()).device
-        self.loss: Loss = partial(atacworks_loss, weights=settings.loss, total=self.ranks.total)
-        self.state = State(model, optim)
-        self.batches = TileBatches(windows.train, optim.batch_size, settings.seed, self.ranks)
+        self.loss: Loss = partial(atacworks_loss, weights=settings.loss, total=ranks.total)
+        self.state = State(model, settings.optim)
+        self.batches = TileBatches(windows.train, settings.optim.batch_size, settings.seed, ranks)
         self.loader = window_loader(self.batches, settings.trainer.workers)
         self.saved_at = -math.inf
-        self.stop = Stop(self.checkpoint("last"), patient=self.ranks.world > 1)
+        self.stop = Stop(checkpoint_path(settings.out, "last"), patient=ranks.world > 1)
 
-    def checkpoint(self, name: str) -> Path:
-        """The path of "last" or "best"."""
-        return checkpoint_path(self.settings.out, name)
-
-    def train(self) -> TrainResult:
+    def train(self) -> dict[str, Any]:
         """Train to the last epoch; the model ends with the weights of the best one.
 
-        Returns
-        -------
-        TrainResult
-            `metrics` as `measure` gives them, on the validation split.
-
-        Raises
-        ------
-        Interrupted
-            After Ctrl-C or SIGTERM, with last.pt saved at the current step.
-        UserError
-            If a loss or gradient is not finite, naming the window, or if the checkpoint to resume
-            does not fit.
-        LostRank
-            If another rank died; last.pt is saved at the last step that all have done.
+        Returns what `measure` gives on the validation split; empty except on the main rank. Raises
+        Interrupted after Ctrl-C or SIGTERM, with last.pt saved at the current step; LostRank if
+        another rank died, with last.pt saved at the last step that all have done; UserError if a
+        loss or gradient is not finite, or if the checkpoint to resume does not fit.
         """
         with self.stop:
             self._begin()
             optim, done = self.settings.optim, self.state.done
-            with self.records:
+            with closing(self.records):
                 try:
                     self._save("last")
                     if not optim.epochs:  # the given weights are measured and saved
@@ -149,13 +113,12 @@ class Training:
             self.model.train()
             windows = 0
             for batch in self._loaded():
-                n = sizes[done.batch]
-                value = self.step(batch, n, len(sizes))
-                windows += n
+                windows += sizes[done.batch]
+                value = self.step(batch, sizes[done.batch], len(sizes))
                 rate = windows / (time.perf_counter() - began)
                 bar.set_postfix_str(f"loss {value:.4f}, {rate:.2f} segments/s", refresh=False)
                 bar.update()
-                if self.ranks.any(self.stop.requested):
+                if self.ranks.any(self.stop.signal is not None):
                     self._save("last")
                     raise self.stop.interruption()
                 if time.monotonic() - self.saved_at >= 60 * trainer.checkpoint_minutes:
@@ -192,30 +155,36 @@ class Training:
 
     def _begin(self) -> None:
         """Resume, or choose the baselines; then open the records."""
-        settings, state = self.settings, self.state
-        train, validation = self.windows.train, self.windows.validation
+        settings, state, train = self.settings, self.state, self.windows.train
         if settings.resume is not None:
             state.resume(Path(settings.resume), settings, train, self.ranks)
         self.baselines = state.done.tuned or tune_baselines(
-            validation, self.settings, self.ranks, fit_linear(train, self.ranks)
+            self.windows.validation, settings, self.ranks, fit_linear(train, self.ranks)
         )
         state.done.tuned = self.baselines
-        monitor = usable_monitor(settings.optim.monitor, self.baselines)
-        self.settings = replace(settings, optim=replace(settings.optim, monitor=monitor))
+        monitor = settings.optim.monitor
+        if monitor in PEAK_METRICS and math.isnan(self.baselines.thresholds["noisy"]):
+            log.warning(
+                "no true peak on validation: the best epoch is chosen by loss, not %s", monitor
+            )
+            self.settings = replace(settings, optim=replace(settings.optim, monitor="loss"))
         self.records = Records(self.settings, state.done, self.ranks.main)
 
     def _loaded(self) -> Iterator[dict[str, Tensor]]:
         """This rank's share of the batches; one sentence if a process that loads them fails."""
         try:
             yield from self.loader
-        except (OSError, RuntimeError, ValueError) as error:
-            if isinstance(error, LostRank) or not self.settings.trainer.workers:
+        except (OSError, RuntimeError, UserError) as error:
+            died = str(error).startswith("DataLoader worker")  # torch's words, in a RuntimeError
+            if not self.settings.trainer.workers or (isinstance(error, RuntimeError) and not died):
                 raise
             self._save("last")
-            reason = str(error).strip().splitlines()[-1]
-            raise OSError(
+            kind = UserError if isinstance(error, UserError) else OSError
+            # The error of a worker comes with its whole traceback.
+            reason = str(error).strip().splitlines()[-1].removeprefix("denoiseq.errors.UserError: ")
+            raise kind(
                 f"Training stopped at step {self.state.done.step}, a process that loads windows "
-                f"failed ({reason}): go on with resume={self.checkpoint('last')}."
+                f"failed ({reason}): go on with resume={self.stop.last}."
             ) from error
 
     def _after_loss(self, error: LostRank) -> BaseException:
@@ -226,7 +195,7 @@ class Training:
             return self.stop.interruption()
         return LostRank(
             f"Training stopped at step {self.state.done.step}, {error}: "
-            f"go on with resume={self.checkpoint('last')}."
+            f"go on with resume={self.stop.last}."
         )
 
     def _not_finite(self, batch: dict[str, Tensor], pred: Prediction, value: float) -> str:
@@ -265,29 +234,28 @@ class Training:
         for name in ("best", "last") if better else ("last",):
             self._save(name)
         self.records.epoch(monitor)
-        if self.run.picture is not None:
-            draw = self.run.picture
+        if (draw := self.picture) is not None:
             with at_temperature(state.validated, done.temperature):
                 self.records.image(lambda: draw(state.validated, tuned, scores.scale))
 
-    def _measured_best(self) -> TrainResult:
+    def _measured_best(self) -> dict[str, Any]:
         """Load the weights of the best epoch, and measure them on the main rank."""
-        ranks = self.ranks
-        best = ranks.tell(load_checkpoint(self.checkpoint("best")) if ranks.main else None)
+        ranks, validation = self.ranks, self.windows.validation
+        path = checkpoint_path(self.settings.out, "best")
+        best = ranks.tell(load_checkpoint(path) if ranks.main else None)
         self.model.load_state_dict(best["state_dict"])
-        metrics: dict[str, Any] = {}
-        if ranks.main:
-            tuned = Tuned.from_checkpoint(best)
-            assert tuned is not None  # best.pt is written after a validation
-            validation, evaluation = self.windows.validation, self.run.evaluation
-            with at_temperature(self.model, best.get("temperature", 1.0)):
-                metrics = measure(self.model, validation, evaluation, self.settings, tuned).metrics
-            metrics = {"split": "validation", **metrics}
-        return TrainResult(self.state.done.history, self.state.done.best or {}, metrics)
+        if not ranks.main:
+            return {}
+        tuned = Tuned.from_checkpoint(best)
+        assert tuned is not None  # best.pt is written after a validation
+        with at_temperature(self.model, best.get("temperature", 1.0)):
+            measured = measure(self.model, validation, self.evaluation, self.settings, tuned)
+        return {"split": "validation", **measured.metrics}
 
     def _save(self, name: str) -> None:
         """Write last.pt or best.pt with all that predict, evaluate and resume need."""
         self.saved_at = time.monotonic()
         if self.ranks.main:
             payload = self.state.payload(self.settings, self.windows.train)
-            save_checkpoint(self.checkpoint(name), {**self.run.metadata, **payload})
+            path = checkpoint_path(self.settings.out, name)
+            save_checkpoint(path, {**self.metadata, **payload})

@@ -1,9 +1,7 @@
-"""The training loss: pure functions of a prediction and a batch, masked, in float32.
-
-A base outside the mask (padding, blacklist) has no influence on value or gradient. Everything is
-made of sums over bases, and all sums go through one hook, so that several ranks can add theirs up
-and share one loss. A new error of the track is a function here, listed in `TRACK_ERRORS` and named
-like its weight in settings/loss.py.
+"""The training loss, masked, in float32: a base outside the mask (padding, blacklist) has no
+influence on value or gradient. Everything is made of sums over bases, and all sums go through one
+hook, so that several ranks can add theirs up and share one loss. A new error of the track is a
+function here, listed in `TRACK_ERRORS` and named like its weight in settings/loss.py.
 """
 
 from collections.abc import Callable
@@ -63,20 +61,13 @@ def atacworks_loss(
     weights.bce_positive_weight and one outside 1 ("balanced": the classes of a batch count
     equally).
 
-    Parameters
-    ----------
-    pred : Prediction of (N, L); N may be 0
-    batch : dict with "coverage" and "peaks" float (N, L), "mask" bool (N, L)
-    weights : Loss
-    total : callable, optional
-        Adds the sums of this batch, float32 (k,), to those of the batches of other ranks,
-        differentiably; called twice, with equal k everywhere. The loss is that of them all.
+    pred : of (N, L); N may be 0
+    batch : with "coverage" and "peaks" float (N, L), "mask" bool (N, L)
+    total : adds the sums of this batch, float32 (k,), to those of the batches of other ranks,
+        differentiably; called twice, with equal k everywhere; the loss is that of them all
 
-    Returns
-    -------
-    loss : float32 scalar with gradient
-    parts : dict of detached scalars "mse", "pearson" (the correlation itself), "bce" and, if they
-        have a weight, "log1p_mse" and "poisson"
+    Returns the loss, a float32 scalar with gradient, and its parts, detached scalars: "mse",
+    "pearson" (the correlation itself), "bce" and, if they have a weight, "log1p_mse", "poisson".
     """
     m, y, t = (batch[name].float() for name in ("mask", "coverage", "peaks"))
     p = None if pred.coverage is None else pred.coverage.float()
@@ -86,7 +77,8 @@ def atacworks_loss(
     first = _over_all(local, total)
     n, local = first["bases"].clamp(min=1), {}
     if p is not None:
-        local |= _centred_sums(p - first["p"] / n, y - first["y"] / n, m)
+        dp, dy = (p - first["p"] / n) * m, (y - first["y"] / n) * m
+        local |= {"pp": (dp * dp).sum(), "yy": (dy * dy).sum(), "py": (dp * dy).sum()}
         for name, error in TRACK_ERRORS.items():
             if name in ALWAYS_LOGGED or getattr(weights, name):
                 local[name] = (error(p, y) * m).sum()
@@ -98,7 +90,8 @@ def atacworks_loss(
     second = _over_all(local, total)
     parts: Sums = {name: second[name] / n for name in TRACK_ERRORS if name in second}
     if p is not None:
-        parts["pearson"] = _correlation(second, n)
+        variances = (second["pp"] / n + VARIANCE_EPS) * (second["yy"] / n + VARIANCE_EPS)
+        parts["pearson"] = second["py"] / n / variances.sqrt()
     if pred.peak_logits is not None:
         weight = n if inside is None else n - first["peaks"] + inside * first["peaks"]
         parts["bce"] = second["bce"] / weight
@@ -112,12 +105,6 @@ def _over_all(local: Sums, total: Total) -> Sums:
     return dict(zip(local, total(torch.stack(list(local.values()))).unbind(), strict=True))
 
 
-def _centred_sums(dp: Tensor, dy: Tensor, m: Tensor) -> Sums:
-    """Sums of squares and products of deviations from the means, (N, L) each."""
-    dp, dy = dp * m, dy * m
-    return {"pp": (dp * dp).sum(), "yy": (dy * dy).sum(), "py": (dp * dy).sum()}
-
-
 def _positive_weight(first: Sums, weights: Loss) -> Tensor | None:
     """Weight of a base inside a peak, a scalar; None: 1."""
     weight = weights.bce_positive_weight
@@ -125,9 +112,3 @@ def _positive_weight(first: Sums, weights: Loss) -> Tensor | None:
         bases, peaks = first["bases"].detach(), first["peaks"].detach()
         return (bases - peaks).clamp(min=1) / peaks.clamp(min=1)
     return None if weight == 1 else first["bases"].new_tensor(weight)
-
-
-def _correlation(sums: Sums, n: Tensor) -> Tensor:
-    """Pearson from sums of deviations over n bases."""
-    variances = (sums["pp"] / n + VARIANCE_EPS) * (sums["yy"] / n + VARIANCE_EPS)
-    return sums["py"] / n / variances.sqrt()

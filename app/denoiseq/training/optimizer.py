@@ -1,10 +1,9 @@
-"""The optimizer, its learning rate, and a moving average of the weights.
-
-The rate and the average depend on the position in the training alone, never on hidden counters, so
-a resumed training goes on exactly as it would have.
+"""The optimizer, its learning rate, and a moving average of the weights; the last two depend on the
+position in the training alone, so a resumed training goes on exactly as it would have.
 """
 
 import math
+from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
@@ -20,16 +19,12 @@ def make_optimizer(model: nn.Module, settings: Optim) -> torch.optim.Optimizer:
         return torch.optim.Adam(model.parameters(), lr=settings.lr)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     spared = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": spared, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.lr)
+    groups = [(decayed, settings.weight_decay), (spared, 0.0)]
+    parts = [{"params": params, "weight_decay": decay} for params, decay in groups if params]
+    return torch.optim.AdamW(parts, lr=settings.lr)
 
 
-def learning_rate(
-    settings: Optim, epochs_done: float, monitored: list[float] | None = None
-) -> float:
+def learning_rate(settings: Optim, epochs_done: float, monitored: Sequence[float] = ()) -> float:
     """The rate after a (fractional) number of epochs; `monitored` is the metric after each.
 
     "plateau" multiplies it by plateau_factor whenever the metric has had no new best for
@@ -41,11 +36,11 @@ def learning_rate(
     if settings.schedule == "cosine":
         rate *= 0.5 * (1 + math.cos(math.pi * min(epochs_done / settings.epochs, 1.0)))
     if settings.schedule == "plateau":
-        rate *= settings.plateau_factor ** _plateaus(settings, monitored or [])
+        rate *= settings.plateau_factor ** _plateaus(settings, monitored)
     return rate
 
 
-def _plateaus(settings: Optim, monitored: list[float]) -> int:
+def _plateaus(settings: Optim, monitored: Sequence[float]) -> int:
     sign = -1 if smaller_is_better(settings.monitor) else 1
     best, since, plateaus = -math.inf, 0, 0
     for value in monitored:

@@ -1,14 +1,12 @@
-"""How far a training has come, and its records: history.csv, TensorBoard, the log.
-
-Progress is the part of a checkpoint that is neither weights nor settings. Records are rewritten
-from it on resume, so they never run ahead of the checkpoint.
+"""How far a training has come, the part of a checkpoint that is neither weights nor settings; and
+its records, which are rewritten from it on resume, so they never run ahead of the checkpoint.
 """
 
 import io
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,9 @@ from denoiseq.evaluation.calibration import calibrate
 from denoiseq.evaluation.metrics import TrackMetrics
 from denoiseq.evaluation.thresholds import Tuned, operating_points
 from denoiseq.settings import Train
-from denoiseq.settings.optim import PEAK_METRICS, smaller_is_better
+from denoiseq.settings.optim import smaller_is_better
 
 log = logging.getLogger(__name__)
-COUNTERS = ("epoch", "batch", "step", "sums", "best", "history", "scale")
-# What the last validation chose; older checkpoints lack these.
-CHOICES = ("temperature", "calibration", "operating_points")
 
 
 @dataclass
@@ -30,8 +25,9 @@ class Progress:
     """Epochs and batches of the current epoch that are done, and their results.
 
     step counts optimizer steps; sums holds the current epoch's losses summed over windows; best
-    is {"monitor", "value", "epoch"}; scale fits the denoised track to the truth. calibration, of
-    peak logits, and operating_points are the last validation's.
+    is {"monitor", "value", "epoch"}; scale fits the denoised track to the truth. temperature,
+    calibration, of peak logits, and operating_points are the last validation's; older checkpoints
+    lack them.
     """
 
     epoch: int = 0
@@ -48,19 +44,13 @@ class Progress:
 
     def payload(self) -> dict[str, Any]:
         """The checkpoint's keys that this fills; `from_payload` reads them back."""
-        tuned = asdict(self.tuned) if self.tuned else {}
-        return {
-            **{name: getattr(self, name) for name in (*COUNTERS, *CHOICES)},
-            "gaussian_sigma_bp": tuned.get("gaussian_sigma_bp"),
-            "thresholds": tuned.get("thresholds"),
-            "linear": tuned.get("linear"),
-            "peak_threshold": tuned.get("thresholds", {}).get("denoised"),
-        }
+        tuned = asdict(self.tuned) if self.tuned else {f.name: None for f in fields(Tuned)}
+        chosen = {"peak_threshold": (tuned["thresholds"] or {}).get("denoised"), **tuned}
+        return {name: value for name, value in vars(self).items() if name != "tuned"} | chosen
 
     @classmethod
     def from_payload(cls, payload: dict[str, Any]) -> "Progress":
-        known = {name: payload[name] for name in COUNTERS}
-        known |= {name: payload[name] for name in CHOICES if name in payload}
+        known = {f.name: payload[f.name] for f in fields(cls) if f.name in payload}
         return cls(**known, tuned=Tuned.from_checkpoint(payload))
 
     def choose(self, baselines: Tuned, scores: TrackMetrics) -> Tuned:
@@ -81,17 +71,15 @@ class Progress:
 
     def means(self) -> dict[str, float]:
         """Mean losses of the current epoch so far."""
-        windows = self.sums.get("windows", 0.0)
-        return {k: v / windows for k, v in self.sums.items() if k != "windows"}
+        return {k: v / self.sums["windows"] for k, v in self.sums.items() if k != "windows"}
 
     def improves(self, monitor: str, value: float) -> bool:
         """Whether this epoch is the best so far; if so, remember it."""
         best = self.best["value"] if self.best else math.nan
         better = value < best if smaller_is_better(monitor) else value > best
-        if better or math.isnan(best):
+        if better := better or math.isnan(best):
             self.best = {"monitor": monitor, "value": value, "epoch": self.epoch + 1}
-            return True
-        return False
+        return better
 
     def patient(self, patience: int) -> bool:
         """Whether the best epoch is less than `patience` epochs ago; 0 waits forever."""
@@ -103,19 +91,8 @@ class Progress:
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
 
 
-def usable_monitor(monitor: str, baselines: Tuned) -> str:
-    """The monitor, or "loss" if validation has no true peak to rank by."""
-    if monitor in PEAK_METRICS and math.isnan(baselines.thresholds["noisy"]):
-        log.warning("no true peak on validation: the best epoch is chosen by loss, not %s", monitor)
-        return "loss"
-    return monitor
-
-
 class Records:
-    """history.csv, TensorBoard scalars and images, one log line an epoch; a context manager.
-
-    Only the main rank `writes`.
-    """
+    """history.csv, TensorBoard's events, a log line an epoch; only the main rank `writes`."""
 
     def __init__(self, settings: Train, done: Progress, writes: bool):
         self.done, self.epochs, self.writes = done, settings.optim.epochs, writes
@@ -131,10 +108,7 @@ class Records:
             purge = done.step + 1 if done.step else None
             self.writer = SummaryWriter(settings.out, purge_step=purge)
 
-    def __enter__(self) -> "Records":
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
+    def close(self) -> None:
         if self.writer is not None:
             self.writer.close()
 
@@ -161,14 +135,9 @@ class Records:
             return
         measured = "" if monitor == "loss" else f", {monitor} {row[f'validation_{monitor}']:.4f}"
         log.info(
-            "epoch %d/%d: loss %.4f, validation loss %.4f%s%s, %.2f segments/s",
-            row["epoch"],
-            self.epochs,
-            row["train_loss"],
-            row["validation_loss"],
-            measured,
-            " (best)" if best else "",
-            row["segments_per_second"],
+            f"epoch {row['epoch']}/{self.epochs}: loss {row['train_loss']:.4f}, "
+            f"validation loss {row['validation_loss']:.4f}{measured}{' (best)' if best else ''}, "
+            f"{row['segments_per_second']:.2f} segments/s"
         )
         if self.writer is not None:
             for name, value in row.items():

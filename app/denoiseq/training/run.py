@@ -22,7 +22,8 @@ from denoiseq.provenance import software_facts, versions
 from denoiseq.report.metric_text import metrics_table
 from denoiseq.report.training_page import training_page
 from denoiseq.settings import Evaluate, Predict, Train, plain, to_yaml
-from denoiseq.training.loop import Run, Training, TrainResult
+from denoiseq.training.checkpoint import checkpoint_path
+from denoiseq.training.loop import Training
 from denoiseq.windows.splits import Stores, open_or_prepare, open_stores, splits
 
 log = logging.getLogger(__name__)
@@ -42,22 +43,15 @@ def run(settings: Train) -> None:
         stores = open_stores(settings.data)
         windows = splits(settings.data, stores, settings.seed)
         network = _network(settings, ranks)
-        training = Training(
-            network,
-            windows,
-            settings,
-            Run(
-                metadata={"config": plain(settings), "versions": versions(), **stores.facts()},
-                ranks=ranks,
-                picture=partial(loci.picture, windows.validation, settings),
-            ),
-        )
+        metadata = {"config": plain(settings), "versions": versions(), **stores.facts()}
+        picture = partial(loci.picture, windows.validation, settings)
+        training = Training(network, windows, settings, ranks, metadata, picture)
         if ranks.main:
             write_text(folder / "config.yaml", to_yaml(settings))
             _log_start(training, stores, threads)
-        result = training.train()
+        metrics = training.train()
         if ranks.main:
-            _report(training, result)
+            _report(training, metrics)
         # Their memory and processes are not for the further stages.
         del stores, windows, network, training
     if ranks.main:
@@ -73,12 +67,9 @@ def _shared(settings: Train, ranks: Ranks) -> Train:
 
 def _network(settings: Train, ranks: Ranks) -> Network:
     """The network with fresh or pretrained weights, on this rank's device."""
+    channels = models.in_channels(settings.data)
     network = models.build(
-        settings.model,
-        settings.conv,
-        settings.precision,
-        settings.seed,
-        models.in_channels(settings.data),
+        settings.model, settings.conv, settings.precision, settings.seed, channels
     )
     if settings.resume is None:
         start_from(network, settings.model)
@@ -95,26 +86,17 @@ def _log_start(training: Training, stores: Stores, threads: int) -> None:
     depth = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
     log.info("noisy input of %s cut sites per Mb", depth)
     log.info(
-        "training on %d windows of %s bp (%s), validating on %d (%s)",
-        len(data),
-        f"{settings.data.window_bp:,}",
-        ", ".join(data.chroms),
-        len(validation),
-        ", ".join(validation.chroms),
+        f"training on {len(data)} windows of {settings.data.window_bp:,} bp "
+        f"({', '.join(data.chroms)}), validating on {len(validation)} "
+        f"({', '.join(validation.chroms)})"
     )
     processes = f"{ranks.world} processes of " if ranks.world > 1 else ""
     software = software_facts(network)
+    isa = f" ({software['isa']})" if software["isa"] else ""
     log.info(
-        "%s: %s parameters, %s on %s, %s%d threads, conv=%s%s, torch %s",
-        settings.model.name,
-        f"{sum(p.numel() for p in network.parameters()):,}",
-        network.precision,
-        ranks.device,
-        processes,
-        threads,
-        network.conv,
-        f" ({software['isa']})" if software["isa"] else "",
-        software["versions"]["torch"],
+        f"{settings.model.name}: {sum(p.numel() for p in network.parameters()):,} parameters, "
+        f"{network.precision} on {ranks.device}, {processes}{threads} threads, "
+        f"conv={network.conv}{isa}, torch {software['versions']['torch']}"
     )
     share = -(-settings.optim.batch_size // ranks.world)
     at_once = min(share, settings.optim.micro_batch or share)
@@ -123,34 +105,29 @@ def _log_start(training: Training, stores: Stores, threads: int) -> None:
         log.info("  %s", line)
 
 
-def _report(training: Training, result: TrainResult) -> None:
+def _report(training: Training, metrics: dict[str, Any]) -> None:
     """Write the metrics of the best epoch and the page of the training."""
     settings, folder = training.settings, Path(training.settings.out)
-    network, windows = training.model, training.windows
-    write_json(folder / "metrics.json", {**result.metrics, "split": "validation"})
-    log.info("validation:\n%s", metrics_table(result.metrics))
+    network, windows, done = training.model, training.windows, training.state.done
+    write_json(folder / "metrics.json", metrics)
+    log.info("validation:\n%s", metrics_table(metrics))
     facts = {
-        "Settings": training.run.metadata["config"],
+        "Settings": training.metadata["config"],
         "Software": software_facts(network),
         "Data": {"fingerprint": windows.train.fingerprint},
     }
     panels = loci.of_evaluation(
-        network.eval(),
-        windows.validation,
-        result.metrics,
-        training.run.evaluation,
-        settings,
+        network.eval(), windows.validation, metrics, training.evaluation, settings
     )
-    best = result.best.get("epoch")
-    page = training_page(settings.name, result.metrics, result.history, best, panels, facts)
-    page.write(folder)
-    log.info("checkpoint: %s", training.checkpoint("best"))
+    best = done.best["epoch"] if done.best else None
+    training_page(settings.name, metrics, done.history, best, panels, facts).write(folder)
+    log.info("checkpoint: %s", checkpoint_path(settings.out, "best"))
 
 
 def _further_stages(settings: Train) -> None:
     """Evaluate the test split, predict on the reads, as far as the settings ask for it."""
     again: dict[str, Any] = {
-        "checkpoint": str(Path(settings.out) / "checkpoints" / "best.pt"),
+        "checkpoint": str(checkpoint_path(settings.out, "best")),
         "conv": settings.conv,
         "precision": settings.precision,
         "trainer": settings.trainer,

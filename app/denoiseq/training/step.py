@@ -14,12 +14,8 @@ from denoiseq.models.network import Prediction
 
 @dataclass(frozen=True)
 class Step:
-    """The outcome of a step.
-
-    losses : dict
-        "loss" and its parts, before the weights moved.
-    finite : bool
-        False if the loss or a gradient was not finite; then no weight has moved.
+    """The outcome of a step; `losses` are "loss" and its parts, before the weights moved. If the
+    loss or a gradient was not `finite`, no weight has moved.
     """
 
     prediction: Prediction
@@ -39,17 +35,11 @@ def optimizer_step(
 ) -> Step:
     """Forward, loss, backward and the optimizer's step.
 
-    Parameters
-    ----------
-    loss : callable
-        Of the whole batch on all ranks, as `Ranks.total` makes it.
-    batch : dict
-        This rank's share of the batch.
-    gradient_clip : float
-        Limit of the gradient's norm; 0: none.
-    micro_batch : int
-        Windows that go through the network at a time, to bound memory; 0: all. The loss still sees
-        the batch as a whole, at the cost of a second forward pass.
+    loss : of the whole batch on all ranks, as `Ranks.total` makes it
+    batch : this rank's share of the batch
+    gradient_clip : limit of the gradient's norm; 0: none
+    micro_batch : windows that go through the network at a time, to bound memory; 0: all. The loss
+        still sees the batch as a whole, at the cost of a second forward pass.
     """
     optimizer.zero_grad(set_to_none=True)
     parts = [0, *range(micro_batch, len(batch["x"]), micro_batch)] if micro_batch else [0]
@@ -89,11 +79,8 @@ def _backward_by_parts(
     model: nn.Module, inputs: tuple[Tensor, ...], prediction: Prediction
 ) -> None:
     """Add up the weights' gradients from those that the loss left at the joined prediction."""
-    gradients = {
-        i: head.grad
-        for i, head in enumerate(prediction)
-        if head is not None and head.grad is not None
-    }
+    leaves = {i: head for i, head in enumerate(prediction) if head is not None}
+    gradients = {i: head.grad for i, head in leaves.items() if head.grad is not None}
     sizes = [len(x) for x in inputs]
     splits = (gradient.split(sizes) for gradient in gradients.values())
     for x, *parts in zip(inputs, *splits, strict=True):

@@ -15,17 +15,9 @@ from denoiseq.workers import start_worker
 class TileBatches(Sampler[list[tuple[int, int]]]):
     """Batches of (epoch, index) keys: every window once, windows of one length together.
 
-    `start` an epoch before iterating. `batches` and the length are of all ranks together;
-    iterating gives this rank's share of each batch, or one window that counts nothing if a batch
-    has none for this rank.
-
-    Parameters
-    ----------
-    data : WindowDataset
-    batch_size : int
-    seed : int or None
-        Shuffles by (seed, epoch); None keeps genome order.
-    ranks : Ranks
+    `start` an epoch before iterating. `seed` shuffles by (seed, epoch), None keeps genome order.
+    `batches` and the length are of all ranks together; iterating gives this rank's share of each
+    batch, or one window that counts nothing if a batch has none for this rank.
     """
 
     def __init__(
@@ -64,8 +56,7 @@ class TileBatches(Sampler[list[tuple[int, int]]]):
 def window_loader(batches: TileBatches, workers: int) -> DataLoader:
     """A loader over `batches`; workers live on between epochs and run no torch arithmetic.
 
-    They come from a fork server, never a fork of this process: an OpenMP call or an open file
-    would not survive that.
+    They come from a fork server: an OpenMP call or an open file would not survive a fork.
     """
     return DataLoader(
         batches.data,

@@ -1,8 +1,5 @@
-"""Windows of a genome as tensors: noisy coverage in, clean coverage and peaks out.
-
-The noisy coverage is a thinning of the clean one's fragments, or that of another store. A window
-depends on (settings, seed, epoch, index) alone, so workers, ranks and resumed runs see the same
-windows.
+"""Windows of a genome as tensors: noisy coverage in, clean coverage and peaks out. A window depends
+on (settings, seed, epoch, index) alone, so workers, ranks and resumed runs see the same windows.
 """
 
 import logging
@@ -27,34 +24,18 @@ log = logging.getLogger(__name__)
 
 
 class WindowDataset(Dataset):
-    """Fixed-length windows over chromosomes.
+    """Fixed-length windows over chromosomes; UserError if there is none, or no label in any.
 
     Training moves the windows by a random offset per chromosome and draws new fragments each
     epoch, and for each window its depth and direction if the settings say so; otherwise windows and
     draw are fixed (epoch 0's draw at thin_fraction), in genome order, and chromosomes shorter than
     a window are whole.
 
-    Parameters
-    ----------
-    store : Store
-        Clean coverage, and the fragments that noisy input is drawn from.
-    chroms : list of str
-    settings : Data
-    peaks : dict of chromosome -> int64 (M, 2)
-        Labels that the peak head learns.
-    training : bool
-    seed : int
-    truth : dict like `peaks`, optional
-        Peaks that metrics are computed against; by default the labels.
-    noisy : like `store`, optional
-        What noisy input is drawn from instead; it has the chromosomes of `store`.
-    genome : Genome, optional
-        Adds the bases to the input.
-
-    Raises
-    ------
-    ValueError
-        If there is no window, or no labelled base in any.
+    store : clean coverage, and the fragments that noisy input is drawn from
+    peaks : chromosome -> int64 (M, 2), labels that the peak head learns
+    truth : peaks that metrics are computed against; by default the labels
+    noisy : what noisy input is drawn from instead; it has the chromosomes of `store`
+    genome : adds the bases to the input
     """
 
     def __init__(
@@ -73,16 +54,12 @@ class WindowDataset(Dataset):
         assert settings.thin_fraction is not None  # `Data` has replaced null
         self.settings, self.seed, self.training = settings, seed, training
         self.thin_fraction = settings.thin_fraction
-        self.store = store
-        self.noisy = store if noisy is None else noisy
+        self.store, self.noisy = store, store if noisy is None else noisy
         self.genome = genome
-        self.chroms = list(chroms)
-        self.peaks = peaks
-        self.truth = peaks if truth is None else truth
+        self.peaks, self.truth = peaks, peaks if truth is None else truth
         self._check_thinning()
         self._number = {chrom: number for number, chrom in enumerate(store.chroms)}
-        if training:
-            self.chroms = self._long_enough()
+        self.chroms = self._long_enough(chroms) if training else list(chroms)
         self.set_epoch(0)
         if not self.tiles:
             raise UserError(
@@ -96,24 +73,19 @@ class WindowDataset(Dataset):
             )
 
     def _check_thinning(self) -> None:
-        if self.settings.thin_fractions[0] == self.thin_fraction == 1:
-            return
+        whole = self.settings.thin_fractions[0] == self.thin_fraction == 1
         for store in self.noisy.samples:
-            if not store.thinnable:
+            if not (whole or store.thinnable):
                 raise UserError(
                     f"{store.path} holds coverage, not fragments, and cannot be thinned: give a "
                     "noisy sample of its own (data.noisy_store) and no data.thin_fraction."
                 )
 
-    def _long_enough(self) -> list[str]:
-        short = [c for c in self.chroms if self.store.chroms[c] < self.settings.window_bp]
-        if short:
-            log.info(
-                "not trained on, shorter than a window of %d bp: %s",
-                self.settings.window_bp,
-                ", ".join(short),
-            )
-        return [c for c in self.chroms if c not in short]
+    def _long_enough(self, chroms: list[str]) -> list[str]:
+        window_bp, sizes = self.settings.window_bp, self.store.chroms
+        if short := ", ".join(c for c in chroms if sizes[c] < window_bp):
+            log.info("not trained on, shorter than a window of %d bp: %s", window_bp, short)
+        return [c for c in chroms if sizes[c] >= window_bp]
 
     def set_epoch(self, epoch: int) -> None:
         """Move to an epoch: new offsets and a new draw in training, nothing otherwise."""
@@ -159,9 +131,8 @@ class WindowDataset(Dataset):
         return fingerprint({"clean": self.store.fingerprint, "noisy": self.noisy.fingerprint})
 
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint stores about the data, in plain containers.
-
-        `preprocessing` is that of the noisy input, which the input of a prediction must share.
+        """What a checkpoint stores of the data; `preprocessing` is that of the noisy input, which
+        the input of a prediction must share.
         """
         return {
             "preprocessing": self.noisy.preprocessing,
@@ -185,12 +156,9 @@ class WindowDataset(Dataset):
         A negative index gives the window ~index with an empty mask: it takes part in a batch and
         counts nothing.
 
-        Returns
-        -------
-        dict
-            x float32 (1, L) noisy coverage, or (5, L) with the bases A, C, G, T below it; coverage
-            float32 (L,) clean; peaks float32 (L,) and truth bool (L,) 1 inside a label / a true
-            peak; mask bool (L,) True on the tile's core outside the blacklist; index int64 ().
+        x float32 (1, L) is noisy coverage, or (5, L) with the bases A, C, G, T below it; coverage
+        float32 (L,) clean; peaks float32 (L,) and truth bool (L,) 1 inside a label / a true peak;
+        mask bool (L,) True on the tile's core outside the blacklist; index int64 ().
         """
         epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
         if self.training and epoch != self.epoch:
@@ -224,14 +192,9 @@ class WindowDataset(Dataset):
     def tracks(
         self, chrom: str, start: int, end: int, fraction: float | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The network's input and the clean coverage of any stretch, in the current epoch's draw.
-
-        fraction : by default thin_fraction
-
-        Returns
-        -------
-        x : float32 (1, L), or (5, L) with the bases
-        clean : float32 (L,)
+        """The network's input, float32 (1, L), or (5, L) with the bases, and the clean coverage of
+        any stretch, float32 (L,), in the current epoch's draw; `fraction` is by default
+        thin_fraction.
         """
         h, drawn = self.settings.half_window_bp, self.draw(fraction)
         noisy = self.noisy.coverage(chrom, start, end, h, drawn)
@@ -260,7 +223,7 @@ def window_options(settings: Data, seed: int) -> dict[str, Any]:
         "thin_fraction": settings.thin_fraction,
         "target": settings.target,
         "seed": seed,
-        "thin_range": None if settings.thin_range is None else tuple(settings.thin_range),
+        "thin_range": settings.thin_range and tuple(settings.thin_range),
         "reverse_complement": settings.reverse_complement,
     }
 
@@ -280,8 +243,5 @@ def draw_window(settings: Data, seed: int, place: tuple[int, int, int]) -> tuple
 
 
 def reversed_complement(x: np.ndarray) -> np.ndarray:
-    """The input (C, L) as the other strand has it: positions reversed, A for T and C for G.
-
-    Row 0 is the coverage; rows 1 to 4, if there are any, are A, C, G and T.
-    """
+    """The input (C, L), coverage and perhaps A, C, G and T, as the other strand has it."""
     return np.concatenate([x[:1], x[:0:-1]])[:, ::-1]

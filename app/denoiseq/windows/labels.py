@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import mask, unmasked_bp
 from denoiseq.genomics.peaks import PeakCaller
+from denoiseq.settings import Data
 from denoiseq.store.store import Store
 
 _CHUNK_BP = 1 << 20
@@ -28,13 +30,9 @@ def poisson_threshold(mean: float, neglog10_p: float) -> int:
     low, high = 0, 1
     while _neglog10_upper(high, mean) < neglog10_p:
         low, high = high, 2 * high
-    while high - low > 1:  # P(X > low) is too large (or low is 0), P(X > high) is small enough
-        middle = (low + high) // 2
-        if _neglog10_upper(middle, mean) < neglog10_p:
-            low = middle
-        else:
-            high = middle
-    return high
+    # P(X > low) is too large (or low is 0), P(X > high) is small enough.
+    between = range(low + 1, high)
+    return low + 1 + bisect_left(between, neglog10_p, key=lambda k: _neglog10_upper(k, mean))
 
 
 def _neglog10_upper(k: int, mean: float) -> float:
@@ -47,25 +45,21 @@ def _neglog10_upper(k: int, mean: float) -> float:
     return -(log_first + top + math.log(np.exp(logs - top).sum())) / math.log(10)
 
 
-def poisson_peaks(
-    store: Store,
-    half_window_bp: int,
-    neglog10_p: float,
-    min_length_bp: int,
-    max_gap_bp: int,
-) -> dict[str, np.ndarray]:
+def poisson_peaks(store: Store, settings: Data) -> dict[str, np.ndarray]:
     """Peaks of the full coverage against each chromosome's own mean outside the blacklist.
 
     Bases in the blacklist count as coverage 0. Returns chrom -> int64 (M, 2) for every chromosome
     of the store; the track is streamed, so memory does not grow with the chromosome.
     """
+    h, rule = settings.half_window_bp, (settings.label_min_length_bp, settings.label_max_gap_bp)
     peaks = {}
     for chrom in store.chroms:
-        total = sum(float(track.sum()) for _, track in _tracks(store, chrom, half_window_bp))
+        total = sum(float(track.sum()) for _, track in _tracks(store, chrom, h))
         bases = unmasked_bp(store.chroms, store.blacklist, chrom)
-        threshold = poisson_threshold(total / bases if bases else 0.0, neglog10_p)
-        caller = PeakCaller(chrom, threshold, min_length_bp, max_gap_bp)
-        for start, track in _tracks(store, chrom, half_window_bp):
+        mean = total / bases if bases else 0.0
+        threshold = poisson_threshold(mean, settings.label_neglog10_p)
+        caller = PeakCaller(chrom, threshold, *rule)
+        for start, track in _tracks(store, chrom, h):
             caller.add(start, track)
         rows = [(peak.start, peak.end) for peak in caller.finish()]
         peaks[chrom] = np.array(rows, dtype=np.int64).reshape(-1, 2)

@@ -40,8 +40,10 @@ class Stores:
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint stores about the files: the first store, and all stores."""
-        clean = [_file_facts(store) for store in self.clean.samples]
-        noisy = [_file_facts(store) for store in self.noisy.samples]
+        clean, noisy = (
+            [{"name": store.path.name, "provenance": store.provenance} for store in kind.samples]
+            for kind in (self.clean, self.noisy)
+        )
         thinned = self.noisy is self.clean
         return {"store": clean[0], "stores": {"clean": clean, "noisy": [] if thinned else noisy}}
 
@@ -53,10 +55,6 @@ class Stores:
             for kind, stores in {"clean": self.clean, **kinds}.items()
             for store, depth in zip(stores.samples, stores.depths(half_window_bp), strict=True)
         ]
-
-
-def _file_facts(store: Sample) -> dict[str, Any]:
-    return {"name": store.path.name, "provenance": store.provenance}
 
 
 @dataclass(frozen=True)
@@ -93,18 +91,14 @@ def open_stores(settings: Data) -> Stores:
     clean = [open_or_prepare(settings), *map(open_store, settings.more_stores)]
     noisy = clean
     if settings.noisy_store is not None:
-        paths = [settings.noisy_store, *settings.more_noisy_stores]
-        noisy = [open_store(path) for path in paths]
+        noisy = list(map(open_store, [settings.noisy_store, *settings.more_noisy_stores]))
     for clean_store, noisy_store in zip(clean, noisy, strict=True):
         check_noisy_matches_clean(clean_store, noisy_store)
     for other in noisy[1:]:
         check_same_input(other, noisy[0])
     samples = _joined(clean)
-    return Stores(
-        clean=samples,
-        noisy=samples if noisy is clean else _joined(noisy),
-        genome=_genome(settings, samples),
-    )
+    joined_noisy = samples if noisy is clean else _joined(noisy)
+    return Stores(samples, joined_noisy, _genome(settings, samples))
 
 
 def _joined(stores: list[Sample]) -> Store:
@@ -116,10 +110,8 @@ def _genome(settings: Data, store: Store) -> Genome | None:
         return None
     fasta = required(settings.fasta, "data.fasta", "genome.fa (data.sequence=true reads it)")
     names = store.plain_names
-    genome = Genome(fasta, names)
-    check_fasta(
-        genome, {chrom: store.chroms[name] for name, chrom in names.items()}, str(store.path)
-    )
+    genome, sizes = Genome(fasta, names), {c: store.chroms[name] for name, c in names.items()}
+    check_fasta(genome, sizes, str(store.path))
     return genome
 
 
@@ -135,19 +127,6 @@ def read_peaks(path: str, store: Store, key: str) -> Merged:
     return peaks
 
 
-def labels(settings: Data, store: Store) -> Merged:
-    """The peaks to learn: called on the clean track by the Poisson rule, or those of a file."""
-    if settings.labels != "poisson":
-        return read_peaks(settings.labels, store, "data.labels")
-    return poisson_peaks(
-        store,
-        settings.half_window_bp,
-        settings.label_neglog10_p,
-        settings.label_min_length_bp,
-        settings.label_max_gap_bp,
-    )
-
-
 def _folds(settings: Data, store: Store) -> dict[str, list[str]]:
     """The chromosomes of train, validation and test, in every sample."""
     names = store.plain_names
@@ -159,13 +138,17 @@ def _folds(settings: Data, store: Store) -> dict[str, list[str]]:
 
 def _shared(settings: Data, stores: Stores, seed: int) -> dict[str, Any]:
     """What the datasets of all splits are made of."""
-    truth = settings.truth
+    store, truth = stores.clean, settings.truth
+    if settings.labels == "poisson":
+        peaks = poisson_peaks(store, settings)
+    else:
+        peaks = read_peaks(settings.labels, store, "data.labels")
     return {
-        "store": stores.clean,
+        "store": store,
         "settings": settings,
-        "peaks": labels(settings, stores.clean),
+        "peaks": peaks,
         "seed": seed,
-        "truth": None if truth is None else read_peaks(truth, stores.clean, "data.truth"),
+        "truth": None if truth is None else read_peaks(truth, store, "data.truth"),
         "noisy": stores.noisy,
         "genome": stores.genome,
     }
