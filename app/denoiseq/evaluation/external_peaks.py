@@ -1,8 +1,4 @@
-"""Peaks of external callers on what a model reads: MACS3, where it is installed.
-
-Runs the user's own `macs3` as a program (`pip install '.[macs3]'`, in the repository); nothing of
-it is imported.
-"""
+"""Peaks of external callers on what a model reads: the user's own `macs3`, run as a program."""
 
 from __future__ import annotations
 
@@ -28,19 +24,24 @@ CHUNK_BP = 10_000_000
 
 
 def called(data: WindowDataset, macs3: bool | str) -> dict[str, dict[str, np.ndarray]]:
-    """Peaks by external caller and chromosome, on the noisy input of `data`, as it is thinned.
+    """Peaks by external caller and chromosome, on the noisy input of `data`, as it is thinned; each
+    sample's by itself.
 
     macs3 : True, False, or "auto", which leaves it out where it cannot be run, and logs why.
     """
     if macs3 is False:
         return {}
-    if macs3 == "auto":
-        reason = _cannot(data)
-        if reason:
-            log.info("MACS3 is not compared with: %s", reason)
-            return {}
+    if macs3 == "auto" and (reason := _cannot(data)):
+        log.info("MACS3 is not compared with: %s", reason)
+        return {}
     log.info("calling peaks with MACS3 on the same input")
-    return {"macs3": _macs3(data)}
+    peaks: dict[str, np.ndarray] = {}
+    for store in data.noisy.samples:
+        names = {c: data.noisy.home(c)[1] for c in data.chroms if data.noisy.home(c)[0] is store}
+        width = 2 * data.settings.half_window_bp
+        of_store = call_peaks(store, list(names.values()), data.draw(), ext_bp=width)
+        peaks |= {name: of_store[plain] for name, plain in names.items()}
+    return {"macs3": peaks}
 
 
 def _cannot(data: WindowDataset) -> str | None:
@@ -52,17 +53,6 @@ def _cannot(data: WindowDataset) -> str | None:
     except UserError as error:
         return str(error)
     return None
-
-
-def _macs3(data: WindowDataset) -> dict[str, np.ndarray]:
-    """MACS3's peaks on the chromosomes of `data`, each sample's by itself."""
-    width = 2 * data.settings.half_window_bp
-    called: dict[str, np.ndarray] = {}
-    for store in data.noisy.samples:
-        names = {c: data.noisy.home(c)[1] for c in data.chroms if data.noisy.home(c)[0] is store}
-        peaks = call_peaks(store, list(names.values()), data.draw(), ext_bp=width)
-        called |= {name: peaks[plain] for name, plain in names.items()}
-    return called
 
 
 def find_macs3() -> str:
@@ -88,22 +78,12 @@ def call_peaks(
 ) -> dict[str, np.ndarray]:
     """Peaks of MACS3 `callpeak` on the cut sites of a store, each widened to `ext_bp` around it.
 
-    Parameters
-    ----------
-    chroms : the chromosomes whose cut sites MACS3 is given, and its background is made of.
+    Gives int64 (M, 2), ascending and merged, for each of `chroms`, whose cut sites MACS3 gets and
+    makes its background of. What overlaps the blacklist is kept as MACS3 called it: cut sites there
+    were dropped when the store was made. UserError: MACS3 is absent, or the store holds coverage;
+    OSError: it failed.
+
     thinning : the draw of fragments, as for a model's input; None: all of them.
-    qvalue, ext_bp, keep_dup : MACS3's --qvalue, --extsize (--shift is minus half of it) and
-        --keep-dup.
-
-    Returns
-    -------
-    chrom -> int64 (M, 2), ascending, merged; one entry per chromosome of `chroms`. What overlaps
-    the blacklist is kept as MACS3 called it: cut sites there were dropped when the store was made.
-
-    Raises
-    ------
-    UserError : MACS3 is absent, or the store holds coverage.
-    OSError : MACS3 failed; the sentence ends with its last line.
     """
     if not store.thinnable:
         raise UserError(
@@ -128,7 +108,7 @@ def call_peaks(
             "--outdir": folder,
             "--name": "cuts",
         }
-        _run_macs3([program, "callpeak", "--nomodel", *(f"{k}={v}" for k, v in arguments.items())])
+        _run([program, "callpeak", "--nomodel", *(f"{k}={v}" for k, v in arguments.items())])
         peaks = Path(folder) / "cuts_peaks.narrowPeak"
         if not peaks.is_file():
             raise OSError(f"{program} callpeak left no narrowPeak: is it MACS3?")
@@ -154,7 +134,7 @@ def _write_cuts(
     return written
 
 
-def _run_macs3(command: list[str]) -> None:
+def _run(command: list[str]) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         lines = (result.stderr or result.stdout).strip().splitlines()

@@ -9,13 +9,13 @@ import numpy as np
 
 from denoiseq.evaluation import peak_metrics
 from denoiseq.evaluation.bootstrap import Blocks, TrackBootstrap, interval
-from denoiseq.evaluation.frip import signal_in_peaks
 from denoiseq.evaluation.metrics import TrackMetrics
 from denoiseq.evaluation.scored import Scored
 from denoiseq.evaluation.thresholds import probability
 from denoiseq.genomics.peaks import Peak, PeakCaller
 from denoiseq.models.network import DENOISED
 from denoiseq.report.metrics import METRICS, named
+from denoiseq.settings import Data
 from denoiseq.windows.dataset import WindowDataset
 
 Replicates = dict[str, np.ndarray]
@@ -24,22 +24,16 @@ Replicates = dict[str, np.ndarray]
 class TrackScores:
     """Everything that is summed up about one track; `add` takes its parts in genome order.
 
-    Parameters
-    ----------
-    logits : whether the score is the log-odds of a peak
-    rule : threshold, least length and largest gap of a peak
-    blocks : of the bootstrap; None leaves intervals out
-
-    Attributes
-    ----------
-    by_chrom, called : chromosome -> its metrics, and its peaks, none with a blacklisted base
+    Peaks are called at `threshold`, by the rule of the training's labels. Without `blocks` of the
+    bootstrap there are no intervals.
     """
 
-    def __init__(self, logits: bool, rule: tuple[float, int, int], blocks: Blocks | None):
-        self.logits, self.rule, self.blocks = logits, rule, blocks
+    def __init__(self, logits: bool, labels: Data, threshold: float, blocks: Blocks | None):
+        self.rule = threshold, labels.label_min_length_bp, labels.label_max_gap_bp
+        self.logits, self.blocks = logits, blocks
         self.total = TrackMetrics(logits)
-        self.by_chrom: dict[str, dict[str, float]] = {}
-        self.called: dict[str, list[Peak]] = {}
+        self.by_chrom: dict[str, dict[str, float]] = {}  # chromosome -> its metrics
+        self.called: dict[str, list[Peak]] = {}  # its peaks, none with a blacklisted base
         self.bootstrap = TrackBootstrap(blocks, logits) if blocks else None
         self._current: tuple[str, TrackMetrics, PeakCaller] | None = None
 
@@ -67,14 +61,9 @@ class TrackScores:
 
 
 class Scorecard:
-    """The metrics of tracks and of external callers' peaks, on the chromosomes of `data`.
+    """The metrics of tracks, each closed, and of external callers' peaks, by name.
 
-    Parameters
-    ----------
-    data : WindowDataset
-    truth : chromosome -> true peaks, as `peak_metrics.true_peaks` gives them
-    tracks : name -> TrackScores, each closed
-    external : name of an external caller -> chromosome -> peaks, int64 (M, 2)
+    `truth` are the true peaks by chromosome, as `peak_metrics.true_peaks` gives them.
     """
 
     def __init__(
@@ -109,9 +98,8 @@ class Scorecard:
         frip = self._frip()
         metrics: dict[str, Any] = {}
         for name in self.rows:
-            scores = self._track(name) if name in self.tracks else self._external(name)
             intervals = {key: list(interval(v)) for key, v in self.replicates[name].items()}
-            metrics[name] = {**scores, "frip": frip[name], "intervals": intervals}
+            metrics[name] = {**self._scores(name), "frip": frip[name], "intervals": intervals}
         true_bp = sum(int((rows[:, 1] - rows[:, 0]).sum()) for rows in self.true_rows.values())
         n_true = sum(map(len, self.true_rows.values()))
         metrics["truth"] = {"peaks": n_true, "bp": true_bp, "frip": frip["truth"]}
@@ -123,17 +111,16 @@ class Scorecard:
         """From a track's summits to the true ones, bp."""
         return peak_metrics.summit_distances(self.tracks[name].called, self.truth)
 
-    def _track(self, name: str) -> dict[str, Any]:
+    def _scores(self, name: str) -> dict[str, Any]:
+        """Metrics of bases and of whole peaks; external callers give neither score nor summit."""
+        called = self.rows[name], self.true_rows
+        peaks: dict[str, Any] = dict(peak_metrics.peak_agreement(*called))
+        if name not in self.tracks:
+            bases = peak_metrics.base_agreement(peak_metrics.total_counts(*called))
+            return {**{key: float(value) for key, value in bases.items()}, "peaks": peaks}
+        peaks["summit_distance_bp"] = peak_metrics.quartiles(self.distances(name))
         total = self.tracks[name].total
-        peaks = peak_metrics.peak_agreement(self.rows[name], self.true_rows)
-        summits = {"summit_distance_bp": peak_metrics.quartiles(self.distances(name))}
-        return {**total.result(), "peaks": {**peaks, **summits}, **total.parts()}
-
-    def _external(self, name: str) -> dict[str, Any]:
-        peaks = self.rows[name], self.true_rows
-        bases = peak_metrics.base_agreement(peak_metrics.total_counts(*peaks))
-        scores: dict[str, Any] = {key: float(value) for key, value in bases.items()}
-        return {**scores, "peaks": peak_metrics.peak_agreement(*peaks)}
+        return {**total.result(), "peaks": peaks, **total.parts()}
 
     def _chromosome(self, chrom: str) -> dict[str, Any]:
         metrics: dict[str, Any] = {}
@@ -150,7 +137,7 @@ class Scorecard:
         sets = {**self.rows, "truth": self.true_rows}
         for chrom in self.truth:
             peaks = {name: rows.get(chrom, peak_metrics.NONE) for name, rows in sets.items()}
-            more, shares = signal_in_peaks(self.data.store, chrom, peaks)
+            more, shares = peak_metrics.signal_in_peaks(self.data.store, chrom, peaks)
             total += more
             for name, value in shares.items():
                 inside[name] += value
