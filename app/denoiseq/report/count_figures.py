@@ -42,14 +42,16 @@ def fragment_sizes(histogram: Sequence[int]) -> Figure:
     return figure
 
 
-def fragment_picture(histogram: Sequence[int]) -> Picture:
-    """The figure of fragment sizes with what to look for in it."""
+def fragment_pictures(histogram: Sequence[int]) -> list[Picture]:
+    """The figure of fragment sizes with what to look for in it; none where they are unknown."""
+    if not any(histogram):
+        return []
     text = (
         f"Good ATAC-seq shows many fragments below {NUCLEOSOME_FREE_BP} bp and steps at one and "
         "two nucleosomes (shaded: the lengths that Buenrostro et al., 2013, take for them)."
     )
     png = fragment_sizes(histogram)
-    return Picture("fragment_sizes", "Fragment lengths of the input", png, text)
+    return [Picture("fragment_sizes", "Fragment lengths of the input", png, text)]
 
 
 @drawn

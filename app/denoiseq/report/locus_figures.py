@@ -39,7 +39,6 @@ class Locus:
 @drawn
 def draw_loci(loci: Sequence[Locus], title: str = "") -> Figure:
     """PNG: a column a locus, a row a track on a scale shared within the locus, peaks beneath."""
-    names = list(loci[0].tracks)
     heights = _heights(loci[0])
     size = (1.0 + 3.2 * len(loci), 1.0 + 0.9 * sum(heights))
     figure = Figure(figsize=size, dpi=0.8 * DPI)
@@ -49,11 +48,9 @@ def draw_loci(loci: Sequence[Locus], title: str = "") -> Figure:
     for column, locus in zip(axes.T, loci, strict=True):
         _draw(column, locus)
         column[0].set_title(locus.name)
-    for axis, name in zip(axes[:, 0], names, strict=False):
-        _label(axis, name)
+    _label(axes[:, 0], loci[0])
     for axis in axes[-1, 1:]:
         axis.set_yticklabels([])
-    figure.align_ylabels(axes[:, 0])
     if title:
         figure.suptitle(title, fontsize=10)
     return figure
@@ -64,11 +61,9 @@ def draw_locus(locus: Locus) -> Figure:
     """PNG of one locus, of the width of a column of the page; its name is left to the page."""
     heights = _heights(locus)
     height = 0.55 + 0.52 * sum(heights)
-    figure, axes = canvas(height, len(heights), sharex=True, height_ratios=heights, squeeze=False)
-    _draw(axes[:, 0], locus)
-    for axis, name in zip(axes[:, 0], locus.tracks, strict=False):
-        _label(axis, name)
-    figure.align_ylabels(axes[:, 0])
+    figure, column = canvas(height, len(heights), sharex=True, height_ratios=heights)
+    _draw(column, locus)
+    _label(column, locus)
     return figure
 
 
@@ -111,18 +106,17 @@ def _draw_peaks(axis: Any, locus: Locus) -> None:
         bounds = np.clip(locus.peaks[name], locus.start, locus.end)
         spans = [(a / 1000, max((b - a) / 1000, least)) for a, b in bounds if b > a]
         axis.broken_barh(spans, (row + 0.18, 0.64), color=colour(name))
-    names = [_called(name) if len(locus.peaks) > 1 else "peaks" for name in reversed(locus.peaks)]
+    names = ["true peaks" if name == "clean" else f"{label(name)} peaks" for name in locus.peaks]
+    names = names[::-1] if len(names) > 1 else ["peaks"] * len(names)
     axis.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=7.5)
     axis.tick_params(axis="y", length=0)
     axis.set_ylim(0, max(len(names), 1))
     axis.spines["left"].set_visible(False)
 
 
-def _called(name: str) -> str:
-    """What a reader calls the peaks of a track or a caller; the clean track's are the truth."""
-    return "true peaks" if name == "clean" else f"{label(name)} peaks"
-
-
-def _label(axis: Any, name: str) -> None:
-    text = label(name).replace(" ", "\n")
-    axis.set_ylabel(text, rotation=0, ha="right", va="center", color=colour(name), weight="bold")
+def _label(column: Sequence[Any], locus: Locus) -> None:
+    """Name the tracks at the left of a column of axes."""
+    style = {"rotation": 0, "ha": "right", "va": "center", "weight": "bold"}
+    for axis, name in zip(column, locus.tracks, strict=False):
+        axis.set_ylabel(label(name).replace(" ", "\n"), color=colour(name), **style)
+    column[0].figure.align_ylabels(column)
