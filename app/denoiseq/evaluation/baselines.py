@@ -91,7 +91,7 @@ def fit_linear(data: WindowDataset, ranks: Ranks = ALONE) -> LinearWeights | Non
     waiting: list[tuple[np.ndarray, np.ndarray]] = []
     for number, tile in enumerate(tiles, start=1):
         waiting.append(_equations(data, tile, n))
-        # Many windows at a time, because small matrix products would wait for threads.
+        # Many windows at a time: small matrix products would wait for threads.
         if sum(len(y) for _, y in waiting) >= CHUNK_ROWS or number == len(tiles):
             stacked = (np.concatenate(arrays) for arrays in zip(*waiting, strict=True))
             features, clean = map(torch.from_numpy, stacked)
@@ -103,10 +103,7 @@ def fit_linear(data: WindowDataset, ranks: Ranks = ALONE) -> LinearWeights | Non
 
 
 def _equations(data: WindowDataset, tile: Tile, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of m bases of a window what the n taps see and a 1, (m, n + 1), and the clean coverage, (m,).
-
-    Bases of the blacklist are left out.
-    """
+    """Of m counted bases of a window what n taps see and a 1, (m, n + 1); clean coverage, (m,)."""
     x, clean = data.tracks(tile.chrom, tile.start, tile.end)
     counted = ~mask(data.store.blacklist, tile.chrom, tile.start, tile.end)
     means = _tap_means(np.pad(x[0], n // 2 * TAP_BP))[tile.core_start - tile.start :: TAP_BP]
@@ -118,10 +115,7 @@ def _equations(data: WindowDataset, tile: Tile, n: int) -> tuple[np.ndarray, np.
 
 
 def tune_baselines(
-    data: WindowDataset,
-    trained: Train,
-    ranks: Ranks = ALONE,
-    weights: LinearWeights | None = None,
+    data: WindowDataset, trained: Train, ranks: Ranks = ALONE, weights: LinearWeights | None = None
 ) -> Tuned:
     """Choose the Gaussian's bandwidth, and the thresholds of the baselines, on `data`.
 

@@ -20,12 +20,9 @@ _HALVINGS = 60
 
 @dataclass(frozen=True)
 class Reliability:
-    """How probabilities meet the truth, over bases grouped by probability in equal steps.
+    """How probabilities meet the truth, over bases grouped by probability in equal steps."""
 
-    Empty groups are left out.
-    """
-
-    probability: list[float]  # a group's mean
+    probability: list[float]  # a group's mean; empty groups are left out
     observed: list[float]  # the share of its bases inside true peaks
     bases: list[int]
     ece: float  # expected calibration error: the mean of |probability - observed| over all bases

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from denoiseq.errors import UserError
+from denoiseq.evaluation.peak_metrics import NONE
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.intervals import merge
 from denoiseq.store.store import Store
@@ -24,8 +25,7 @@ CHUNK_BP = 10_000_000
 
 
 def called(data: WindowDataset, macs3: bool | str) -> dict[str, dict[str, np.ndarray]]:
-    """Peaks by external caller and chromosome, on the noisy input of `data`, as it is thinned; each
-    sample's by itself.
+    """Peaks by external caller and chromosome, on the thinned input of `data`, sample by sample.
 
     macs3 : True, False, or "auto", which leaves it out where it cannot be run, and logs why.
     """
@@ -92,36 +92,26 @@ def call_peaks(
     program = find_macs3()
     # MACS3 takes its background's mean over this many bases.
     genome_bp = sum(store.unmasked_bp(chrom) for chrom in chroms)
-    none = np.zeros((0, 2), dtype=np.int64)
     with tempfile.TemporaryDirectory(prefix="denoiseq-macs3-") as folder:
         sites = Path(folder) / "cuts.bed"
         if not _write_cuts(sites, store, chroms, thinning):
-            return {chrom: none for chrom in chroms}
-        arguments = {
-            "--treatment": sites,
-            "--format": "BED",
-            "--gsize": genome_bp,
-            "--qvalue": qvalue,
-            "--shift": -(ext_bp // 2),
-            "--extsize": ext_bp,
-            "--keep-dup": keep_dup,
-            "--outdir": folder,
-            "--name": "cuts",
-        }
-        _run([program, "callpeak", "--nomodel", *(f"{k}={v}" for k, v in arguments.items())])
+            return dict.fromkeys(chroms, NONE)
+        arguments = {"treatment": sites, "format": "BED", "gsize": genome_bp, "qvalue": qvalue}
+        arguments |= {"shift": -(ext_bp // 2), "extsize": ext_bp, "keep-dup": keep_dup}
+        arguments |= {"outdir": folder, "name": "cuts"}
+        _run([program, "callpeak", "--nomodel", *(f"--{k}={v}" for k, v in arguments.items())])
         peaks = Path(folder) / "cuts_peaks.narrowPeak"
         if not peaks.is_file():
             raise OSError(f"{program} callpeak left no narrowPeak: is it MACS3?")
         called = merge(read_bed(peaks))
-    return {chrom: called.get(chrom, none) for chrom in chroms}
+    return {chrom: called.get(chrom, NONE) for chrom in chroms}
 
 
 def _write_cuts(
     path: Path, store: Store, chroms: Collection[str], thinning: Thinning | None
 ) -> int:
-    """Write each kept cut site as one base of BED6; returns how many there are.
-
-    All are of the forward strand, so that each covers [c - ext/2, c + ext/2).
+    """Write each kept cut site as one base of BED6, all of the forward strand, so that each covers
+    [c - ext/2, c + ext/2); returns how many there are.
     """
     written = 0
     with path.open("w") as file:

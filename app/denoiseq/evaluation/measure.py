@@ -1,5 +1,4 @@
-"""Scores of the noisy, the smoothed and the denoised track against truth, window by window, in
-memory that does not grow with the genome.
+"""Scores of the noisy, the smoothed and the denoised track against truth, window by window.
 
 `trained` is a training's settings; its `trainer` says how the machine is used now.
 """
@@ -36,27 +35,21 @@ Loss = Callable[[Prediction, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What `measure` gives: the content of metrics.json and of curves.json, None for what is
-    undefined, and the replicates: track -> metric -> float64 (draws,).
+    """What `measure` gives; what is undefined is None.
 
     On equal chromosomes the replicates of the genome are the same for every track, model and draw
     of fragments: differences and means over runs may be formed replicate by replicate.
     """
 
-    metrics: dict[str, Any]
-    replicates: dict[str, Replicates]
-    curves: dict[str, Any]
+    metrics: dict[str, Any]  # of metrics.json
+    replicates: dict[str, Replicates]  # track -> metric -> float64 (draws,)
+    curves: dict[str, Any]  # of curves.json
 
 
 def tune(
-    model: Model,
-    validation: WindowDataset,
-    trained: Train,
-    train: WindowDataset | None = None,
+    model: Model, validation: WindowDataset, trained: Train, train: WindowDataset | None = None
 ) -> Tuned:
-    """Choose bandwidth and thresholds on validation windows, and fit the linear filter on training
-    windows; without `train` there is no filter.
-    """
+    """Bandwidth and thresholds chosen on validation windows, and the filter fitted on `train`."""
     weights = None if train is None else fit_linear(train)
     tuned = tune_baselines(validation, trained, weights=weights)
     _, denoised = validate(model, validation, None, trained)
@@ -86,7 +79,7 @@ def measure(
     denoised = tracks[DENOISED].total
     metrics["scale"] = {name: scores.total.scale for name, scores in tracks.items()}
     metrics["tuned"] = {k: value for k, value in asdict(tuned).items() if k != "linear"}
-    drawn = _curves(metrics, tracks, profile, card)
+    drawn = _curves(metrics, card, profile)
     if denoised.logits:
         calibrated = reliability(denoised)
         metrics["calibration"] = {
@@ -135,15 +128,11 @@ def _pass(
     return tracks, profile
 
 
-def _curves(
-    metrics: Mapping[str, Any],
-    tracks: Mapping[str, TrackScores],
-    profile: curves.Profile,
-    card: Scorecard,
-) -> dict[str, Any]:
+def _curves(metrics: Mapping[str, Any], card: Scorecard, profile: curves.Profile) -> dict[str, Any]:
+    tracks = {name: scores.total for name, scores in card.tracks.items()}
     drawn: dict[str, Any] = {
-        "pr": {name: curves.precision_recall(scores.total) for name, scores in tracks.items()},
-        "roc": {name: curves.roc(scores.total) for name, scores in tracks.items()},
+        "pr": {name: curves.precision_recall(scores) for name, scores in tracks.items()},
+        "roc": {name: curves.roc(scores) for name, scores in tracks.items()},
         "profile": profile.curves(metrics["scale"]),
         "summit_distance_bp": curves.distance_histogram(card.distances(DENOISED)),
     }
@@ -152,11 +141,7 @@ def _curves(
 
 
 def validate(
-    model: Model,
-    data: WindowDataset,
-    loss: Loss | None,
-    trained: Train,
-    ranks: Ranks = ALONE,
+    model: Model, data: WindowDataset, loss: Loss | None, trained: Train, ranks: Ranks = ALONE
 ) -> tuple[dict[str, float], TrackMetrics]:
     """One pass of the denoised track alone, as after an epoch: its metrics by name, and scores.
 

@@ -24,9 +24,7 @@ CHUNK_BP = 1 << 20
 
 
 def true_peaks(data: WindowDataset) -> dict[str, list[Peak]]:
-    """The true peaks of the chromosomes of `data`, blacklisted bases cut out, with the summit and
-    height of the clean coverage.
-    """
+    """True peaks by chromosome, blacklisted bases cut out, with summits of the clean coverage."""
     peaks = {}
     for chrom in data.chroms:
         caller = PeakCaller(chrom, 0.5, 1, 0)
@@ -40,8 +38,8 @@ def true_peaks(data: WindowDataset) -> dict[str, list[Peak]]:
 
 
 def signal_in_peaks(store: Store, chrom: str, peaks: Peaks) -> tuple[float, dict[str, float]]:
-    """Cut sites of a chromosome (coverage summed over bases, for a coverage store), and those in
-    each set of peaks by name. Streams: memory does not grow with the reads.
+    """Cut sites of a chromosome (of a coverage store: the coverage summed over bases), and those in
+    each set of peaks; streaming.
     """
     size, total, inside = store.chroms[chrom], 0.0, dict.fromkeys(peaks, 0.0)
     for start in range(0, size, CHUNK_BP):
@@ -57,10 +55,7 @@ def signal_in_peaks(store: Store, chrom: str, peaks: Peaks) -> tuple[float, dict
 
 def rows(peaks: Mapping[str, list[Peak]]) -> dict[str, np.ndarray]:
     """chromosome -> int64 (M, 2) of peaks."""
-    return {
-        chrom: np.array([(p.start, p.end) for p in of_chrom], dtype=np.int64).reshape(-1, 2)
-        for chrom, of_chrom in peaks.items()
-    }
+    return {chrom: _with_summits(of_chrom)[:, :2] for chrom, of_chrom in peaks.items()}
 
 
 def peak_counts(called: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -144,9 +139,8 @@ def replicated_counts(
 def summit_distances(
     called: Mapping[str, list[Peak]], truth: Mapping[str, list[Peak]]
 ) -> np.ndarray:
-    """bp between the summits of each called peak and of the true peak that it shares most with.
-
-    int64 (M,), of the called peaks that overlap a true one.
+    """bp between the summits of each called peak and of the true one that it shares most with, if
+    it overlaps any: int64 (M,).
     """
     distances = []
     for chrom, peaks in called.items():

@@ -30,8 +30,7 @@ class TrackScores:
 
     def __init__(self, logits: bool, labels: Data, threshold: float, blocks: Blocks | None):
         self.rule = threshold, labels.label_min_length_bp, labels.label_max_gap_bp
-        self.logits, self.blocks = logits, blocks
-        self.total = TrackMetrics(logits)
+        self.logits, self.total = logits, TrackMetrics(logits)
         self.by_chrom: dict[str, dict[str, float]] = {}  # chromosome -> its metrics
         self.called: dict[str, list[Peak]] = {}  # its peaks, none with a blacklisted base
         self.bootstrap = TrackBootstrap(blocks, logits) if blocks else None
@@ -82,16 +81,15 @@ class Scorecard:
 
     def _replicates(self, name: str) -> Replicates:
         """Each metric of a track or an external caller in every replicate of the bootstrap."""
-        blocks = next(iter(self.tracks.values())).blocks
-        if blocks is None:
+        track = self.tracks.get(name, self.tracks[DENOISED])  # all share their blocks
+        if track.bootstrap is None:
             return {}
-        plain = self.data.store.plain_names
+        blocks, plain = track.bootstrap.sums.blocks, self.data.store.plain_names
         counts = peak_metrics.replicated_counts(self.rows[name], self.true_rows, blocks, plain)
         peaks = {f"peaks.{key}": v for key, v in peak_metrics.agreement(counts).items()}
         if name not in self.tracks:
             return peak_metrics.base_agreement(counts) | peaks
-        track = self.tracks[name]
-        return (track.bootstrap.replicates(track.total.result()) if track.bootstrap else {}) | peaks
+        return track.bootstrap.replicates(track.total.result()) | peaks
 
     def metrics(self) -> dict[str, Any]:
         """Every track's and external caller's metrics, `truth`, `gain` and `chromosomes`."""
@@ -100,9 +98,9 @@ class Scorecard:
         for name in self.rows:
             intervals = {key: list(interval(v)) for key, v in self.replicates[name].items()}
             metrics[name] = {**self._scores(name), "frip": frip[name], "intervals": intervals}
-        true_bp = sum(int((rows[:, 1] - rows[:, 0]).sum()) for rows in self.true_rows.values())
-        n_true = sum(map(len, self.true_rows.values()))
-        metrics["truth"] = {"peaks": n_true, "bp": true_bp, "frip": frip["truth"]}
+        true = np.concatenate([peak_metrics.NONE, *self.true_rows.values()])
+        true_bp = int((true[:, 1] - true[:, 0]).sum())
+        metrics["truth"] = {"peaks": len(true), "bp": true_bp, "frip": frip["truth"]}
         metrics["gain"] = {n: self._gain(metrics, n) for n in self.rows if n != DENOISED}
         metrics["chromosomes"] = {chrom: self._chromosome(chrom) for chrom in self.truth}
         return metrics
@@ -134,13 +132,12 @@ class Scorecard:
     def _frip(self) -> dict[str, float | None]:
         """Fraction of the clean sample's cut sites in the peaks of each, and in the true ones."""
         total, inside = 0.0, dict.fromkeys([*self.rows, "truth"], 0.0)
-        sets = {**self.rows, "truth": self.true_rows}
-        for chrom in self.truth:
-            peaks = {name: rows.get(chrom, peak_metrics.NONE) for name, rows in sets.items()}
-            more, shares = peak_metrics.signal_in_peaks(self.data.store, chrom, peaks)
-            total += more
-            for name, value in shares.items():
-                inside[name] += value
+        for chrom, true in self.true_rows.items():
+            peaks = {name: rows.get(chrom, peak_metrics.NONE) for name, rows in self.rows.items()}
+            peaks["truth"] = true
+            cuts, kept = peak_metrics.signal_in_peaks(self.data.store, chrom, peaks)
+            total += cuts
+            inside = {name: value + kept[name] for name, value in inside.items()}
         return {name: value / total if total else None for name, value in inside.items()}
 
     def _gain(self, metrics: Mapping[str, Any], baseline: str) -> dict[str, dict[str, float]]:
@@ -150,8 +147,8 @@ class Scorecard:
             values = [named(metrics[track], key) for track in (DENOISED, baseline)]
             if any(value is None or np.isnan(value) for value in values):
                 continue
-            pair = [self.replicates[track].get(key) for track in (DENOISED, baseline)]
-            paired = np.zeros(0) if pair[0] is None or pair[1] is None else pair[0] - pair[1]
+            denoised, other = (self.replicates[track].get(key) for track in (DENOISED, baseline))
+            paired = np.zeros(0) if denoised is None or other is None else denoised - other
             low, high = interval(paired)
             gains[key] = {"value": values[0] - values[1], "low": low, "high": high}
         return gains

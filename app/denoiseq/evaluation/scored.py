@@ -1,6 +1,4 @@
-"""The scored part of every window, in genome order, with the tracks over it: one streaming path
-for validation, test and the tuning of baselines.
-"""
+"""The scored part of every window, in genome order, with the tracks over it."""
 
 from __future__ import annotations
 
@@ -54,10 +52,7 @@ def device_of(model: Model) -> torch.device:
 def predictions(
     model: Model, data: WindowDataset, trained: Train, what: str, ranks: Ranks = ALONE
 ) -> Iterator[tuple[Batch, Prediction]]:
-    """Batches with the model's answer, without gradient, on the model's device.
-
-    `what` is done is the progress bar's label.
-    """
+    """Batches and the model's answer, on its device; `what` is done is the progress bar's label."""
     network = model if isinstance(model, nn.Module) else nn.Identity()
     device, was_training = device_of(model), network.training
     network.eval()
@@ -95,9 +90,7 @@ def scored_parts(
             track = smooth(arrays["x"][row, 0], part)
             tracks[name] = track, track
         if pred is not None:
-            tracks[DENOISED] = (
-                coverage if coverage is None else coverage[row, part],
-                score[row, part],
-            )
+            denoised = None if coverage is None else coverage[row, part]
+            tracks[DENOISED] = denoised, score[row, part]
         truth = {name: arrays[name][row, part] for name in ("coverage", "truth", "mask")}
         yield Scored(tile.chrom, tile.core_start, tracks=tracks, **truth)

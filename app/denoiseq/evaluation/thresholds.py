@@ -26,8 +26,7 @@ class LinearWeights:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The Gaussian's bandwidth and each score's peak threshold, chosen on validation, and the
-    linear filter that was fitted on the training chromosomes.
+    """What was chosen on validation.
 
     Thresholds are coverages; that of denoised is a calibrated probability where the model has a
     peak head. A base whose score equals the threshold is called.
@@ -35,7 +34,7 @@ class Tuned:
 
     gaussian_sigma_bp: float
     thresholds: dict[str, float] = field(default_factory=dict)
-    linear: LinearWeights | None = None
+    linear: LinearWeights | None = None  # fitted on the training chromosomes
 
     def with_denoised(self, scores: TrackMetrics, temperature: float = 1.0) -> Tuned:
         """Add the denoised score's best threshold, rounded as the model's probabilities are.
@@ -78,10 +77,7 @@ def operating_points(scores: TrackMetrics, temperature: float = 1.0) -> dict[str
     """
     sweep = scores.sweep()
     hits, f1 = sweep.hits, sweep.f1()
-    n_true = int(hits[-1])
-    if not n_true:
-        return {name: [] for name in ("threshold", "precision", "recall", "f1")}
-    steps = np.arange(1, RECALL_STEPS + 1) * n_true / RECALL_STEPS
+    steps = np.arange(1, RECALL_STEPS + 1) * int(hits[-1]) / RECALL_STEPS
     rows = np.unique([*np.searchsorted(hits, steps), np.argmax(f1)])
     rows = rows[hits[rows] > 0]
     thresholds = [bin_floor(BINS - 1 - i) for i in rows.tolist()]

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from denoiseq.report.page import Picture
 from denoiseq.report.style import canvas, drawn
@@ -34,7 +33,7 @@ def fragment_sizes(histogram: Sequence[int]) -> Figure:
     axes[1].plot(x, np.where(share > 0, share, np.nan), color=colour("gaussian"), linewidth=1)
     axes[0].set(ylabel="% of fragments", ylim=(0, None), xlim=(0, last))
     axes[1].set(yscale="log", ylabel="the same, log", xlabel="fragment length (bp)")
-    axes[1].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes[1].yaxis.set_major_formatter("{x:g}")
     for name, (start, end) in NUCLEOSOMES.items():
         if end <= last:
             axes[0].text((start + end) / 2, 0.98, name, ha="center", va="top", fontsize=7.5,
@@ -66,8 +65,8 @@ def peak_lengths(lengths_bp: Sequence[int]) -> Figure:
     axis.text(np.median(lengths), 0.98, f" median {np.median(lengths):,.0f} bp", va="top",
               fontsize=8, transform=axis.get_xaxis_transform())  # fmt: skip
     axis.set(xscale="log", xlabel="peak length (bp)", ylabel="peaks", ylim=(0, 1.15 * counts.max()))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axis.xaxis.set_minor_formatter(FuncFormatter(_few_minor))
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.xaxis.set_minor_formatter(_few_minor)
     axis.grid(True, axis="y")
     return figure
 
@@ -86,7 +85,7 @@ def cutoffs(columns: Mapping[str, Sequence[float]], threshold: float | None) -> 
         values = np.asarray(columns[key], dtype=np.float64) / (1e6 if key == "lpeaks" else 1)
         axis.plot(x, values, color=colour("denoised"), marker="o", ms=2.5)
         axis.set(ylabel=label, ylim=(0, None))
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+        axis.yaxis.set_major_formatter("{x:,.4g}")
         axis.grid(True)
         if threshold is not None:
             axis.axvline(threshold, color=GREY, linewidth=1, linestyle=":")

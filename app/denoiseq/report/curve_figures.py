@@ -13,21 +13,17 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from denoiseq.report.style import INK, canvas, drawn
 from denoiseq.report.tracks import GREY, colour, label
 
-Curves = Mapping[str, Mapping[str, Sequence[float]]]
+Curves = Mapping[str, Mapping[str, Any]]  # track -> name of a series -> its numbers
+Areas = Mapping[str, float | None]  # track -> the area under its curve
+History = Sequence[Mapping[str, float]]  # a row an epoch
 SQUARE = 4.3  # inches high: axes from 0 to 1 on both sides
 METRIC_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#b8568f", "#e69f00", "#56b4e9", "#333333")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 @drawn
-def precision_recall(
-    curves: Curves,
-    areas: Mapping[str, float | None],
-    points: Mapping[str, Mapping[str, float]],
-) -> Figure:
-    """curves : track -> recall, precision. areas : track -> AUPRC.
-    points : caller without a score -> its one recall and precision.
-    """
+def precision_recall(curves: Curves, areas: Areas, points: Curves) -> Figure:
+    """curves : track -> recall, precision. points : caller without a score -> recall, precision."""
     figure, axis = _unit_square(curves, "recall", "precision", areas)
     for name, point in points.items():
         axis.plot(point["recall"], point["precision"], "X", ms=9, mec="white", color=colour(name),
@@ -39,8 +35,8 @@ def precision_recall(
 
 
 @drawn
-def roc(curves: Curves, areas: Mapping[str, float | None]) -> Figure:
-    """curves : track -> fpr, tpr. areas : track -> AUROC."""
+def roc(curves: Curves, areas: Areas) -> Figure:
+    """curves : track -> fpr, tpr."""
     figure, axis = _unit_square(curves, "fpr", "tpr", areas)
     axis.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":", zorder=1.9)  # behind
     axis.set(xlabel="share of other bases called by mistake",
@@ -95,7 +91,7 @@ def summit_distances(edges: Sequence[float], counts: Sequence[int]) -> Figure:
 
 
 @drawn
-def losses(history: Sequence[Mapping[str, float]], best_epoch: int | None) -> Figure:
+def losses(history: History, best_epoch: int | None) -> Figure:
     """The loss, each of its terms and the learning rate by epoch, each on a scale of its own."""
     names = [key.removeprefix("train_") for key in history[0] if key.startswith("train_loss")]
     rows = math.ceil((len(names) + 1) / 2)
@@ -106,11 +102,8 @@ def losses(history: Sequence[Mapping[str, float]], best_epoch: int | None) -> Fi
             if len(x):
                 shade = GREY if kind == "train" else colour("denoised")
                 axis.plot(x, y, line, marker="o", ms=3, color=shade, label=kind)
-        axis.set_title(
-            "loss (weighted sum)"
-            if name == "loss"
-            else name.removeprefix("loss_").replace("_", " ")
-        )
+        title = name.removeprefix("loss_").replace("_", " ")
+        axis.set_title("loss (weighted sum)" if title == "loss" else title)
         _epochs(axis, best_epoch)
     last, *spare = axes.flat[len(names) :]
     last.plot(*_series(history, "lr"), marker="o", ms=3, color=INK)
@@ -125,11 +118,7 @@ def losses(history: Sequence[Mapping[str, float]], best_epoch: int | None) -> Fi
 
 
 @drawn
-def validation_scores(
-    history: Sequence[Mapping[str, float]],
-    names: Mapping[str, str],
-    best_epoch: int | None,
-) -> Figure:
+def validation_scores(history: History, names: Mapping[str, str], best_epoch: int | None) -> Figure:
     """names : metric of the validation columns -> its heading."""
     figure, axis = canvas(3.5)
     for (name, heading), shade, mark in zip(names.items(), METRIC_COLOURS, MARKS, strict=False):
@@ -142,9 +131,7 @@ def validation_scores(
     return figure
 
 
-def _unit_square(
-    curves: Curves, across: str, up: str, areas: Mapping[str, float | None]
-) -> tuple[Figure, Any]:
+def _unit_square(curves: Curves, across: str, up: str, areas: Areas) -> tuple[Figure, Any]:
     """A square figure of shares, with a curve a track and its area in the legend."""
     figure, axis = canvas(SQUARE)
     for name, curve in curves.items():
@@ -157,7 +144,7 @@ def _unit_square(
     return figure, axis
 
 
-def _series(history: Sequence[Mapping[str, float]], key: str) -> tuple[np.ndarray, np.ndarray]:
+def _series(history: History, key: str) -> tuple[np.ndarray, np.ndarray]:
     """Epochs and finite values of a column; empty where there is none."""
     pairs = np.array([(row["epoch"], row.get(key)) for row in history], np.float64)  # None: nan
     epochs, values = pairs[np.isfinite(pairs[:, 1])].T

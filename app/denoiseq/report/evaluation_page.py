@@ -57,18 +57,16 @@ def parts_section(metrics: Mapping[str, Any]) -> Section:
 
 def _curves(metrics: Mapping[str, Any], curves: Mapping[str, Any]) -> list[Picture]:
     """The figures that `curves` has data for."""
-
-    def areas(key: str) -> dict[str, float | None]:
-        return {track: named(metrics, f"{track}.{key}") for track in MEASURED}
-
     pictures = []
     if curves.get("pr"):
         points = {name: curves[name] for name in MEASURED if curves.get(name)}
-        png = curve_figures.precision_recall(curves["pr"], areas("auprc"), points)
+        areas = {name: named(metrics, f"{name}.auprc") for name in MEASURED}
+        png = curve_figures.precision_recall(curves["pr"], areas, points)
         text = "Up and to the right is better; in brackets the area (AUPRC)."
         pictures.append(Picture("precision_recall", "Precision and recall of bases", png, text))
     if curves.get("roc"):
-        png = curve_figures.roc(curves["roc"], areas("auroc"))
+        areas = {name: named(metrics, f"{name}.auroc") for name in MEASURED}
+        png = curve_figures.roc(curves["roc"], areas)
         text = "Up and to the left is better; in brackets the area (AUROC)."
         pictures.append(Picture("roc", "ROC of bases", png, text))
     if curves.get("reliability"):

@@ -54,15 +54,6 @@ def parse_regions(regions: Sequence[str], sizes: Mapping[str, int]) -> list[Wind
     return windows
 
 
-def spread_over_ranking(
-    ranked: list[tuple[float, str, int]], sizes: Mapping[str, int], n: int
-) -> list[Window]:
-    """`n` windows around (signal, chrom, position), from the strongest 2% to the weakest 20%."""
-    ordered = sorted(ranked, key=lambda item: (-item[0], item[1], item[2]))
-    picks = np.unique((np.linspace(0.02, 0.8, n) * len(ordered)).astype(int)) if ordered else []
-    return [_around(chrom, position, sizes) for _, chrom, position in (ordered[i] for i in picks)]
-
-
 def _around(chrom: str, position: int, sizes: Mapping[str, int]) -> Window:
     start = max(min(position - WINDOW_BP // 2, sizes[chrom] - WINDOW_BP), 0)
     return chrom, start, min(start + WINDOW_BP, sizes[chrom])
@@ -95,14 +86,17 @@ def example_loci(
 ) -> Panels:
     """The loci that the settings ask for, by how they were chosen; `locus` makes that of a window.
 
-    Some are spread over the peaks ranked by signal, so that weak ones are shown as well; some are
-    random windows that `has_reads` accepts, to show what lies between peaks; some the user names.
+    Some are spread over the peaks ranked by signal, from the strongest 2% to the weakest 20%; some
+    are random windows that `has_reads` accepts, to show what lies between peaks; some the user
+    names.
 
     ranked : (signal, chrom, position) of every peak
     """
+    ordered = sorted(ranked, key=lambda peak: (-peak[0], *peak[1:]))
+    picks = set((np.linspace(0.02, 0.8, settings.loci) * len(ordered)).astype(int).tolist())
     windows = {
         CHOSEN: parse_regions(settings.regions, sizes),
-        SPREAD: spread_over_ranking(ranked, sizes, settings.loci),
+        SPREAD: [_around(c, x, sizes) for i, (_, c, x) in enumerate(ordered) if i in picks],
         RANDOM: random_windows(sizes, settings.random_loci, seed, has_reads),
     }
     return {how: [locus(window) for window in chosen] for how, chosen in windows.items() if chosen}

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
-from denoiseq.report.style import DPI, canvas, drawn
+from denoiseq.report.style import DPI, WIDTH, drawn
 from denoiseq.report.tracks import TRACKS, colour, label
 
 BINS = 1_500  # at most so many points a track: more than a figure has pixels
@@ -39,16 +39,11 @@ class Locus:
 @drawn
 def draw_loci(loci: Sequence[Locus], title: str = "") -> Figure:
     """PNG: a column a locus, a row a track on a scale shared within the locus, peaks beneath."""
-    heights = _heights(loci[0])
-    size = (1.0 + 3.2 * len(loci), 1.0 + 0.9 * sum(heights))
+    size = (1.0 + 3.2 * len(loci), 1.0 + 0.9 * sum(_heights(loci[0])))
     figure = Figure(figsize=size, dpi=0.8 * DPI)
-    axes = figure.subplots(
-        len(heights), len(loci), squeeze=False, sharex="col", height_ratios=heights
-    )
-    for column, locus in zip(axes.T, loci, strict=True):
-        _draw(column, locus)
-        column[0].set_title(locus.name)
-    _label(axes[:, 0], loci[0])
+    axes = _fill(figure, loci)
+    for axis, locus in zip(axes[0], loci, strict=True):
+        axis.set_title(locus.name)
     for axis in axes[-1, 1:]:
         axis.set_yticklabels([])
     if title:
@@ -59,12 +54,23 @@ def draw_loci(loci: Sequence[Locus], title: str = "") -> Figure:
 @drawn
 def draw_locus(locus: Locus) -> Figure:
     """PNG of one locus, of the width of a column of the page; its name is left to the page."""
-    heights = _heights(locus)
-    height = 0.55 + 0.52 * sum(heights)
-    figure, column = canvas(height, len(heights), sharex=True, height_ratios=heights)
-    _draw(column, locus)
-    _label(column, locus)
+    figure = Figure(figsize=(WIDTH, 0.55 + 0.52 * sum(_heights(locus))), dpi=DPI)
+    _fill(figure, [locus])
     return figure
+
+
+def _fill(figure: Figure, loci: Sequence[Locus]) -> np.ndarray:
+    """Draw a column a locus, the tracks named at the left; the axes (rows, columns)."""
+    heights = _heights(loci[0])
+    shape = len(heights), len(loci)
+    axes = figure.subplots(*shape, squeeze=False, sharex="col", height_ratios=heights)
+    for column, locus in zip(axes.T, loci, strict=True):
+        _draw(column, locus)
+    style = {"rotation": 0, "ha": "right", "va": "center", "weight": "bold"}
+    for axis, name in zip(axes[:, 0], loci[0].tracks, strict=False):
+        axis.set_ylabel(label(name).replace(" ", "\n"), color=colour(name), **style)
+    figure.align_ylabels(axes[:, 0])
+    return axes
 
 
 def _heights(locus: Locus) -> list[float]:
@@ -87,7 +93,7 @@ def _draw(column: Sequence[Any], locus: Locus) -> None:
         axis.tick_params(axis="x", length=0)
     _draw_peaks(column[-1], locus)
     column[-1].xaxis.set_major_locator(MaxNLocator(5, min_n_ticks=3))
-    column[-1].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}"))
+    column[-1].xaxis.set_major_formatter("{x:,.10g}")
     column[-1].set_xlabel(f"position on {locus.chrom} (kb)")
 
 
@@ -112,11 +118,3 @@ def _draw_peaks(axis: Any, locus: Locus) -> None:
     axis.tick_params(axis="y", length=0)
     axis.set_ylim(0, max(len(names), 1))
     axis.spines["left"].set_visible(False)
-
-
-def _label(column: Sequence[Any], locus: Locus) -> None:
-    """Name the tracks at the left of a column of axes."""
-    style = {"rotation": 0, "ha": "right", "va": "center", "weight": "bold"}
-    for axis, name in zip(column, locus.tracks, strict=False):
-        axis.set_ylabel(label(name).replace(" ", "\n"), color=colour(name), **style)
-    column[0].figure.align_ylabels(column)

@@ -11,7 +11,7 @@ from denoiseq.report.tracks import label, measured_tracks
 
 ARROWS = {"more": "↑", "less": "↓", "": ""}
 Group = tuple[str, Mapping[str, Any], list[tuple[str, Metric]]]
-"""A heading, the metrics of tracks, and the rows: how a metric is called in them, and the metric."""
+"""A heading, the metrics of tracks, and the rows: each a metric and what it is called there."""
 SIGNS = {"better": "▲", "worse": "▼", "no clear difference": "", "-": ""}
 
 

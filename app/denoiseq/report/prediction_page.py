@@ -12,6 +12,7 @@ from denoiseq.report import count_figures, curve_figures
 from denoiseq.report.loci import Panels, loci_section
 from denoiseq.report.page import Cell, Facts, Page, Picture, Section, Table, filled
 
+Columns = Mapping[str, Sequence[float]]
 # Depths within this factor of the training's are as good as equal.
 EQUAL_DEPTH = 1.1
 
@@ -21,14 +22,11 @@ class Findings:
     """What a prediction found, as its page needs it beside the summary.json; empty: unknown."""
 
     genome_bp: int
-    # of the strongest: chrom, start, end, summit, score, signal each
-    peaks: Sequence[Mapping[str, Any]] = ()
+    peaks: Sequence[Mapping[str, Any]] = ()  # the strongest, with the fields of a `Peak`
     lengths_bp: Sequence[int] = ()  # of all peaks
     fragment_sizes: Sequence[int] = ()  # [n] = fragments of n bp
-    # columns score (the threshold), npeaks, lpeaks (bases)
-    cutoffs: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    # offset_bp, and the mean of each track around summits
-    profile: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    cutoffs: Columns = field(default_factory=dict)  # score (the threshold), npeaks, lpeaks (bases)
+    profile: Columns = field(default_factory=dict)  # offset_bp; the mean of each track at summits
     trained_range: tuple[float, float] | None = None  # depths, cut sites per Mb
 
 
@@ -37,21 +35,14 @@ def prediction_page(
 ) -> Page:
     """summary : a summary.json."""
     depth, warning = depth_sentences(summary["depth"], findings.trained_range)
-    strongest = _strongest(findings.peaks) if findings.peaks else None
     sections = filled(
         loci_section(panels),
         Section("Peaks and reads", pictures=_pictures(summary, findings)),
-        Section("Strongest peaks", table=strongest),
+        Section("Strongest peaks", table=_strongest(findings.peaks) if findings.peaks else None),
     )
-    return Page(
-        "denoiseq prediction",
-        summary["name"],
-        [_peaks_sentence(summary, findings), depth],
-        sections,
-        facts,
-        tiles=_tiles(summary, findings),
-        warnings=[warning] if warning else [],
-    )
+    lead, tiles = [_peaks_sentence(summary, findings), depth], _tiles(summary, findings)
+    warnings = [warning] if warning else []
+    return Page("denoiseq prediction", summary["name"], lead, sections, facts, tiles, warnings)
 
 
 def _tiles(summary: Mapping[str, Any], findings: Findings) -> list[tuple[str, str]]:
