@@ -135,10 +135,7 @@ class TrackBootstrap:
         self.bin_sums += [n, np.bincount(bins, np.maximum(p, 0), minlength=TRACK_BINS)]
 
     def replicates(self, exact: Mapping[str, float]) -> dict[str, np.ndarray]:
-        """Each metric in every replicate, float64 (draws,); nan where it is undefined there.
-
-        `exact` are the metrics of the sample itself on fine bins, of `TrackMetrics.result`.
-        """
+        """Each metric in every replicate, float64 (draws,), from those of `TrackMetrics.result`."""
         return {name: v[1:] + (exact[name] - v[0]) for name, v in self.binned().items()}
 
     def binned(self) -> dict[str, np.ndarray]:

@@ -96,9 +96,7 @@ def _counted(scores: TrackMetrics) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _best_temperature(logits: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> float:
-    """The temperature of least cross-entropy in [LEAST, MOST], by bisection of its slope in 1/T,
-    which rises, because the cross-entropy is convex in 1/T.
-    """
+    """Of least cross-entropy, which is convex in 1/T: its slope in 1/T is bisected to 0."""
     bases = positives + negatives
     low, high = np.log(1 / MOST), np.log(1 / LEAST)
     for _ in range(_HALVINGS):

@@ -82,11 +82,8 @@ def measure(
     drawn = _curves(metrics, card, profile)
     if denoised.logits:
         calibrated = reliability(denoised)
-        metrics["calibration"] = {
-            "temperature": getattr(model, "temperature", 1.0),
-            "cross_entropy": calibrated.cross_entropy,
-            "ece": calibrated.ece,
-        }
+        fit = {"cross_entropy": calibrated.cross_entropy, "ece": calibrated.ece}
+        metrics["calibration"] = {"temperature": getattr(model, "temperature", 1.0), **fit}
         drawn["reliability"] = curves.reliability_curve(calibrated)
     seconds = time.perf_counter() - began
     metrics |= {

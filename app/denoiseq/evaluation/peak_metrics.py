@@ -1,7 +1,6 @@
 """Whole peaks against true ones: agreement, distance of the summits, cut sites inside.
 
-Peaks are int64 (M, 2) a chromosome, sorted and disjoint; counts are per peak, so the bootstrap
-can take them block by block, at the peak's centre.
+Peaks are int64 (M, 2) a chromosome, sorted and disjoint.
 """
 
 from __future__ import annotations
@@ -38,9 +37,7 @@ def true_peaks(data: WindowDataset) -> dict[str, list[Peak]]:
 
 
 def signal_in_peaks(store: Store, chrom: str, peaks: Peaks) -> tuple[float, dict[str, float]]:
-    """Cut sites of a chromosome (of a coverage store: the coverage summed over bases), and those in
-    each set of peaks; streaming.
-    """
+    """Cut sites of a chromosome (or its coverage summed over bases), and those in sets of peaks."""
     size, total, inside = store.chroms[chrom], 0.0, dict.fromkeys(peaks, 0.0)
     for start in range(0, size, CHUNK_BP):
         end = min(start + CHUNK_BP, size)

@@ -56,8 +56,8 @@ def run(settings: Evaluate) -> None:
     write_text(folder / "metrics.tsv", metrics_tsv(metrics))
 
     panels = loci.of_evaluation(network, data, metrics, settings, trained, external)
-    depth = f"{data.thin_fraction:.0%} of the fragments"
-    depth = depth if data.noisy is data.store else "the noisy sample"
+    thinned = f"{data.thin_fraction:.0%} of the fragments"
+    depth = thinned if data.noisy is data.store else "the noisy sample"
     title = f"{settings.split} chromosomes, {depth} in"
     write_loci(folder / "loci.png", panels, title)
     facts = {

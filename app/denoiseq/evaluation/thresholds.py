@@ -90,9 +90,7 @@ def operating_points(scores: TrackMetrics, temperature: float = 1.0) -> dict[str
 
 
 def threshold_of_precision(points: dict[str, list[float]], precision: float) -> float:
-    """The threshold of the most recall among the operating points of at least a precision;
-    UserError if no point reaches it.
-    """
+    """The threshold of the most recall that reaches a precision; UserError if none does."""
     reached = np.array(points["precision"])
     enough = np.flatnonzero(reached >= precision)
     if not len(enough):

@@ -77,7 +77,7 @@ def _few_minor(value: float, _: int) -> str:
 
 
 @drawn
-def cutoffs(columns: Mapping[str, Sequence[float]], threshold: float | None) -> Figure:
+def cutoffs(columns: Mapping[str, Sequence[float]], threshold: float) -> Figure:
     """Peaks and bases in them by threshold (columns score, npeaks, lpeaks); marks that in use."""
     figure, axes = canvas(3.8, 2, sharex=True)
     x = columns["score"]
@@ -87,10 +87,8 @@ def cutoffs(columns: Mapping[str, Sequence[float]], threshold: float | None) -> 
         axis.set(ylabel=label, ylim=(0, None))
         axis.yaxis.set_major_formatter("{x:,.4g}")
         axis.grid(True)
-        if threshold is not None:
-            axis.axvline(threshold, color=GREY, linewidth=1, linestyle=":")
-    if threshold is not None:
-        axes[0].text(threshold, 0.98, f" in use: {threshold:.3g}", va="top", fontsize=8,
-                     transform=axes[0].get_xaxis_transform())  # fmt: skip
+        axis.axvline(threshold, color=GREY, linewidth=1, linestyle=":")
+    axes[0].text(threshold, 0.98, f" in use: {threshold:.3g}", va="top", fontsize=8,
+                 transform=axes[0].get_xaxis_transform())  # fmt: skip
     axes[-1].set_xlabel("threshold of the peak score")
     return figure

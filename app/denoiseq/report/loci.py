@@ -77,7 +77,7 @@ def random_windows(
 
 
 def example_loci(
-    ranked: list[tuple[float, str, int]],
+    ranked: list[tuple[float, str, int]],  # (signal, chrom, position) of every peak
     sizes: Mapping[str, int],
     settings: Evaluate | Predict,
     seed: int,
@@ -87,16 +87,13 @@ def example_loci(
     """The loci that the settings ask for, by how they were chosen; `locus` makes that of a window.
 
     Some are spread over the peaks ranked by signal, from the strongest 2% to the weakest 20%; some
-    are random windows that `has_reads` accepts, to show what lies between peaks; some the user
-    names.
-
-    ranked : (signal, chrom, position) of every peak
+    are random windows that `has_reads` accepts; some the user names.
     """
     ordered = sorted(ranked, key=lambda peak: (-peak[0], *peak[1:]))
     picks = set((np.linspace(0.02, 0.8, settings.loci) * len(ordered)).astype(int).tolist())
     windows = {
         CHOSEN: parse_regions(settings.regions, sizes),
-        SPREAD: [_around(c, x, sizes) for i, (_, c, x) in enumerate(ordered) if i in picks],
+        SPREAD: [_around(chrom, x, sizes) for i, (_, chrom, x) in enumerate(ordered) if i in picks],
         RANDOM: random_windows(sizes, settings.random_loci, seed, has_reads),
     }
     return {how: [locus(window) for window in chosen] for how, chosen in windows.items() if chosen}

@@ -18,18 +18,15 @@ BINS = 1_500  # at most so many points a track: more than a figure has pixels
 
 @dataclass(frozen=True)
 class Locus:
-    """One example to draw: [start, end) of a chromosome.
-
-    tracks : name -> float (end - start,), drawn top to bottom; coverages share one scale, except
-        the input of a prediction, which has another depth
-    peaks : name -> int64 (M, 2), genome coordinates, drawn as bars beneath
+    """One example to draw: [start, end) of a chromosome. Coverages share one scale, except the
+    input of a prediction, which has another depth.
     """
 
     chrom: str
     start: int
     end: int
-    tracks: dict[str, np.ndarray]
-    peaks: dict[str, np.ndarray] = field(default_factory=dict)
+    tracks: dict[str, np.ndarray]  # float (end - start,), drawn top to bottom
+    peaks: dict[str, np.ndarray] = field(default_factory=dict)  # int64 (M, 2), on the genome
 
     @property
     def name(self) -> str:

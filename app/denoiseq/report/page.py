@@ -1,7 +1,4 @@
-"""What a page consists of, and its HTML: one file that opens offline, figures inside.
-
-Text comes in plain; the template escapes it.
-"""
+"""What a page consists of, and its HTML: one file that opens offline, figures inside."""
 
 from __future__ import annotations
 
@@ -80,7 +77,7 @@ def filled(*sections: Section) -> list[Section]:
 
 @dataclass(frozen=True)
 class Page:
-    """What `kind` of run it was, and what came out."""
+    """What `kind` of run it was, and what came out; the template escapes the text."""
 
     kind: str
     title: str

@@ -72,7 +72,7 @@ def _pictures(summary: Mapping[str, Any], findings: Findings) -> list[Picture]:
         png = count_figures.peak_lengths(findings.lengths_bp)
         pictures.append(Picture("peak_lengths", "Lengths of the peaks", png))
     if findings.cutoffs:
-        png = count_figures.cutoffs(findings.cutoffs, summary["settings"].get("peak_threshold"))
+        png = count_figures.cutoffs(findings.cutoffs, summary["settings"]["peak_threshold"])
         text = "What another threshold would give (peak_threshold=)."
         pictures.append(Picture("cutoffs", "Peaks by threshold", png, text))
     return pictures
