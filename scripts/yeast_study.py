@@ -25,9 +25,8 @@ import numpy as np
 from bench.command import ROOT, parser, script
 from denoiseq.atomic import write_text
 from denoiseq.distributed import use_threads
-from denoiseq.evaluation.baselines import fit_linear, tune_baselines
 from denoiseq.evaluation.bootstrap import interval
-from denoiseq.evaluation.measure import validate
+from denoiseq.evaluation.measure import tune
 from denoiseq.windows.splits import open_stores, splits
 from results.layout import table
 from results.rows import Record
@@ -66,7 +65,8 @@ def measured(folder, fraction, draws):
     subject = Subject(folder / "checkpoints" / "best.pt")
     data = replace(subject.config.data, thin_fraction=fraction, thin_range=None)
     stores = open_stores(data)
-    tuned = tuned_at(subject, data, stores)
+    windows = splits(data, stores, subject.config.seed)  # the test split is not read
+    tuned = tune(subject.network, windows.validation, subject.config, windows.train)
     for draw in range(draws):
         for target, paths in files.items():
             if not paths[draw].is_file():
@@ -75,13 +75,6 @@ def measured(folder, fraction, draws):
                 others = {name: measurement.metrics.get(name) for name in ("macs3", "tuned")}
                 keep(paths[draw], measurement, METRICS, others=others)
     return files
-
-
-def tuned_at(subject, data, stores):
-    """Bandwidth, filter and thresholds for the fraction of `data`; the test split is not read."""
-    windows, trained = splits(data, stores, subject.config.seed), subject.config
-    tuned = tune_baselines(windows.validation, trained, weights=fit_linear(windows.train))
-    return tuned.with_denoised(validate(subject.network, windows.validation, None, trained)[1])
 
 
 def summary(files):

@@ -94,9 +94,12 @@ def test_ranks_share_the_sum():
     known = exact(case)
     first = np.arange(10_000) < 4_500
     halves = [filled(blocks, case, mask & part) for part in (first, ~first)]
-    sums = iter([sum(one.sums.flush() for one in halves), sum(one.bin_sums for one in halves)] * 2)
+    totals, bin_sums = (
+        sum(one.sums.flush() for one in halves),
+        sum(one.bin_sums for one in halves),
+    )
     for one in halves:
-        one.join(lambda _: next(sums).copy())
+        one.sums.totals, one.bin_sums = totals.copy(), bin_sums.copy()
     whole = filled(blocks, case).replicates(known)
     for one in halves:
         for name, values in one.replicates(known).items():

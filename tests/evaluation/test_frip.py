@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from denoiseq.evaluation import frip
+from denoiseq.evaluation import peak_metrics
 from denoiseq.store.coverage_store import CoverageStore, runs_of, write_coverage_store
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.store.samples import Samples
@@ -13,7 +13,7 @@ PEAKS = {"some": np.array([[0, 100], [950, 1_050], [4_990, 5_000]]), "none": np.
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
-    monkeypatch.setattr(frip, "CHUNK_BP", 1_000)  # a peak lies across an edge
+    monkeypatch.setattr(peak_metrics, "CHUNK_BP", 1_000)  # a peak lies across an edge
 
 
 def test_cut_sites_in_peaks(tmp_path):
@@ -21,17 +21,20 @@ def test_cut_sites_in_peaks(tmp_path):
     given = {"a": (cuts, np.arange(4_000) // 2)}
     write_store(tmp_path / "x.h5", SIZES, given, {}, {"shift": "none"}, {})
     store = CutStore(tmp_path / "x.h5")
-    total, inside = frip.signal_in_peaks(store, "a", PEAKS)
+    total, inside = peak_metrics.signal_in_peaks(store, "a", PEAKS)
     expected = sum(((cuts >= s) & (cuts < e)).sum() for s, e in PEAKS["some"])
     assert (total, inside) == (4_000, {"some": expected, "none": 0})
-    assert frip.signal_in_peaks(store, "b", {}) == (0, {})
-    assert frip.signal_in_peaks(Samples([store, store]), "sample2/a", PEAKS) == (total, inside)
+    assert peak_metrics.signal_in_peaks(store, "b", {}) == (0, {})
+    assert peak_metrics.signal_in_peaks(Samples([store, store]), "sample2/a", PEAKS) == (
+        total,
+        inside,
+    )
 
 
 def test_coverage_in_peaks(tmp_path):
     track = np.random.default_rng(0).poisson(2, 5_000).astype(np.float32)
     runs = {"a": runs_of(track, 0)}
     write_coverage_store(tmp_path / "x.h5", SIZES, runs, {}, {"kind": "coverage"}, {})
-    total, inside = frip.signal_in_peaks(CoverageStore(tmp_path / "x.h5"), "a", PEAKS)
+    total, inside = peak_metrics.signal_in_peaks(CoverageStore(tmp_path / "x.h5"), "a", PEAKS)
     assert total == pytest.approx(track.sum())
     assert inside["some"] == pytest.approx(sum(track[s:e].sum() for s, e in PEAKS["some"]))

@@ -1,15 +1,13 @@
 """What a denoiser has to beat: the noisy track itself, a Gaussian, and the best linear filter.
 
-The Gaussian's bandwidth is chosen on validation by AUPRC. The linear filter is the least-squares
-fit from noisy to clean, solved exactly on the training chromosomes alone: it needs no learning
-rate and bounds what any fixed smoothing can do for `mse` and `pearson`.
+The linear filter, an exact least-squares fit from noisy to clean on the training chromosomes,
+bounds what any fixed smoothing can do for `mse` and `pearson`.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -18,9 +16,9 @@ import torch
 from denoiseq.distributed import ALONE, Ranks
 from denoiseq.errors import UserError
 from denoiseq.evaluation.metrics import TrackMetrics
-from denoiseq.evaluation.scored import Filter, filtered_parts
+from denoiseq.evaluation.scored import Filter, scored_parts, window_batches
 from denoiseq.evaluation.thresholds import LinearWeights, Tuned
-from denoiseq.genomics.intervals import mask
+from denoiseq.genomics.intervals import Tile, mask
 from denoiseq.settings import Train
 from denoiseq.store.coverage import gaussian_smooth
 from denoiseq.windows.dataset import WindowDataset
@@ -34,11 +32,6 @@ REACH_BP = 1_000
 # Bases to fit it on, at most: spikes are rare and weigh, so a tenth of them would show.
 ROWS = 1_000_000
 CHUNK_ROWS = 1 << 15
-
-
-def noisy(track: np.ndarray, part: slice) -> np.ndarray:
-    """A part of a window as it is."""
-    return track[part]
 
 
 def gaussian(track: np.ndarray, part: slice, sigma_bp: float) -> np.ndarray:
@@ -74,7 +67,7 @@ def _tap_means(track: np.ndarray) -> np.ndarray:
 def filters(tuned: Tuned) -> dict[str, Filter]:
     """The baselines by name."""
     baselines: dict[str, Filter] = {
-        "noisy": noisy,
+        "noisy": lambda track, part: track[part],
         "gaussian": partial(gaussian, sigma_bp=tuned.gaussian_sigma_bp),
     }
     if tuned.linear is not None:
@@ -93,56 +86,36 @@ def fit_linear(data: WindowDataset, ranks: Ranks = ALONE) -> LinearWeights | Non
         return None
     n = 2 * reach // TAP_BP + 1
     gram, moment = np.zeros((n + 1, n + 1)), np.zeros(n + 1)
-    for features, clean in _gathered(_equations(data, reach, ranks), CHUNK_ROWS):
-        gram += (features.T @ features).numpy()
-        moment += (features.T @ clean).numpy()
+    step = max(1, math.ceil(len(data.tiles) * data.settings.interval_bp / TAP_BP / ROWS))
+    tiles = data.tiles[::step][ranks.rank :: ranks.world]
+    waiting: list[tuple[np.ndarray, np.ndarray]] = []
+    for number, tile in enumerate(tiles, start=1):
+        waiting.append(_equations(data, tile, n))
+        # Many windows at a time: small matrix products would wait for threads.
+        if sum(len(y) for _, y in waiting) >= CHUNK_ROWS or number == len(tiles):
+            stacked = (np.concatenate(arrays) for arrays in zip(*waiting, strict=True))
+            features, clean = map(torch.from_numpy, stacked)
+            gram += (features.T @ features).numpy()
+            moment += (features.T @ clean).numpy()
+            waiting.clear()
     solved = np.linalg.lstsq(ranks.total_array(gram), ranks.total_array(moment), rcond=1e-12)[0]
     return LinearWeights(tuple(solved[:n].tolist()), float(solved[n]))
 
 
-def _equations(
-    data: WindowDataset, reach: int, ranks: Ranks
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The equations of one window after the other: for each of m bases what the taps see and a 1,
-    (m, n + 1), and the clean coverage, (m,).
-    """
-    n = 2 * reach // TAP_BP + 1
-    step = max(1, math.ceil(len(data.tiles) * data.settings.interval_bp / TAP_BP / ROWS))
-    for tile in data.tiles[::step][ranks.rank :: ranks.world]:
-        x, clean = data.tracks(tile.chrom, tile.start, tile.end)
-        counted = ~mask(data.store.blacklist, tile.chrom, tile.start, tile.end)
-        means = _tap_means(np.pad(x[0], reach))[tile.core_start - tile.start :: TAP_BP]
-        bases = np.arange(tile.core_start, tile.core_end, TAP_BP) - tile.start
-        features = np.ones((len(bases), n + 1))
-        features[:, :n] = np.lib.stride_tricks.sliding_window_view(means, n)[: len(bases)]
-        kept = counted[bases]
-        yield features[kept], clean[bases][kept].astype(np.float64)
-
-
-def _gathered(
-    parts: Iterator[tuple[np.ndarray, np.ndarray]], rows: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The equations in chunks of about `rows`: small matrix products would wait for threads."""
-    waiting: list[tuple[np.ndarray, np.ndarray]] = []
-    for part in parts:
-        waiting.append(part)
-        if sum(len(clean) for _, clean in waiting) >= rows:
-            yield _stacked(waiting)
-            waiting.clear()
-    if waiting:
-        yield _stacked(waiting)
-
-
-def _stacked(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor]:
-    features, clean = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return torch.from_numpy(features), torch.from_numpy(clean)
+def _equations(data: WindowDataset, tile: Tile, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of m counted bases of a window what n taps see and a 1, (m, n + 1); clean coverage, (m,)."""
+    x, clean = data.tracks(tile.chrom, tile.start, tile.end)
+    counted = ~mask(data.store.blacklist, tile.chrom, tile.start, tile.end)
+    means = _tap_means(np.pad(x[0], n // 2 * TAP_BP))[tile.core_start - tile.start :: TAP_BP]
+    bases = np.arange(tile.core_start, tile.core_end, TAP_BP) - tile.start
+    features = np.ones((len(bases), n + 1))
+    features[:, :n] = np.lib.stride_tricks.sliding_window_view(means, n)[: len(bases)]
+    kept = counted[bases]
+    return features[kept], clean[bases][kept].astype(np.float64)
 
 
 def tune_baselines(
-    data: WindowDataset,
-    trained: Train,
-    ranks: Ranks = ALONE,
-    weights: LinearWeights | None = None,
+    data: WindowDataset, trained: Train, ranks: Ranks = ALONE, weights: LinearWeights | None = None
 ) -> Tuned:
     """Choose the Gaussian's bandwidth, and the thresholds of the baselines, on `data`.
 
@@ -161,9 +134,10 @@ def tune_baselines(
     fixed = filters(Tuned(grid[0], {}, weights))
     del fixed["gaussian"]
     scores = {name: TrackMetrics() for name in (*smoothed, *fixed)}
-    for part in filtered_parts(data, trained, smoothed | fixed, ranks):
-        for name, (track, score) in part.tracks.items():
-            scores[name].update(track, score, *part.counted)
+    for batch in window_batches(data, trained, ranks):
+        for part in scored_parts(data, batch, None, smoothed | fixed):
+            for name, (track, score) in part.tracks.items():
+                scores[name].update(track, score, *part.counted)
     for metrics in scores.values():
         metrics.join(ranks.total_array)
     if scores["noisy"].positives.any():

@@ -2,13 +2,12 @@
 
 The genome is cut into blocks; a replicate counts each block a Poisson(1) number of times. That
 number depends on (seed, chromosome, block, replicate) alone, so every track, model and draw of
-fragments sees the same replicates: a difference of two metrics, or a mean over runs, is formed
-replicate by replicate, and its interval is that of paired data. Pure numpy.
+fragments sees the same replicates, and the difference of two metrics is that of paired data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from zlib import crc32
 
@@ -22,20 +21,16 @@ TRACK_BINS = (HALF >> SHIFT) + 1
 # Bins of a logit: 1/64 wide from -16 to 16.
 LOGIT_STEPS, LOGIT_LIMIT = 64, 16
 LOGIT_BINS = 2 * LOGIT_LIMIT * LOGIT_STEPS
-# Blocks whose sums wait for one matrix product with their weights.
+# Blocks whose sums wait for one matrix product with their weights, which bounds memory.
 GROUP = 64
 LEVEL = 0.95  # of intervals
 SUMS = 8  # n, p, y, pp, yy, py, log1p(y), its square
 
 
 class Blocks:
-    """Cuts chromosomes into blocks and says how often each replicate counts them.
+    """Cuts chromosomes into blocks and says how often each of `draws` replicates counts them.
 
-    Parameters
-    ----------
-    size_bp : bases of a block; several times the reach of what makes neighbouring bases alike.
-    draws : number of replicates.
-    seed : of the replicates.
+    `size_bp` should be several times the reach of what makes neighbouring bases alike.
     """
 
     def __init__(self, size_bp: int, draws: int, seed: int = 0):
@@ -45,7 +40,7 @@ class Blocks:
     def weights(self, keys: list[tuple[str, int]]) -> np.ndarray:
         """How often each block (chromosome, number) is counted: float64 (1 + draws, len(keys)).
 
-        The first row is the sample itself, every block once; the others are the replicates.
+        The first row is the sample itself, every block once.
         """
         drawn = [self._drawn(*key) for key in keys]
         return np.stack(drawn, axis=1) if drawn else np.zeros((1 + self.draws, 0))
@@ -54,19 +49,9 @@ class Blocks:
         generator = np.random.default_rng([self.seed, crc32(chrom.encode()), block])
         return np.append(1.0, generator.poisson(1.0, self.draws))
 
-    def pieces(self, start: int, end: int) -> Iterator[tuple[int, slice]]:
-        """The blocks that [start, end) meets, each with its part of an array that begins there."""
-        for block in range(start // self.size_bp, -(-end // self.size_bp)):
-            first = max(block * self.size_bp, start)
-            last = min((block + 1) * self.size_bp, end)
-            yield block, slice(first - start, last - start)
-
 
 class BlockSums:
-    """Sums over blocks, weighted as `Blocks.weights` says: `totals` is (1 + draws, columns).
-
-    Memory: (1 + draws + GROUP) rows of `columns`, whatever the number of blocks.
-    """
+    """Sums over blocks, weighted as `Blocks.weights` says: `totals` is (1 + draws, columns)."""
 
     def __init__(self, blocks: Blocks, columns: int):
         self.blocks = blocks
@@ -98,12 +83,7 @@ class TrackBootstrap:
     mean of a bin for its members. Ties cost auprc half of (the precision's fall over a bin) x (the
     recall's rise), summed over bins: about 0.003 of a smooth track. It costs every replicate
     nearly the same, so `replicates` gives back what it cost the sample itself; what remains is
-    below 0.001. Memory: 30 MB at 500 draws.
-
-    Parameters
-    ----------
-    blocks : Blocks, shared by all that is to be compared.
-    logits : the score is the log-odds of a peak, not a coverage.
+    below 0.001. Memory: 30 MB at 500 draws. All tracks that are compared share `blocks`.
     """
 
     def __init__(self, blocks: Blocks, logits: bool = False):
@@ -124,8 +104,9 @@ class TrackBootstrap:
         mask: np.ndarray,
     ) -> None:
         """Add the bases from `where` (chromosome, start) on; the rest as `TrackMetrics.update`."""
-        chrom, start = where
-        for block, part in self.sums.blocks.pieces(start, start + len(mask)):
+        (chrom, start), size = where, self.sums.blocks.size_bp
+        for block in range(start // size, -(-(start + len(mask)) // size)):
+            part = slice(max(block * size - start, 0), (block + 1) * size - start)
             row, kept = self.sums.row(chrom, block), mask[part]
             bins = self._score_bins(score[part][kept])
             inside = truth_peaks[part][kept].astype(bool)
@@ -153,36 +134,23 @@ class TrackBootstrap:
         sums += [p.size, p.sum(), y.sum(), p @ p, y @ y, p @ y, log_y.sum(), log_y @ log_y]
         self.bin_sums += [n, np.bincount(bins, np.maximum(p, 0), minlength=TRACK_BINS)]
 
-    def join(self, total: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Replace each sum by `total` of it: the sum over the processes that shared the bases."""
-        self.sums.totals = total(self.sums.flush())
-        self.bin_sums = total(self.bin_sums)
-        self.any_track = bool(self.bin_sums.any())
-
     def replicates(self, exact: Mapping[str, float]) -> dict[str, np.ndarray]:
-        """Each metric in every replicate, float64 (draws,); nan where it is undefined there.
-
-        exact : the metrics of the sample itself on fine bins, by `TrackMetrics.result`.
-        """
-        binned = self.binned()
-        return {name: rows[1:] + (exact[name] - rows[0]) for name, rows in binned.items()}
+        """Each metric in every replicate, float64 (draws,), from those of `TrackMetrics.result`."""
+        return {name: v[1:] + (exact[name] - v[0]) for name, v in self.binned().items()}
 
     def binned(self) -> dict[str, np.ndarray]:
         """Each metric on the coarse bins: of the sample itself, then of the replicates."""
         totals = self.sums.flush()
         positives, negatives, count, log_y, sums = np.split(totals, self.ends, axis=1)
-        tracks = self._track_metrics(count, log_y, sums) if self.any_track else {}
-        return tracks | Sweep(positives[:, ::-1], negatives[:, ::-1]).ranking()
-
-    def _track_metrics(
-        self, count: np.ndarray, log_y: np.ndarray, sums: np.ndarray
-    ) -> dict[str, np.ndarray]:
+        ranking = Sweep(positives[:, ::-1], negatives[:, ::-1]).ranking()
+        if not self.any_track:
+            return ranking
         scale = ratio(sums[:, 5], sums[:, 3])
         mean = np.nan_to_num(ratio(self.bin_sums[1], self.bin_sums[0]))
         log_p = np.log1p(np.nan_to_num(scale)[:, None] * mean)  # (1 + draws, bins)
         n, once, twice, both = sums[:, 0], count * log_p, count * log_p**2, log_y * log_p
         six = n, once.sum(1), sums[:, 6], twice.sum(1), sums[:, 7], both.sum(1)
-        return fit(sums[:, :6], scale) | {"log1p_pearson": correlation(*six)}
+        return fit(sums[:, :6], scale) | {"log1p_pearson": correlation(*six)} | ranking
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -191,7 +159,6 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     It is too narrow where rare spikes make the metric and blocks are few: a sketch, below 50.
     """
     values = values[np.isfinite(values)]
-    if not len(values):
-        return float("nan"), float("nan")
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    levels = (1 - LEVEL) / 2, (1 + LEVEL) / 2
+    low, high = np.quantile(values, levels) if len(values) else (np.nan, np.nan)
     return float(low), float(high)

@@ -1,7 +1,5 @@
-"""Calibrated probabilities: a temperature for peak logits, and reliability curves.
-
-Works on counts per bin of the logits (`metrics.TrackMetrics`), so the bases themselves are never
-kept. Temperature scaling is Guo et al., 2017, "On calibration of modern neural networks".
+"""Calibrated probabilities: a temperature for peak logits (Guo et al., 2017, "On calibration of
+modern neural networks"), and reliability curves, from the counts per bin of `TrackMetrics`.
 """
 
 from __future__ import annotations
@@ -22,27 +20,18 @@ _HALVINGS = 60
 
 @dataclass(frozen=True)
 class Reliability:
-    """How probabilities meet the truth, over bases grouped by probability in equal steps.
+    """How probabilities meet the truth, over bases grouped by probability in equal steps."""
 
-    probability, observed, bases : a group's mean probability, the share of its bases inside true
-        peaks, and their number; empty groups are left out
-    ece : expected calibration error, the mean of |probability - observed| over all bases
-    cross_entropy : in nats per base
-    """
-
-    probability: list[float]
-    observed: list[float]
+    probability: list[float]  # a group's mean; empty groups are left out
+    observed: list[float]  # the share of its bases inside true peaks
     bases: list[int]
-    ece: float
-    cross_entropy: float
+    ece: float  # expected calibration error: the mean of |probability - observed| over all bases
+    cross_entropy: float  # in nats per base
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The temperature that logits are divided by, and the reliability without and with it.
-
-    A temperature of 1 changes nothing: before and after are then equal.
-    """
+    """The temperature that logits are divided by, and the reliability without and with it."""
 
     temperature: float
     before: Reliability
@@ -52,14 +41,8 @@ class Calibration:
 def calibrate(scores: TrackMetrics) -> Calibration | None:
     """The temperature of least cross-entropy, where it lowers both that and the ECE; else 1.
 
-    Parameters
-    ----------
-    scores : of peak logits that no temperature was applied to, on the validation split
-
-    Returns
-    -------
-    Calibration, or None where there is nothing to learn from: scores that are not logits, or bases
-    of one class only.
+    `scores` are of peak logits without a temperature, on validation. None where there is nothing to
+    learn from: scores that are not logits, or bases of one class only.
     """
     if not (scores.logits and scores.positives.any() and scores.negatives.any()):
         return None
@@ -85,20 +68,19 @@ def reliability(scores: TrackMetrics, temperature: float = 1.0) -> Reliability:
     """How the probabilities of logits, divided by `temperature`, meet the truth."""
     logits, positives, negatives = _counted(scores)
     logits, bases = logits / temperature, positives + negatives
+    cross_entropy = positives @ np.logaddexp(0, -logits) + negatives @ np.logaddexp(0, logits)
     probability = _probability(logits)
     group = np.minimum((CURVE_BINS * probability).astype(np.int64), CURVE_BINS - 1)
-    sums = [
-        np.bincount(group, weights=weights, minlength=CURVE_BINS)
-        for weights in (bases * probability, positives, bases)
-    ]
-    filled = sums[2] > 0
-    expected, true, n = (part[filled] for part in sums)
+    sums = np.stack(
+        [np.bincount(group, w, CURVE_BINS) for w in (bases * probability, positives, bases)]
+    )
+    expected, true, n = sums[:, sums[2] > 0]
     return Reliability(
         probability=(expected / n).tolist(),
         observed=(true / n).tolist(),
         bases=n.astype(np.int64).tolist(),
         ece=float(np.abs(expected - true).sum() / max(n.sum(), 1)),
-        cross_entropy=_cross_entropy(logits, positives, negatives),
+        cross_entropy=float(cross_entropy / max(bases.sum(), 1)),
     )
 
 
@@ -113,17 +95,8 @@ def _counted(scores: TrackMetrics) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return bin_middles(bins), scores.positives[bins], scores.negatives[bins]
 
 
-def _cross_entropy(logits: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> float:
-    """In nats per base."""
-    total = positives @ np.logaddexp(0, -logits) + negatives @ np.logaddexp(0, logits)
-    return float(total / max(positives.sum() + negatives.sum(), 1))
-
-
 def _best_temperature(logits: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> float:
-    """The temperature of least cross-entropy in [LEAST, MOST], to all the digits that matter.
-
-    The cross-entropy is convex in 1/T, so its slope there rises, and is halved in on.
-    """
+    """Of least cross-entropy, which is convex in 1/T: its slope in 1/T is bisected to 0."""
     bases = positives + negatives
     low, high = np.log(1 / MOST), np.log(1 / LEAST)
     for _ in range(_HALVINGS):

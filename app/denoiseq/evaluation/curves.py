@@ -34,10 +34,7 @@ def roc(scores: TrackMetrics) -> dict[str, list[float]]:
         return {"fpr": [], "tpr": []}
     tpr, fpr = sweep.recall(), sweep.false_positive_rate()
     chosen = _spread((tpr + fpr) / 2)  # it is steep at one end and flat at the other
-    return {
-        "fpr": [0.0, *_short(fpr[chosen])],
-        "tpr": [0.0, *_short(tpr[chosen])],
-    }
+    return {"fpr": [0.0, *_short(fpr[chosen])], "tpr": [0.0, *_short(tpr[chosen])]}
 
 
 def reliability_curve(reliability: Reliability) -> dict[str, list[Any]]:
@@ -57,12 +54,7 @@ def distance_histogram(distances: np.ndarray) -> dict[str, list[int]]:
 
 
 class Profile:
-    """Mean of each track around given positions, streaming.
-
-    Parameters
-    ----------
-    centres : chromosome -> ascending positions.
-    """
+    """Mean of each track around the centres, ascending positions by chromosome; streaming."""
 
     def __init__(self, centres: Mapping[str, np.ndarray]):
         self.centres = centres

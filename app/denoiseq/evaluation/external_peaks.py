@@ -1,8 +1,4 @@
-"""Peaks of external callers on what a model reads: MACS3, where it is installed.
-
-Runs the user's own `macs3` as a program (`pip install '.[macs3]'`, in the repository); nothing of
-it is imported.
-"""
+"""Peaks of external callers on what a model reads: the user's own `macs3`, run as a program."""
 
 from __future__ import annotations
 
@@ -17,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from denoiseq.errors import UserError
+from denoiseq.evaluation.peak_metrics import NONE
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.intervals import merge, unmasked_bp
 from denoiseq.store.store import Store
@@ -28,19 +25,23 @@ CHUNK_BP = 10_000_000
 
 
 def called(data: WindowDataset, macs3: bool | str) -> dict[str, dict[str, np.ndarray]]:
-    """Peaks by external caller and chromosome, on the noisy input of `data`, as it is thinned.
+    """Peaks by external caller and chromosome, on the thinned input of `data`, sample by sample.
 
     macs3 : True, False, or "auto", which leaves it out where it cannot be run, and logs why.
     """
     if macs3 is False:
         return {}
-    if macs3 == "auto":
-        reason = _cannot(data)
-        if reason:
-            log.info("MACS3 is not compared with: %s", reason)
-            return {}
+    if macs3 == "auto" and (reason := _cannot(data)):
+        log.info("MACS3 is not compared with: %s", reason)
+        return {}
     log.info("calling peaks with MACS3 on the same input")
-    return {"macs3": _macs3(data)}
+    peaks: dict[str, np.ndarray] = {}
+    for store in data.noisy.samples:
+        names = {c: data.noisy.home(c)[1] for c in data.chroms if data.noisy.home(c)[0] is store}
+        width = 2 * data.settings.half_window_bp
+        of_store = call_peaks(store, list(names.values()), data.draw(), ext_bp=width)
+        peaks |= {name: of_store[plain] for name, plain in names.items()}
+    return {"macs3": peaks}
 
 
 def _cannot(data: WindowDataset) -> str | None:
@@ -52,17 +53,6 @@ def _cannot(data: WindowDataset) -> str | None:
     except UserError as error:
         return str(error)
     return None
-
-
-def _macs3(data: WindowDataset) -> dict[str, np.ndarray]:
-    """MACS3's peaks on the chromosomes of `data`, each sample's by itself."""
-    width = 2 * data.settings.half_window_bp
-    called: dict[str, np.ndarray] = {}
-    for store in data.noisy.samples:
-        names = {c: data.noisy.home(c)[1] for c in data.chroms if data.noisy.home(c)[0] is store}
-        peaks = call_peaks(store, list(names.values()), data.draw(), ext_bp=width)
-        called |= {name: peaks[plain] for name, plain in names.items()}
-    return called
 
 
 def find_macs3() -> str:
@@ -88,22 +78,12 @@ def call_peaks(
 ) -> dict[str, np.ndarray]:
     """Peaks of MACS3 `callpeak` on the cut sites of a store, each widened to `ext_bp` around it.
 
-    Parameters
-    ----------
-    chroms : the chromosomes whose cut sites MACS3 is given, and its background is made of.
+    Gives int64 (M, 2), ascending and merged, for each of `chroms`, whose cut sites MACS3 gets and
+    makes its background of. What overlaps the blacklist is kept as MACS3 called it: cut sites there
+    were dropped when the store was made. UserError: MACS3 is absent, or the store holds coverage;
+    OSError: it failed.
+
     thinning : the draw of fragments, as for a model's input; None: all of them.
-    qvalue, ext_bp, keep_dup : MACS3's --qvalue, --extsize (--shift is minus half of it) and
-        --keep-dup.
-
-    Returns
-    -------
-    chrom -> int64 (M, 2), ascending, merged; one entry per chromosome of `chroms`. What overlaps
-    the blacklist is kept as MACS3 called it: cut sites there were dropped when the store was made.
-
-    Raises
-    ------
-    UserError : MACS3 is absent, or the store holds coverage.
-    OSError : MACS3 failed; the sentence ends with its last line.
     """
     if not store.thinnable:
         raise UserError(
@@ -112,36 +92,26 @@ def call_peaks(
     program = find_macs3()
     # MACS3 takes its background's mean over this many bases.
     genome_bp = sum(unmasked_bp(store.chroms, store.blacklist, chrom) for chrom in chroms)
-    none = np.zeros((0, 2), dtype=np.int64)
     with tempfile.TemporaryDirectory(prefix="denoiseq-macs3-") as folder:
         sites = Path(folder) / "cuts.bed"
         if not _write_cuts(sites, store, chroms, thinning):
-            return {chrom: none for chrom in chroms}
-        arguments = {
-            "--treatment": sites,
-            "--format": "BED",
-            "--gsize": genome_bp,
-            "--qvalue": qvalue,
-            "--shift": -(ext_bp // 2),
-            "--extsize": ext_bp,
-            "--keep-dup": keep_dup,
-            "--outdir": folder,
-            "--name": "cuts",
-        }
-        _run_macs3([program, "callpeak", "--nomodel", *(f"{k}={v}" for k, v in arguments.items())])
+            return dict.fromkeys(chroms, NONE)
+        arguments = {"treatment": sites, "format": "BED", "gsize": genome_bp, "qvalue": qvalue}
+        arguments |= {"shift": -(ext_bp // 2), "extsize": ext_bp, "keep-dup": keep_dup}
+        arguments |= {"outdir": folder, "name": "cuts"}
+        _run([program, "callpeak", "--nomodel", *(f"--{k}={v}" for k, v in arguments.items())])
         peaks = Path(folder) / "cuts_peaks.narrowPeak"
         if not peaks.is_file():
             raise OSError(f"{program} callpeak left no narrowPeak: is it MACS3?")
         called = merge(read_bed(peaks))
-    return {chrom: called.get(chrom, none) for chrom in chroms}
+    return {chrom: called.get(chrom, NONE) for chrom in chroms}
 
 
 def _write_cuts(
     path: Path, store: Store, chroms: Collection[str], thinning: Thinning | None
 ) -> int:
-    """Write each kept cut site as one base of BED6; returns how many there are.
-
-    All are of the forward strand, so that each covers [c - ext/2, c + ext/2).
+    """Write each kept cut site as one base of BED6, all of the forward strand, so that each covers
+    [c - ext/2, c + ext/2); returns how many there are.
     """
     written = 0
     with path.open("w") as file:
@@ -154,7 +124,7 @@ def _write_cuts(
     return written
 
 
-def _run_macs3(command: list[str]) -> None:
+def _run(command: list[str]) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         lines = (result.stderr or result.stdout).strip().splitlines()

@@ -1,8 +1,6 @@
-"""How well a track and its peak score fit a truth: streaming, fixed memory, safe with one class.
+"""How well a track and its peak score fit a truth, per base: streaming, in fixed memory.
 
-Everything is kept as int64 or float64 sums over bins, so results do not depend on how the genome
-was cut into updates, and the sums of several processes may be added. Pure numpy, per base; the
-last axis of a histogram is its bins, so many samples of one genome are scored at once.
+All is kept as sums over bins, so results do not depend on how the genome was cut into updates.
 """
 
 from __future__ import annotations
@@ -73,15 +71,10 @@ class TrackMetrics:
     mse and pearson are exact to float64 sums. The others are computed on bins: the score's and
     log1p's are 2^-11 of the value wide, Spearman's 2^-6 (track) and 2^-5 (truth), equal integers
     below 64 being ties only with themselves. Memory: 23 MB, whatever the length of the genome.
-
-    Parameters
-    ----------
-    logits : bool
-        Note that the score is the log-odds of a peak, not a coverage.
     """
 
     def __init__(self, logits: bool = False):
-        self.logits = logits
+        self.logits = logits  # the score is the log-odds of a peak, not a coverage
         # Outside and inside true peaks; their sum is the whole.
         self.sums = np.zeros((2, 6))  # n, p, y, pp, yy, py
         self.log_sums = np.zeros((2, 2))  # log1p(y), its square
@@ -98,21 +91,10 @@ class TrackMetrics:
         truth_peaks: np.ndarray,
         mask: np.ndarray,
     ) -> None:
-        """Add bases; all arrays have one shape.
+        """Add the bases that `mask` counts; all arrays (n,), the bool ones truth_peaks and mask.
 
-        Parameters
-        ----------
-        pred_track, truth_track : float32, >= 0, coverage
-            None as prediction: there is none, and its metrics stay nan.
-        score : float32, higher is more peak-like (any monotone scale; logits for a network)
-        truth_peaks : bool
-        mask : bool
-            Only True bases count.
-
-        Raises
-        ------
-        ValueError
-            If a counted prediction is not finite.
+        Tracks are coverages, float32, >= 0; without `pred_track` its metrics stay nan. A higher
+        score is more peak-like, on any monotone scale. UserError: a prediction is not finite.
         """
         p, s = None if pred_track is None else pred_track[mask], score[mask]
         y, inside = truth_track[mask], truth_peaks[mask].astype(bool)
@@ -154,11 +136,6 @@ class TrackMetrics:
         np.add.at(self.joint, joint, 1)
 
     @property
-    def bases(self) -> int:
-        """How many bases were counted."""
-        return int(self.positives.sum() + self.negatives.sum())
-
-    @property
     def scale(self) -> float:
         """The factor a that fits the track to the truth best in squared error."""
         sums = self.sums.sum(0)
@@ -186,19 +163,14 @@ class TrackMetrics:
         return {name: float(fitted[name]) for name in ("mse", "log1p_pearson", "pearson")}
 
     def sweep(self) -> Sweep:
-        """The score's thresholds, the strictest first; `threshold` gives one by its index."""
+        """The score's thresholds, the strictest first: at index i bin_floor(BINS - 1 - i)."""
         return Sweep(self.positives[::-1], self.negatives[::-1])
-
-    @staticmethod
-    def threshold(index: int) -> float:
-        """The score from which on (>=) bases are called at an index of the sweep."""
-        return bin_floor(BINS - 1 - index)
 
     def best_threshold(self) -> float:
         """The threshold that gives `best_f1`; nan where there is no true peak."""
         if not self.positives.any():
             return float("nan")
-        return self.threshold(int(np.argmax(self.sweep().f1())))
+        return bin_floor(BINS - 1 - int(np.argmax(self.sweep().f1())))
 
     def _spearman(self) -> float:
         joint = self.joint.reshape(TRACK_BINS, TRUTH_BINS)
@@ -221,12 +193,7 @@ def fit(sums: np.ndarray, scale: np.ndarray | float) -> dict[str, np.ndarray]:
 class Sweep:
     """What calling bases at or above each threshold gives, from the strictest threshold on.
 
-    Parameters
-    ----------
     positives, negatives : bases inside and outside true peaks by score, (..., bins), the best first
-
-    Attributes
-    ----------
     hits, misses : of the called bases, those inside and outside true peaks, (..., bins)
     """
 

@@ -1,7 +1,6 @@
 """Whole peaks against true ones: agreement, distance of the summits, cut sites inside.
 
-Peaks are int64 (M, 2) a chromosome, sorted and disjoint; counts are per peak, so the bootstrap
-can take them block by block, at the peak's centre.
+Peaks are int64 (M, 2) a chromosome, sorted and disjoint.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from denoiseq.evaluation.bootstrap import GROUP, Blocks
 from denoiseq.evaluation.metrics import ratio
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import Peak, PeakCaller
+from denoiseq.store.store import Store
 from denoiseq.windows.dataset import WindowDataset
 
 Peaks = Mapping[str, np.ndarray]
@@ -23,9 +23,7 @@ CHUNK_BP = 1 << 20
 
 
 def true_peaks(data: WindowDataset) -> dict[str, list[Peak]]:
-    """The true peaks of the chromosomes of `data`, blacklisted bases cut out, with the summit and
-    height of the clean coverage.
-    """
+    """True peaks by chromosome, blacklisted bases cut out, with summits of the clean coverage."""
     peaks = {}
     for chrom in data.chroms:
         caller = PeakCaller(chrom, 0.5, 1, 0)
@@ -38,12 +36,23 @@ def true_peaks(data: WindowDataset) -> dict[str, list[Peak]]:
     return peaks
 
 
+def signal_in_peaks(store: Store, chrom: str, peaks: Peaks) -> tuple[float, dict[str, float]]:
+    """Cut sites of a chromosome (or its coverage summed over bases), and those in sets of peaks."""
+    size, total, inside = store.chroms[chrom], 0.0, dict.fromkeys(peaks, 0.0)
+    for start in range(0, size, CHUNK_BP):
+        end = min(start + CHUNK_BP, size)
+        positions, weights = store.signal(chrom, start, end)
+        summed = np.concatenate([[0.0], np.cumsum(weights)])
+        total += float(summed[-1])
+        for name, intervals in peaks.items():
+            bounds = np.searchsorted(positions, np.clip(intervals, start, end))  # (M, 2)
+            inside[name] += float((summed[bounds[:, 1]] - summed[bounds[:, 0]]).sum())
+    return total, inside
+
+
 def rows(peaks: Mapping[str, list[Peak]]) -> dict[str, np.ndarray]:
     """chromosome -> int64 (M, 2) of peaks."""
-    return {
-        chrom: np.array([(p.start, p.end) for p in of_chrom], dtype=np.int64).reshape(-1, 2)
-        for chrom, of_chrom in peaks.items()
-    }
+    return {chrom: _with_summits(of_chrom)[:, :2] for chrom, of_chrom in peaks.items()}
 
 
 def peak_counts(called: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -53,11 +62,11 @@ def peak_counts(called: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.n
     """
     shared, back = _shared_bp(called, truth), _shared_bp(truth, called)
     of_called = np.zeros((len(called), len(COUNTS)), dtype=np.int64)
-    of_called[:, [0, 1]] = np.stack([np.ones_like(shared), shared > 0], axis=1)
-    of_called[:, [4, 6]] = np.stack([called[:, 1] - called[:, 0], shared], axis=1)
+    of_called[:, 0] = 1
+    of_called[:, [1, 4, 6]] = np.stack([shared > 0, called[:, 1] - called[:, 0], shared], axis=1)
     of_truth = np.zeros((len(truth), len(COUNTS)), dtype=np.int64)
-    of_truth[:, [2, 3]] = np.stack([np.ones_like(back), back > 0], axis=1)
-    of_truth[:, 5] = truth[:, 1] - truth[:, 0]
+    of_truth[:, 2] = 1
+    of_truth[:, [3, 5]] = np.stack([back > 0, truth[:, 1] - truth[:, 0]], axis=1)
     return of_called, of_truth
 
 
@@ -69,7 +78,6 @@ def agreement(counts: np.ndarray) -> dict[str, np.ndarray]:
     """
     called, right, true, met, called_bp, true_bp, shared = np.moveaxis(counts, -1, 0)
     precision, recall = ratio(right, called), ratio(met, true)
-    # From counts, so that it is 0 and not nan when one side is empty.
     f1 = np.nan_to_num(ratio(2 * precision * recall, precision + recall))
     return {
         "precision": precision,
@@ -128,25 +136,23 @@ def replicated_counts(
 def summit_distances(
     called: Mapping[str, list[Peak]], truth: Mapping[str, list[Peak]]
 ) -> np.ndarray:
-    """bp between the summits of each called peak and of the true peak that it shares most with.
-
-    int64 (M,), of the called peaks that overlap a true one.
+    """bp between the summits of each called peak and of the true one that it shares most with, if
+    it overlaps any: int64 (M,).
     """
     distances = []
     for chrom, peaks in called.items():
-        true = truth.get(chrom, [])
-        ends = np.array([peak.end for peak in true])
-        for peak in peaks:
-            i = int(np.searchsorted(ends, peak.start, side="right"))
-            most, nearest = 0, None
-            while i < len(true) and true[i].start < peak.end:
-                shared = min(peak.end, true[i].end) - max(peak.start, true[i].start)
-                if shared > most:
-                    most, nearest = shared, true[i].summit
-                i += 1
-            if nearest is not None and peak.summit is not None:
-                distances.append(abs(peak.summit - nearest))
+        starts, ends, summits = _with_summits(truth.get(chrom, [])).T
+        for start, end, summit in _with_summits(peaks):
+            near = slice(np.searchsorted(ends, start, "right"), np.searchsorted(starts, end))
+            shared = np.minimum(ends[near], end) - np.maximum(starts[near], start)
+            if len(shared):
+                distances.append(abs(summit - summits[near][np.argmax(shared)]))
     return np.array(distances, dtype=np.int64)
+
+
+def _with_summits(peaks: list[Peak]) -> np.ndarray:
+    """start, end and summit of peaks: int64 (M, 3)."""
+    return np.array([(p.start, p.end, p.summit) for p in peaks], dtype=np.int64).reshape(-1, 3)
 
 
 def quartiles(distances: np.ndarray) -> dict[str, float]:
@@ -159,11 +165,6 @@ def _shared_bp(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Bases of each interval of a (M, 2) that lie in b (sorted, disjoint): int64 (M,)."""
     if not len(b):
         return np.zeros(len(a), dtype=np.int64)
-    before = np.concatenate([[0], np.cumsum(b[:, 1] - b[:, 0])])  # bases of b ahead of interval i
-
-    def below(position: np.ndarray) -> np.ndarray:
-        i = np.searchsorted(b[:, 0], position, side="right")
-        last = np.maximum(i - 1, 0)
-        return before[i] - np.where(i > 0, np.maximum(b[last, 1] - position, 0), 0)
-
-    return below(a[:, 1]) - below(a[:, 0])
+    # Bases of b below a position rise by 1 a base within b and are level between: exact in float64.
+    below = np.cumsum(np.diff(b.ravel(), prepend=b[0, 0]) * (np.arange(2 * len(b)) % 2))
+    return np.diff(np.interp(a, b.ravel(), below), axis=1)[:, 0].astype(np.int64)

@@ -23,7 +23,6 @@ from denoiseq.report.loci import parse_regions, write_loci
 from denoiseq.report.metric_text import metrics_table, metrics_tsv
 from denoiseq.settings import Evaluate, Train
 from denoiseq.store.compatibility import check_store_matches_training
-from denoiseq.windows.dataset import WindowDataset
 from denoiseq.windows.splits import Stores, held_out, open_stores, overridden, splits
 
 log = logging.getLogger(__name__)
@@ -57,16 +56,17 @@ def run(settings: Evaluate) -> None:
     write_text(folder / "metrics.tsv", metrics_tsv(metrics))
 
     panels = loci.of_evaluation(network, data, metrics, settings, trained, external)
-    title = _title(settings, data)
+    thinned = f"{data.thin_fraction:.0%} of the fragments"
+    depth = thinned if data.noisy is data.store else "the noisy sample"
+    title = f"{settings.split} chromosomes, {depth} in"
     write_loci(folder / "loci.png", panels, title)
     facts = {
         "Model": provenance.model_facts(str(settings.checkpoint), payload),
         "Software": provenance.software_facts(network),
     }
-    page = evaluation_page(
-        f"{trained.name}: {title}", metrics, measured.curves, panels, facts, _fragment_sizes(data)
-    )
-    page.write(folder)
+    samples, title = data.noisy.samples, f"{trained.name}: {title}"
+    sizes = samples[0].fragment_sizes(chroms=data.chroms).tolist() if len(samples) == 1 else []
+    evaluation_page(title, metrics, measured.curves, panels, facts, sizes).write(folder)
     print(metrics_table(metrics), flush=True)
     log.info("written to %s", folder)
 
@@ -98,18 +98,3 @@ def _tuned(
             "train on with resume=, or evaluate a best.pt"
         )
     return tuned
-
-
-def _title(settings: Evaluate, data: WindowDataset) -> str:
-    """On which chromosomes, and from which input."""
-    share = f"{data.thin_fraction:.0%} of the fragments"
-    noisy = share if data.noisy is data.store else "the noisy sample"
-    return f"{settings.split} chromosomes, {noisy} in"
-
-
-def _fragment_sizes(data: WindowDataset) -> list[int]:
-    """The input's histogram of fragment lengths; empty where it is of several samples."""
-    samples = data.noisy.samples
-    if len(samples) != 1:
-        return []
-    return samples[0].fragment_sizes(chroms=data.chroms).tolist()

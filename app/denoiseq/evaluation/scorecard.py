@@ -9,13 +9,13 @@ import numpy as np
 
 from denoiseq.evaluation import peak_metrics
 from denoiseq.evaluation.bootstrap import Blocks, TrackBootstrap, interval
-from denoiseq.evaluation.frip import signal_in_peaks
 from denoiseq.evaluation.metrics import TrackMetrics
 from denoiseq.evaluation.scored import Scored
 from denoiseq.evaluation.thresholds import probability
 from denoiseq.genomics.peaks import Peak, PeakCaller
 from denoiseq.models.network import DENOISED
 from denoiseq.report.metrics import METRICS, named
+from denoiseq.settings import Data
 from denoiseq.windows.dataset import WindowDataset
 
 Replicates = dict[str, np.ndarray]
@@ -24,22 +24,15 @@ Replicates = dict[str, np.ndarray]
 class TrackScores:
     """Everything that is summed up about one track; `add` takes its parts in genome order.
 
-    Parameters
-    ----------
-    logits : whether the score is the log-odds of a peak
-    rule : threshold, least length and largest gap of a peak
-    blocks : of the bootstrap; None leaves intervals out
-
-    Attributes
-    ----------
-    by_chrom, called : chromosome -> its metrics, and its peaks, none with a blacklisted base
+    Peaks are called at `threshold`, by the rule of the training's labels. Without `blocks` of the
+    bootstrap there are no intervals.
     """
 
-    def __init__(self, logits: bool, rule: tuple[float, int, int], blocks: Blocks | None):
-        self.logits, self.rule, self.blocks = logits, rule, blocks
-        self.total = TrackMetrics(logits)
-        self.by_chrom: dict[str, dict[str, float]] = {}
-        self.called: dict[str, list[Peak]] = {}
+    def __init__(self, logits: bool, labels: Data, threshold: float, blocks: Blocks | None):
+        self.rule = threshold, labels.label_min_length_bp, labels.label_max_gap_bp
+        self.logits, self.total = logits, TrackMetrics(logits)
+        self.by_chrom: dict[str, dict[str, float]] = {}  # chromosome -> its metrics
+        self.called: dict[str, list[Peak]] = {}  # its peaks, none with a blacklisted base
         self.bootstrap = TrackBootstrap(blocks, logits) if blocks else None
         self._current: tuple[str, TrackMetrics, PeakCaller] | None = None
 
@@ -67,14 +60,9 @@ class TrackScores:
 
 
 class Scorecard:
-    """The metrics of tracks and of external callers' peaks, on the chromosomes of `data`.
+    """The metrics of tracks, each closed, and of external callers' peaks, by name.
 
-    Parameters
-    ----------
-    data : WindowDataset
-    truth : chromosome -> true peaks, as `peak_metrics.true_peaks` gives them
-    tracks : name -> TrackScores, each closed
-    external : name of an external caller -> chromosome -> peaks, int64 (M, 2)
+    `truth` are the true peaks by chromosome, as `peak_metrics.true_peaks` gives them.
     """
 
     def __init__(
@@ -93,28 +81,26 @@ class Scorecard:
 
     def _replicates(self, name: str) -> Replicates:
         """Each metric of a track or an external caller in every replicate of the bootstrap."""
-        blocks = next(iter(self.tracks.values())).blocks
-        if blocks is None:
+        track = self.tracks.get(name, self.tracks[DENOISED])  # all share their blocks
+        if track.bootstrap is None:
             return {}
-        plain = self.data.store.plain_names
+        blocks, plain = track.bootstrap.sums.blocks, self.data.store.plain_names
         counts = peak_metrics.replicated_counts(self.rows[name], self.true_rows, blocks, plain)
         peaks = {f"peaks.{key}": v for key, v in peak_metrics.agreement(counts).items()}
         if name not in self.tracks:
             return peak_metrics.base_agreement(counts) | peaks
-        track = self.tracks[name]
-        return (track.bootstrap.replicates(track.total.result()) if track.bootstrap else {}) | peaks
+        return track.bootstrap.replicates(track.total.result()) | peaks
 
     def metrics(self) -> dict[str, Any]:
         """Every track's and external caller's metrics, `truth`, `gain` and `chromosomes`."""
         frip = self._frip()
         metrics: dict[str, Any] = {}
         for name in self.rows:
-            scores = self._track(name) if name in self.tracks else self._external(name)
             intervals = {key: list(interval(v)) for key, v in self.replicates[name].items()}
-            metrics[name] = {**scores, "frip": frip[name], "intervals": intervals}
-        true_bp = sum(int((rows[:, 1] - rows[:, 0]).sum()) for rows in self.true_rows.values())
-        n_true = sum(map(len, self.true_rows.values()))
-        metrics["truth"] = {"peaks": n_true, "bp": true_bp, "frip": frip["truth"]}
+            metrics[name] = {**self._scores(name), "frip": frip[name], "intervals": intervals}
+        true = np.concatenate([peak_metrics.NONE, *self.true_rows.values()])
+        true_bp = int((true[:, 1] - true[:, 0]).sum())
+        metrics["truth"] = {"peaks": len(true), "bp": true_bp, "frip": frip["truth"]}
         metrics["gain"] = {n: self._gain(metrics, n) for n in self.rows if n != DENOISED}
         metrics["chromosomes"] = {chrom: self._chromosome(chrom) for chrom in self.truth}
         return metrics
@@ -123,17 +109,16 @@ class Scorecard:
         """From a track's summits to the true ones, bp."""
         return peak_metrics.summit_distances(self.tracks[name].called, self.truth)
 
-    def _track(self, name: str) -> dict[str, Any]:
+    def _scores(self, name: str) -> dict[str, Any]:
+        """Metrics of bases and of whole peaks; external callers give neither score nor summit."""
+        called = self.rows[name], self.true_rows
+        peaks: dict[str, Any] = dict(peak_metrics.peak_agreement(*called))
+        if name not in self.tracks:
+            bases = peak_metrics.base_agreement(peak_metrics.total_counts(*called))
+            return {**{key: float(value) for key, value in bases.items()}, "peaks": peaks}
+        peaks["summit_distance_bp"] = peak_metrics.quartiles(self.distances(name))
         total = self.tracks[name].total
-        peaks = peak_metrics.peak_agreement(self.rows[name], self.true_rows)
-        summits = {"summit_distance_bp": peak_metrics.quartiles(self.distances(name))}
-        return {**total.result(), "peaks": {**peaks, **summits}, **total.parts()}
-
-    def _external(self, name: str) -> dict[str, Any]:
-        peaks = self.rows[name], self.true_rows
-        bases = peak_metrics.base_agreement(peak_metrics.total_counts(*peaks))
-        scores: dict[str, Any] = {key: float(value) for key, value in bases.items()}
-        return {**scores, "peaks": peak_metrics.peak_agreement(*peaks)}
+        return {**total.result(), "peaks": peaks, **total.parts()}
 
     def _chromosome(self, chrom: str) -> dict[str, Any]:
         metrics: dict[str, Any] = {}
@@ -147,13 +132,12 @@ class Scorecard:
     def _frip(self) -> dict[str, float | None]:
         """Fraction of the clean sample's cut sites in the peaks of each, and in the true ones."""
         total, inside = 0.0, dict.fromkeys([*self.rows, "truth"], 0.0)
-        sets = {**self.rows, "truth": self.true_rows}
-        for chrom in self.truth:
-            peaks = {name: rows.get(chrom, peak_metrics.NONE) for name, rows in sets.items()}
-            more, shares = signal_in_peaks(self.data.store, chrom, peaks)
-            total += more
-            for name, value in shares.items():
-                inside[name] += value
+        for chrom, true in self.true_rows.items():
+            peaks = {name: rows.get(chrom, peak_metrics.NONE) for name, rows in self.rows.items()}
+            peaks["truth"] = true
+            cuts, kept = peak_metrics.signal_in_peaks(self.data.store, chrom, peaks)
+            total += cuts
+            inside = {name: value + kept[name] for name, value in inside.items()}
         return {name: value / total if total else None for name, value in inside.items()}
 
     def _gain(self, metrics: Mapping[str, Any], baseline: str) -> dict[str, dict[str, float]]:
@@ -163,8 +147,8 @@ class Scorecard:
             values = [named(metrics[track], key) for track in (DENOISED, baseline)]
             if any(value is None or np.isnan(value) for value in values):
                 continue
-            pair = [self.replicates[track].get(key) for track in (DENOISED, baseline)]
-            paired = np.zeros(0) if pair[0] is None or pair[1] is None else pair[0] - pair[1]
+            denoised, other = (self.replicates[track].get(key) for track in (DENOISED, baseline))
+            paired = np.zeros(0) if denoised is None or other is None else denoised - other
             low, high = interval(paired)
             gains[key] = {"value": values[0] - values[1], "low": low, "high": high}
         return gains

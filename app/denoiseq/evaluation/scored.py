@@ -1,7 +1,4 @@
-"""The scored part of every window, in genome order, with the tracks over it.
-
-One streaming path for validation, test and the tuning of baselines; keeps no metrics.
-"""
+"""The scored part of every window, in genome order, with the tracks over it."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from denoiseq.distributed import ALONE, Ranks
@@ -54,16 +52,13 @@ def device_of(model: Model) -> torch.device:
 def predictions(
     model: Model, data: WindowDataset, trained: Train, what: str, ranks: Ranks = ALONE
 ) -> Iterator[tuple[Batch, Prediction]]:
-    """Batches in genome order with the model's answer, without gradient, on the model's device.
-
-    Batches have the training's size; `what` is done is the progress bar's label.
-    """
+    """Batches and the model's answer, on its device; `what` is done is the progress bar's label."""
     network = model if isinstance(model, nn.Module) else nn.Identity()
     device, was_training = device_of(model), network.training
     network.eval()
     try:
         quiet = None if trained.trainer.progress else True
-        batches = _batches(data, trained, ranks)
+        batches = window_batches(data, trained, ranks)
         for batch in tqdm(batches, desc=what, unit="batch", leave=False, disable=quiet):
             batch = {name: value.to(device) for name, value in batch.items()}
             with torch.inference_mode():
@@ -73,16 +68,14 @@ def predictions(
         network.train(was_training)
 
 
-def _batches(data: WindowDataset, trained: Train, ranks: Ranks) -> torch.utils.data.DataLoader:
+def window_batches(data: WindowDataset, trained: Train, ranks: Ranks) -> DataLoader:
+    """This rank's share of the windows in genome order, in batches of the training's size."""
     batches = TileBatches(data, trained.optim.batch_size, None, ranks)
     return window_loader(batches, trained.trainer.workers)
 
 
 def scored_parts(
-    data: WindowDataset,
-    batch: Batch,
-    pred: Prediction | None = None,
-    filters: Mapping[str, Filter] | None = None,
+    data: WindowDataset, batch: Batch, pred: Prediction | None, filters: Mapping[str, Filter]
 ) -> Iterator[Scored]:
     """The scored parts of a batch, with the denoised track of `pred` and that of every filter."""
     arrays = {name: value.cpu().numpy() for name, value in batch.items()}
@@ -93,7 +86,7 @@ def scored_parts(
         tile = data.tiles[index]
         part = slice(tile.core_start - tile.start, tile.core_end - tile.start)
         tracks: dict[str, tuple[np.ndarray | None, np.ndarray]] = {}
-        for name, smooth in (filters or {}).items():
+        for name, smooth in filters.items():
             track = smooth(arrays["x"][row, 0], part)
             tracks[name] = track, track
         if pred is not None:
@@ -101,11 +94,3 @@ def scored_parts(
             tracks[DENOISED] = denoised, score[row, part]
         truth = {name: arrays[name][row, part] for name in ("coverage", "truth", "mask")}
         yield Scored(tile.chrom, tile.core_start, tracks=tracks, **truth)
-
-
-def filtered_parts(
-    data: WindowDataset, trained: Train, filters: Mapping[str, Filter], ranks: Ranks = ALONE
-) -> Iterator[Scored]:
-    """Every scored part of `data` with the tracks of `filters` alone."""
-    for batch in _batches(data, trained, ranks):
-        yield from scored_parts(data, batch, None, filters)

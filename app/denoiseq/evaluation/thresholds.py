@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from denoiseq.errors import UserError
-from denoiseq.evaluation.metrics import TrackMetrics
+from denoiseq.evaluation.metrics import BINS, TrackMetrics, bin_floor
 
 # Operating points: one each time that the recall has risen by a two-hundredth.
 RECALL_STEPS = 200
@@ -26,16 +26,15 @@ class LinearWeights:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was chosen on validation: the Gaussian's bandwidth and each score's peak threshold.
+    """What was chosen on validation.
 
-    The linear filter, where there is one, was fitted on the training chromosomes. Thresholds are
-    coverages; that of denoised is a calibrated probability where the model has a peak head. A base
-    whose score equals the threshold is called.
+    Thresholds are coverages; that of denoised is a calibrated probability where the model has a
+    peak head. A base whose score equals the threshold is called.
     """
 
     gaussian_sigma_bp: float
     thresholds: dict[str, float] = field(default_factory=dict)
-    linear: LinearWeights | None = None
+    linear: LinearWeights | None = None  # fitted on the training chromosomes
 
     def with_denoised(self, scores: TrackMetrics, temperature: float = 1.0) -> Tuned:
         """Add the denoised score's best threshold, rounded as the model's probabilities are.
@@ -43,7 +42,7 @@ class Tuned:
         `temperature` is what the model's logits will be divided by; `scores` are those of logits
         without it. Without a true peak to choose by, a probability of 0.5, or a coverage of nan.
         """
-        threshold = as_score(scores, scores.best_threshold(), temperature)
+        threshold = _as_score(scores, scores.best_threshold(), temperature)
         if scores.logits and np.isnan(threshold):
             threshold = 0.5
         return replace(self, thresholds={**self.thresholds, "denoised": threshold})
@@ -63,7 +62,7 @@ def probability(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     return torch.sigmoid(torch.from_numpy(logits) / temperature).numpy()
 
 
-def as_score(scores: TrackMetrics, value: float, temperature: float) -> float:
+def _as_score(scores: TrackMetrics, value: float, temperature: float) -> float:
     """A logit as the probability that the model gives for it, float32; a coverage as it is."""
     if not scores.logits:
         return value
@@ -71,23 +70,19 @@ def as_score(scores: TrackMetrics, value: float, temperature: float) -> float:
 
 
 def operating_points(scores: TrackMetrics, temperature: float = 1.0) -> dict[str, list[float]]:
-    """What calling bases at or above a threshold gave, from the strictest threshold on.
+    """threshold, precision, recall and f1 of bases, from the strictest threshold on.
 
-    Returns
-    -------
-    threshold, precision, recall, f1 : lists of equal length, at most 202, per base; the recall
-        rises from row to row. One row has the best F1. Empty lists where no base is in a peak.
+    Lists of equal length, at most 202; the recall rises from row to row, and one row has the best
+    F1. Empty lists where no base is in a peak.
     """
     sweep = scores.sweep()
     hits, f1 = sweep.hits, sweep.f1()
-    n_true = int(hits[-1])
-    if not n_true:
-        return {name: [] for name in ("threshold", "precision", "recall", "f1")}
-    steps = np.arange(1, RECALL_STEPS + 1) * n_true / RECALL_STEPS
+    steps = np.arange(1, RECALL_STEPS + 1) * int(hits[-1]) / RECALL_STEPS
     rows = np.unique([*np.searchsorted(hits, steps), np.argmax(f1)])
     rows = rows[hits[rows] > 0]
+    thresholds = [bin_floor(BINS - 1 - i) for i in rows.tolist()]
     return {
-        "threshold": [as_score(scores, scores.threshold(i), temperature) for i in rows.tolist()],
+        "threshold": [_as_score(scores, value, temperature) for value in thresholds],
         "precision": sweep.precision()[rows].tolist(),
         "recall": sweep.recall()[rows].tolist(),
         "f1": f1[rows].tolist(),
@@ -95,13 +90,7 @@ def operating_points(scores: TrackMetrics, temperature: float = 1.0) -> dict[str
 
 
 def threshold_of_precision(points: dict[str, list[float]], precision: float) -> float:
-    """The threshold of the most recall among the operating points of at least a precision.
-
-    Raises
-    ------
-    UserError
-        If no point reaches it, naming the highest precision.
-    """
+    """The threshold of the most recall that reaches a precision; UserError if none does."""
     reached = np.array(points["precision"])
     enough = np.flatnonzero(reached >= precision)
     if not len(enough):

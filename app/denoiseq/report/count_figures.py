@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from denoiseq.report.page import Picture
 from denoiseq.report.style import canvas, drawn
@@ -34,7 +33,7 @@ def fragment_sizes(histogram: Sequence[int]) -> Figure:
     axes[1].plot(x, np.where(share > 0, share, np.nan), color=colour("gaussian"), linewidth=1)
     axes[0].set(ylabel="% of fragments", ylim=(0, None), xlim=(0, last))
     axes[1].set(yscale="log", ylabel="the same, log", xlabel="fragment length (bp)")
-    axes[1].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes[1].yaxis.set_major_formatter("{x:g}")
     for name, (start, end) in NUCLEOSOMES.items():
         if end <= last:
             axes[0].text((start + end) / 2, 0.98, name, ha="center", va="top", fontsize=7.5,
@@ -42,14 +41,16 @@ def fragment_sizes(histogram: Sequence[int]) -> Figure:
     return figure
 
 
-def fragment_picture(histogram: Sequence[int]) -> Picture:
-    """The figure of fragment sizes with what to look for in it."""
+def fragment_pictures(histogram: Sequence[int]) -> list[Picture]:
+    """The figure of fragment sizes with what to look for in it; none where they are unknown."""
+    if not any(histogram):
+        return []
     text = (
         f"Good ATAC-seq shows many fragments below {NUCLEOSOME_FREE_BP} bp and steps at one and "
         "two nucleosomes (shaded: the lengths that Buenrostro et al., 2013, take for them)."
     )
     png = fragment_sizes(histogram)
-    return Picture("fragment_sizes", "Fragment lengths of the input", png, text)
+    return [Picture("fragment_sizes", "Fragment lengths of the input", png, text)]
 
 
 @drawn
@@ -64,8 +65,8 @@ def peak_lengths(lengths_bp: Sequence[int]) -> Figure:
     axis.text(np.median(lengths), 0.98, f" median {np.median(lengths):,.0f} bp", va="top",
               fontsize=8, transform=axis.get_xaxis_transform())  # fmt: skip
     axis.set(xscale="log", xlabel="peak length (bp)", ylabel="peaks", ylim=(0, 1.15 * counts.max()))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axis.xaxis.set_minor_formatter(FuncFormatter(_few_minor))
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.xaxis.set_minor_formatter(_few_minor)
     axis.grid(True, axis="y")
     return figure
 
@@ -76,7 +77,7 @@ def _few_minor(value: float, _: int) -> str:
 
 
 @drawn
-def cutoffs(columns: Mapping[str, Sequence[float]], threshold: float | None) -> Figure:
+def cutoffs(columns: Mapping[str, Sequence[float]], threshold: float) -> Figure:
     """Peaks and bases in them by threshold (columns score, npeaks, lpeaks); marks that in use."""
     figure, axes = canvas(3.8, 2, sharex=True)
     x = columns["score"]
@@ -84,12 +85,10 @@ def cutoffs(columns: Mapping[str, Sequence[float]], threshold: float | None) -> 
         values = np.asarray(columns[key], dtype=np.float64) / (1e6 if key == "lpeaks" else 1)
         axis.plot(x, values, color=colour("denoised"), marker="o", ms=2.5)
         axis.set(ylabel=label, ylim=(0, None))
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+        axis.yaxis.set_major_formatter("{x:,.4g}")
         axis.grid(True)
-        if threshold is not None:
-            axis.axvline(threshold, color=GREY, linewidth=1, linestyle=":")
-    if threshold is not None:
-        axes[0].text(threshold, 0.98, f" in use: {threshold:.3g}", va="top", fontsize=8,
-                     transform=axes[0].get_xaxis_transform())  # fmt: skip
+        axis.axvline(threshold, color=GREY, linewidth=1, linestyle=":")
+    axes[0].text(threshold, 0.98, f" in use: {threshold:.3g}", va="top", fontsize=8,
+                 transform=axes[0].get_xaxis_transform())  # fmt: skip
     axes[-1].set_xlabel("threshold of the peak score")
     return figure

@@ -1,6 +1,4 @@
-"""Figures of an evaluation and of a training, each from the plain lists of curves.json and
-history.csv.
-"""
+"""Figures of an evaluation and of a training, from the lists of curves.json and history.csv."""
 
 from __future__ import annotations
 
@@ -15,45 +13,34 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from denoiseq.report.style import INK, canvas, drawn
 from denoiseq.report.tracks import GREY, colour, label
 
+Curves = Mapping[str, Mapping[str, Any]]  # track -> name of a series -> its numbers
+Areas = Mapping[str, float | None]  # track -> the area under its curve
+History = Sequence[Mapping[str, float]]  # a row an epoch
 SQUARE = 4.3  # inches high: axes from 0 to 1 on both sides
 METRIC_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#b8568f", "#e69f00", "#56b4e9", "#333333")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 @drawn
-def precision_recall(
-    curves: Mapping[str, Mapping[str, Sequence[float]]],
-    areas: Mapping[str, float | None],
-    points: Mapping[str, Mapping[str, float]],
-) -> Figure:
-    """curves : track -> recall, precision. areas : track -> AUPRC.
-    points : caller without a score -> its one recall and precision.
-    """
-    figure, axis = canvas(SQUARE)
-    for name, curve in curves.items():
-        axis.plot(curve["recall"], curve["precision"], color=colour(name), label=_area(name, areas))
+def precision_recall(curves: Curves, areas: Areas, points: Curves) -> Figure:
+    """curves : track -> recall, precision. points : caller without a score -> recall, precision."""
+    figure, axis = _unit_square(curves, "recall", "precision", areas)
     for name, point in points.items():
         axis.plot(point["recall"], point["precision"], "X", ms=9, mec="white", color=colour(name),
                   label=f"{label(name)} as called")  # fmt: skip
     axis.set(xlabel="recall: share of true-peak bases found",
              ylabel="precision: share of found bases that are true")  # fmt: skip
-    _unit_square(axis)
     axis.legend(loc="lower left")
     return figure
 
 
 @drawn
-def roc(
-    curves: Mapping[str, Mapping[str, Sequence[float]]], areas: Mapping[str, float | None]
-) -> Figure:
-    """curves : track -> fpr, tpr. areas : track -> AUROC."""
-    figure, axis = canvas(SQUARE)
-    axis.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
-    for name, curve in curves.items():
-        axis.plot(curve["fpr"], curve["tpr"], color=colour(name), label=_area(name, areas))
+def roc(curves: Curves, areas: Areas) -> Figure:
+    """curves : track -> fpr, tpr."""
+    figure, axis = _unit_square(curves, "fpr", "tpr", areas)
+    axis.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":", zorder=1.9)  # behind
     axis.set(xlabel="share of other bases called by mistake",
              ylabel="share of true-peak bases found")  # fmt: skip
-    _unit_square(axis)
     axis.legend(loc="lower right")
     return figure
 
@@ -104,7 +91,7 @@ def summit_distances(edges: Sequence[float], counts: Sequence[int]) -> Figure:
 
 
 @drawn
-def losses(history: Sequence[Mapping[str, float]], best_epoch: int | None) -> Figure:
+def losses(history: History, best_epoch: int | None) -> Figure:
     """The loss, each of its terms and the learning rate by epoch, each on a scale of its own."""
     names = [key.removeprefix("train_") for key in history[0] if key.startswith("train_loss")]
     rows = math.ceil((len(names) + 1) / 2)
@@ -115,7 +102,8 @@ def losses(history: Sequence[Mapping[str, float]], best_epoch: int | None) -> Fi
             if len(x):
                 shade = GREY if kind == "train" else colour("denoised")
                 axis.plot(x, y, line, marker="o", ms=3, color=shade, label=kind)
-        axis.set_title("loss (weighted sum)" if name == "loss" else _term(name))
+        title = name.removeprefix("loss_").replace("_", " ")
+        axis.set_title("loss (weighted sum)" if title == "loss" else title)
         _epochs(axis, best_epoch)
     last, *spare = axes.flat[len(names) :]
     last.plot(*_series(history, "lr"), marker="o", ms=3, color=INK)
@@ -130,11 +118,7 @@ def losses(history: Sequence[Mapping[str, float]], best_epoch: int | None) -> Fi
 
 
 @drawn
-def validation_scores(
-    history: Sequence[Mapping[str, float]],
-    names: Mapping[str, str],
-    best_epoch: int | None,
-) -> Figure:
+def validation_scores(history: History, names: Mapping[str, str], best_epoch: int | None) -> Figure:
     """names : metric of the validation columns -> its heading."""
     figure, axis = canvas(3.5)
     for (name, heading), shade, mark in zip(names.items(), METRIC_COLOURS, MARKS, strict=False):
@@ -147,28 +131,24 @@ def validation_scores(
     return figure
 
 
-def _area(name: str, areas: Mapping[str, float | None]) -> str:
-    area = areas.get(name)
-    return label(name) if area is None else f"{label(name)} ({area:.3f})"
-
-
-def _unit_square(axis: Any) -> None:
+def _unit_square(curves: Curves, across: str, up: str, areas: Areas) -> tuple[Figure, Any]:
+    """A square figure of shares, with a curve a track and its area in the legend."""
+    figure, axis = canvas(SQUARE)
+    for name, curve in curves.items():
+        area = "" if areas.get(name) is None else f" ({areas[name]:.3f})"
+        axis.plot(curve[across], curve[up], color=colour(name), label=label(name) + area)
     axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.grid(True)
+    return figure, axis
 
 
-def _series(history: Sequence[Mapping[str, float]], key: str) -> tuple[np.ndarray, np.ndarray]:
+def _series(history: History, key: str) -> tuple[np.ndarray, np.ndarray]:
     """Epochs and finite values of a column; empty where there is none."""
-    pairs = [(row["epoch"], row.get(key)) for row in history]
-    kept = [(x, y) for x, y in pairs if y is not None and math.isfinite(y)]
-    both = np.array(kept, dtype=np.float64).reshape(-1, 2)
-    return both[:, 0], both[:, 1]
-
-
-def _term(name: str) -> str:
-    return name.removeprefix("loss_").replace("_", " ")
+    pairs = np.array([(row["epoch"], row.get(key)) for row in history], np.float64)  # None: nan
+    epochs, values = pairs[np.isfinite(pairs[:, 1])].T
+    return epochs, values
 
 
 def _epochs(axis: Any, best_epoch: int | None) -> None:

@@ -1,7 +1,4 @@
-"""The page of an evaluation: what came out in sentences, then tables, curves and loci.
-
-What is absent is left out: a section appears where there is something to show in it.
-"""
+"""The page of an evaluation: what came out in sentences, then tables, curves and loci."""
 
 from __future__ import annotations
 
@@ -9,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from denoiseq.report import curve_figures, metric_tables
-from denoiseq.report.count_figures import fragment_picture
+from denoiseq.report.count_figures import fragment_pictures
 from denoiseq.report.loci import Panels, loci_section
 from denoiseq.report.metrics import BY_KEY, PAGE_PARTS, named
-from denoiseq.report.page import Facts, Page, Picture, Section
+from denoiseq.report.page import Facts, Page, Picture, Section, filled
 from denoiseq.report.tracks import MEASURED, label
 
 SUMMARY_TEXT = (
@@ -40,43 +37,36 @@ def evaluation_page(
     fragment_sizes: Sequence[int] = (),
 ) -> Page:
     """curves : a curves.json. fragment_sizes : of the whole sample."""
-    sections = [Section("Summary", SUMMARY_TEXT, metric_tables.summary(metrics))]
-    gains = metric_tables.gains(metrics)
-    if gains:
-        sections.append(Section("Gains", GAIN_TEXT, gains))
-    pictures = _curves(metrics, curves)
-    if pictures:
-        sections.append(Section("Curves", pictures=pictures))
-    sections += loci_section(panels)
-    if any(fragment_sizes):
-        sections.append(Section("Fragments", pictures=[fragment_picture(fragment_sizes)]))
-    sections += parts_section(metrics)
-    by_chromosome = metric_tables.by_chromosome(metrics)
-    if by_chromosome:
-        sections.append(Section("By chromosome", table=by_chromosome, folded=True))
+    sections = filled(
+        Section("Summary", SUMMARY_TEXT, metric_tables.summary(metrics)),
+        Section("Gains", GAIN_TEXT, metric_tables.gains(metrics)),
+        Section("Curves", pictures=_curves(metrics, curves)),
+        loci_section(panels),
+        Section("Fragments", pictures=fragment_pictures(fragment_sizes)),
+        parts_section(metrics),
+        Section("By chromosome", table=metric_tables.by_chromosome(metrics), folded=True),
+    )
     return Page("denoiseq evaluation", title, sentences(metrics), sections, facts)
 
 
-def parts_section(metrics: Mapping[str, Any]) -> list[Section]:
+def parts_section(metrics: Mapping[str, Any]) -> Section:
     """The coverage inside and outside of true peaks, where they were measured apart."""
     table = metric_tables.summary(metrics, PAGE_PARTS)
-    return [Section("Inside and outside of peaks", table=table, folded=True)] if table.rows else []
+    return Section("Inside and outside of peaks", table=table if table.rows else None, folded=True)
 
 
 def _curves(metrics: Mapping[str, Any], curves: Mapping[str, Any]) -> list[Picture]:
     """The figures that `curves` has data for."""
-
-    def areas(key: str) -> dict[str, float | None]:
-        return {track: named(metrics, f"{track}.{key}") for track in MEASURED}
-
     pictures = []
     if curves.get("pr"):
         points = {name: curves[name] for name in MEASURED if curves.get(name)}
-        png = curve_figures.precision_recall(curves["pr"], areas("auprc"), points)
+        areas = {name: named(metrics, f"{name}.auprc") for name in MEASURED}
+        png = curve_figures.precision_recall(curves["pr"], areas, points)
         text = "Up and to the right is better; in brackets the area (AUPRC)."
         pictures.append(Picture("precision_recall", "Precision and recall of bases", png, text))
     if curves.get("roc"):
-        png = curve_figures.roc(curves["roc"], areas("auroc"))
+        areas = {name: named(metrics, f"{name}.auroc") for name in MEASURED}
+        png = curve_figures.roc(curves["roc"], areas)
         text = "Up and to the left is better; in brackets the area (AUROC)."
         pictures.append(Picture("roc", "ROC of bases", png, text))
     if curves.get("reliability"):
@@ -105,17 +95,22 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
         where = f"On chromosomes that the network never saw{names}"
     else:
         where = f"On the validation chromosomes{names}, which chose the best epoch and thresholds"
-    lead = [f"{where}, {_peaks_found(metrics)}."]
-    compared = [_compared(metrics, name) for name in ("gaussian", "macs3")]
-    known = [text for text in compared if text]
-    if known:
-        lead.append(f"For comparison: {'; '.join(known)}.")
+    lead, compared = [f"{where}, {_peaks_found(metrics)}."], []
+    for name, who in (("gaussian", "the best Gaussian smoothing"), ("macs3", label("macs3"))):
+        recall, precision = _recall_precision(metrics, name)
+        if recall is not None and precision is not None:
+            compared.append(f"{who} {recall:.0%} and {precision:.0%}")
+    if compared:
+        lead.append(f"For comparison: {'; '.join(compared)}.")
     return [*lead, *_against_gaussian(metrics)]
 
 
+def _recall_precision(metrics: Mapping[str, Any], name: str) -> list[float | None]:
+    return [named(metrics, f"{name}.peaks.{key}") for key in ("recall", "precision")]
+
+
 def _peaks_found(metrics: Mapping[str, Any]) -> str:
-    recall = named(metrics, "denoised.peaks.recall")
-    precision = named(metrics, "denoised.peaks.precision")
+    recall, precision = _recall_precision(metrics, "denoised")
     if recall is None:
         return "there was no true peak to find"
     if precision is None:
@@ -126,15 +121,6 @@ def _peaks_found(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _compared(metrics: Mapping[str, Any], name: str) -> str:
-    recall = named(metrics, f"{name}.peaks.recall")
-    precision = named(metrics, f"{name}.peaks.precision")
-    if recall is None or precision is None:
-        return ""
-    who = "the best Gaussian smoothing" if name == "gaussian" else label(name)
-    return f"{who} {recall:.0%} and {precision:.0%}"
-
-
 def _against_gaussian(metrics: Mapping[str, Any]) -> list[str]:
     """One sentence on the two metrics that matter most; judged only where there are intervals."""
     parts = []
@@ -143,7 +129,6 @@ def _against_gaussian(metrics: Mapping[str, Any]) -> list[str]:
         if denoised is None or gaussian is None:
             continue
         metric, gain = BY_KEY[key], named(metrics, f"gain.gaussian.{key}") or {}
-        judged = JUDGED.get(metric.verdict(gain), "")
         values = f"{metric.label} {denoised:.3f}, the Gaussian {gaussian:.3f}"
-        parts.append(f"{what}{judged} ({values})")
+        parts.append(f"{what}{JUDGED.get(metric.verdict(gain), '')} ({values})")
     return [f"The denoised track {' and '.join(parts)}."] if parts else []

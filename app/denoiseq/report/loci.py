@@ -1,8 +1,4 @@
-"""Example loci: which windows are shown, and how they appear on a page.
-
-Some are spread over the peaks ranked by signal, so that weak ones are shown as well; some are
-random, to show what lies between peaks; some the user names.
-"""
+"""Example loci: which windows are shown, and how they appear on a page."""
 
 from __future__ import annotations
 
@@ -37,45 +33,30 @@ def parse_regions(regions: Sequence[str], sizes: Mapping[str, int]) -> list[Wind
 
     UserError for one that is not on `sizes` (chromosome -> bp).
     """
-    return [_parse(text, sizes) for text in regions]
-
-
-def _parse(text: str, sizes: Mapping[str, int]) -> Window:
-    region = re.fullmatch(r"(.+):([0-9,]+)-([0-9,]+)", text.strip())
-    if region is None:
-        raise UserError(f"regions: {text!r} is no region, expected one as in chr1:100000-120000")
-    chrom = region[1]
-    start, end = (int(number.replace(",", "")) for number in region.groups()[1:])
-    if chrom not in sizes:
-        raise UserError(
-            f"regions: {text} is on none of the chromosomes here ({', '.join(list(sizes)[:8])})"
-        )
-    least, most = REGION_BP
-    if not (end <= sizes[chrom] and least <= end - start <= most):
-        raise UserError(
-            f"regions: {text} does not fit, expected {least} to {most:,} bp within the "
-            f"{sizes[chrom]:,} bp of {chrom}"
-        )
-    return chrom, start, end
-
-
-def spread_over_ranking(
-    ranked: list[tuple[float, str, int]], sizes: Mapping[str, int], n: int
-) -> list[Window]:
-    """`n` windows around (signal, chrom, position), from the strongest 2% to the weakest 20%."""
-    if not ranked or n < 1:
-        return []
-    ordered = sorted(ranked, key=lambda item: (-item[0], item[1], item[2]))
-    picks = (np.linspace(0.02, 0.8, n) * len(ordered)).astype(int)
-    windows = []
-    for _, chrom, position in (ordered[i] for i in dict.fromkeys(picks.tolist())):
-        windows.append(_around(chrom, position, sizes[chrom]))
+    windows, (least, most) = [], REGION_BP
+    for text in regions:
+        region = re.fullmatch(r"(.+):([0-9,]+)-([0-9,]+)", text.strip())
+        if region is None:
+            raise UserError(
+                f"regions: {text!r} is no region, expected one as in chr1:100000-120000"
+            )
+        chrom = region[1]
+        start, end = (int(number.replace(",", "")) for number in region.groups()[1:])
+        if chrom not in sizes:
+            known = ", ".join(list(sizes)[:8])
+            raise UserError(f"regions: {text} is on none of the chromosomes here ({known})")
+        if not (end <= sizes[chrom] and least <= end - start <= most):
+            raise UserError(
+                f"regions: {text} does not fit, expected {least} to {most:,} bp within the "
+                f"{sizes[chrom]:,} bp of {chrom}"
+            )
+        windows.append((chrom, start, end))
     return windows
 
 
-def _around(chrom: str, position: int, size: int) -> Window:
-    start = max(min(position - WINDOW_BP // 2, size - WINDOW_BP), 0)
-    return chrom, start, min(start + WINDOW_BP, size)
+def _around(chrom: str, position: int, sizes: Mapping[str, int]) -> Window:
+    start = max(min(position - WINDOW_BP // 2, sizes[chrom] - WINDOW_BP), 0)
+    return chrom, start, min(start + WINDOW_BP, sizes[chrom])
 
 
 def random_windows(
@@ -87,8 +68,8 @@ def random_windows(
     windows: list[Window] = []
     for _ in range(TRIES * n):
         chrom = names[rng.choice(len(names), p=share / share.sum())]
-        window = _around(chrom, int(rng.integers(sizes[chrom])), sizes[chrom])
-        if len(windows) < n and window not in windows and has_reads(window):
+        window = _around(chrom, int(rng.integers(sizes[chrom])), sizes)
+        if window not in windows and has_reads(window):
             windows.append(window)
         if len(windows) == n:
             break
@@ -96,39 +77,36 @@ def random_windows(
 
 
 def example_loci(
-    ranked: list[tuple[float, str, int]],
+    ranked: list[tuple[float, str, int]],  # (signal, chrom, position) of every peak
     sizes: Mapping[str, int],
     settings: Evaluate | Predict,
     seed: int,
     has_reads: Callable[[Window], bool],
     locus: Callable[[Window], Locus],
 ) -> Panels:
-    """The loci that the settings ask for, by how they were chosen.
+    """The loci that the settings ask for, by how they were chosen; `locus` makes that of a window.
 
-    Parameters
-    ----------
-    ranked : (signal, chrom, position) of every peak
-    sizes : chromosome -> bp
-    seed : of the random windows
-    has_reads : whether a window is worth showing at random
-    locus : what to draw of a window
+    Some are spread over the peaks ranked by signal, from the strongest 2% to the weakest 20%; some
+    are random windows that `has_reads` accepts; some the user names.
     """
+    ordered = sorted(ranked, key=lambda peak: (-peak[0], *peak[1:]))
+    picks = set((np.linspace(0.02, 0.8, settings.loci) * len(ordered)).astype(int).tolist())
     windows = {
         CHOSEN: parse_regions(settings.regions, sizes),
-        SPREAD: spread_over_ranking(ranked, sizes, settings.loci),
+        SPREAD: [_around(chrom, x, sizes) for i, (_, chrom, x) in enumerate(ordered) if i in picks],
         RANDOM: random_windows(sizes, settings.random_loci, seed, has_reads),
     }
     return {how: [locus(window) for window in chosen] for how, chosen in windows.items() if chosen}
 
 
-def loci_section(panels: Panels) -> list[Section]:
-    """The section of a page; none where there is no locus."""
+def loci_section(panels: Panels) -> Section:
+    """The section of a page."""
     loci = [(how, locus) for how, loci in panels.items() for locus in loci]
     pictures = [
         Picture(f"locus_{i}", locus.name, draw_locus(locus), how)
         for i, (how, locus) in enumerate(loci, start=1)
     ]
-    return [Section("Loci", SECTION_TEXT, pictures=pictures)] if pictures else []
+    return Section("Loci", SECTION_TEXT, pictures=pictures)
 
 
 def write_loci(path: Path, panels: Panels, title: str) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
-from denoiseq.report.style import DPI, canvas, drawn
+from denoiseq.report.style import DPI, WIDTH, drawn
 from denoiseq.report.tracks import TRACKS, colour, label
 
 BINS = 1_500  # at most so many points a track: more than a figure has pixels
@@ -18,18 +18,15 @@ BINS = 1_500  # at most so many points a track: more than a figure has pixels
 
 @dataclass(frozen=True)
 class Locus:
-    """One example to draw: [start, end) of a chromosome.
-
-    tracks : name -> float (end - start,), drawn top to bottom; coverages share one scale, except
-        the input of a prediction, which has another depth
-    peaks : name -> int64 (M, 2), genome coordinates, drawn as bars beneath
+    """One example to draw: [start, end) of a chromosome. Coverages share one scale, except the
+    input of a prediction, which has another depth.
     """
 
     chrom: str
     start: int
     end: int
-    tracks: dict[str, np.ndarray]
-    peaks: dict[str, np.ndarray] = field(default_factory=dict)
+    tracks: dict[str, np.ndarray]  # float (end - start,), drawn top to bottom
+    peaks: dict[str, np.ndarray] = field(default_factory=dict)  # int64 (M, 2), on the genome
 
     @property
     def name(self) -> str:
@@ -39,21 +36,13 @@ class Locus:
 @drawn
 def draw_loci(loci: Sequence[Locus], title: str = "") -> Figure:
     """PNG: a column a locus, a row a track on a scale shared within the locus, peaks beneath."""
-    names = list(loci[0].tracks)
-    heights = _heights(loci[0])
-    size = (1.0 + 3.2 * len(loci), 1.0 + 0.9 * sum(heights))
+    size = (1.0 + 3.2 * len(loci), 1.0 + 0.9 * sum(_heights(loci[0])))
     figure = Figure(figsize=size, dpi=0.8 * DPI)
-    axes = figure.subplots(
-        len(heights), len(loci), squeeze=False, sharex="col", height_ratios=heights
-    )
-    for column, locus in zip(axes.T, loci, strict=True):
-        _draw(column, locus)
-        column[0].set_title(locus.name)
-    for axis, name in zip(axes[:, 0], names, strict=False):
-        _label(axis, name)
+    axes = _fill(figure, loci)
+    for axis, locus in zip(axes[0], loci, strict=True):
+        axis.set_title(locus.name)
     for axis in axes[-1, 1:]:
         axis.set_yticklabels([])
-    figure.align_ylabels(axes[:, 0])
     if title:
         figure.suptitle(title, fontsize=10)
     return figure
@@ -62,14 +51,23 @@ def draw_loci(loci: Sequence[Locus], title: str = "") -> Figure:
 @drawn
 def draw_locus(locus: Locus) -> Figure:
     """PNG of one locus, of the width of a column of the page; its name is left to the page."""
-    heights = _heights(locus)
-    height = 0.55 + 0.52 * sum(heights)
-    figure, axes = canvas(height, len(heights), sharex=True, height_ratios=heights, squeeze=False)
-    _draw(axes[:, 0], locus)
-    for axis, name in zip(axes[:, 0], locus.tracks, strict=False):
-        _label(axis, name)
-    figure.align_ylabels(axes[:, 0])
+    figure = Figure(figsize=(WIDTH, 0.55 + 0.52 * sum(_heights(locus))), dpi=DPI)
+    _fill(figure, [locus])
     return figure
+
+
+def _fill(figure: Figure, loci: Sequence[Locus]) -> np.ndarray:
+    """Draw a column a locus, the tracks named at the left; the axes (rows, columns)."""
+    heights = _heights(loci[0])
+    shape = len(heights), len(loci)
+    axes = figure.subplots(*shape, squeeze=False, sharex="col", height_ratios=heights)
+    for column, locus in zip(axes.T, loci, strict=True):
+        _draw(column, locus)
+    style = {"rotation": 0, "ha": "right", "va": "center", "weight": "bold"}
+    for axis, name in zip(axes[:, 0], loci[0].tracks, strict=False):
+        axis.set_ylabel(label(name).replace(" ", "\n"), color=colour(name), **style)
+    figure.align_ylabels(axes[:, 0])
+    return axes
 
 
 def _heights(locus: Locus) -> list[float]:
@@ -92,7 +90,7 @@ def _draw(column: Sequence[Any], locus: Locus) -> None:
         axis.tick_params(axis="x", length=0)
     _draw_peaks(column[-1], locus)
     column[-1].xaxis.set_major_locator(MaxNLocator(5, min_n_ticks=3))
-    column[-1].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}"))
+    column[-1].xaxis.set_major_formatter("{x:,.10g}")
     column[-1].set_xlabel(f"position on {locus.chrom} (kb)")
 
 
@@ -111,18 +109,9 @@ def _draw_peaks(axis: Any, locus: Locus) -> None:
         bounds = np.clip(locus.peaks[name], locus.start, locus.end)
         spans = [(a / 1000, max((b - a) / 1000, least)) for a, b in bounds if b > a]
         axis.broken_barh(spans, (row + 0.18, 0.64), color=colour(name))
-    names = [_called(name) if len(locus.peaks) > 1 else "peaks" for name in reversed(locus.peaks)]
+    names = ["true peaks" if name == "clean" else f"{label(name)} peaks" for name in locus.peaks]
+    names = names[::-1] if len(names) > 1 else ["peaks"] * len(names)
     axis.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=7.5)
     axis.tick_params(axis="y", length=0)
     axis.set_ylim(0, max(len(names), 1))
     axis.spines["left"].set_visible(False)
-
-
-def _called(name: str) -> str:
-    """What a reader calls the peaks of a track or a caller; the clean track's are the truth."""
-    return "true peaks" if name == "clean" else f"{label(name)} peaks"
-
-
-def _label(axis: Any, name: str) -> None:
-    text = label(name).replace(" ", "\n")
-    axis.set_ylabel(text, rotation=0, ha="right", va="center", color=colour(name), weight="bold")

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from denoiseq.report.metrics import METRICS, PAGE_SECTIONS, Metric, named
+from denoiseq.report.metrics import METRICS, PAGE_SECTIONS, Metric, interval_of, named
 from denoiseq.report.page import Cell, Table
-from denoiseq.report.tracks import MEASURED, label
+from denoiseq.report.tracks import label, measured_tracks
 
 ARROWS = {"more": "↑", "less": "↓", "": ""}
+Group = tuple[str, Mapping[str, Any], list[tuple[str, Metric]]]
+"""A heading, the metrics of tracks, and the rows: each a metric and what it is called there."""
 SIGNS = {"better": "▲", "worse": "▼", "no clear difference": "", "-": ""}
 
 
 def summary(metrics: Mapping[str, Any], sections: Sequence[str] = PAGE_SECTIONS) -> Table:
     """Metrics of all tracks, by section, with their intervals, the best of each row marked."""
-    tracks = [name for name in MEASURED if name in metrics]
-    lines: list[tuple[str, list[Cell]]] = []
+    groups = []
     for section in sections:
-        rows = [
-            (_with_arrow(metric.page_label or metric.label, metric), cells)
-            for metric in METRICS
-            if metric.page_section == section and (cells := _cells(metrics, tracks, metric))
-        ]
-        lines += [(section, []), *rows] if rows else []
+        headings = [(m.page_label or m.label, m) for m in METRICS if m.page_section == section]
+        groups.append((section, metrics, headings))
+    return _table(measured_tracks(metrics), groups)
+
+
+def by_chromosome(metrics: Mapping[str, Any]) -> Table | None:
+    """A row a chromosome and metric, as far as they were measured apart."""
+    chroms, headings = metrics.get("chromosomes") or {}, [(m.heading, m) for m in METRICS]
+    tracks = measured_tracks({name for chrom in chroms.values() for name in chrom})
+    table = _table(tracks, [(chrom, measured, headings) for chrom, measured in chroms.items()])
+    return table if table.rows else None
+
+
+def _table(tracks: list[str], groups: Iterable[Group]) -> Table:
+    lines: list[tuple[str, list[Cell]]] = []
+    for name, metrics, headings in groups:
+        rows = [(_with_arrow(text, m), _cells(metrics, tracks, m)) for text, m in headings]
+        rows = [(text, cells) for text, cells in rows if cells]
+        lines += [(name, []), *rows] if rows else []
     return Table(["", *map(label, tracks)], lines)
 
 
@@ -60,7 +74,7 @@ def _note(track: Mapping[str, Any], metric: Metric) -> str:
         quartiles = named(track, metric.key.removesuffix(".median"))
         bounds = quartiles.get("q1"), quartiles.get("q3")
     else:
-        bounds = (track.get("intervals") or {}).get(metric.key) or (None, None)
+        bounds = interval_of(track, metric.key)
     if None in bounds:
         return ""
     low, high = map(metric.text, bounds)
@@ -91,18 +105,3 @@ def _gain(gain: Mapping[str, float | None], metric: Metric) -> Cell:
 
 def _signed(value: float, metric: Metric) -> str:
     return f"{value:+.3f}" if metric.digits == ".3f" else f"{value:+.3g}"
-
-
-def by_chromosome(metrics: Mapping[str, Any]) -> Table | None:
-    """A row a chromosome and metric, as far as they were measured apart."""
-    chroms = metrics.get("chromosomes") or {}
-    tracks = [name for name in MEASURED if any(name in chrom for chrom in chroms.values())]
-    lines: list[tuple[str, list[Cell]]] = []
-    for chrom, measured in chroms.items():
-        rows = [
-            (_with_arrow(metric.heading, metric), cells)
-            for metric in METRICS
-            if (cells := _cells(measured, tracks, metric))
-        ]
-        lines += [(chrom, []), *rows] if rows else []
-    return Table(["", *map(label, tracks)], lines) if lines else None

@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from denoiseq.report.metrics import CALLED, METRICS, SECTIONS, Metric, named
-from denoiseq.report.tracks import MEASURED
+from denoiseq.report.metrics import CALLED, METRICS, SECTIONS, Metric, interval_of, named
+from denoiseq.report.tracks import measured_tracks
 
 WIDTH, NAME = 100, 15
 BY_SECTION = {section: [m for m in METRICS if m.section == section] for section in SECTIONS}
 
 
-def _tracks(metrics: Mapping[str, Any]) -> list[str]:
-    return [track for track in MEASURED if track in metrics]
-
-
 def _rows(
-    metrics: Mapping[str, Any], section: Sequence[Metric]
-) -> Iterator[tuple[Metric, list[Any]]]:
-    """A metric and its value in each track; rows that are empty throughout are left out."""
-    for metric in section:
-        values = [named(metrics[track], metric.key) for track in _tracks(metrics)]
-        if any(value is not None for value in values):
-            yield metric, values
+    metrics: Mapping[str, Any], tracks: Sequence[str], section: Sequence[Metric]
+) -> dict[Metric, list[Any]]:
+    """The value of each metric in each track; rows that are empty throughout are left out."""
+    rows = {metric: [named(metrics[t], metric.key) for t in tracks] for metric in section}
+    return {metric: row for metric, row in rows.items() if row.count(None) < len(row)}
 
 
 def metrics_tsv(metrics: Mapping[str, Any]) -> str:
     """A line a metric: its value in each track, then the intervals' bounds; empty: undefined."""
-    tracks = _tracks(metrics)
+    tracks = measured_tracks(metrics)
     bounds = [f"{track}_{side}" for track in tracks for side in ("low", "high")]
     lines = ["\t".join(("metric", *tracks, *bounds))]
     for section in BY_SECTION.values():
-        for metric, values in _rows(metrics, section):
-            pairs = [_interval(metrics[track], metric.key) or (None, None) for track in tracks]
+        for metric, values in _rows(metrics, tracks, section).items():
+            pairs = [interval_of(metrics[track], metric.key) for track in tracks]
             cells = [*values, *(bound for pair in pairs for bound in pair)]
             texts = ("" if value is None else f"{value:.6g}" for value in cells)
             lines.append("\t".join([metric.key, *texts]))
@@ -42,28 +36,21 @@ def metrics_tsv(metrics: Mapping[str, Any]) -> str:
 
 def metrics_table(metrics: Mapping[str, Any]) -> str:
     """For a terminal of 100 columns, section by section, 95% intervals in brackets."""
-    lines = []
+    lines, tracks = [], measured_tracks(metrics)
     for title, section in BY_SECTION.items():
-        known = [
-            track
-            for track in _tracks(metrics)
-            if any(named(metrics[track], metric.key) is not None for metric in section)
-        ]
+        known = [track for track in tracks if _rows(metrics, [track], section)]
         if known:
             lines.append(_line(title, known))
-        for metric, _ in _rows(metrics, section):
-            cells = [
-                _cell(named(metrics[track], metric.key), _interval(metrics[track], metric.key))
-                for track in known
-            ]
-            lines.append(_line(f" {metric.label}", cells))
+        for metric, values in _rows(metrics, known, section).items():
+            bounds = [interval_of(metrics[track], metric.key) for track in known]
+            lines.append(_line(f" {metric.label}", list(map(_cell, values, bounds))))
     return "\n".join([*lines, *_gains(metrics)])
 
 
 def _gains(metrics: Mapping[str, Any]) -> list[str]:
     """What the denoised track gains over each baseline, paired; of whole peaks by F1 alone."""
-    gain = metrics.get("gain") or {}
-    baselines = [track for track in MEASURED if gain.get(track)]
+    gain = {name: gained for name, gained in (metrics.get("gain") or {}).items() if gained}
+    baselines = measured_tracks(gain)
     lines = [_line("Gain over", baselines)] if baselines else []
     for metric in (metric for section in BY_SECTION.values() for metric in section):
         gains = [gain[track].get(metric.key) for track in baselines]
@@ -78,18 +65,13 @@ def _line(name: str, cells: Sequence[str]) -> str:
     return f"{name:<{NAME}}" + "".join(f" {cell:>{width - 1}}" for cell in cells)
 
 
-def _interval(track: Mapping[str, Any], key: str) -> tuple[float, float] | None:
-    """The two bounds; None where there are none."""
-    bounds = (track.get("intervals") or {}).get(key)
-    return None if bounds is None or bounds[0] is None else (bounds[0], bounds[1])
-
-
-def _cell(value: float | None, bounds: Sequence[float | None] | None, sign: str = "") -> str:
+def _cell(value: float | None, bounds: tuple[float | None, float | None], sign: str = "") -> str:
     if value is None:
         return "-"
-    if bounds is None or bounds[0] is None or bounds[1] is None:
+    low, high = bounds
+    if low is None or high is None:
         return _short(value, sign)
-    return f"{_short(value, sign)} [{_short(bounds[0])},{_short(bounds[1])}]"
+    return f"{_short(value, sign)} [{_short(low)},{_short(high)}]"
 
 
 def _short(value: float, sign: str = "") -> str:

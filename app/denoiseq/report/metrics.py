@@ -1,7 +1,4 @@
-"""Every metric of a track: its key, what it is called, where it is shown, which way is better.
-
-A new metric of `evaluation` is one entry here; tables, pages and gains follow.
-"""
+"""Every metric of a track: a new one of `evaluation` is one entry here; tables and gains follow."""
 
 from __future__ import annotations
 
@@ -22,25 +19,15 @@ PAGE_PARTS = (PAGE_INSIDE, PAGE_OUTSIDE)
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric of a track.
+    """One metric of a track."""
 
-    key : dotted, in the track's metrics
-    label : what it is called beneath its section
-    section : of the terminal's table, one of SECTIONS; "" where it is on the page alone
-    page_section : one of PAGE_SECTIONS or PAGE_PARTS
-    page_label : what the page calls it; "": the label
-    better : "more", "less", or "" where more of it is neither
-    compared : whether the denoised track's gain over each baseline is measured
-    digits : how a value is formatted
-    """
-
-    key: str
-    label: str
-    section: str
-    page_section: str
-    page_label: str = ""
-    better: str = "more"
-    compared: bool = False
+    key: str  # dotted, in the track's metrics
+    label: str  # beneath its section
+    section: str  # of the terminal's table, one of SECTIONS; "" where it is on the page alone
+    page_section: str  # one of PAGE_SECTIONS or PAGE_PARTS
+    page_label: str = ""  # what the page calls it; "": the label
+    better: str = "more"  # "less", or "" where more of it is neither
+    compared: bool = False  # whether the denoised track's gain over each baseline is measured
     digits: str = ".3f"
 
     @property
@@ -96,3 +83,8 @@ def named(metrics: Mapping[str, Any], key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
+
+
+def interval_of(track: Mapping[str, Any], key: str) -> tuple[float | None, float | None]:
+    """The bounds of a metric's 95% interval; None where there are none."""
+    return (track.get("intervals") or {}).get(key) or (None, None)

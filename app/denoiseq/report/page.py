@@ -1,7 +1,4 @@
-"""What a page consists of, and its HTML: one file that opens offline, figures inside.
-
-Text comes in plain; the template escapes it. The figures are also given apart, by file name.
-"""
+"""What a page consists of, and its HTML: one file that opens offline, figures inside."""
 
 from __future__ import annotations
 
@@ -9,16 +6,22 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from denoiseq.atomic import write_bytes, write_text
 
 Facts = Mapping[str, Mapping[str, Any]]
 """Group -> name -> value: settings, model, software and what else made a result."""
+PAGES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+)
 
 
 @dataclass(frozen=True)
@@ -67,23 +70,26 @@ class Section:
         return re.sub(r"[^a-z0-9]+", "-", self.heading.lower()).strip("-")
 
 
+def filled(*sections: Section) -> list[Section]:
+    """The sections in which there is something to show."""
+    return [section for section in sections if section.table or section.pictures]
+
+
 @dataclass(frozen=True)
 class Page:
-    """kind : what was run. lead : what came out, in sentences. warnings : what to doubt.
-    tiles : (value, what it is) of the few numbers to see first. facts : at the page's end.
-    """
+    """What `kind` of run it was, and what came out; the template escapes the text."""
 
     kind: str
     title: str
-    lead: list[str]
+    lead: list[str]  # sentences
     sections: list[Section]
     facts: Facts
-    tiles: list[tuple[str, str]] = field(default_factory=list)
+    tiles: list[tuple[str, str]] = field(default_factory=list)  # the numbers to see first
     warnings: list[str] = field(default_factory=list)
 
     def html(self) -> str:
-        facts = {group: _rows(entries) for group, entries in self.facts.items() if entries}
-        return _template().render(page=self, facts=facts)
+        facts = {group: _texts(entries) for group, entries in self.facts.items() if entries}
+        return PAGES.get_template("page.html").render(page=self, facts=facts)
 
     def files(self) -> dict[str, bytes]:
         """File name -> PNG of every figure."""
@@ -100,30 +106,16 @@ class Page:
         write_text(folder / "report.html", self.html())
 
 
-@cache
-def _template() -> Template:
-    environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
-    )
-    text = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    return environment.from_string(text)
-
-
-def _rows(entries: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(key, shown(value)) for key, value in _flat(entries).items()]
-
-
-def _flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, with dotted keys."""
-    flat: dict[str, Any] = {}
+def _texts(entries: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested dictionaries as one, with dotted keys, and the values as text."""
+    texts: dict[str, str] = {}
     for key, value in entries.items():
         nested = isinstance(value, Mapping)
-        flat |= _flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
-    return flat
+        texts |= _texts(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": _text(value)}
+    return texts
 
 
-def shown(value: Any) -> str:
-    """A fact as text."""
+def _text(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "-"}[value]
     if isinstance(value, float):
@@ -131,5 +123,5 @@ def shown(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list | tuple):
-        return ", ".join(shown(item) for item in value)
+        return ", ".join(_text(item) for item in value)
     return str(value)

@@ -1,7 +1,4 @@
-"""The page of a prediction: how many peaks there are, loci, and figures of peaks and reads.
-
-What is absent is left out: a section appears where there is something to show in it.
-"""
+"""The page of a prediction: how many peaks there are, loci, and figures of peaks and reads."""
 
 from __future__ import annotations
 
@@ -13,31 +10,24 @@ import numpy as np
 
 from denoiseq.report import count_figures, curve_figures
 from denoiseq.report.loci import Panels, loci_section
-from denoiseq.report.page import Cell, Facts, Page, Picture, Section, Table
+from denoiseq.report.page import Cell, Facts, Page, Picture, Section, Table, filled
 
+Columns = Mapping[str, Sequence[float]]
 # Depths within this factor of the training's are as good as equal.
 EQUAL_DEPTH = 1.1
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a prediction found, as its page needs it beside the summary.json.
-
-    peaks : of the strongest, chrom, start, end, summit, score, signal each
-    lengths_bp : of all peaks
-    fragment_sizes : histogram[n] = fragments of n bp; empty where they are unknown
-    cutoffs : columns score (the threshold), npeaks, lpeaks (bases); empty where there are none
-    profile : offset_bp, and the mean of each track around summits; empty where there is none
-    trained_range : least and largest depth of the training, cut sites per Mb
-    """
+    """What a prediction found, as its page needs it beside the summary.json; empty: unknown."""
 
     genome_bp: int
-    peaks: Sequence[Mapping[str, Any]] = ()
-    lengths_bp: Sequence[int] = ()
-    fragment_sizes: Sequence[int] = ()
-    cutoffs: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    profile: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    trained_range: tuple[float, float] | None = None
+    peaks: Sequence[Mapping[str, Any]] = ()  # the strongest, with the fields of a `Peak`
+    lengths_bp: Sequence[int] = ()  # of all peaks
+    fragment_sizes: Sequence[int] = ()  # [n] = fragments of n bp
+    cutoffs: Columns = field(default_factory=dict)  # score (the threshold), npeaks, lpeaks (bases)
+    profile: Columns = field(default_factory=dict)  # offset_bp; the mean of each track at summits
+    trained_range: tuple[float, float] | None = None  # depths, cut sites per Mb
 
 
 def prediction_page(
@@ -45,21 +35,14 @@ def prediction_page(
 ) -> Page:
     """summary : a summary.json."""
     depth, warning = depth_sentences(summary["depth"], findings.trained_range)
-    sections = loci_section(panels)
-    pictures = _pictures(summary, findings)
-    if pictures:
-        sections.append(Section("Peaks and reads", pictures=pictures))
-    if findings.peaks:
-        sections.append(Section("Strongest peaks", table=_strongest(findings.peaks)))
-    return Page(
-        "denoiseq prediction",
-        summary["name"],
-        [_peaks_sentence(summary, findings), depth],
-        sections,
-        facts,
-        tiles=_tiles(summary, findings),
-        warnings=[warning] if warning else [],
+    sections = filled(
+        loci_section(panels),
+        Section("Peaks and reads", pictures=_pictures(summary, findings)),
+        Section("Strongest peaks", table=_strongest(findings.peaks) if findings.peaks else None),
     )
+    lead, tiles = [_peaks_sentence(summary, findings), depth], _tiles(summary, findings)
+    warnings = [warning] if warning else []
+    return Page("denoiseq prediction", summary["name"], lead, sections, facts, tiles, warnings)
 
 
 def _tiles(summary: Mapping[str, Any], findings: Findings) -> list[tuple[str, str]]:
@@ -84,13 +67,12 @@ def _pictures(summary: Mapping[str, Any], findings: Findings) -> list[Picture]:
         png = curve_figures.profile(findings.profile["offset_bp"], tracks, apart=True)
         text = "Mean over up to 2,000 called peaks; each track has its own scale."
         pictures.append(Picture("profile", "Coverage around called summits", png, text))
-    if any(findings.fragment_sizes):
-        pictures.append(count_figures.fragment_picture(findings.fragment_sizes))
+    pictures += count_figures.fragment_pictures(findings.fragment_sizes)
     if len(findings.lengths_bp):
         png = count_figures.peak_lengths(findings.lengths_bp)
         pictures.append(Picture("peak_lengths", "Lengths of the peaks", png))
     if findings.cutoffs:
-        png = count_figures.cutoffs(findings.cutoffs, summary["settings"].get("peak_threshold"))
+        png = count_figures.cutoffs(findings.cutoffs, summary["settings"]["peak_threshold"])
         text = "What another threshold would give (peak_threshold=)."
         pictures.append(Picture("cutoffs", "Peaks by threshold", png, text))
     return pictures

@@ -1,4 +1,4 @@
-"""Every track that figures and tables show: what a reader calls it, its colour, its scale.
+"""Every track that figures and tables show.
 
 Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart: what was
 learned is always vermilion, what is true green.
@@ -6,6 +6,7 @@ learned is always vermilion, what is true green.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 GREY = "#8a8a8a"
@@ -14,17 +15,13 @@ VERMILION, GREEN = "#d55e00", "#009e73"
 
 @dataclass(frozen=True)
 class Track:
-    """A track, or the peaks of an external caller.
-
-    measured : whether it has metrics, and so a column in their tables
-    top : of its own scale in a locus, 0 for its maximum there; None where coverages share one
-    """
+    """A track, or the peaks of an external caller."""
 
     name: str
     label: str
     colour: str
-    measured: bool = False
-    top: float | None = None
+    measured: bool = False  # whether it has metrics, and so a column in their tables
+    top: float | None = None  # of its own scale in a locus, 0: its maximum; None: a shared scale
 
 
 TRACKS = {
@@ -42,6 +39,11 @@ TRACKS = {
 }
 # The columns of tables of metrics, in order.
 MEASURED = tuple(track.name for track in TRACKS.values() if track.measured)
+
+
+def measured_tracks(metrics: Container[str]) -> list[str]:
+    """The columns of a table of `metrics`, in order."""
+    return [name for name in MEASURED if name in metrics]
 
 
 def label(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from denoiseq.report import curve_figures, evaluation_page, metric_tables
 from denoiseq.report.loci import Panels, loci_section
 from denoiseq.report.metrics import METRICS
-from denoiseq.report.page import Facts, Page, Picture, Section
+from denoiseq.report.page import Facts, Page, Picture, Section, filled
 
 
 def training_page(
@@ -20,14 +20,13 @@ def training_page(
     facts: Facts,
 ) -> Page:
     """metrics : of validation. history : a row an epoch, as in history.csv."""
-    sections = []
     trained = [row for row in history if row["step"]]  # not that of weights taken as given
-    if trained:
-        sections.append(Section("Training curves", pictures=_curves(trained, best_epoch)))
-    summary = metric_tables.summary(metrics)
-    sections.append(Section("Validation", evaluation_page.SUMMARY_TEXT, summary))
-    sections += loci_section(panels)
-    sections += evaluation_page.parts_section(metrics)
+    sections = filled(
+        Section("Training curves", pictures=_curves(trained, best_epoch) if trained else []),
+        Section("Validation", evaluation_page.SUMMARY_TEXT, metric_tables.summary(metrics)),
+        loci_section(panels),
+        evaluation_page.parts_section(metrics),
+    )
     lead = [_trained(len(trained), best_epoch), *evaluation_page.sentences(metrics)]
     return Page("denoiseq training", title, lead, sections, facts)
 
@@ -39,22 +38,12 @@ def _curves(history: Sequence[Mapping[str, float]], best_epoch: int | None) -> l
         for metric in METRICS
         if metric.better == "more" and f"validation_{metric.key}" in history[0]
     }
-    loss = "By epoch, on training and on validation chromosomes: lower is better."
-    validation = "How the denoised track does on the validation chromosomes: higher is better."
-    return [
-        Picture(
-            "losses",
-            "Loss, its terms, and the learning rate",
-            curve_figures.losses(history, best_epoch),
-            loss + dotted,
-        ),
-        Picture(
-            "validation_scores",
-            "Validation scores",
-            curve_figures.validation_scores(history, scores, best_epoch),
-            validation + dotted,
-        ),
-    ]
+    png = curve_figures.losses(history, best_epoch)
+    text = "By epoch, on training and on validation chromosomes: lower is better." + dotted
+    loss = Picture("losses", "Loss, its terms, and the learning rate", png, text)
+    png = curve_figures.validation_scores(history, scores, best_epoch)
+    text = "How the denoised track does on the validation chromosomes: higher is better." + dotted
+    return [loss, Picture("validation_scores", "Validation scores", png, text)]
 
 
 def _trained(epochs: int, best_epoch: int | None) -> str:
