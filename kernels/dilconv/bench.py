@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import random
+import re
 import statistics
 import subprocess
 import time
@@ -21,11 +22,10 @@ from pathlib import Path
 import torch
 
 from dilconv import _native
-from dilconv.contenders import CONTENDERS, RESULTS, Contender, Layer, Runner, Tensors
+from dilconv.contenders import CONTENDERS, RESULTS, Layer, Runner, Tensors
 from dilconv.memory import keep_freed_memory
 from dilconv.verification import check_contenders
 
-PASSES = tuple(RESULTS)
 PEAK_SAMPLES = 7
 SLOW_SECONDS, SLOW_RATIO = 2.0, 20.0
 # What the caches hold at the start matters to shorter runs only.
@@ -34,23 +34,15 @@ WARM_BELOW = 0.25
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Effort:
-    """How long to measure: every contender in `rounds` rounds, or in fewer where it is slow.
+def stride(one_run: float, rounds: int, seconds: float) -> int:
+    """A contender of `one_run` seconds a run takes part in every stride-th of the rounds.
 
-    seconds : float, optional
-        About what one contender may take in one pass; it runs in at least two rounds, three where
-        a run takes less than five seconds.
+    seconds : about what it may take in one pass; it runs in at least two rounds, three where a run
+        takes less than five seconds
     """
-
-    rounds: int
-    seconds: float = float("inf")
-
-    def stride(self, one_run: float) -> int:
-        """A contender of this many seconds a run takes part in every stride-th round."""
-        least = 3 if one_run < 5 else 2
-        turns = min(self.rounds, max(least, int(min(self.seconds / one_run, self.rounds))))
-        return -(-self.rounds // turns)
+    least = 3 if one_run < 5 else 2
+    turns = min(rounds, max(least, int(min(seconds / one_run, rounds))))
+    return -(-rounds // turns)
 
 
 def verify(layer: Layer, names: Iterable[str], dtype: torch.dtype) -> dict[str, set[str]]:
@@ -61,7 +53,7 @@ def verify(layer: Layer, names: Iterable[str], dtype: torch.dtype) -> dict[str, 
     """
     seconds = check_contenders(layer, names, dtype)
     worth: dict[str, set[str]] = {}
-    for pass_name in PASSES:
+    for pass_name in RESULTS:
         one_run = {n: s[pass_name] for n, s in seconds.items() if pass_name in s}
         of_torch = [s for n, s in one_run.items() if n.startswith("torch")]
         most = max(SLOW_SECONDS, SLOW_RATIO * min(of_torch, default=float("inf")))
@@ -121,45 +113,38 @@ def _turn_seconds(run: Runner) -> float:
 
 
 def time_interleaved(
-    runners: dict[str, Runner], isa: str, effort: Effort, *, paired: bool = False
+    runners: dict[str, Runner], isa: str, rounds: int, seconds: float, *, paired: bool = False
 ) -> tuple[dict[str, Times], list[float]]:
     """Times of every runner, in turn and in an order shuffled each round; the peaks between.
 
     In a fixed order each runner would always find the caches as the same neighbour leaves them.
 
-    paired : bool
-        All take part in the same rounds, so that the n-th times of two runners are of one round.
+    rounds, seconds : see `stride`
+    paired : the n-th times of any two runners are of the same round
     """
-    strides = {name: effort.stride(_turn_seconds(run)) for name, run in runners.items()}
+    strides = {name: stride(_turn_seconds(run), rounds, seconds) for name, run in runners.items()}
     if paired:
         strides = dict.fromkeys(runners, max(strides.values()))
     times = {name: Times() for name in runners}
     peaks, order, shuffle = [], list(runners), random.Random(0)
-    for turn in range(effort.rounds):
-        due = [name for name in order if turn % strides[name] == 0]
-        if turn % max(1, effort.rounds // PEAK_SAMPLES) == 0:
+    for turn in range(rounds):
+        if turn % max(1, rounds // PEAK_SAMPLES) == 0:
             peaks.append(measure_peak(isa))
-        for name in due:
-            times[name].take_turn(runners[name])
+        for name in order:
+            if turn % strides[name] == 0:
+                times[name].take_turn(runners[name])
         shuffle.shuffle(order)
     return times, peaks
 
 
 def machine(dtype: torch.dtype = torch.float32) -> dict[str, str]:
     """What every row carries: CPU, ISA, torch, the limit on its oneDNN if there is one, commit."""
-    cpu = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = cpuinfo.read_text().splitlines()
-        cpu = next((ln.split(":", 1)[1].strip() for ln in lines if "model name" in ln), cpu)
-    commit = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    model = re.search(r"model name[^:]*: *(.*\S)", cpuinfo.read_text() if cpuinfo.exists() else "")
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False)
     return {
-        "cpu": cpu,
+        "cpu": model[1] if model else platform.processor() or platform.machine(),
         "isa": _native.active_isa(dtype),
         "dtype": str(dtype).removeprefix("torch."),
         "torch": torch.__version__,
@@ -190,34 +175,25 @@ def bench_layer(
 ) -> list[dict]:
     """Rows (one a contender and pass) of one layer, verified before it is timed.
 
-    rounds, seconds : see `Effort`.
-
     Freed memory is kept (see `memory`), so that no contender is timed for the kernel's paging.
+    rounds, seconds : see `stride`
     """
     keep_freed_memory()
     with torch_threads(threads):
         worth = verify(layer, contenders, dtype)
         tensors = Tensors.of(layer, dtype)
         made = {name: CONTENDERS[name](tensors) for name in contenders}
-        isa, effort, facts = _native.active_isa(), Effort(rounds, seconds), machine(dtype)
-        rows = []
-        for pass_name in PASSES:
-            runners = runners_of(made, pass_name, worth[pass_name])
-            times, peaks = time_interleaved(runners, isa, effort)
+        isa, facts, rows = _native.active_isa(), machine(dtype), []
+        for pass_name, names in worth.items():
+            passes = {n: c.passes for n, c in made.items() if n in names}
+            runners = {n: runs[pass_name] for n, runs in passes.items() if pass_name in runs}
+            times, peaks = time_interleaved(runners, isa, rounds, seconds)
             peak = statistics.median(peaks) * threads  # float32's, whatever the dtype
             rows += [
                 {**layer.columns, "pass": pass_name, **columns, **facts}
                 for columns in _columns(times, layer.flops(pass_name), peak)
             ]
     return rows
-
-
-def runners_of(
-    contenders: dict[str, Contender], pass_name: str, names: Iterable[str]
-) -> dict[str, Runner]:
-    """Runners of those among `names` that can do the pass."""
-    able = {n: c for n, c in contenders.items() if pass_name in c.passes and n in names}
-    return {name: contender.passes[pass_name] for name, contender in able.items()}
 
 
 def _columns(times: dict[str, Times], flops: int, peak: float) -> Iterator[dict]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -90,10 +91,8 @@ Runner = Callable[[], tuple[Any, ...]]
 class Contender:
     """Runners by pass, and how their results become y (N,K,W), dx (N,C,W), dw (K,C,S).
 
-    restore : mapping
-        Result -> function that brings it to that shape, not timed; absent where it has it already.
-    algorithm : str, optional
-        dilconv's, which decides the error bound; None for plain float32 sums.
+    restore : result -> what brings it to that shape, not timed; absent where it has it already
+    algorithm : dilconv's, which decides the error bound; None for plain float32 sums
     """
 
     passes: dict[str, Runner]
@@ -122,28 +121,24 @@ def _passes(conv: Callable, gradient: Callable, x, w, g) -> dict[str, Runner]:
     }
 
 
-def _dilconv(algorithm: str) -> Callable[[Tensors], Contender]:
-    def make(t: Tensors) -> Contender:
-        layer, (left, right) = t.layer, t.layer.padding
-        w = t.w.float()  # as autocast has it
+def _dilconv(algorithm: str, t: Tensors) -> Contender:
+    layer, w = t.layer, t.w.float()  # as autocast has it
+    geometry = (*layer.padding, layer.d)
 
-        def conv(x, w):
-            return ops.forward(x, w, None, None, left, right, layer.d, False, algorithm)
+    def conv(x, w):
+        return ops.forward(x, w, None, None, *geometry, False, algorithm)
 
-        def gradient(dx, dw):
-            needs = [dx, dw, False, False]
-            return ops.backward(t.g, t.x, w, None, left, right, layer.d, needs, algorithm)
+    def gradient(dx, dw):
+        return ops.backward(t.g, t.x, w, None, *geometry, [dx, dw, False, False], algorithm)
 
-        passes = _passes(conv, gradient, t.x, w, t.g)
-        if algorithm != "auto":  # winograd takes 2 to 5 taps; other calls would be direct
-            passes = {
-                name: run
-                for name, run in passes.items()
-                if set(layer.algorithms(name, t.x.dtype, algorithm)) == {algorithm}
-            }
-        return Contender(passes, algorithm=algorithm)
-
-    return make
+    passes = _passes(conv, gradient, t.x, w, t.g)
+    if algorithm != "auto":  # winograd takes 2 to 5 taps; other calls would be direct
+        passes = {
+            name: run
+            for name, run in passes.items()
+            if set(layer.algorithms(name, t.x.dtype, algorithm)) == {algorithm}
+        }
+    return Contender(passes, algorithm=algorithm)
 
 
 def _torch(conv: Callable, x, w, g, *, padding: int, dilation: list[int], restore) -> Contender:
@@ -219,5 +214,5 @@ CONTENDERS: dict[str, Callable[[Tensors], Contender]] = {
     "torch": _torch_inside,
     "torch-phases": _torch_phases,
     "torch-conv2d": _torch_conv2d,
-    **{name: _dilconv(name) for name in ("direct", "spectral", "winograd", "auto")},
+    **{name: partial(_dilconv, name) for name in ("direct", "spectral", "winograd", "auto")},
 }

@@ -113,13 +113,8 @@ def _forward_fake(x, w, b, residual, pad_left, pad_right, dilation, relu, algori
 
 @torch.library.register_fake("dilconv::backward")
 def _backward_fake(g, x, w, y, pad_left, pad_right, dilation, needs, algorithm):
-    need_dx, need_dw, need_db, need_dr = needs
-    return (
-        x.new_empty(x.shape if need_dx else (0,)),
-        w.new_empty(w.shape if need_dw else (0,)),
-        w.new_empty((w.shape[0],) if need_db else (0,)),
-        x.new_empty(g.shape if need_dr else (0,)),
-    )
+    gradients = zip((x, w, w, x), (x.shape, w.shape, w.shape[:1], g.shape), needs, strict=True)
+    return tuple(t.new_empty(shape if need else (0,)) for t, shape, need in gradients)
 
 
 def _forward_context(ctx, inputs, output):
@@ -168,16 +163,12 @@ def _backward_gradients(ctx, ddx, ddw, ddb, ddr):
     return _masked(dg, y), grad_x, grad_w, None, None, None, None, None, None
 
 
-torch.library.register_autograd(
-    "dilconv::forward", _forward_gradients, setup_context=_forward_context
-)
-torch.library.register_autograd(
-    "dilconv::backward", _backward_gradients, setup_context=_backward_context
-)
+def _function(operator: str, name: str, kernel, context, gradients) -> type:
+    """Register an operator's formulas; them and its kernel as a `torch.autograd.Function` too.
 
-
-def _function(name: str, kernel, context, gradients) -> type[torch.autograd.Function]:
-    """An operator's kernel and formulas without its dispatcher; torch prints `nameBackward`."""
+    The function needs no dispatcher; torch prints it as `nameBackward`.
+    """
+    torch.library.register_autograd(f"dilconv::{operator}", gradients, setup_context=context)
 
     def forward(ctx, *inputs):
         outputs = kernel(*inputs)
@@ -188,8 +179,10 @@ def _function(name: str, kernel, context, gradients) -> type[torch.autograd.Func
     return type(name, (torch.autograd.Function,), body)
 
 
-_Forward = _function("Dilconv1d", _forward_cpu, _forward_context, _forward_gradients)
-_Backward = _function("Dilconv1dGradients", _gradients_cpu, _backward_context, _backward_gradients)
+_Forward = _function("forward", "Dilconv1d", _forward_cpu, _forward_context, _forward_gradients)
+_Backward = _function(
+    "backward", "Dilconv1dGradients", _gradients_cpu, _backward_context, _backward_gradients
+)
 
 
 def _key_bits(*names: str) -> int:
