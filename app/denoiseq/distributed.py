@@ -1,8 +1,7 @@
 """The ranks of one run, the processes that `torchrun` starts, and the sums that they share.
 
 Each rank holds the whole model and takes its share of every batch. Sums over the batch and
-gradients are added over all ranks, so a training is the same up to rounding for any number of them;
-a single process is rank 0 of 1. Knows nothing of models, data or files.
+gradients are added over all ranks, so a training is the same up to rounding for any number of them.
 """
 
 import logging
@@ -46,8 +45,7 @@ class Ranks:
     def total(self, sums: Tensor) -> Tensor:
         """Sum of `sums` over all ranks, equal on each; differentiable.
 
-        Where every rank computes the same loss from totals, `mean_gradients` after its backward
-        pass gives the gradient of that loss.
+        `mean_gradients` gives the gradient of a loss that every rank computes from such totals.
         """
         return sums if self.world == 1 else _Total.apply(sums)
 
@@ -124,8 +122,8 @@ def joined(name: str = "auto") -> Iterator[Ranks]:
 def leave(code: int) -> NoReturn:
     """End this rank at once, after writing its output.
 
-    When Python exits as usual, the destructors of torch's threads now and then abort the process,
-    and the launcher takes a complete training for a failed one.
+    In a usual exit the destructors of torch's threads now and then abort the process, and the
+    launcher takes a complete training for a failed one.
     """
     logging.shutdown()
     sys.stdout.flush()
@@ -134,12 +132,7 @@ def leave(code: int) -> NoReturn:
 
 
 def device(name: str) -> torch.device:
-    """Where this process computes.
-
-    name : {"auto", "cpu", "cuda"}; "auto" is a GPU where there is one for each process of the host
-
-    Raises UserError if cuda is asked for and this process has no GPU.
-    """
+    """Where this process computes: "cpu", "cuda", or by "auto" a GPU of its own if there is one."""
     local = int(os.environ.get("LOCAL_RANK", 0))
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "cpu" or (name == "auto" and local >= gpus):

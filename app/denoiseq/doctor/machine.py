@@ -1,7 +1,4 @@
-"""What this machine and this installation are: CPU, threads, versions, instruction sets.
-
-Looks up, measures nothing. Plain values that JSON can hold.
-"""
+"""What this machine and this installation are, in values that JSON can hold; measures nothing."""
 
 from __future__ import annotations
 
@@ -10,8 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from denoiseq import __version__
-from denoiseq.provenance import PACKAGES, dilconv_state, package_version
+from denoiseq.provenance import dilconv_state, versions
 
 # How the names of OpenMP's shared libraries begin: GNU's, Intel's and LLVM's.
 OPENMP = ("libgomp", "libiomp", "libomp")
@@ -20,15 +16,16 @@ FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16")
 
 def examine() -> dict[str, Any]:
     """All facts."""
+    packages = versions()
     return {
-        "denoiseq": __version__,
-        "python": platform.python_version(),
+        "denoiseq": packages.pop("denoiseq"),
+        "python": packages.pop("python"),
         "platform": f"{platform.system()} {platform.machine()}, {' '.join(platform.libc_ver())}",
         "cpu": cpu(),
         "memory_gib": memory_gib(),
         "load": round(os.getloadavg()[0], 1),
         "threads": threads(),
-        "packages": {name: package_version(name) for name in PACKAGES},
+        "packages": packages,
         "dilconv": dilconv_state(),
     }
 
@@ -84,13 +81,10 @@ def threads() -> dict[str, Any]:
     try:
         import torch
     except (ImportError, OSError) as error:
-        reason = " ".join(str(error).split())
-        return {"torch": None, "reason": reason, "environment": environment}
-    return {
-        "torch": torch.get_num_threads(),
-        "openmp": openmp_runtimes(),
-        "environment": environment,
-    }
+        facts = {"torch": None, "reason": " ".join(str(error).split())}
+    else:
+        facts = {"torch": torch.get_num_threads(), "openmp": openmp_runtimes()}
+    return {**facts, "environment": environment}
 
 
 def openmp_runtimes(maps: Path = Path("/proc/self/maps")) -> list[str]:
