@@ -59,24 +59,18 @@ def verify(layer: Layer, names: Iterable[str], dtype: torch.dtype) -> dict[str, 
         most = max(SLOW_SECONDS, SLOW_RATIO * min(of_torch, default=float("inf")))
         worth[pass_name] = {name for name, s in one_run.items() if s <= most}
         for name in sorted(set(one_run) - worth[pass_name]):
-            _log.warning(
-                "%s: %s is left out of %s, about %.0f s a run",
-                *(layer.name, name, pass_name, one_run[name]),
-            )
+            where = f"{layer.name}: {name} is left out of {pass_name}"
+            _log.warning("%s, about %.0f s a run", where, one_run[name])
     return worth
 
 
 def measure_peak(isa: str, seconds: float = 0.02) -> float:
     """FMA peak of one core in GFLOP/s, best of three."""
-    _native.peak_flops(isa, 100_000)
+    flops = _native.peak_flops(isa, 100_000) / 100_000  # of a round
     one_run = _seconds(lambda: _native.peak_flops(isa, 100_000))
     rounds = max(1, int(100_000 * seconds / one_run))
-    best = 0.0
-    for _ in range(3):
-        begin = time.perf_counter()
-        flops = _native.peak_flops(isa, rounds)
-        best = max(best, flops / (time.perf_counter() - begin) / 1e9)
-    return best
+    fastest = min(_seconds(lambda: _native.peak_flops(isa, rounds)) for _ in range(3))
+    return flops * rounds / fastest / 1e9
 
 
 @dataclass
@@ -198,10 +192,8 @@ def bench_layer(
 
 def _columns(times: dict[str, Times], flops: int, peak: float) -> Iterator[dict]:
     """Times and rates of each contender; peak : FMA peak of all threads in GFLOP/s."""
-    fastest_torch = min(
-        (statistics.median(t.warm) for name, t in times.items() if name.startswith("torch")),
-        default=float("nan"),
-    )
+    of_torch = [statistics.median(t.warm) for n, t in times.items() if n.startswith("torch")]
+    fastest_torch = min(of_torch, default=float("nan"))
     for name, taken in times.items():
         low, median, high = statistics.quantiles(taken.warm, n=4)
         rate = flops / median / 1e9

@@ -3,8 +3,7 @@
 Shapes: x (N,C,W), w (K,C,S), b (K,), residual, y and g (N,K,Q) with
 Q = W + pad_left + pad_right - (S-1)*dilation. x, residual, y and their gradients are float32 or
 bfloat16. w and b may be float32 with either, and then so are their gradients: autocast casts x
-alone, and a bfloat16 sum rounds once. Both operators are differentiable, so gradients of any order
-are convolutions again. `conv.conv1d` checks the arguments, not this module.
+alone, and a bfloat16 sum rounds once. `conv.conv1d` checks the arguments, not this module.
 
 `forward` and `backward` are the same operators for callers in Python: plain tensors bypass the
 dispatcher, which takes several times as long in Python as a small convolution.
@@ -30,8 +29,10 @@ _library.define(
 )
 
 
-def _unit_width(t: torch.Tensor) -> torch.Tensor:
+def _unit_width(t):
     """`t` itself where its last dimension has stride 1, else a contiguous copy."""
+    if t is None:
+        return None
     return t if t.stride(-1) == 1 or t.shape[-1] == 1 else t.contiguous()
 
 
@@ -50,25 +51,22 @@ def _float32(t: torch.Tensor | None) -> torch.Tensor | None:
 
 
 def _forward_cpu(x, w, b, residual, pad_left, pad_right, dilation, relu, algorithm):
-    x, w, b = _unit_width(x), _float32(w), _float32(b)
+    x, w, b, residual = _unit_width(x), _float32(w), _float32(b), _unit_width(residual)
     Q = output_width(x.shape[2], w.shape[2], pad_left, pad_right, dilation)
     y = x.new_empty((x.shape[0], w.shape[0], Q))
     problem = _problem(x, w, pad_left, dilation, Q, relu, algorithm)
-    residual = None if residual is None else _unit_width(residual)
     _native.forward(problem, x, w, b, residual, y)
     return y
 
 
 def _gradients_cpu(g, x, w, y, pad_left, pad_right, dilation, needs, algorithm):
     need_dx, need_dw, need_db, need_dr = needs
-    g, x, dtype = _unit_width(g), _unit_width(x), w.dtype
-    w = _float32(w)
+    g, x, w, dtype = _unit_width(g), _unit_width(x), _float32(w), w.dtype
     problem = _problem(x, w, pad_left, dilation, g.shape[2], y is not None, algorithm)
-    empty = x.new_empty
-    dx = empty(x.shape) if need_dx else None
+    dx = x.new_empty(x.shape) if need_dx else None
     dw = w.new_empty(w.shape) if need_dw else None
     db = w.new_empty(w.shape[0]) if need_db else None
-    dr = empty(g.shape) if need_dr else None
+    dr = x.new_empty(g.shape) if need_dr else None
     _native.backward(problem, g, y, x, w, dx, dw, db, dr)
     if dtype != torch.float32:
         dw, db = (None if t is None else t.to(dtype) for t in (dw, db))
@@ -132,7 +130,7 @@ def _forward_gradients(ctx, g):
     grads = [grad if need else None for grad, need in zip(gradients, needs, strict=True)]
     if y is None and ctx.needs_input_grad[3]:
         grads[3] = g
-    return *grads, None, None, None, None, None
+    return *grads, *[None] * 5
 
 
 def _backward_context(ctx, inputs, output):
@@ -160,7 +158,7 @@ def _backward_gradients(ctx, ddx, ddw, ddb, ddr):
         dg = dg + ddb[:, None]
     if need_dr:
         dg = dg + ddr
-    return _masked(dg, y), grad_x, grad_w, None, None, None, None, None, None
+    return _masked(dg, y), grad_x, grad_w, *[None] * 6
 
 
 def _function(operator: str, name: str, kernel, context, gradients) -> type:

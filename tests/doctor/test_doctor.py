@@ -8,8 +8,7 @@ import pytest
 import torch
 
 pytest.importorskip("dilconv")
-from denoiseq.doctor import layer, machine, run
-from denoiseq.doctor.remedies import warnings
+from denoiseq.doctor import layer, machine, remedies, run
 
 FACTS = {
     "cpu": {"cores": 8, "quota": None},
@@ -19,6 +18,10 @@ FACTS = {
     "dilconv": {"loaded": True, "isas": ["generic", "avx2"], "active": "avx2"},
 }
 TIMES = {"torch-padded": 80.0, "torch-phases": 60.0, "auto": 5.0, "auto, bfloat16": 5.5}
+
+
+def warnings(facts, measured):
+    return list(remedies.warnings(facts, measured))
 
 
 def measured(one=100.0, together=780.0, **times):

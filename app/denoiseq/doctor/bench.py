@@ -34,9 +34,8 @@ def run(arguments: list[str]) -> int:
         raise UserError(f"the benchmark needs dilconv, which does not load: {error}") from error
     layer, rounds = replace(Layer(*LAYER), N=numbers["batch"]), max(numbers["rounds"], 2)
     rows = bench_layer(layer, list(CONTENDERS), threads=numbers["threads"], rounds=rounds)
-    print(
-        "N={N} C={C} K={K} S={S} d={d} W={W}, {threads} thread(s), {isa}, {cpu}".format(**rows[0])
-    )
+    head = "N={N} C={C} K={K} S={S} d={d} W={W}, {threads} thread(s), {isa}, {cpu}"
+    print(head.format(**rows[0]))
     print(f"{'pass':<18}{'contender':<14}{'ms':>10}{'GFLOP/s':>10}{'of peak':>9}{'x torch':>9}")
     line = (
         "{pass:<18}{contender:<14}{median_ms:>10.2f}{gflops:>10.1f}{fraction_of_peak:>9.2f}"

@@ -1,7 +1,6 @@
 """Measurements of this machine: multiply-add peak, memory bandwidth, and AtacWorks' layer.
 
-Measures, judges nothing. torch and dilconv are imported where they are used: `denoiseq doctor` also
-runs where they do not load.
+Imports torch and dilconv where it uses them: `denoiseq doctor` also runs where they do not load.
 """
 
 from __future__ import annotations
@@ -26,11 +25,10 @@ def measure() -> dict[str, Any]:
     import torch
     from dilconv.bench import Layer, bench_layer
 
-    print("measuring the peak and the memory …", file=sys.stderr, flush=True)
+    say = partial(print, file=sys.stderr, flush=True)
+    say("measuring the peak and the memory …")
     measured = peak_and_bandwidth()
-    print(
-        "measuring the AtacWorks layer, each result verified first …", file=sys.stderr, flush=True
-    )
+    say("measuring the AtacWorks layer, each result verified first …")
     threads = torch.get_num_threads()
     timed = partial(bench_layer, Layer(*LAYER), threads=threads, rounds=7, seconds=1)
     rows = timed(list(CONTENDERS), dtype=torch.float32) + timed(["auto"], dtype=torch.bfloat16)
@@ -66,6 +64,5 @@ def _peak_gflops(threads: int) -> float:
 def layer_ms(measured: dict[str, Any]) -> dict[str, float]:
     """Milliseconds of the layer's forward and backward by contender."""
     suffixes = {"float32": "", "bfloat16": ", bfloat16"}
-    return {
-        row["contender"] + suffixes[row["dtype"]]: row["median_ms"] for row in measured["layer"]
-    }
+    rows = measured["layer"]
+    return {row["contender"] + suffixes[row["dtype"]]: row["median_ms"] for row in rows}

@@ -81,7 +81,7 @@ def threads() -> dict[str, Any]:
     try:
         import torch
     except (ImportError, OSError) as error:
-        facts = {"torch": None, "reason": " ".join(str(error).split())}
+        facts: dict[str, Any] = {"torch": None, "reason": " ".join(str(error).split())}
     else:
         facts = {"torch": torch.get_num_threads(), "openmp": openmp_runtimes()}
     return {**facts, "environment": environment}

@@ -9,21 +9,24 @@ from typing import Any
 from denoiseq.doctor.layer import layer_ms
 
 # Beyond these shares of what the machine should give, something is in the way.
-BUSY_SHARE, SHARED_PEAK, LITTLE_MEMORY_GIB = 0.3, 0.7, 2.0
-BF16_SLOWER = 1.25
+BUSY_SHARE, SHARED_PEAK, LITTLE_MEMORY_GIB, BF16_SLOWER = 0.3, 0.7, 2.0, 1.25
+
+Warnings = Iterator[tuple[str, str]]  # what is wrong, and its remedy
 
 
-Warnings = Iterator[tuple[str, str]]
-
-
-def warnings(facts: dict[str, Any], measured: dict[str, Any] | None) -> list[tuple[str, str]]:
-    """What is wrong, and its remedy; what explains others first."""
-    return [
-        *_of_installation(facts["dilconv"], facts["threads"]),
-        *_of_memory(facts["memory_gib"]),
-        *_of_threads(facts["threads"], facts["cpu"]),
-        *_of_speed(facts, measured),
-    ]
+def warnings(facts: dict[str, Any], measured: dict[str, Any] | None) -> Warnings:
+    """All warnings, those that explain others first."""
+    yield from _of_installation(facts["dilconv"], facts["threads"])
+    yield from _of_memory_and_threads(facts["memory_gib"], facts["threads"], facts["cpu"])
+    cores = facts["cpu"]["cores"]
+    if facts["load"] > BUSY_SHARE * cores:  # then nothing that is measured can be judged
+        yield (
+            f"other programs use about {facts['load']:.1f} of {cores} cores: what is measured here "
+            "is too low, and trainings will be as slow",
+            "wait for them, or give this one fewer cores with trainer.threads",
+        )
+    elif measured is not None:
+        yield from _of_speed(measured)
 
 
 def _of_installation(dilconv: dict[str, Any], threads: dict[str, Any]) -> Warnings:
@@ -50,7 +53,9 @@ def _of_installation(dilconv: dict[str, Any], threads: dict[str, Any]) -> Warnin
         )
 
 
-def _of_memory(memory_gib: dict[str, float]) -> Warnings:
+def _of_memory_and_threads(
+    memory_gib: dict[str, float], threads: dict[str, Any], cpu: dict[str, Any]
+) -> Warnings:
     available = memory_gib.get("available", LITTLE_MEMORY_GIB)
     if available < LITTLE_MEMORY_GIB:
         yield (
@@ -58,9 +63,6 @@ def _of_memory(memory_gib: dict[str, float]) -> Warnings:
             "close other programs, or lower optim.micro_batch (training) and trainer.threads "
             "(prediction)",
         )
-
-
-def _of_threads(threads: dict[str, Any], cpu: dict[str, Any]) -> Warnings:
     runtimes = {Path(path).resolve() for path in threads.get("openmp", ())}
     if len(runtimes) > 1:
         names = " and ".join(sorted(path.name for path in runtimes))
@@ -83,20 +85,7 @@ def _of_threads(threads: dict[str, Any], cpu: dict[str, Any]) -> Warnings:
         )
 
 
-def _of_speed(facts: dict[str, Any], measured: dict[str, Any] | None) -> Warnings:
-    cores = facts["cpu"]["cores"]
-    if facts["load"] > BUSY_SHARE * cores:  # then nothing that is measured can be judged
-        yield (
-            f"other programs use about {facts['load']:.1f} of {cores} cores: what is measured here "
-            "is too low, and trainings will be as slow",
-            "wait for them, or give this one fewer cores with trainer.threads",
-        )
-    elif measured is not None:
-        yield from _of_peak(measured)
-        yield from _of_layer(layer_ms(measured))
-
-
-def _of_peak(measured: dict[str, Any]) -> Warnings:
+def _of_speed(measured: dict[str, Any]) -> Warnings:
     threads = measured["layer"][0]["threads"]
     one, together = measured["peak_gflops"]["one core"], measured["peak_gflops"]["together"]
     if together < SHARED_PEAK * threads * one:
@@ -105,9 +94,7 @@ def _of_peak(measured: dict[str, Any]) -> Warnings:
             "are two of one core (hyperthreads), or a limit of the machine holds them back",
             f"try trainer.threads={max(1, round(together / one))}; fewer threads are often faster",
         )
-
-
-def _of_layer(times: dict[str, float]) -> Warnings:
+    times = layer_ms(measured)
     if times["auto"] > min(ms for name, ms in times.items() if name.startswith("torch")):
         yield (
             "dilconv is slower than torch on the AtacWorks layer here",
