@@ -1,7 +1,7 @@
-"""ctypes binding of libdilconv's plain C ABI: finds, loads and checks the library, and calls it.
+"""ctypes binding of libdilconv's plain C ABI.
 
-Tensors arrive checked (CPU, unit stride along the width, weights and bias float32, the rest of one
-dtype of DTYPES); shapes are settled in `ops`.
+`ops` checks tensors: CPU, unit stride along the width, weights and bias float32, the rest of one
+dtype of DTYPES.
 """
 
 from __future__ import annotations
@@ -99,15 +99,14 @@ def built_isas() -> tuple[str, ...]:
 @cache
 def available_isas() -> tuple[str, ...]:
     """Names of the instruction sets that this build holds and this CPU runs, slowest first."""
-    lib = _library()
-    return tuple(n for i, n in enumerate(built_isas()) if lib.dilconv_isa_supported(i))
+    supported = _library().dilconv_isa_supported
+    return tuple(name for i, name in enumerate(built_isas()) if supported(i))
 
 
 def active_isa(dtype: torch.dtype = torch.float32) -> str:
-    """The ISA used for such tensors: the environment's DILCONV_ISA, else the fastest one.
+    """The ISA used for such tensors: the environment's DILCONV_ISA, else the CPU's fastest one.
 
-    The same CPU always gives the same answer, so results do not depend on a measurement. ValueError
-    where the build or this CPU lacks the ISA asked for.
+    ValueError where the build or this CPU lacks the ISA asked for.
     """
     return built_isas()[_isa_number(os.environ.get("DILCONV_ISA"), DTYPES.index(dtype))]
 

@@ -1,7 +1,7 @@
-"""Measuring convolution layers: contenders verified, then timed interleaved on the same tensors.
+"""Contenders verified, then timed interleaved on the same tensors.
 
-Rates count 2*N*C*K*S*Q operations a pass, whatever the algorithm does; the machine's own FMA peak
-is measured in several rounds of the same run, so that figures are ratios, not absolute times.
+Rates count 2*N*C*K*S*Q operations a pass, whatever the algorithm does, and are related to the
+machine's own FMA peak, measured in several rounds of the same run.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from dilconv.verification import check_contenders
 
 PEAK_SAMPLES = 7
 SLOW_SECONDS, SLOW_RATIO = 2.0, 20.0
-# What the caches hold at the start matters to shorter runs only.
-WARM_BELOW = 0.25
+WARM_BELOW = 0.25  # seconds; what the caches hold at the start matters to shorter runs only
 
 _log = logging.getLogger(__name__)
 

@@ -1,8 +1,7 @@
 """The public layer: `conv1d`, which checks its arguments, and `Conv1d`, as `torch.nn.Conv1d`.
 
-What the kernels do not cover (stride, groups, other dtypes and devices) runs in torch with the same
-result, and the reason is logged once. Under autocast to bfloat16, x and the residual are cast to
-bfloat16 and y is bfloat16; weights, bias and their gradients keep their dtypes.
+What the kernels do not cover runs in torch, and the reason is logged once. Autocast to bfloat16
+casts x and the residual, y is bfloat16; weights, bias and their gradients keep their dtypes.
 """
 
 from __future__ import annotations
@@ -83,6 +82,8 @@ def conv1d(
 ) -> torch.Tensor:
     """Dilated 1D convolution, fused: ``y = act(conv(x, w) + b + residual)``.
 
+    Raises ValueError on shapes that do not fit, an empty output or an unknown word.
+
     Parameters
     ----------
     x : Tensor (N, C, W) or (C, W), float32 or bfloat16
@@ -104,11 +105,6 @@ def conv1d(
     -------
     Tensor (N, K, Q) or (K, Q) in x's dtype, Q = W + left + right - (S-1)*dilation
         Sums are float32 and rounded once, after the activation.
-
-    Raises
-    ------
-    ValueError
-        On shapes that do not fit, an empty output or an unknown option.
     """
     if activation not in (None, "relu"):
         raise ValueError(f"activation must be None or 'relu', got {activation!r}")
@@ -142,13 +138,8 @@ def unsupported(layer: nn.Conv1d) -> str | None:
 class Conv1d(nn.Conv1d):
     """Drop-in for `torch.nn.Conv1d` (same arguments and state_dict) with a fused activation.
 
-    Parameters
-    ----------
-    activation : None or "relu"
-        Applied in the same pass: ``forward(x, residual) = act(conv(x) + bias + residual)``.
-    algorithm : str
-        As in `conv1d`. All other parameters are those of `torch.nn.Conv1d`; strides, groups and
-        padding modes other than zeros run in torch.
+    `forward(x, residual) = act(conv(x) + bias + residual)`; `activation` and `algorithm` are as in
+    `conv1d`. Strides, groups and padding modes other than zeros run in torch.
     """
 
     def __init__(self, *args, activation: str | None = None, algorithm: str = "auto", **kwargs):

@@ -1,7 +1,4 @@
-"""`convert` and `revert`: swap the convolutions of any model in place, by changing their class.
-
-Parameters, names, hooks, shared weights and the module objects stay the same.
-"""
+"""Swap the convolutions of any model in place by changing their class; nothing else changes."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def _backward_fake(g, x, w, y, pad_left, pad_right, dilation, needs, algorithm):
 
 
 def _forward_context(ctx, inputs, output):
-    x, w, _, _, ctx.pad_left, ctx.pad_right, ctx.dilation, relu, ctx.algorithm = inputs
+    x, w, _, _, *ctx.geometry, relu, ctx.algorithm = inputs
     ctx.save_for_backward(x, w, output if relu else None)
 
 
@@ -125,8 +125,7 @@ def _forward_gradients(ctx, g):
     needs = list(ctx.needs_input_grad[:4])
     if y is None:  # without an activation the residual's gradient is g itself
         needs[3] = False
-    geometry = (ctx.pad_left, ctx.pad_right, ctx.dilation)
-    gradients = backward(g, x, w, y, *geometry, needs, ctx.algorithm)
+    gradients = backward(g, x, w, y, *ctx.geometry, needs, ctx.algorithm)
     grads = [grad if need else None for grad, need in zip(gradients, needs, strict=True)]
     if y is None and ctx.needs_input_grad[3]:
         grads[3] = g
@@ -134,18 +133,16 @@ def _forward_gradients(ctx, g):
 
 
 def _backward_context(ctx, inputs, output):
-    g, x, w, y, ctx.pad_left, ctx.pad_right, ctx.dilation, ctx.needs, ctx.algorithm = inputs
+    g, x, w, y, *ctx.geometry, ctx.needs, ctx.algorithm = inputs
     ctx.save_for_backward(g, x, w, y)
 
 
 def _backward_gradients(ctx, ddx, ddw, ddb, ddr):
     """Double backward: dx, dw, db, dr are linear in g, and dx in w, dw in x."""
     g, x, w, y = ctx.saved_tensors
-    geometry, algorithm = (ctx.pad_left, ctx.pad_right, ctx.dilation), ctx.algorithm
+    geometry, algorithm = ctx.geometry, ctx.algorithm
     need_dx, need_dw, need_db, need_dr = ctx.needs
-    masked = _masked(g, y)
-    dg = torch.zeros_like(g)
-    grad_x = grad_w = None
+    masked, dg, grad_x, grad_w = _masked(g, y), torch.zeros_like(g), None, None
     if need_dx:
         dg = dg + forward(ddx, w, None, None, *geometry, False, algorithm)
         only_dw = [False, True, False, False]

@@ -1,7 +1,4 @@
-"""`plan`: which algorithm, ISA, tiles, threads and workspace a call would take, and why.
-
-The library chooses (csrc/plan.cpp), once per call; this module asks it and explains the answer.
-"""
+"""`plan`: which algorithm, ISA, tiles, threads and workspace csrc/plan.cpp chooses, and why."""
 
 from __future__ import annotations
 
@@ -80,6 +77,8 @@ def plan(
 ) -> Plan:
     """Plan of one pass over x (N, C, W) with w (K, C, S).
 
+    Raises ValueError on an unknown pass, algorithm or dtype, or sizes that leave no output.
+
     Parameters
     ----------
     padding : int, (left, right), "same" or "valid"
@@ -89,11 +88,6 @@ def plan(
         `torch.get_num_threads()` where not given.
     dtype : torch.float32 or torch.bfloat16
         Of x and y.
-
-    Raises
-    ------
-    ValueError
-        On an unknown pass, algorithm or dtype, or sizes that leave no output.
     """
     if pass_name not in _native.PASSES:
         raise ValueError(f"pass_name must be one of {', '.join(_native.PASSES)}, got {pass_name!r}")

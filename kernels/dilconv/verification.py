@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -112,25 +112,23 @@ class Oracle:
 
     def _tile_bound(self, result: str, plan: Plan) -> torch.Tensor:
         """Bound of an algorithm that works in tiles, from the norms of what a tile multiplies."""
-        t, layer, length = self.tensors, self.tensors.layer, plan.fft_length
-        winograd = plan.algorithm == "winograd"
-        gradient = result == "dw"
-        growth = reference.winograd_growth(layer.S, gradient=gradient) if winograd else 0.0
-        if gradient:
+        t, layer, dw = self.tensors, self.tensors.layer, result == "dw"
+        if plan.algorithm == "winograd":
+            bound: Callable = reference.winograd_bound
+            growth = reference.winograd_growth(layer.S, gradient=dw)
+            length, parts, summed = 3, 1, layer.N * layer.W
+        else:  # each frequency of dw is a sum over all tiles
+            bound, growth = reference.spectral_bound, plan.fft_length
+            length, parts = plan.fft_length, plan.parts
+            summed = math.ceil(layer.N * (layer.W / plan.hop + layer.d))
+        if dw:
             x_norm, g_norm = (a.double().norm(dim=(0, 2)).max() for a in (t.x, t.g))
-            if winograd:
-                return reference.winograd_bound(x_norm, g_norm, growth, layer.N * layer.W)
-            # Each frequency of dw is a sum over all tiles.
-            tiles = layer.N * (layer.W / plan.hop + layer.d)
-            return reference.spectral_bound(x_norm, g_norm, length, math.ceil(tiles))
-        a, summed, channels = (t.x, (1, 2), layer.C) if result == "y" else (t.g, (0, 2), layer.K)
-        w_norm = t.w.double().norm(dim=summed).max()
-        if winograd:
-            return reference.winograd_bound(pair_norm(a, layer.d, 3), w_norm, growth, channels)
+            return bound(x_norm, g_norm, growth, summed)
+        a, dims, channels = (t.x, (1, 2), layer.C) if result == "y" else (t.g, (0, 2), layer.K)
         # Two filters share one transform, so the largest norm counts for all of them. The parts of
         # a filter are further channels, each with a tile of its own.
-        pair = pair_norm(a, layer.d, length) * math.sqrt(plan.parts)
-        return reference.spectral_bound(pair, w_norm, length, channels * plan.parts)
+        pair, w_norm = pair_norm(a, layer.d, length), t.w.double().norm(dim=dims).max()
+        return bound(pair * math.sqrt(parts), w_norm, growth, channels * parts)
 
 
 def pair_norm(x: torch.Tensor, d: int, length: int) -> torch.Tensor:

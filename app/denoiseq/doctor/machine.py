@@ -72,10 +72,7 @@ def _colon_separated(path: Path) -> dict[str, str]:
 
 
 def threads() -> dict[str, Any]:
-    """torch's intra-op threads, the variables that set them, and the OpenMP runtimes loaded.
-
-    Where torch does not load "torch" is None, and "reason" says why.
-    """
+    """torch's threads (None with a "reason" where it does not load), OpenMP, and its variables."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "DILCONV_ISA", "GOMP_SPINCOUNT")
     environment = {name: os.environ[name] for name in names if name in os.environ}
     try:

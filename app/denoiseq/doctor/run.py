@@ -29,10 +29,7 @@ def run(measures: bool, training: Train | None) -> None:
 
 
 def expected_training(settings: Train) -> str:
-    """How long the training of `settings` would take here, from a few of its steps.
-
-    The steps are taken on made-up windows of the same size; validation comes on top.
-    """
+    """How long the training of `settings` would take here, from a few steps on made-up windows."""
     from denoiseq import models
     from denoiseq.distributed import use_threads
     from denoiseq.doctor.made_batch import made_batch
@@ -45,8 +42,7 @@ def expected_training(settings: Train) -> str:
     optim, window_bp = settings.optim, settings.data.window_bp
     windows = len(splits(settings.data, open_stores(settings.data), settings.seed).train)
     batch_size = min(optim.batch_size, windows)
-    batch = made_batch(batch_size, window_bp)
-    channels = models.in_channels(settings.data)
+    batch, channels = made_batch(batch_size, window_bp), models.in_channels(settings.data)
     batch["x"] = batch["x"].repeat(1, channels, 1)
     network = models.build(
         settings.model, settings.conv, settings.precision, settings.seed, channels
@@ -68,14 +64,10 @@ def expected_training(settings: Train) -> str:
 
 def report(facts: dict[str, Any], measured: dict[str, Any] | None, training: str) -> str:
     """All of it for a terminal, warnings last."""
-    parts = [_aligned(facts)]
-    if measured:
-        parts.append(_measurements(measured))
-    if training:
-        parts.append(training)
     lines = [f"warning: {what}\n  remedy: {how}" for what, how in warnings(facts, measured)]
-    parts.append("\n".join(lines) if lines else "nothing to mend")
-    return "\n\n".join(parts)
+    advice = "\n".join(lines) or "nothing to mend"
+    parts = (_aligned(facts), _measurements(measured) if measured else "", training, advice)
+    return "\n\n".join(filter(None, parts))
 
 
 def _aligned(facts: dict[str, Any], indent: str = "") -> str:
