@@ -388,7 +388,7 @@ def broken_prepare(denoiseq, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("error", BUGS, ids=lambda error: type(error).__name__)
 def test_a_bug_is_one_sentence_and_a_traceback_in_the_log(broken_prepare, tmp_path, error):
-    line = broken_prepare(error, "denoiseq.prepare.run.prepared")
+    line = broken_prepare(error, "denoiseq.prepare.run.prepare_stores")
     assert line.endswith(str(tmp_path / "z.log"))
     log = (tmp_path / "z.log").read_text()
     assert "Traceback" in log and type(error).__name__ in log and "in broken" in log
