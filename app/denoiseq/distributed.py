@@ -68,24 +68,22 @@ class Ranks:
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` holds on some rank."""
-        return flag if self.world == 1 else bool(self.total_array(np.array([int(flag)]))[0])
+        return bool(self.total_array(np.array([int(flag)]))[0])
 
     def tell(self, value: Any = None) -> Any:
         """Rank 0's value, on every rank; the others' values are ignored."""
-        if self.world == 1:
-            return value
         values = [value]
-        with _noticing_loss():
-            dist.broadcast_object_list(values, device=self.device)
+        if self.world > 1:
+            with _noticing_loss():
+                dist.broadcast_object_list(values, device=self.device)
         return values[0]
 
     def first(self, value: Any) -> Any:
         """The value of the first rank that has one; None where every rank's is None."""
-        if self.world == 1:
-            return value
-        values: list[Any] = [None] * self.world
-        with _noticing_loss():
-            dist.all_gather_object(values, value)
+        values = [value] * self.world
+        if self.world > 1:
+            with _noticing_loss():
+                dist.all_gather_object(values, value)
         return next((v for v in values if v is not None), None)
 
     def wait(self) -> None:
@@ -97,7 +95,7 @@ ALONE = Ranks()
 
 
 @contextmanager
-def joined(name: str = "auto") -> Iterator[Ranks]:
+def joined(name: str) -> Iterator[Ranks]:
     """Join the ranks that `torchrun` started; rank 0 of 1 without it. `name`: see `device`."""
     world, chosen = int(os.environ.get("WORLD_SIZE", 1)), device(name)
     if world == 1:

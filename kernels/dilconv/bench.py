@@ -111,9 +111,7 @@ def time_interleaved(
     """Times of every runner, in turn and in an order shuffled each round; the peaks between.
 
     In a fixed order each runner would always find the caches as the same neighbour leaves them.
-
-    rounds, seconds : see `stride`
-    paired : the n-th times of any two runners are of the same round
+    With `paired`, the n-th times of any two runners are of the same round. See `stride`.
     """
     strides = {name: stride(_turn_seconds(run), rounds, seconds) for name, run in runners.items()}
     if paired:
@@ -168,8 +166,7 @@ def bench_layer(
 ) -> list[dict]:
     """Rows (one a contender and pass) of one layer, verified before it is timed.
 
-    Freed memory is kept (see `memory`), so that no contender is timed for the kernel's paging.
-    rounds, seconds : see `stride`
+    Freed memory is kept, so that no contender is timed for the kernel's paging. See also `stride`.
     """
     keep_freed_memory()
     with torch_threads(threads):
