@@ -25,7 +25,7 @@ import torch
 from bench.command import at_least, parser, script
 from bench.planner import planner_rows, show_planner
 from bench.sweep import ATACWORKS, affordable, sweep_layers
-from dilconv.bench import CONTENDERS, Effort, bench_layer
+from dilconv.bench import CONTENDERS, bench_layer
 from results.layout import show
 from results.rows import Record
 from tqdm import tqdm
@@ -121,7 +121,7 @@ def measure(arguments, record):
             continue
         limits = {"rounds": arguments.rounds, "seconds": arguments.seconds}
         if arguments.planner:
-            record.add(planner_rows(layer, threads, Effort(**limits)))
+            record.add(planner_rows(layer, threads, limits))
             continue
         dtype = getattr(torch, arguments.dtype)
         rows = bench_layer(layer, arguments.contenders, threads=threads, dtype=dtype, **limits)

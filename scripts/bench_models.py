@@ -26,7 +26,7 @@ import dilconv
 import torch
 from bench.command import at_least, parser, script
 from bench.example_models import EXAMPLES
-from dilconv.bench import Effort, machine, time_interleaved
+from dilconv.bench import machine, time_interleaved
 from results.layout import show
 from results.rows import Record
 from tqdm import tqdm
@@ -148,19 +148,19 @@ def check(name, stock, converted):
     return {key: float(f"{value:.1e}") for key, value in columns.items()}
 
 
-def timed(stock, converted, effort):
+def timed(stock, converted, limits):
     """Columns of the times of both passes."""
     columns = {}
     for name in ("forward", "step"):
         runners = {"torch": getattr(stock, name), "dilconv": getattr(converted, name)}
-        times, _ = time_interleaved(runners, dilconv.active_isa(), effort, paired=True)
+        times, _ = time_interleaved(runners, dilconv.active_isa(), paired=True, **limits)
         for library, taken in times.items():
             columns[f"{name}_{library}_ms"] = round(statistics.median(taken.warm) * 1e3, 3)
         columns[f"{name}_ratio"] = round(times["torch"].ratio(times["dilconv"]), 3)
     return columns
 
 
-def measure(example, point, effort):
+def measure(example, point, limits):
     """The row of an example at a point."""
     torch.set_num_threads(point["threads"])
     N, dtype = point["N"], point["dtype"]
@@ -169,7 +169,7 @@ def measure(example, point, effort):
     return {
         **point,
         "parameters": sum(p.numel() for p in stock.model.parameters()),
-        **timed(stock, converted, effort),
+        **timed(stock, converted, limits),
         **errors,
         **machine(getattr(torch, dtype)),
     }
@@ -196,13 +196,13 @@ def points_of(arguments):
 def main():
     arguments = parse_arguments()
     dilconv.keep_freed_memory()  # for both alike
-    effort = Effort(arguments.rounds, arguments.seconds)
+    limits = {"rounds": arguments.rounds, "seconds": arguments.seconds}
     with Record(arguments.csv, POINT, arguments.resume) as record:
         for example, point in tqdm(points_of(arguments), unit="model", disable=None):
             if record.has(point):
                 continue
             try:
-                record.add([measure(example, point, effort)])
+                record.add([measure(example, point, limits)])
             except RuntimeError as error:  # a wrong result
                 print(f"error: {error}", file=sys.stderr)
                 return 1

@@ -19,11 +19,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-import torch
 from bench.command import CORES, ROOT, parser, script
 from denoiseq.atomic import check_writable, write_json
 from denoiseq.doctor import machine
-from denoiseq.doctor.layer import copy_gb_s, peak_gflops
+from denoiseq.doctor.layer import peak_and_bandwidth
 from denoiseq.doctor.run import duration
 
 SCRIPTS = ROOT / "scripts"
@@ -120,12 +119,7 @@ def describe_machine(out):
         return
     facts = machine.examine()
     facts["threads"]["openmp"] = [Path(name).name for name in facts["threads"]["openmp"]]
-    isa, threads = facts["dilconv"]["active"], torch.get_num_threads()
-    peak = {"one core": peak_gflops(isa, 1), "together": peak_gflops(isa, threads)}
-    write_json(path, {
-        "date": date.today().isoformat(), "facts": facts, "peak_gflops": peak,
-        "bandwidth_gb_s": copy_gb_s(),
-    })  # fmt: skip
+    write_json(path, {"date": date.today().isoformat(), "facts": facts, **peak_and_bandwidth()})
 
 
 @script

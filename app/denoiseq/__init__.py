@@ -1,7 +1,4 @@
-"""denoiseq: low-depth ATAC-seq in, denoised coverage and peaks out, trained and run on CPUs.
-
-`genomics` holds what the data is, `learning` what is learned from it, `build` joins the two.
-"""
+"""denoiseq: low-depth ATAC-seq in, denoised coverage and peaks out, trained and run on CPUs."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -1,7 +1,6 @@
 """Writing files so that a final name never holds half a file.
 
-A file is written beside its final name, flushed to disk and renamed over it. A run that is killed
-leaves at most a file `NAME.tmp-PID.SUFFIX`, never a broken NAME. Owns no file format.
+A run that is killed leaves at most a file `NAME.tmp-PID.SUFFIX`, never a broken NAME.
 """
 
 import csv
@@ -59,17 +58,10 @@ def room_for(final: str | Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_path(final: str | Path) -> Iterator[Path]:
-    """Yield a path beside `final` to write to; it becomes `final` when the block ends well.
+    """Yield a path beside `final` to write to; flushed, it becomes `final` when the block ends.
 
-    Parameters
-    ----------
-    final : the path that readers will see. Its parent folder is created.
-
-    Yields
-    ------
-    A path in the same folder with the same suffix, where nothing exists yet. The block must
-    create a file there and close it. If the block raises, the file is removed and `final` is left
-    as it was.
+    The path has the same suffix and its folder is created; the block must create a file there and
+    close it. If the block raises, the file is removed and `final` is left as it was.
     """
     final = Path(final)
     check_writable(final)
@@ -88,8 +80,7 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

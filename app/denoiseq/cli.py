@@ -1,6 +1,5 @@
 """The command line, `denoiseq COMMAND key=value …`, and the only file that knows Hydra.
 
-Hydra composes `configs/`, `settings.parse` checks the values, and a room's `run` does the work.
 What the user can cause ends as one line, `error: …`, and exit code 2; anything else is a bug: one
 line that names the log with its traceback, and exit code 1. DENOISEQ_DEBUG=1 raises both.
 """
@@ -119,14 +118,16 @@ def _command(command: str, arguments: list[str]) -> int:
         return 0
     if command not in SCHEMAS:
         return _doctor(arguments) if command == "doctor" else bench.run(arguments)
-    ours = [text for text in arguments if not text.lstrip("+~").startswith(HYDRAS)]
-    if ours != arguments:
+    overrides = [text for text in arguments if not text.lstrip("+~").startswith(HYDRAS)]
+    if overrides != arguments:
         flags = [text for text in arguments if text.startswith("-")]
         if flags and set(flags) <= set(SWEEP):  # others have values of their own
-            _check_overrides(command, ours)
+            _check_overrides(command, overrides)
         return _hydra_main(command, arguments)
     config = composed(command, arguments)
-    if _changes_runs(HydraConfig.get()):
+    node = HydraConfig.get()
+    moves = node.run.dir != "." or node.job.chdir or node.output_subdir is not None
+    if moves or node.mode == RunMode.MULTIRUN:  # as a config file can ask of Hydra
         return _hydra_main(command, arguments)
     work, settings = _work(command, config)
     work(settings)
@@ -180,12 +181,6 @@ def _choices(group: str) -> list[str]:
     return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
 
 
-def _changes_runs(node: Any) -> bool:
-    """Whether a config file asks Hydra for more than its values: a folder of its own, a sweep."""
-    folders = node.run.dir != "." or node.job.chdir or node.output_subdir is not None
-    return folders or node.mode == RunMode.MULTIRUN
-
-
 def _work(command: str, config: DictConfig) -> tuple[Callable[[Any], None], Any]:
     """The function that does a command, and its checked settings."""
     settings: Any = parse(SCHEMAS[command], config)
@@ -216,8 +211,8 @@ def _hydra_main(command: str, arguments: list[str]) -> int:
     program = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)
     saved, root = sys.argv, logging.getLogger()
     root_handlers, root_level = root.handlers[:], root.level  # --hydra-help sets Hydra's own
-    completes = not set(COMPLETION).isdisjoint(arguments)
-    sys.argv = [saved[0] if completes else f"denoiseq {command}", *arguments]
+    name = saved[0] if set(COMPLETION) & set(arguments) else f"denoiseq {command}"
+    sys.argv = [name, *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else it prints a shortened traceback and exits
     try:
         with _hydra_errors():

@@ -1,8 +1,7 @@
 """The ranks of one run, the processes that `torchrun` starts, and the sums that they share.
 
 Each rank holds the whole model and takes its share of every batch. Sums over the batch and
-gradients are added over all ranks, so a training is the same up to rounding for any number of them;
-a single process is rank 0 of 1. Knows nothing of models, data or files.
+gradients are added over all ranks, so a training is the same up to rounding for any number of them.
 """
 
 import logging
@@ -46,8 +45,7 @@ class Ranks:
     def total(self, sums: Tensor) -> Tensor:
         """Sum of `sums` over all ranks, equal on each; differentiable.
 
-        Where every rank computes the same loss from totals, `mean_gradients` after its backward
-        pass gives the gradient of that loss.
+        `mean_gradients` gives the gradient of a loss that every rank computes from such totals.
         """
         return sums if self.world == 1 else _Total.apply(sums)
 
@@ -70,24 +68,22 @@ class Ranks:
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` holds on some rank."""
-        return flag if self.world == 1 else bool(self.total_array(np.array([int(flag)]))[0])
+        return bool(self.total_array(np.array([int(flag)]))[0])
 
     def tell(self, value: Any = None) -> Any:
         """Rank 0's value, on every rank; the others' values are ignored."""
-        if self.world == 1:
-            return value
         values = [value]
-        with _noticing_loss():
-            dist.broadcast_object_list(values, device=self.device)
+        if self.world > 1:
+            with _noticing_loss():
+                dist.broadcast_object_list(values, device=self.device)
         return values[0]
 
     def first(self, value: Any) -> Any:
         """The value of the first rank that has one; None where every rank's is None."""
-        if self.world == 1:
-            return value
-        values: list[Any] = [None] * self.world
-        with _noticing_loss():
-            dist.all_gather_object(values, value)
+        values = [value] * self.world
+        if self.world > 1:
+            with _noticing_loss():
+                dist.all_gather_object(values, value)
         return next((v for v in values if v is not None), None)
 
     def wait(self) -> None:
@@ -99,7 +95,7 @@ ALONE = Ranks()
 
 
 @contextmanager
-def joined(name: str = "auto") -> Iterator[Ranks]:
+def joined(name: str) -> Iterator[Ranks]:
     """Join the ranks that `torchrun` started; rank 0 of 1 without it. `name`: see `device`."""
     world, chosen = int(os.environ.get("WORLD_SIZE", 1)), device(name)
     if world == 1:
@@ -124,8 +120,8 @@ def joined(name: str = "auto") -> Iterator[Ranks]:
 def leave(code: int) -> NoReturn:
     """End this rank at once, after writing its output.
 
-    When Python exits as usual, the destructors of torch's threads now and then abort the process,
-    and the launcher takes a complete training for a failed one.
+    In a usual exit the destructors of torch's threads now and then abort the process, and the
+    launcher takes a complete training for a failed one.
     """
     logging.shutdown()
     sys.stdout.flush()
@@ -134,12 +130,7 @@ def leave(code: int) -> NoReturn:
 
 
 def device(name: str) -> torch.device:
-    """Where this process computes.
-
-    name : {"auto", "cpu", "cuda"}; "auto" is a GPU where there is one for each process of the host
-
-    Raises UserError if cuda is asked for and this process has no GPU.
-    """
+    """Where this process computes: "cpu", "cuda", or by "auto" a GPU of its own if there is one."""
     local = int(os.environ.get("LOCAL_RANK", 0))
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "cpu" or (name == "auto" and local >= gpus):

@@ -1,7 +1,6 @@
 """The log of a command: bare lines on stderr, and all of it, with tracebacks, in a file.
 
-The only place that adds handlers or sets levels. `cli` starts and closes the log; each command
-names its file.
+Only this module adds handlers. `cli` starts and closes the log; each command names its file.
 """
 
 from __future__ import annotations
@@ -40,26 +39,22 @@ def log_to(path: Path) -> None:
     log.addHandler(handler)
 
 
-def log_file() -> Path | None:
-    """The file that the command logs to; None where it has none yet."""
+def log_traceback(error: BaseException) -> str | None:
+    """Write an error's traceback to the command's file alone, and return its path if it has one."""
     files = [h.baseFilename for h in log.handlers if isinstance(h, logging.FileHandler)]
-    return Path(files[0]) if files else None
+    if not files:
+        return None
+    log.setLevel(logging.DEBUG)
+    log.debug("ended by %s", type(error).__name__, exc_info=error)
+    return files[0]
 
 
-def log_traceback(error: BaseException) -> None:
-    """Write an error's traceback to the command's file, if there is one, not to the terminal."""
-    if log_file() is not None:
-        log.setLevel(logging.DEBUG)
-        log.debug("ended by %s", type(error).__name__, exc_info=error)
-
-
-def log_bug(error: BaseException) -> Path:
+def log_bug(error: BaseException) -> str:
     """Write a bug's traceback to the command's file, or to a new one in the temporary folder."""
-    path = log_file()
+    path = log_traceback(error)
     if path is None:
-        handle, name = tempfile.mkstemp(prefix="denoiseq-", suffix=".log")
+        handle, path = tempfile.mkstemp(prefix="denoiseq-", suffix=".log")
         os.close(handle)
-        path = Path(name)
-        log_to(path)
-    log_traceback(error)
+        log_to(Path(path))
+        log_traceback(error)
     return path

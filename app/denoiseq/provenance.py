@@ -16,8 +16,15 @@ PACKAGES = ("torch", "numpy", "pysam", "h5py", "hydra-core", "pyBigWig", "matplo
 
 def versions() -> dict[str, str | None]:
     """Versions of everything that has a say in the results."""
-    packages = {name: package_version(name) for name in PACKAGES}
+    packages = {name: _package_version(name) for name in PACKAGES}
     return {"denoiseq": __version__, "python": platform.python_version(), **packages}
+
+
+def _package_version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def store_provenance(inputs: Mapping[str, list[Path]]) -> dict[str, Any]:
@@ -47,24 +54,15 @@ def software_facts(network: Any) -> dict[str, Any]:
     device = next(network.parameters()).device.type
     conv, precision = network.conv, network.precision
     active = "active" if precision == "fp32" else f"active_{precision}"
-    on_cpu = conv == "dilconv" and device == "cpu"
-    isa = dilconv_state().get(active) if on_cpu else None
+    state = dilconv_state() if conv == "dilconv" and device == "cpu" else {}
     return {
         "versions": versions(),
         "conv": conv,
         "algorithm": conv,  # the key's old name, for its readers
-        "isa": isa,
+        "isa": state.get(active),
         "precision": precision,
         "device": device,
     }
-
-
-def package_version(name: str) -> str | None:
-    """The installed version of a distribution, None where it is absent."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def dilconv_state() -> dict[str, Any]:

@@ -7,10 +7,9 @@ import threading
 
 
 def start_worker(*_number: int) -> None:
-    """Leave Ctrl-C to the main process, and end with it: a killed run leaves no process behind.
+    """Leave Ctrl-C to the main process, and end with it.
 
-    The parent of a worker is the fork server, which waits for its workers: without this both would
-    outlive a main process that was killed.
+    A worker's parent is the fork server, which waits for it: both would outlive a killed run.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     main = multiprocessing.parent_process()

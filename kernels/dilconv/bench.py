@@ -1,7 +1,7 @@
-"""Measuring convolution layers: contenders verified, then timed interleaved on the same tensors.
+"""Contenders verified, then timed interleaved on the same tensors.
 
-Rates count 2*N*C*K*S*Q operations a pass, whatever the algorithm does; the machine's own FMA peak
-is measured in several rounds of the same run, so that figures are ratios, not absolute times.
+Rates count 2*N*C*K*S*Q operations a pass, whatever the algorithm does, and are related to the
+machine's own FMA peak, measured in several rounds of the same run.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import random
+import re
 import statistics
 import subprocess
 import time
@@ -21,36 +22,26 @@ from pathlib import Path
 import torch
 
 from dilconv import _native
-from dilconv.contenders import CONTENDERS, RESULTS, Contender, Layer, Runner, Tensors
+from dilconv.contenders import CONTENDERS, RESULTS, Layer, Runner, Tensors
 from dilconv.memory import keep_freed_memory
 from dilconv.verification import check_contenders
 
-PASSES = tuple(RESULTS)
 PEAK_SAMPLES = 7
 SLOW_SECONDS, SLOW_RATIO = 2.0, 20.0
-# What the caches hold at the start matters to shorter runs only.
-WARM_BELOW = 0.25
+WARM_BELOW = 0.25  # seconds; what the caches hold at the start matters to shorter runs only
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Effort:
-    """How long to measure: every contender in `rounds` rounds, or in fewer where it is slow.
+def stride(one_run: float, rounds: int, seconds: float) -> int:
+    """A contender of `one_run` seconds a run takes part in every stride-th of the rounds.
 
-    seconds : float, optional
-        About what one contender may take in one pass; it runs in at least two rounds, three where
-        a run takes less than five seconds.
+    seconds : about what it may take in one pass; it runs in at least two rounds, three where a run
+        takes less than five seconds
     """
-
-    rounds: int
-    seconds: float = float("inf")
-
-    def stride(self, one_run: float) -> int:
-        """A contender of this many seconds a run takes part in every stride-th round."""
-        least = 3 if one_run < 5 else 2
-        turns = min(self.rounds, max(least, int(min(self.seconds / one_run, self.rounds))))
-        return -(-self.rounds // turns)
+    least = 3 if one_run < 5 else 2
+    turns = min(rounds, max(least, int(min(seconds / one_run, rounds))))
+    return -(-rounds // turns)
 
 
 def verify(layer: Layer, names: Iterable[str], dtype: torch.dtype) -> dict[str, set[str]]:
@@ -61,30 +52,24 @@ def verify(layer: Layer, names: Iterable[str], dtype: torch.dtype) -> dict[str, 
     """
     seconds = check_contenders(layer, names, dtype)
     worth: dict[str, set[str]] = {}
-    for pass_name in PASSES:
+    for pass_name in RESULTS:
         one_run = {n: s[pass_name] for n, s in seconds.items() if pass_name in s}
         of_torch = [s for n, s in one_run.items() if n.startswith("torch")]
         most = max(SLOW_SECONDS, SLOW_RATIO * min(of_torch, default=float("inf")))
         worth[pass_name] = {name for name, s in one_run.items() if s <= most}
         for name in sorted(set(one_run) - worth[pass_name]):
-            _log.warning(
-                "%s: %s is left out of %s, about %.0f s a run",
-                *(layer.name, name, pass_name, one_run[name]),
-            )
+            where = f"{layer.name}: {name} is left out of {pass_name}"
+            _log.warning("%s, about %.0f s a run", where, one_run[name])
     return worth
 
 
 def measure_peak(isa: str, seconds: float = 0.02) -> float:
     """FMA peak of one core in GFLOP/s, best of three."""
-    _native.peak_flops(isa, 100_000)
+    flops = _native.peak_flops(isa, 100_000) / 100_000  # of a round
     one_run = _seconds(lambda: _native.peak_flops(isa, 100_000))
     rounds = max(1, int(100_000 * seconds / one_run))
-    best = 0.0
-    for _ in range(3):
-        begin = time.perf_counter()
-        flops = _native.peak_flops(isa, rounds)
-        best = max(best, flops / (time.perf_counter() - begin) / 1e9)
-    return best
+    fastest = min(_seconds(lambda: _native.peak_flops(isa, rounds)) for _ in range(3))
+    return flops * rounds / fastest / 1e9
 
 
 @dataclass
@@ -121,45 +106,36 @@ def _turn_seconds(run: Runner) -> float:
 
 
 def time_interleaved(
-    runners: dict[str, Runner], isa: str, effort: Effort, *, paired: bool = False
+    runners: dict[str, Runner], isa: str, rounds: int, seconds: float, *, paired: bool = False
 ) -> tuple[dict[str, Times], list[float]]:
     """Times of every runner, in turn and in an order shuffled each round; the peaks between.
 
     In a fixed order each runner would always find the caches as the same neighbour leaves them.
-
-    paired : bool
-        All take part in the same rounds, so that the n-th times of two runners are of one round.
+    With `paired`, the n-th times of any two runners are of the same round. See `stride`.
     """
-    strides = {name: effort.stride(_turn_seconds(run)) for name, run in runners.items()}
+    strides = {name: stride(_turn_seconds(run), rounds, seconds) for name, run in runners.items()}
     if paired:
         strides = dict.fromkeys(runners, max(strides.values()))
     times = {name: Times() for name in runners}
     peaks, order, shuffle = [], list(runners), random.Random(0)
-    for turn in range(effort.rounds):
-        due = [name for name in order if turn % strides[name] == 0]
-        if turn % max(1, effort.rounds // PEAK_SAMPLES) == 0:
+    for turn in range(rounds):
+        if turn % max(1, rounds // PEAK_SAMPLES) == 0:
             peaks.append(measure_peak(isa))
-        for name in due:
-            times[name].take_turn(runners[name])
+        for name in order:
+            if turn % strides[name] == 0:
+                times[name].take_turn(runners[name])
         shuffle.shuffle(order)
     return times, peaks
 
 
 def machine(dtype: torch.dtype = torch.float32) -> dict[str, str]:
     """What every row carries: CPU, ISA, torch, the limit on its oneDNN if there is one, commit."""
-    cpu = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = cpuinfo.read_text().splitlines()
-        cpu = next((ln.split(":", 1)[1].strip() for ln in lines if "model name" in ln), cpu)
-    commit = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    model = re.search(r"model name[^:]*: *(.*\S)", cpuinfo.read_text() if cpuinfo.exists() else "")
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False)
     return {
-        "cpu": cpu,
+        "cpu": model[1] if model else platform.processor() or platform.machine(),
         "isa": _native.active_isa(dtype),
         "dtype": str(dtype).removeprefix("torch."),
         "torch": torch.__version__,
@@ -190,20 +166,18 @@ def bench_layer(
 ) -> list[dict]:
     """Rows (one a contender and pass) of one layer, verified before it is timed.
 
-    rounds, seconds : see `Effort`.
-
-    Freed memory is kept (see `memory`), so that no contender is timed for the kernel's paging.
+    Freed memory is kept, so that no contender is timed for the kernel's paging. See also `stride`.
     """
     keep_freed_memory()
     with torch_threads(threads):
         worth = verify(layer, contenders, dtype)
         tensors = Tensors.of(layer, dtype)
         made = {name: CONTENDERS[name](tensors) for name in contenders}
-        isa, effort, facts = _native.active_isa(), Effort(rounds, seconds), machine(dtype)
-        rows = []
-        for pass_name in PASSES:
-            runners = runners_of(made, pass_name, worth[pass_name])
-            times, peaks = time_interleaved(runners, isa, effort)
+        isa, facts, rows = _native.active_isa(), machine(dtype), []
+        for pass_name, names in worth.items():
+            passes = {n: c.passes for n, c in made.items() if n in names}
+            runners = {n: runs[pass_name] for n, runs in passes.items() if pass_name in runs}
+            times, peaks = time_interleaved(runners, isa, rounds, seconds)
             peak = statistics.median(peaks) * threads  # float32's, whatever the dtype
             rows += [
                 {**layer.columns, "pass": pass_name, **columns, **facts}
@@ -212,20 +186,10 @@ def bench_layer(
     return rows
 
 
-def runners_of(
-    contenders: dict[str, Contender], pass_name: str, names: Iterable[str]
-) -> dict[str, Runner]:
-    """Runners of those among `names` that can do the pass."""
-    able = {n: c for n, c in contenders.items() if pass_name in c.passes and n in names}
-    return {name: contender.passes[pass_name] for name, contender in able.items()}
-
-
 def _columns(times: dict[str, Times], flops: int, peak: float) -> Iterator[dict]:
     """Times and rates of each contender; peak : FMA peak of all threads in GFLOP/s."""
-    fastest_torch = min(
-        (statistics.median(t.warm) for name, t in times.items() if name.startswith("torch")),
-        default=float("nan"),
-    )
+    of_torch = [statistics.median(t.warm) for n, t in times.items() if n.startswith("torch")]
+    fastest_torch = min(of_torch, default=float("nan"))
     for name, taken in times.items():
         low, median, high = statistics.quantiles(taken.warm, n=4)
         rate = flops / median / 1e9

@@ -1,14 +1,14 @@
 """What a benchmark compares: dilconv's algorithms and torch's forms of one convolution layer.
 
 A contender holds its inputs in the layout that suits it best, made before any timing, and one
-callable a pass; a pass that it cannot do is absent. `verification` checks it, `bench` times it.
-Other libraries can be added to CONTENDERS.
+callable a pass; a pass that it cannot do is absent. Other libraries can be added to CONTENDERS.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -75,11 +75,10 @@ class Tensors:
     g: torch.Tensor  # (N, K, W)
 
     @classmethod
-    def of(cls, layer: Layer, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensors:
-        generator = torch.Generator().manual_seed(seed)
-        x = torch.randn(layer.N, layer.C, layer.W, generator=generator).to(dtype)
-        w = torch.randn(layer.K, layer.C, layer.S, generator=generator).to(dtype)
-        g = torch.randn(layer.N, layer.K, layer.W, generator=generator).to(dtype)
+    def of(cls, layer: Layer, dtype: torch.dtype = torch.float32) -> Tensors:
+        N, C, K, S, W = layer.N, layer.C, layer.K, layer.S, layer.W
+        generator, shapes = torch.Generator().manual_seed(0), ((N, C, W), (K, C, S), (N, K, W))
+        x, w, g = (torch.randn(shape, generator=generator).to(dtype) for shape in shapes)
         return cls(layer, x, F.pad(x, layer.padding), w, g)
 
 
@@ -90,10 +89,8 @@ Runner = Callable[[], tuple[Any, ...]]
 class Contender:
     """Runners by pass, and how their results become y (N,K,W), dx (N,C,W), dw (K,C,S).
 
-    restore : mapping
-        Result -> function that brings it to that shape, not timed; absent where it has it already.
-    algorithm : str, optional
-        dilconv's, which decides the error bound; None for plain float32 sums.
+    restore : result -> what brings it to that shape, not timed; absent where it has it already
+    algorithm : dilconv's, which decides the error bound; None for plain float32 sums
     """
 
     passes: dict[str, Runner]
@@ -122,28 +119,24 @@ def _passes(conv: Callable, gradient: Callable, x, w, g) -> dict[str, Runner]:
     }
 
 
-def _dilconv(algorithm: str) -> Callable[[Tensors], Contender]:
-    def make(t: Tensors) -> Contender:
-        layer, (left, right) = t.layer, t.layer.padding
-        w = t.w.float()  # as autocast has it
+def _dilconv(algorithm: str, t: Tensors) -> Contender:
+    layer, w = t.layer, t.w.float()  # as autocast has it
+    geometry = (*layer.padding, layer.d)
 
-        def conv(x, w):
-            return ops.forward(x, w, None, None, left, right, layer.d, False, algorithm)
+    def conv(x, w):
+        return ops.forward(x, w, None, None, *geometry, False, algorithm)
 
-        def gradient(dx, dw):
-            needs = [dx, dw, False, False]
-            return ops.backward(t.g, t.x, w, None, left, right, layer.d, needs, algorithm)
+    def gradient(dx, dw):
+        return ops.backward(t.g, t.x, w, None, *geometry, [dx, dw, False, False], algorithm)
 
-        passes = _passes(conv, gradient, t.x, w, t.g)
-        if algorithm != "auto":  # winograd takes 2 to 5 taps; other calls would be direct
-            passes = {
-                name: run
-                for name, run in passes.items()
-                if set(layer.algorithms(name, t.x.dtype, algorithm)) == {algorithm}
-            }
-        return Contender(passes, algorithm=algorithm)
-
-    return make
+    passes = _passes(conv, gradient, t.x, w, t.g)
+    if algorithm != "auto":  # winograd takes 2 to 5 taps; other calls would be direct
+        passes = {
+            name: run
+            for name, run in passes.items()
+            if set(layer.algorithms(name, t.x.dtype, algorithm)) == {algorithm}
+        }
+    return Contender(passes, algorithm=algorithm)
 
 
 def _torch(conv: Callable, x, w, g, *, padding: int, dilation: list[int], restore) -> Contender:
@@ -151,10 +144,8 @@ def _torch(conv: Callable, x, w, g, *, padding: int, dilation: list[int], restor
     dims = len(dilation)
 
     def gradient(dx, dw):
-        stride, pad, zeros = [1] * dims, [0] * (dims - 1) + [padding], [0] * dims
-        return torch.ops.aten.convolution_backward(
-            g, x, w, None, stride, pad, dilation, False, zeros, 1, [dx, dw, False]
-        )
+        geometry = [1] * dims, [0] * (dims - 1) + [padding], dilation, False, [0] * dims, 1
+        return torch.ops.aten.convolution_backward(g, x, w, None, *geometry, [dx, dw, False])
 
     passes = _passes(lambda x, w: conv(x, w, padding=padding, dilation=dilation), gradient, x, w, g)
     return Contender(passes, restore)
@@ -199,13 +190,11 @@ def _torch_conv2d(t: Tensors) -> Contender:
     def rows(x):
         return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
-    crop = _cropped(t.layer)
-    restore = {
-        "y": lambda y: y.squeeze(2),
-        "dx": lambda dx: crop(dx.squeeze(2)),
-        "dw": lambda dw: dw.squeeze(2),
-    }
-    tensors = (rows(t.x_padded), rows(t.w), rows(t.g))
+    def restored(t):
+        return t.squeeze(2)
+
+    crop, tensors = _cropped(t.layer), map(rows, (t.x_padded, t.w, t.g))
+    restore = {"y": restored, "dx": lambda dx: crop(restored(dx)), "dw": restored}
     return _torch(F.conv2d, *tensors, padding=0, dilation=[1, t.layer.d], restore=restore)
 
 
@@ -219,5 +208,5 @@ CONTENDERS: dict[str, Callable[[Tensors], Contender]] = {
     "torch": _torch_inside,
     "torch-phases": _torch_phases,
     "torch-conv2d": _torch_conv2d,
-    **{name: _dilconv(name) for name in ("direct", "spectral", "winograd", "auto")},
+    **{name: partial(_dilconv, name) for name in ("direct", "spectral", "winograd", "auto")},
 }

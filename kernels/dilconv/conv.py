@@ -1,15 +1,13 @@
 """The public layer: `conv1d`, which checks its arguments, and `Conv1d`, as `torch.nn.Conv1d`.
 
-What the kernels do not cover (stride, groups, other dtypes and devices) runs in torch with the same
-result, and the reason is logged once. Under autocast to bfloat16, x and the residual are cast to
-bfloat16 and y is bfloat16; weights, bias and their gradients keep their dtypes.
+What the kernels do not cover runs in torch, and the reason is logged once. Autocast to bfloat16
+casts x and the residual, y is bfloat16; weights, bias and their gradients keep their dtypes.
 """
 
 from __future__ import annotations
 
 import logging
 from functools import cache
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +20,8 @@ _log = logging.getLogger(__name__)
 
 
 @cache
-def _warn_once(message: str) -> None:
-    _log.warning(message)
+def _warn_once(reason: str) -> None:
+    _log.warning("dilconv leaves this convolution to torch: %s", reason)
 
 
 def _check(x, w, b, residual, padding: tuple[int, int], dilation: int) -> None:
@@ -65,10 +63,9 @@ def _ineligible(x, w, b, residual) -> str | None:
     return None
 
 
-def _torch_conv1d(x, w, b, residual, padding, dilation, activation):
-    y = F.conv1d(F.pad(x, padding), w, b, dilation=dilation)
-    if residual is not None:
-        y = y + residual
+def _finished(y, residual, activation):
+    """act(y + residual), as the kernels do it in the same pass."""
+    y = y if residual is None else y + residual
     return F.relu(y) if activation == "relu" else y
 
 
@@ -84,6 +81,8 @@ def conv1d(
     algorithm: str = "auto",
 ) -> torch.Tensor:
     """Dilated 1D convolution, fused: ``y = act(conv(x, w) + b + residual)``.
+
+    Raises ValueError on shapes that do not fit, an empty output or an unknown word.
 
     Parameters
     ----------
@@ -106,31 +105,25 @@ def conv1d(
     -------
     Tensor (N, K, Q) or (K, Q) in x's dtype, Q = W + left + right - (S-1)*dilation
         Sums are float32 and rounded once, after the activation.
-
-    Raises
-    ------
-    ValueError
-        On shapes that do not fit, an empty output or an unknown option.
     """
     if activation not in (None, "relu"):
         raise ValueError(f"activation must be None or 'relu', got {activation!r}")
-    if algorithm not in _native.ALGORITHMS:
-        raise ValueError(
-            f"algorithm must be one of {', '.join(_native.ALGORITHMS)}, got {algorithm!r}"
-        )
+    _native.check_algorithm(algorithm)
     if dilation < 1:
         raise ValueError(f"dilation must be at least 1, got {dilation}")
-    if x.dim() == 2:
-        residual = None if residual is None else residual[None]
-        same: dict[str, Any] = {"padding": padding, "dilation": dilation, "activation": activation}
-        return conv1d(x[None], w, b, residual=residual, algorithm=algorithm, **same)[0]
+    unbatched = x.dim() == 2
+    if unbatched:
+        x, residual = x[None], None if residual is None else residual[None]
     left, right = resolve_padding(padding, w.shape[-1], dilation)
     _check(x, w, b, residual, (left, right), dilation)
     reason = _ineligible(x, w, b, residual)
-    if reason is not None:
-        _warn_once(f"dilconv leaves this convolution to torch: {reason}")
-        return _torch_conv1d(x, w, b, residual, (left, right), dilation, activation)
-    return ops.forward(x, w, b, residual, left, right, dilation, activation == "relu", algorithm)
+    if reason is None:
+        y = ops.forward(x, w, b, residual, left, right, dilation, activation == "relu", algorithm)
+    else:
+        _warn_once(reason)
+        y = F.conv1d(F.pad(x, (left, right)), w, b, dilation=dilation)
+        y = _finished(y, residual, activation)
+    return y[0] if unbatched else y
 
 
 def unsupported(layer: nn.Conv1d) -> str | None:
@@ -145,13 +138,8 @@ def unsupported(layer: nn.Conv1d) -> str | None:
 class Conv1d(nn.Conv1d):
     """Drop-in for `torch.nn.Conv1d` (same arguments and state_dict) with a fused activation.
 
-    Parameters
-    ----------
-    activation : None or "relu"
-        Applied in the same pass: ``forward(x, residual) = act(conv(x) + bias + residual)``.
-    algorithm : str
-        As in `conv1d`. All other parameters are those of `torch.nn.Conv1d`; strides, groups and
-        padding modes other than zeros run in torch.
+    `forward(x, residual) = act(conv(x) + bias + residual)`; `activation` and `algorithm` are as in
+    `conv1d`. Strides, groups and padding modes other than zeros run in torch.
     """
 
     def __init__(self, *args, activation: str | None = None, algorithm: str = "auto", **kwargs):
@@ -169,10 +157,8 @@ class Conv1d(nn.Conv1d):
         """x (N, C, W) or (C, W), residual of the output's shape -> (N, K, Q) or (K, Q)."""
         reason = unsupported(self)
         if reason is not None:
-            _warn_once(f"dilconv leaves this convolution to torch: {reason}")
-            y = super().forward(x)
-            y = y if residual is None else y + residual
-            return F.relu(y) if self.activation == "relu" else y
+            _warn_once(reason)
+            return _finished(super().forward(x), residual, self.activation)
         padding = self.padding if isinstance(self.padding, str) else self.padding[0]
         return conv1d(
             x,

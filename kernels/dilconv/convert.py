@@ -1,7 +1,4 @@
-"""`convert` and `revert`: swap the convolutions of any model in place, by changing their class.
-
-Parameters, names, hooks, shared weights and the module objects stay the same.
-"""
+"""Swap the convolutions of any model in place by changing their class; nothing else changes."""
 
 from __future__ import annotations
 
@@ -21,22 +18,17 @@ def convert(model: nn.Module) -> nn.Module:
 
     Only modules whose type is exactly `nn.Conv1d` are touched. What cannot run on the kernels
     (stride, groups, padding modes, other dtypes and devices, parametrizations) is left as it is
-    and named in the log. `revert` undoes it.
-
-    Returns
-    -------
-    Module
-        `model` itself.
+    and named in the log. `revert` undoes it. Returns `model` itself.
     """
     for name, module in model.named_modules():
         if not isinstance(module, nn.Conv1d) or isinstance(module, Conv1d):
             continue
         reason = _why_not(module)
-        if reason is not None:
+        if reason is None:
+            module.__class__ = Conv1d
+            vars(module).update(activation=None, algorithm="auto")
+        else:
             _log.warning("%s stays with torch: %s", name or "the model", reason)
-            continue
-        module.__class__ = Conv1d
-        vars(module).update(activation=None, algorithm="auto")
     return model
 
 
@@ -54,11 +46,8 @@ def _why_not(module: nn.Conv1d) -> str | None:
 def revert(model: nn.Module) -> nn.Module:
     """Turn every `dilconv.Conv1d` of `model` back into `torch.nn.Conv1d`, in place.
 
-    Raises
-    ------
-    ValueError
-        If a layer has a fused activation, which a plain convolution cannot express; nothing is
-        changed then.
+    ValueError where a layer has a fused activation, which a plain convolution cannot express;
+    nothing is changed then.
     """
     layers = [(n, m) for n, m in model.named_modules() if type(m) is Conv1d]
     for name, module in layers:

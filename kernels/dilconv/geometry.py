@@ -9,13 +9,7 @@ def output_width(W: int, S: int, pad_left: int, pad_right: int, dilation: int) -
 
 
 def resolve_padding(padding, S: int, dilation: int) -> tuple[int, int]:
-    """(left, right); "same" puts the odd extra column on the right, as torch does.
-
-    Raises
-    ------
-    ValueError
-        On an unknown word or a negative number.
-    """
+    """(left, right); "same" puts the odd extra column on the right, as torch does."""
     if isinstance(padding, str):
         total = {"same": (S - 1) * dilation, "valid": 0}.get(padding)
         if total is None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-# <malloc.h> of glibc
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-_NEVER = -1
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # <malloc.h> of glibc
 
 
 def keep_freed_memory() -> bool:
@@ -21,4 +19,4 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):  # not glibc
         return False
-    return all([mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, _NEVER)])
+    return all([mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, -1)])  # -1: never

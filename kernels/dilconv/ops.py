@@ -3,8 +3,7 @@
 Shapes: x (N,C,W), w (K,C,S), b (K,), residual, y and g (N,K,Q) with
 Q = W + pad_left + pad_right - (S-1)*dilation. x, residual, y and their gradients are float32 or
 bfloat16. w and b may be float32 with either, and then so are their gradients: autocast casts x
-alone, and a bfloat16 sum rounds once. Both operators are differentiable, so gradients of any order
-are convolutions again. `conv.conv1d` checks the arguments, not this module.
+alone, and a bfloat16 sum rounds once. `conv.conv1d` checks the arguments, not this module.
 
 `forward` and `backward` are the same operators for callers in Python: plain tensors bypass the
 dispatcher, which takes several times as long in Python as a small convolution.
@@ -30,8 +29,10 @@ _library.define(
 )
 
 
-def _unit_width(t: torch.Tensor) -> torch.Tensor:
+def _unit_width(t):
     """`t` itself where its last dimension has stride 1, else a contiguous copy."""
+    if t is None:
+        return None
     return t if t.stride(-1) == 1 or t.shape[-1] == 1 else t.contiguous()
 
 
@@ -50,25 +51,22 @@ def _float32(t: torch.Tensor | None) -> torch.Tensor | None:
 
 
 def _forward_cpu(x, w, b, residual, pad_left, pad_right, dilation, relu, algorithm):
-    x, w, b = _unit_width(x), _float32(w), _float32(b)
+    x, w, b, residual = _unit_width(x), _float32(w), _float32(b), _unit_width(residual)
     Q = output_width(x.shape[2], w.shape[2], pad_left, pad_right, dilation)
     y = x.new_empty((x.shape[0], w.shape[0], Q))
     problem = _problem(x, w, pad_left, dilation, Q, relu, algorithm)
-    residual = None if residual is None else _unit_width(residual)
     _native.forward(problem, x, w, b, residual, y)
     return y
 
 
 def _gradients_cpu(g, x, w, y, pad_left, pad_right, dilation, needs, algorithm):
     need_dx, need_dw, need_db, need_dr = needs
-    g, x, dtype = _unit_width(g), _unit_width(x), w.dtype
-    w = _float32(w)
+    g, x, w, dtype = _unit_width(g), _unit_width(x), _float32(w), w.dtype
     problem = _problem(x, w, pad_left, dilation, g.shape[2], y is not None, algorithm)
-    empty = x.new_empty
-    dx = empty(x.shape) if need_dx else None
+    dx = x.new_empty(x.shape) if need_dx else None
     dw = w.new_empty(w.shape) if need_dw else None
     db = w.new_empty(w.shape[0]) if need_db else None
-    dr = empty(g.shape) if need_dr else None
+    dr = x.new_empty(g.shape) if need_dr else None
     _native.backward(problem, g, y, x, w, dx, dw, db, dr)
     if dtype != torch.float32:
         dw, db = (None if t is None else t.to(dtype) for t in (dw, db))
@@ -113,17 +111,12 @@ def _forward_fake(x, w, b, residual, pad_left, pad_right, dilation, relu, algori
 
 @torch.library.register_fake("dilconv::backward")
 def _backward_fake(g, x, w, y, pad_left, pad_right, dilation, needs, algorithm):
-    need_dx, need_dw, need_db, need_dr = needs
-    return (
-        x.new_empty(x.shape if need_dx else (0,)),
-        w.new_empty(w.shape if need_dw else (0,)),
-        w.new_empty((w.shape[0],) if need_db else (0,)),
-        x.new_empty(g.shape if need_dr else (0,)),
-    )
+    gradients = zip((x, w, w, x), (x.shape, w.shape, w.shape[:1], g.shape), needs, strict=True)
+    return tuple(t.new_empty(shape if need else (0,)) for t, shape, need in gradients)
 
 
 def _forward_context(ctx, inputs, output):
-    x, w, _, _, ctx.pad_left, ctx.pad_right, ctx.dilation, relu, ctx.algorithm = inputs
+    x, w, _, _, *ctx.geometry, relu, ctx.algorithm = inputs
     ctx.save_for_backward(x, w, output if relu else None)
 
 
@@ -132,27 +125,24 @@ def _forward_gradients(ctx, g):
     needs = list(ctx.needs_input_grad[:4])
     if y is None:  # without an activation the residual's gradient is g itself
         needs[3] = False
-    geometry = (ctx.pad_left, ctx.pad_right, ctx.dilation)
-    gradients = backward(g, x, w, y, *geometry, needs, ctx.algorithm)
+    gradients = backward(g, x, w, y, *ctx.geometry, needs, ctx.algorithm)
     grads = [grad if need else None for grad, need in zip(gradients, needs, strict=True)]
     if y is None and ctx.needs_input_grad[3]:
         grads[3] = g
-    return *grads, None, None, None, None, None
+    return *grads, *[None] * 5
 
 
 def _backward_context(ctx, inputs, output):
-    g, x, w, y, ctx.pad_left, ctx.pad_right, ctx.dilation, ctx.needs, ctx.algorithm = inputs
+    g, x, w, y, *ctx.geometry, ctx.needs, ctx.algorithm = inputs
     ctx.save_for_backward(g, x, w, y)
 
 
 def _backward_gradients(ctx, ddx, ddw, ddb, ddr):
     """Double backward: dx, dw, db, dr are linear in g, and dx in w, dw in x."""
     g, x, w, y = ctx.saved_tensors
-    geometry, algorithm = (ctx.pad_left, ctx.pad_right, ctx.dilation), ctx.algorithm
+    geometry, algorithm = ctx.geometry, ctx.algorithm
     need_dx, need_dw, need_db, need_dr = ctx.needs
-    masked = _masked(g, y)
-    dg = torch.zeros_like(g)
-    grad_x = grad_w = None
+    masked, dg, grad_x, grad_w = _masked(g, y), torch.zeros_like(g), None, None
     if need_dx:
         dg = dg + forward(ddx, w, None, None, *geometry, False, algorithm)
         only_dw = [False, True, False, False]
@@ -165,19 +155,15 @@ def _backward_gradients(ctx, ddx, ddw, ddb, ddr):
         dg = dg + ddb[:, None]
     if need_dr:
         dg = dg + ddr
-    return _masked(dg, y), grad_x, grad_w, None, None, None, None, None, None
+    return _masked(dg, y), grad_x, grad_w, *[None] * 6
 
 
-torch.library.register_autograd(
-    "dilconv::forward", _forward_gradients, setup_context=_forward_context
-)
-torch.library.register_autograd(
-    "dilconv::backward", _backward_gradients, setup_context=_backward_context
-)
+def _function(operator: str, name: str, kernel, context, gradients) -> type:
+    """Register an operator's formulas; them and its kernel as a `torch.autograd.Function` too.
 
-
-def _function(name: str, kernel, context, gradients) -> type[torch.autograd.Function]:
-    """An operator's kernel and formulas without its dispatcher; torch prints `nameBackward`."""
+    The function needs no dispatcher; torch prints it as `nameBackward`.
+    """
+    torch.library.register_autograd(f"dilconv::{operator}", gradients, setup_context=context)
 
     def forward(ctx, *inputs):
         outputs = kernel(*inputs)
@@ -188,8 +174,10 @@ def _function(name: str, kernel, context, gradients) -> type[torch.autograd.Func
     return type(name, (torch.autograd.Function,), body)
 
 
-_Forward = _function("Dilconv1d", _forward_cpu, _forward_context, _forward_gradients)
-_Backward = _function("Dilconv1dGradients", _gradients_cpu, _backward_context, _backward_gradients)
+_Forward = _function("forward", "Dilconv1d", _forward_cpu, _forward_context, _forward_gradients)
+_Backward = _function(
+    "backward", "Dilconv1dGradients", _gradients_cpu, _backward_context, _backward_gradients
+)
 
 
 def _key_bits(*names: str) -> int:

@@ -1,7 +1,4 @@
-"""`plan`: which algorithm, ISA, tiles, threads and workspace a call would take, and why.
-
-The library chooses (csrc/plan.cpp), once per call; this module asks it and explains the answer.
-"""
+"""`plan`: which algorithm, ISA, tiles, threads and workspace csrc/plan.cpp chooses, and why."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ import torch
 from dilconv import _native
 from dilconv.geometry import output_width, resolve_padding
 
-# The library's name of a pass, in words.
 _PASS_WORDS = {
     "forward": "forward",
     "backward_data": "the gradient of x",
@@ -29,13 +25,11 @@ _SPECTRAL = ("fft_length", "hop", "parts")
 class Plan:
     """What one call would do. `print(plan)` says it in words.
 
-    direct_cycles, spectral_cycles, winograd_cycles : float
-        The cost model's estimates; infinite where the algorithm cannot take the problem.
-    workspace_bytes : int
-        Allocated for the call and freed again; bounded, and the same for any larger N.
-    fft_length, hop, parts : int
-        Points and outputs of a spectral tile, and the parts that the filter is cut into; 0 unless
-        the call is spectral.
+    direct_cycles, spectral_cycles, winograd_cycles : the cost model's estimates; infinite where the
+        algorithm cannot take the problem
+    workspace_bytes : allocated for the call and freed again; bounded, and the same for any larger N
+    fft_length, hop, parts : points and outputs of a spectral tile, and the parts that the filter is
+        cut into; 0 unless the call is spectral
     """
 
     pass_name: str
@@ -83,6 +77,8 @@ def plan(
 ) -> Plan:
     """Plan of one pass over x (N, C, W) with w (K, C, S).
 
+    Raises ValueError on an unknown pass, algorithm or dtype, or sizes that leave no output.
+
     Parameters
     ----------
     padding : int, (left, right), "same" or "valid"
@@ -92,17 +88,10 @@ def plan(
         `torch.get_num_threads()` where not given.
     dtype : torch.float32 or torch.bfloat16
         Of x and y.
-
-    Raises
-    ------
-    ValueError
-        On an unknown pass, algorithm or dtype, or sizes that leave no output.
     """
     if pass_name not in _native.PASSES:
         raise ValueError(f"pass_name must be one of {', '.join(_native.PASSES)}, got {pass_name!r}")
-    if algorithm not in _native.ALGORITHMS:
-        names = ", ".join(_native.ALGORITHMS)
-        raise ValueError(f"algorithm must be one of {names}, got {algorithm!r}")
+    _native.check_algorithm(algorithm)
     if dtype not in _native.DTYPES:
         raise ValueError(f"dtype must be torch.float32 or torch.bfloat16, got {dtype}")
     left, right = resolve_padding(padding, S, dilation)
@@ -113,12 +102,9 @@ def plan(
         )
     isa = _native.active_isa(dtype)
     threads = threads or torch.get_num_threads()
-    number = _native.ALGORITHMS.index(algorithm)
-    problem = _native.Problem(
-        *(N, C, K, W, S, dilation, left, Q, C * W, W),
-        **{"threads": threads, "algorithm": number, "dtype": _native.DTYPES.index(dtype)},
-    )
-    report = _native.plan(isa, problem, pass_name)
+    numbers = _native.ALGORITHMS.index(algorithm), 0, _native.DTYPES.index(dtype)
+    sizes = N, C, K, W, S, dilation, left, Q, C * W, W
+    report = _native.plan(isa, _native.Problem(*sizes, False, threads, *numbers), pass_name)
     chosen = _native.ALGORITHMS[report.algorithm]
     return Plan(
         pass_name,

@@ -29,15 +29,10 @@ def conv1d_reference(
 
 
 def float32_bound(magnitude: torch.Tensor, additions: int) -> torch.Tensor:
-    """Bound on |error| of a float32 sum of products.
+    """Bound on |error| of a float32 sum of products whose absolute values sum to `magnitude`.
 
-    Parameters
-    ----------
-    magnitude : Tensor
-        The same sum taken over absolute values.
-    additions : int
-        Length m of the longest chain of additions; rounding errors of a chain behave as a random
-        walk, so the bound is 6*sqrt(m) half-ulps of the magnitude.
+    additions : length m of the longest chain; its rounding errors behave as a random walk, so the
+        bound is 6*sqrt(m) half-ulps of the magnitude
     """
     return 6 * math.sqrt(additions) * (EPS32 / 2) * magnitude
 
@@ -67,14 +62,9 @@ def winograd_bound(
 ) -> torch.Tensor:
     """Bound on |error| of a sum of products done by minimal filtering.
 
-    Parameters
-    ----------
-    x_norm, w_norm : Tensor
-        Euclidean norms of the two factors over one tile of 6 inputs (broadcast to the result).
-    growth : float
-        See `winograd_growth`.
-    additions : int
-        Of the products; the three transforms have 12 more.
+    x_norm, w_norm : Euclidean norms of the factors over one tile of 6 inputs, broadcast to the sum
+    growth : see `winograd_growth`
+    additions : of the products; the three transforms have 12 more
     """
     return 6 * math.sqrt(additions + 12) * (EPS32 / 2) * growth * x_norm * w_norm
 
@@ -86,12 +76,8 @@ def spectral_bound(
 
     A tile's rounding errors scale with the norms of what is transformed, not with the single
     output: each of the three transforms adds log2(length) half-ulps in random walk, the products
-    and sums `additions` more.
-
-    Parameters
-    ----------
-    x_norm, w_norm : Tensor
-        Euclidean norms of the two factors over one pair of tiles (broadcast to the result).
+    and sums `additions` more. The Euclidean norms are of the two factors over one pair of tiles,
+    broadcast to the result.
     """
     steps = 3 * math.log2(length) + additions
     return 6 * math.sqrt(steps) * (EPS32 / 2) * x_norm * w_norm

@@ -7,22 +7,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
 
 import torch
 import torch.nn.functional as F
 
+from dilconv import reference
 from dilconv.contenders import CONTENDERS, Contender, Layer, Tensors
 from dilconv.planner import Plan
-from dilconv.reference import (
-    conv1d_reference,
-    float32_bound,
-    spectral_bound,
-    winograd_bound,
-    winograd_growth,
-)
 
 # Most operations of one pass that the oracle repeats, six times, in float64.
 ORACLE_FLOPS = 5e9
@@ -39,20 +33,10 @@ def narrowed(layer: Layer, flops: float) -> Layer:
 def check_contenders(
     layer: Layer, names: Iterable[str], dtype: torch.dtype = torch.float32
 ) -> dict[str, dict[str, float]]:
-    """Check each contender on the layer, or on a narrower one where that is huge.
+    """By contender and pass, about the seconds of a run on the layer; RuntimeError as in `check`.
 
-    Each is tried on few columns first: some libraries fall back to scalar code, and one that would
-    take minutes there is not checked on more.
-
-    Returns
-    -------
-    dict
-        By contender and pass, about the seconds that a run on the whole layer takes.
-
-    Raises
-    ------
-    RuntimeError
-        Naming the contender and the result that is wrong.
+    A huge layer is narrowed. Each contender is tried on few columns first: some libraries fall back
+    to scalar code, and one that would take minutes there is not checked on more.
     """
     widths = dict.fromkeys(narrowed(layer, flops) for flops in (PROBE_FLOPS, ORACLE_FLOPS))
     oracles = [Oracle.of(Tensors.of(narrow, dtype)) for narrow in widths]
@@ -82,13 +66,7 @@ class Oracle:
         return cls(t, _reference(x, w, g, t.layer), sizes)
 
     def check(self, name: str, contender: Contender) -> dict[str, float]:
-        """Run every pass of the contender once; the seconds that each took.
-
-        Raises
-        ------
-        RuntimeError
-            Naming the contender, the pass and the result that is wrong.
-        """
+        """Run every pass once; the seconds that each took, RuntimeError where a result is wrong."""
         seconds = {}
         for pass_name in contender.passes:
             begin = time.perf_counter()
@@ -102,7 +80,9 @@ class Oracle:
                         f"for {self.tensors.layer}, not {tuple(exact.shape)}"
                     )
                 bound = self.bound(result, pass_name, contender.algorithm)
-                excess = ((value.double() - exact).abs() - bound - _rounding(value, exact)).max()
+                if value.dtype == torch.bfloat16:  # the result is rounded, and w was
+                    bound = bound + exact.abs() * torch.finfo(torch.bfloat16).eps
+                excess = ((value.double() - exact).abs() - bound).max()
                 if not excess <= 0:  # NaN too
                     raise RuntimeError(
                         f"{name} computes a wrong {result} in {pass_name} for "
@@ -117,7 +97,7 @@ class Oracle:
         """
         layer = self.tensors.layer
         chains = {"y": layer.C * layer.S, "dx": layer.K * layer.S, "dw": layer.N * layer.W}
-        direct = float32_bound(self.sizes[result], chains[result])
+        direct = reference.float32_bound(self.sizes[result], chains[result])
         if algorithm in (None, "direct"):
             return direct
         call = pass_name
@@ -132,29 +112,23 @@ class Oracle:
 
     def _tile_bound(self, result: str, plan: Plan) -> torch.Tensor:
         """Bound of an algorithm that works in tiles, from the norms of what a tile multiplies."""
-        t, layer, length = self.tensors, self.tensors.layer, plan.fft_length
-        winograd = plan.algorithm == "winograd"
-        growth = winograd_growth(layer.S, gradient=result == "dw") if winograd else 0.0
-        if result == "dw":
+        t, layer, dw = self.tensors, self.tensors.layer, result == "dw"
+        if plan.algorithm == "winograd":
+            bound: Callable = reference.winograd_bound
+            growth = reference.winograd_growth(layer.S, gradient=dw)
+            length, parts, summed = 3, 1, layer.N * layer.W
+        else:  # each frequency of dw is a sum over all tiles
+            bound, growth = reference.spectral_bound, plan.fft_length
+            length, parts = plan.fft_length, plan.parts
+            summed = math.ceil(layer.N * (layer.W / plan.hop + layer.d))
+        if dw:
             x_norm, g_norm = (a.double().norm(dim=(0, 2)).max() for a in (t.x, t.g))
-            if winograd:
-                return winograd_bound(x_norm, g_norm, growth, layer.N * layer.W)
-            # Each frequency of dw is a sum over all tiles.
-            tiles = layer.N * (layer.W / plan.hop + layer.d)
-            return spectral_bound(x_norm, g_norm, length, math.ceil(tiles))
-        a, summed, channels = (t.x, (1, 2), layer.C) if result == "y" else (t.g, (0, 2), layer.K)
-        w_norm = t.w.double().norm(dim=summed).max()
-        if winograd:
-            return winograd_bound(pair_norm(a, layer.d, 3), w_norm, growth, channels)
+            return bound(x_norm, g_norm, growth, summed)
+        a, dims, channels = (t.x, (1, 2), layer.C) if result == "y" else (t.g, (0, 2), layer.K)
         # Two filters share one transform, so the largest norm counts for all of them. The parts of
         # a filter are further channels, each with a tile of its own.
-        pair = pair_norm(a, layer.d, length) * math.sqrt(plan.parts)
-        return spectral_bound(pair, w_norm, length, channels * plan.parts)
-
-
-def _rounding(value: torch.Tensor, exact: torch.Tensor) -> torch.Tensor | float:
-    """What rounding a result to its own dtype may add, and to w's before it was multiplied."""
-    return exact.abs() * torch.finfo(torch.bfloat16).eps if value.dtype == torch.bfloat16 else 0.0
+        pair, w_norm = pair_norm(a, layer.d, length), t.w.double().norm(dim=dims).max()
+        return bound(pair * math.sqrt(parts), w_norm, growth, channels * parts)
 
 
 def pair_norm(x: torch.Tensor, d: int, length: int) -> torch.Tensor:
@@ -167,18 +141,13 @@ def pair_norm(x: torch.Tensor, d: int, length: int) -> torch.Tensor:
 
 
 def _reference(x, w, g, layer: Layer) -> dict[str, torch.Tensor]:
-    """y, dx and dw in float64, tap after tap."""
-    left, right = layer.padding
-    back = {"padding": (right, left), "dilation": layer.d}  # (S-1)*d - left = right
+    """y, dx and dw of float64 tensors, tap after tap."""
+    back = layer.padding[::-1]  # (S-1)*d - left = right
+    conv1d, firsts = reference.conv1d_reference, range(0, layer.S * layer.d, layer.d)
+    padded = F.pad(x, layer.padding)
+    taps = (padded[:, :, first : first + layer.W] for first in firsts)
     return {
-        "y": conv1d_reference(x, w, padding=layer.padding, dilation=layer.d),
-        "dx": conv1d_reference(g, w.flip(2).transpose(0, 1), **back),
-        "dw": torch.stack(list(_weight_gradient(x, g, layer)), dim=2),
+        "y": conv1d(x, w, padding=layer.padding, dilation=layer.d),
+        "dx": conv1d(g, w.flip(2).transpose(0, 1), padding=back, dilation=layer.d),
+        "dw": torch.stack([torch.einsum("nkq,ncq->kc", g, tap) for tap in taps], dim=2),
     }
-
-
-def _weight_gradient(x, g, layer: Layer) -> Iterator[torch.Tensor]:
-    """dw (K,C) of one tap after the other."""
-    x, g = F.pad(x.double(), layer.padding), g.double()
-    for first in range(0, layer.S * layer.d, layer.d):
-        yield torch.einsum("nkq,ncq->kc", g, x[:, :, first : first + layer.W])

@@ -4,22 +4,23 @@ import statistics
 
 import torch
 from dilconv import _native
-from dilconv.bench import Effort, machine, runners_of, time_interleaved, torch_threads
+from dilconv.bench import machine, time_interleaved, torch_threads
 from dilconv.contenders import CONTENDERS, RESULTS, Layer, Tensors
 from results.layout import show
 
 
-def planner_rows(layer: Layer, threads: int, effort: Effort) -> list[dict]:
+def planner_rows(layer: Layer, threads: int, limits: dict) -> list[dict]:
     """Rows (one a pass) of auto's time over that of the best algorithm, in `ratio`.
 
     A ratio is the median over the rounds of auto's time to the other's in the same round.
+    limits : the rounds and seconds of `time_interleaved`
     """
     with torch_threads(threads):
         tensors, isa, rows = Tensors.of(layer), _native.active_isa(), []
         made = {name: CONTENDERS[name](tensors) for name in _native.ALGORITHMS}
         for pass_name in RESULTS:
-            runners = runners_of(made, pass_name, made)
-            times, _ = time_interleaved(runners, isa, effort, paired=True)
+            runners = {n: c.passes[pass_name] for n, c in made.items() if pass_name in c.passes}
+            times, _ = time_interleaved(runners, isa, paired=True, **limits)
             auto = times.pop("auto")
             ratios = {name: auto.ratio(other) for name, other in times.items()}
             better = max(ratios, key=ratios.get)

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 pytest.importorskip("dilconv")
-from denoiseq.doctor import layer, machine, run
-from denoiseq.doctor.remedies import warnings
+from denoiseq.doctor import layer, machine, remedies, run
 
 FACTS = {
     "cpu": {"cores": 8, "quota": None},
@@ -19,6 +18,10 @@ FACTS = {
     "dilconv": {"loaded": True, "isas": ["generic", "avx2"], "active": "avx2"},
 }
 TIMES = {"torch-padded": 80.0, "torch-phases": 60.0, "auto": 5.0, "auto, bfloat16": 5.5}
+
+
+def warnings(facts, measured):
+    return list(remedies.warnings(facts, measured))
 
 
 def measured(one=100.0, together=780.0, **times):
@@ -109,17 +112,16 @@ def test_the_quota_of_a_container(tmp_path):
     assert machine.quota(tmp_path) == 1.5
 
 
-def test_what_is_measured(monkeypatch):
+def test_what_is_measured(monkeypatch, capsys):
     monkeypatch.setattr(layer, "LAYER", ("small", 1, 4, 4, 9, 4, 2_000))
     monkeypatch.setattr(layer, "COPIED_BYTES", 2**22)
-    said = []
-    found = layer.measure(said.append)
-    assert len(said) == 2
+    found = layer.measure()
+    assert len(capsys.readouterr().err.splitlines()) == 2
     assert found["peak_gflops"]["one core"] > 1 and found["bandwidth_gb_s"] > 0.1
     times = layer.layer_ms(found)
     assert {"auto", "direct", "torch-padded", "auto, bfloat16"} <= set(times)
     assert {row["threads"] for row in found["layer"]} == {torch.get_num_threads()}
-    text = run.report(machine.examine(), found, None)
+    text = run.report(machine.examine(), found, "")
     assert "x torch" in text and "GFLOP/s" in text
 
 

@@ -102,8 +102,7 @@ def test_slow_contenders_are_left_out_in_words(monkeypatch, caplog):
 
 @pytest.mark.parametrize("rounds", [2, 3, 15, 101])
 def test_slow_runs_take_fewer_rounds(rounds):
-    effort = bench.Effort(rounds, seconds=0.5)
-    assert effort.stride(1e-4) == 1
+    assert bench.stride(1e-4, rounds, seconds=0.5) == 1
     for one_run in (0.02, 1.0, 60.0):
-        turns = len(range(0, rounds, effort.stride(one_run)))
+        turns = len(range(0, rounds, bench.stride(one_run, rounds, seconds=0.5)))
         assert 2 <= turns <= max(3, 0.5 / one_run)

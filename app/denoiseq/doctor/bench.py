@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
-from denoiseq.doctor.layer import bench
+from denoiseq.doctor.layer import LAYER
 from denoiseq.errors import UserError
 
 HELP = """\
@@ -28,20 +28,18 @@ def run(arguments: list[str]) -> int:
                 f"{', '.join(f'{name}=NUMBER' for name in numbers)}"
             )
         numbers[key] = int(value)
-    print(table(bench(**numbers)))
+    try:
+        from dilconv.bench import CONTENDERS, Layer, bench_layer
+    except (ImportError, OSError) as error:
+        raise UserError(f"the benchmark needs dilconv, which does not load: {error}") from error
+    layer, rounds = replace(Layer(*LAYER), N=numbers["batch"]), max(numbers["rounds"], 2)
+    rows = bench_layer(layer, list(CONTENDERS), threads=numbers["threads"], rounds=rounds)
+    head = "N={N} C={C} K={K} S={S} d={d} W={W}, {threads} thread(s), {isa}, {cpu}"
+    print(head.format(**rows[0]))
+    print(f"{'pass':<18}{'contender':<14}{'ms':>10}{'GFLOP/s':>10}{'of peak':>9}{'x torch':>9}")
+    line = (
+        "{pass:<18}{contender:<14}{median_ms:>10.2f}{gflops:>10.1f}{fraction_of_peak:>9.2f}"
+        "{speedup_over_torch:>9.2f}"
+    )
+    print(*(line.format(**row) for row in rows), sep="\n")
     return 0
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """The rows of `layer.bench` for a terminal; ratios are to the fastest of torch's forms."""
-    lines = [
-        "N={N} C={C} K={K} S={S} d={d} W={W}, {threads} thread(s), {isa}, {cpu}".format(**rows[0]),
-        f"{'pass':<18}{'contender':<14}{'ms':>10}{'GFLOP/s':>10}{'of peak':>9}{'x torch':>9}",
-    ]
-    for row in rows:
-        lines.append(
-            f"{row['pass']:<18}{row['contender']:<14}{row['median_ms']:>10.2f}"
-            f"{row['gflops']:>10.1f}{row['fraction_of_peak']:>9.2f}"
-            f"{row['speedup_over_torch']:>9.2f}"
-        )
-    return "\n".join(lines)

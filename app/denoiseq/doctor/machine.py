@@ -1,7 +1,4 @@
-"""What this machine and this installation are: CPU, threads, versions, instruction sets.
-
-Looks up, measures nothing. Plain values that JSON can hold.
-"""
+"""What this machine and this installation are, in values that JSON can hold; measures nothing."""
 
 from __future__ import annotations
 
@@ -10,8 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from denoiseq import __version__
-from denoiseq.provenance import PACKAGES, dilconv_state, package_version
+from denoiseq.provenance import dilconv_state, versions
 
 # How the names of OpenMP's shared libraries begin: GNU's, Intel's and LLVM's.
 OPENMP = ("libgomp", "libiomp", "libomp")
@@ -20,15 +16,16 @@ FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16")
 
 def examine() -> dict[str, Any]:
     """All facts."""
+    packages = versions()
     return {
-        "denoiseq": __version__,
-        "python": platform.python_version(),
+        "denoiseq": packages.pop("denoiseq"),
+        "python": packages.pop("python"),
         "platform": f"{platform.system()} {platform.machine()}, {' '.join(platform.libc_ver())}",
         "cpu": cpu(),
         "memory_gib": memory_gib(),
         "load": round(os.getloadavg()[0], 1),
         "threads": threads(),
-        "packages": {name: package_version(name) for name in PACKAGES},
+        "packages": packages,
         "dilconv": dilconv_state(),
     }
 
@@ -75,30 +72,21 @@ def _colon_separated(path: Path) -> dict[str, str]:
 
 
 def threads() -> dict[str, Any]:
-    """torch's intra-op threads, the variables that set them, and the OpenMP runtimes loaded.
-
-    Where torch does not load "torch" is None, and "reason" says why.
-    """
+    """torch's threads (None with a "reason" where it does not load), OpenMP, and its variables."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "DILCONV_ISA", "GOMP_SPINCOUNT")
     environment = {name: os.environ[name] for name in names if name in os.environ}
     try:
         import torch
     except (ImportError, OSError) as error:
-        reason = " ".join(str(error).split())
-        return {"torch": None, "reason": reason, "environment": environment}
-    return {
-        "torch": torch.get_num_threads(),
-        "openmp": openmp_runtimes(),
-        "environment": environment,
-    }
+        facts: dict[str, Any] = {"torch": None, "reason": " ".join(str(error).split())}
+    else:
+        facts = {"torch": torch.get_num_threads(), "openmp": openmp_runtimes()}
+    return {**facts, "environment": environment}
 
 
 def openmp_runtimes(maps: Path = Path("/proc/self/maps")) -> list[str]:
     """Paths of the OpenMP runtimes in this process, those of torch and dilconv if they load."""
     dilconv_state()
-    try:
-        lines = maps.read_text().splitlines()
-    except OSError:
-        return []
+    lines = maps.read_text().splitlines() if maps.is_file() else []
     paths = {line.split(None, 5)[5] for line in lines if line.count("/")}
     return sorted(path for path in paths if Path(path).name.startswith(OPENMP))

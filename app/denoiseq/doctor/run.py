@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import statistics
-import sys
-import time
 from dataclasses import replace
 from functools import partial
+from timeit import repeat
 from typing import Any
 
 from denoiseq.doctor import machine
@@ -21,25 +20,16 @@ def run(measures: bool, training: Train | None) -> None:
     """Print the facts, unless not `measures` the measurements, the time of a training, remedies."""
     facts = machine.examine()
     loads = facts["dilconv"]["loaded"]
-    measured = measure(_say) if measures and loads else None
-    expected = None
+    measured = measure() if measures and loads else None
+    expected = ""
     if training is not None and facts["threads"]["torch"] is not None:
         conv = training.conv if loads else Conv(backend="torch")
         expected = expected_training(replace(training, conv=conv))
     print(report(facts, measured, expected))
 
 
-def _say(text: str) -> None:
-    print(f"{text} …", file=sys.stderr, flush=True)
-
-
-def expected_training(settings: Train) -> dict[str, Any]:
-    """How long the training of `settings` would take here, from a few of its steps.
-
-    The steps are taken on made-up windows of the same size; validation comes on top.
-    """
-    import torch
-
+def expected_training(settings: Train) -> str:
+    """How long the training of `settings` would take here, from a few steps on made-up windows."""
     from denoiseq import models
     from denoiseq.distributed import use_threads
     from denoiseq.doctor.made_batch import made_batch
@@ -49,48 +39,35 @@ def expected_training(settings: Train) -> dict[str, Any]:
     from denoiseq.windows.splits import open_stores, splits
 
     threads = use_threads(settings.trainer.threads)
-    windows = splits(settings.data, open_stores(settings.data), settings.seed).train
     optim, window_bp = settings.optim, settings.data.window_bp
-    batch_size = min(optim.batch_size, len(windows))
-    batch = made_batch(batch_size, window_bp)
-    channels = models.in_channels(settings.data)
+    windows = len(splits(settings.data, open_stores(settings.data), settings.seed).train)
+    batch_size = min(optim.batch_size, windows)
+    batch, channels = made_batch(batch_size, window_bp), models.in_channels(settings.data)
     batch["x"] = batch["x"].repeat(1, channels, 1)
     network = models.build(
         settings.model, settings.conv, settings.precision, settings.seed, channels
     )
     loss = partial(atacworks_loss, weights=settings.loss)
-    optimizer, seconds = make_optimizer(network, optim), []
-    for _ in range(1 + STEPS):
-        began = time.perf_counter()
-        optimizer_step(network, optimizer, loss, batch, micro_batch=optim.micro_batch)
-        seconds.append(time.perf_counter() - began)
-    window_seconds = statistics.median(seconds[1:]) / batch_size
-    epoch_seconds = window_seconds * len(windows)
-    return {
-        "windows": len(windows),
-        "window_bp": window_bp,
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "epochs": optim.epochs,
-        "threads": threads,
-        "torch": torch.__version__,
-        "segments_per_second": round(1 / window_seconds, 2),
-        "epoch_seconds": round(epoch_seconds, 1),
-        "hours": round(epoch_seconds * optim.epochs / 3600, 2),
-    }
+    arguments = network, make_optimizer(network, optim), loss, batch
+    step = partial(optimizer_step, *arguments, micro_batch=optim.micro_batch)
+    _, *seconds = repeat(step, number=1, repeat=1 + STEPS)
+    window_seconds = statistics.median(seconds) / batch_size
+    epoch_seconds = window_seconds * windows
+    return (
+        f"this training: {windows:,} windows of {window_bp:,} bp, "
+        f"{sum(p.numel() for p in network.parameters()):,} parameters, "
+        f"{round(1 / window_seconds, 2):g} windows/s on {threads} threads: about "
+        f"{duration(epoch_seconds)} an epoch, {duration(epoch_seconds * optim.epochs)} for "
+        f"{optim.epochs} epochs, validation not counted"
+    )
 
 
-def report(
-    facts: dict[str, Any], measured: dict[str, Any] | None, training: dict[str, Any] | None
-) -> str:
+def report(facts: dict[str, Any], measured: dict[str, Any] | None, training: str) -> str:
     """All of it for a terminal, warnings last."""
-    parts = [_aligned(facts)]
-    if measured:
-        parts.append(_measurements(measured))
-    if training:
-        parts.append(_training(training))
-    lines = [f"warning: {w.problem}\n  remedy: {w.remedy}" for w in warnings(facts, measured)]
-    parts.append("\n".join(lines) if lines else "nothing to mend")
-    return "\n\n".join(parts)
+    lines = [f"warning: {what}\n  remedy: {how}" for what, how in warnings(facts, measured)]
+    advice = "\n".join(lines) or "nothing to mend"
+    parts = (_aligned(facts), _measurements(measured) if measured else "", training, advice)
+    return "\n\n".join(filter(None, parts))
 
 
 def _aligned(facts: dict[str, Any], indent: str = "") -> str:
@@ -117,16 +94,6 @@ def _measurements(measured: dict[str, Any]) -> str:
     ]
     lines += [f"  {name:<16}{ms:>9.2f} ms{best / ms:>8.1f} x torch" for name, ms in times.items()]
     return "\n".join(lines)
-
-
-def _training(expected: dict[str, Any]) -> str:
-    return (
-        f"this training: {expected['windows']:,} windows of {expected['window_bp']:,} bp, "
-        f"{expected['parameters']:,} parameters, {expected['segments_per_second']:g} windows/s on "
-        f"{expected['threads']} threads: about {duration(expected['epoch_seconds'])} an epoch, "
-        f"{duration(3600 * expected['hours'])} for {expected['epochs']} epochs, validation not "
-        "counted"
-    )
 
 
 def duration(seconds: float) -> str:
