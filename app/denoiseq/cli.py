@@ -88,11 +88,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Idle OpenMP threads sleep soon instead of spinning: where cores are shared with other programs
     # a training is several times faster so. Read when torch loads its OpenMP runtime.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    typed, sys.argv = sys.argv, [f"denoiseq {command}", *arguments]  # as stores record it
     try:
         code = _command(command, arguments)
     except (Exception, KeyboardInterrupt) as error:
         code = _failed(error, command)
     finally:
+        sys.argv = typed
         close_logging()
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         from denoiseq.distributed import leave
