@@ -1,7 +1,6 @@
 #!/usr/bin/env python
 """Benchmark of the convolution layer: every contender is verified, then timed interleaved.
 
-    python scripts/bench_layer.py                      # the AtacWorks layer, one thread
     python scripts/bench_layer.py --threads 1 2 -N 1 8 --csv layer.csv
     python scripts/bench_layer.py --sweep --threads 1 2 --csv sweep.csv
     python scripts/bench_layer.py --planner            # auto against each algorithm
@@ -12,10 +11,7 @@ is over the fastest of torch's forms: input padded beforehand, padded inside the
 the dilation in the batch, conv2d in channels_last. JAX and onnxruntime take part where installed.
 Each contender's turn is two runs, in an order shuffled anew each round: `cold_ms` right behind
 another contender, `median_ms` right behind itself. ONEDNN_MAX_CPU_ISA=AVX2 in the environment holds
-torch to AVX2; the CSV says so in `onednn_isa`.
-
-The sweep varies one letter at a time around the AtacWorks layer and adds named corners. Its file
-is whole after every point: an interrupted sweep keeps the points done, --resume goes on.
+torch to AVX2; the CSV says so in `onednn_isa`. It is whole after every point.
 """
 
 from dataclasses import replace
@@ -30,29 +26,22 @@ from results.layout import show
 from results.rows import Record
 from tqdm import tqdm
 
-LETTERS = {
-    "C": "input channels",
-    "K": "filters",
-    "S": "taps",
-    "d": "dilation",
-    "W": "input width",
-}
+LETTERS = {"C": "input channels", "K": "filters", "S": "taps", "d": "dilation", "W": "input width"}
 POINT = ("layer", "N", *LETTERS, "threads", "dtype")
 SHOWN = "pass contender median_ms iqr_ms cold_ms gflops fraction_of_peak speedup_over_torch"
 
 
 def parse_arguments():
-    made = parser(__doc__, csv=True, resume=True)
-    add = made.add_argument
+    made = parser(__doc__, resume=True, csv=None)
+    add, points = made.add_argument, [layer.name for layer in sweep_layers()]
     add("-N", type=int, nargs="+", default=[1], help="batch sizes (one layer)")
     for letter, words in LETTERS.items():
         add(f"-{letter}", type=int, default=getattr(ATACWORKS, letter), help=words)
     sweeps = made.add_mutually_exclusive_group().add_argument
-    sweeps("--sweep", action="store_true", help="the sweep's points, not one layer")
+    sweeps("--sweep", action="store_true", help="one letter at a time, and named corners")
     sweeps("--planner", action="store_true", help="at these, auto's time over the best algorithm's")
-    names = [layer.name for layer in sweep_layers()]
-    only = f"only these: {', '.join(names)}"
-    add("--points", nargs="+", metavar="NAME", choices=names, help=only)
+    only = f"only these: {', '.join(points)}"
+    add("--points", nargs="+", metavar="NAME", choices=points, help=only)
     add("--threads", type=int, nargs="+", default=[1], help="counts to run with")
     rounds = "timed rounds (default 15; 101 with --sweep, --planner)"
     add("--rounds", type=at_least(2), help=rounds)

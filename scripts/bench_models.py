@@ -1,19 +1,15 @@
 #!/usr/bin/env python
 """Other people's models on torch and on dilconv: checked first, then timed.
 
-    python scripts/bench_models.py --quick                     # a minute or two, one thread
     python scripts/bench_models.py --threads 1 2 --csv models.csv
     python scripts/bench_models.py --models BPNet --dtypes float32 bfloat16
 
 Each model is taken as its author wrote it; a copy goes through `dilconv.convert`, and that is all.
-Outputs and every parameter's gradient must be those of the same model in float64 (on two items at
-most) before anything is timed; torch's own errors are in the rows too. Then forward (no gradients)
-and a whole training step (forward, loss, backward, clipped gradients, Adam) run in turn, in an
-order shuffled anew each round, and the ratio is the median over the rounds of torch's time to
-dilconv's in the same round: below 1, torch is the faster one. bfloat16 is autocast, for both.
-
-A model whose package is missing is left out, with the command that installs it. The CSV is whole
-after every model: an interrupted run keeps what is done, --resume goes on.
+Outputs and every parameter's gradient must be those of the same model in float64 before anything is
+timed; torch's own errors are in the rows too. Then forward (no gradients) and a whole training step
+(forward, loss, backward, clipped gradients, Adam) run in turn, and the ratio is the median over the
+rounds of torch's time to dilconv's: below 1, torch is the faster one. bfloat16 is autocast, for
+both. The CSV is whole after every model.
 """
 
 import copy
@@ -43,18 +39,16 @@ SHOWN = (
 
 
 def parse_arguments():
-    made = parser(__doc__, csv=True, resume=True)
+    made = parser(__doc__, resume=True, csv=None)
     add, positive = made.add_argument, at_least(1)
     names = [example.name for example in EXAMPLES]
     only = f"only these: {', '.join(names)}"
     add("--models", nargs="+", metavar="NAME", default=names, help=only)
     add("-N", type=positive, nargs="+", help="batch sizes (default: each model's own)")
     add("--threads", type=positive, nargs="+", default=[1], help="of torch, one run each")
-    dtypes = list(TOLERANCE)
-    add("--dtypes", nargs="+", default=["float32"], choices=dtypes, help="of activations")
+    add("--dtypes", nargs="+", default=["float32"], choices=TOLERANCE, help="of activations")
     add("--rounds", type=at_least(2), default=15, help="timed rounds, at least 2")
-    seconds = "about what one of the two may take in a pass"
-    add("--seconds", type=float, default=20.0, help=seconds)
+    add("--seconds", type=float, default=20.0, help="about what one of the two may take in a pass")
     add("--quick", action="store_true", help="the smallest batch, three rounds")
     arguments = made.parse_args()
     unknown = sorted(set(arguments.models) - set(names))
@@ -88,12 +82,12 @@ class Contender:
             return self.model(*self.inputs)
 
     def gradients(self):
-        """Output of the model, and its parameters' gradients."""
+        """Outputs of the model, with gradients left at its parameters."""
         self.optimizer.zero_grad()
         with self.precision():
             prediction = self.model(*self.inputs)
             self.loss(prediction, self.truth).backward()
-        return prediction
+        return prediction if isinstance(prediction, tuple) else (prediction,)
 
     def step(self):
         self.gradients()
@@ -112,16 +106,9 @@ def pair_of(example, N, dtype):
 
 def results(contender):
     """Outputs of the model, and the gradients that its parameters get."""
-    outputs = contender.gradients()
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    outputs = [output.detach() for output in contender.gradients()]
     grads = [p.grad for p in contender.model.parameters() if p.grad is not None]
-    return {"output": [t.detach() for t in outputs], "gradient": grads}
-
-
-def in_float64(stock):
-    """The same model, weights and batch in float64, which both are held to."""
-    model, inputs = copy.deepcopy(stock.model).double(), tuple(x.double() for x in stock.inputs)
-    return Contender(model, inputs, stock.truth, stock.loss, "float32")
+    return {"output": outputs, "gradient": grads}
 
 
 def worst(results, expected):
@@ -132,8 +119,9 @@ def worst(results, expected):
 
 
 def check(name, stock, converted):
-    """Columns of the largest errors of both; RuntimeError where the converted model is wrong."""
-    exact, columns = results(in_float64(stock)), {}
+    """Columns of both models' largest errors against float64; RuntimeError for a wrong one."""
+    model, inputs = copy.deepcopy(stock.model).double(), tuple(x.double() for x in stock.inputs)
+    exact, columns = results(Contender(model, inputs, stock.truth, stock.loss, "float32")), {}
     for library, contender in (("torch", stock), ("dilconv", converted)):
         for kind, tensors in results(contender).items():
             columns[f"{kind}_error_{library}"] = worst(tensors, exact[kind])

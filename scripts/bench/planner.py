@@ -10,10 +10,7 @@ from results.layout import show
 
 
 def planner_rows(layer: Layer, threads: int, effort: Effort) -> list[dict]:
-    """Rows (one a pass) of auto's time over that of the best algorithm, in `ratio`.
-
-    A ratio is the median over the rounds of auto's time to the other's in the same round.
-    """
+    """Rows (one a pass); `ratio`: auto's time over the best algorithm's, median over the rounds."""
     with torch_threads(threads):
         tensors, isa, rows = Tensors.of(layer), _native.active_isa(), []
         made = {name: CONTENDERS[name](tensors) for name in _native.ALGORITHMS}
@@ -34,11 +31,9 @@ def planner_rows(layer: Layer, threads: int, effort: Effort) -> list[dict]:
 
 def show_planner(rows: list[dict]) -> None:
     """The points where auto loses most, and the shares within bounds."""
+    worst = sorted(rows, key=lambda row: -row["ratio"])[:12]
     print()
-    show(
-        sorted(rows, key=lambda row: -row["ratio"])[:12],
-        "layer threads pass chosen better auto_ms ratio",
-    )
+    show(worst, "layer threads pass chosen better auto_ms ratio")
     for limit in (1.10, 1.25):
         share = sum(row["ratio"] <= limit for row in rows) / len(rows)
         print(f"within {limit - 1:.0%} of the better algorithm: {share:.1%} of {len(rows)} passes")

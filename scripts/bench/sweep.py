@@ -1,7 +1,5 @@
 """The layers of the benchmark's sweep: one letter at a time around AtacWorks, named corners."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from dilconv.contenders import Layer
@@ -9,26 +7,25 @@ from dilconv.contenders import Layer
 ATACWORKS = Layer("AtacWorks", N=1, C=15, K=15, S=51, d=8, W=60_000)
 MOST_FLOPS = 50e9  # a pass
 
-_BATCHES = (2, 8)
-_WIDTHS = (1_000, 3_000, 10_000, 30_000, 60_000, 100_000, 300_000, 1_000_000)
-_TAPS = (1, 3, 5, 9, 15, 25, 51, 101, 251)
-_CHANNELS = (1, 4, 15, 16, 32, 64, 128)
-_DILATIONS = (1, 2, 4, 7, 8, 16)
+LETTERS = {
+    "N": (2, 8),
+    "W": (1_000, 3_000, 10_000, 30_000, 60_000, 100_000, 300_000, 1_000_000),
+    "S": (1, 3, 5, 9, 15, 25, 51, 101, 251),
+    "C=K": (1, 4, 15, 16, 32, 64, 128),
+    "d": (1, 2, 4, 7, 8, 16),
+}
 
 
 def _letters() -> list[Layer]:
-    steps = [
-        *({"N": N} for N in _BATCHES),
-        *({"W": W} for W in _WIDTHS),
-        *({"S": S} for S in _TAPS),
-        *({"C": C, "K": C} for C in _CHANNELS),
-        *({"d": d} for d in _DILATIONS),
-    ]
-    named = (
-        replace(ATACWORKS, name="=".join([*step, str(next(iter(step.values())))]), **step)
-        for step in steps
-    )
-    return [layer for layer in named if replace(layer, name=ATACWORKS.name) != ATACWORKS]
+    steps = {
+        f"{letters}={value}": dict.fromkeys(letters.split("="), value)
+        for letters, values in LETTERS.items()
+        for value in values
+    }
+    differs = {
+        name: step for name, step in steps.items() if replace(ATACWORKS, **step) != ATACWORKS
+    }
+    return [replace(ATACWORKS, name=name, **step) for name, step in differs.items()]
 
 
 def _corners() -> list[Layer]:
@@ -52,10 +49,7 @@ def sweep_layers() -> list[Layer]:
 
 
 def affordable(layer: Layer) -> Layer | None:
-    """The layer with a smaller N, then a smaller W, to stay below MOST_FLOPS a pass.
-
-    None where less than a tenth of a single row would be left.
-    """
+    """The layer with a smaller N, then W, to stay below MOST_FLOPS; None below a tenth of a row."""
     row = replace(layer, N=1).flops("forward")
     if row <= MOST_FLOPS:
         return replace(layer, N=min(layer.N, int(MOST_FLOPS // row)))
