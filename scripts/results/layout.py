@@ -1,11 +1,8 @@
-"""Rows as a Markdown table, or as aligned text on the terminal under the columns' own names.
-
-In a table, `columns` maps each head to a format of a row's values, such as "{median_ms:.1f}", or to
-a function of the row.
-"""
+"""Rows as a Markdown table, or as aligned text on the terminal under the columns' own names."""
 
 from collections.abc import Callable, Iterable, Mapping
 
+# Head -> format of a row's values, such as "{median_ms:.1f}", or a function of the row.
 Columns = Mapping[str, str | Callable[[dict], object]]
 
 

@@ -23,13 +23,7 @@ TEXT = ("commit", "trained", "torch")  # columns that may look like numbers
 
 
 def read_csv(path, script=None, column=None):
-    """The rows of a CSV file.
-
-    Raises
-    ------
-    ValueError
-        If it has no rows, or none of `script`, whose rows have `column`.
-    """
+    """The rows of a CSV file; ValueError without any, or without the `column` of `script`."""
     with Path(path).open(newline="", encoding="utf-8") as file:
         rows = [{key: _value(key, text) for key, text in r.items()} for r in csv.DictReader(file)]
     if not rows or (column and column not in rows[0]):
@@ -49,11 +43,10 @@ def _value(key, text):
 
 def read(folder):
     """{file without .csv: rows} of the benchmarks' files in a folder."""
-    paths = {Path(folder) / name: described for name, described in FILES.items()}
     return {
-        path.stem: read_csv(path, f"{script} (--csv)", column)
-        for path, (column, script) in paths.items()
-        if path.is_file()
+        Path(name).stem: read_csv(Path(folder) / name, f"{script} (--csv)", column)
+        for name, (column, script) in FILES.items()
+        if (Path(folder) / name).is_file()
     }
 
 
@@ -68,19 +61,17 @@ def pick(rows, **wanted):
     return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
 
 
-def best_torch(rows):
-    """The fastest row of torch's forms, None without one."""
-    forms = [row for row in rows if str(row["contender"]).startswith("torch")]
+def fastest(rows, contender):
+    """The fastest row of a contender or, such as of "torch", of its forms; None without one."""
+    forms = [row for row in rows if str(row["contender"]).startswith(contender)]
     return min(forms, key=lambda row: row["median_ms"], default=None)
 
 
 class Record:
     """Rows of a run of measurements; with a path, a CSV file that is whole after every addition.
 
-    Parameters
-    ----------
-    keys : the columns that tell one measured point from another.
-    resume : begin with the rows that the file has.
+    `keys` are the columns that tell one measured point from another; `resume` begins with the rows
+    that the file has.
     """
 
     def __init__(self, path: Path | None, keys: Iterable[str] = (), resume: bool = False):
