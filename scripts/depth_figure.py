@@ -5,7 +5,7 @@
     python scripts/depth_figure.py --folder outputs/depth
 
 depth.csv has a row a metric, depth and what was measured there: the score of a track, or the depth
-whose noisy (worth_noisy) or smoothed (worth_gaussian) score equals the denoised one. Writes
+whose noisy (worth_noisy) or smoothed (worth_gaussian) score equals the denoised one. Leaves
 depth.md and depth.png beside it.
 """
 
@@ -26,12 +26,6 @@ TRACKS = ("noisy", "gaussian", "macs3", "denoised")
 RULERS = ("noisy", "gaussian")  # along whose curves the denoised scores are placed
 BELOW, ABOVE = 0.0, math.inf  # a worth beyond the measured depths
 ARROW = 0.1  # the depth whose worth the figure shows
-
-
-def read_rows(path):
-    """The rows of depth.csv by metric, what and depth."""
-    rows = read_csv(path, "scripts/depth_study.py", "what")
-    return {(row["metric"], row["what"], row["fraction"]): row for row in rows}
 
 
 def depths(rows):
@@ -80,18 +74,17 @@ def described(rows):
     draws = max(int(row["draws"]) for row in rows.values())
     trained = " to ".join(f"{100 * float(f):g}%" for f in first["trained"].split("-"))
     peaks = {"macs3": "MACS3's (q 0.05)", "poisson": "Poisson labels"}[first["truth"]]
-    said = [
+    text = (
         "One half of the fragments is the truth, inputs come from the other; percentages and counts"
-        " are of all fragments.",
-        f"True peaks: {peaks} of the first half, {true_peaks}.",
-        f"One network, trained at {trained} of a whole sample, denoises every depth.",
-        f"Means of {draws} draw{'s' * (draws > 1)} (at 50% there is one); in brackets 95% intervals"
-        " of a bootstrap over blocks of 50 kb.",
-    ]
-    if any(what == "macs3" for _, what, _ in rows):
-        home = ", and the truth is its own" if first["truth"] == "macs3" else ""
-        said.append(f"MACS3's F1 is that of its peaks{home}; the others' of their best threshold.")
-    return " ".join(said)
+        f" are of all fragments. True peaks: {peaks} of the first half, {true_peaks}. One network,"
+        f" trained at {trained} of a whole sample, denoises every depth. Means of {draws}"
+        f" draw{'s' * (draws > 1)} (at 50% there is one); in brackets 95% intervals of a bootstrap"
+        " over blocks of 50 kb."
+    )
+    if all(what != "macs3" for _, what, _ in rows):
+        return text
+    home = ", and the truth is its own" if first["truth"] == "macs3" else ""
+    return f"{text} MACS3's F1 is that of its peaks{home}; the others' of their best threshold."
 
 
 @drawn
@@ -104,8 +97,7 @@ def picture(rows):
         for track in TRACKS:
             if (metric, track, fractions[0]) in rows:
                 values = [rows[metric, track, fraction]["value"] for fraction in fractions]
-                style = {"color": colour(track), "marker": "o", "markersize": 3.5}
-                axes.plot(fractions, values, label=label(track), **style)
+                axes.plot(fractions, values, "o-", ms=3.5, color=colour(track), label=label(track))
         axes.set_xscale("log")
         axes.set_xticks(fractions, [f"{100 * f:g}%" for f in fractions])
         axes.minorticks_off()
@@ -140,10 +132,12 @@ def draw_worth(axes, rows, metric):
 
 def write(folder):
     """depth.md and depth.png of the depth.csv in a folder; returns the table."""
-    rows = read_rows(folder / "depth.csv")
-    write_text(folder / "depth.md", markdown(rows))
+    rows = read_csv(folder / "depth.csv", "scripts/depth_study.py", "what")
+    rows = {(row["metric"], row["what"], row["fraction"]): row for row in rows}
+    text = markdown(rows)
+    write_text(folder / "depth.md", text)
     write_bytes(folder / "depth.png", picture(rows))
-    return markdown(rows)
+    return text
 
 
 @script

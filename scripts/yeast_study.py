@@ -10,7 +10,7 @@ At each fraction the baselines are tuned anew on the validation chromosomes. Gai
 same draws and, for the intervals, the same replicates of a bootstrap over blocks of 50 kb, averaged
 over seeds and draws. MACS3 is called on the same input where it is installed.
 
-Writes study.csv (a row a fraction, truth, baseline and metric) and study.md to --out. What was
+Leaves study.csv (a row a fraction, truth, baseline and metric) and study.md in --out. What was
 trained or measured before is kept.
 """
 
@@ -19,23 +19,23 @@ import math
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from itertools import product
 from multiprocessing import get_context
 
 import numpy as np
 from bench.command import ROOT, parser, script
 from denoiseq.atomic import write_text
 from denoiseq.distributed import use_threads
-from denoiseq.evaluation.baselines import fit_linear, tune_baselines
 from denoiseq.evaluation.bootstrap import interval
-from denoiseq.evaluation.measure import validate
+from denoiseq.evaluation.measure import tune
 from denoiseq.windows.splits import open_stores, splits
 from results.layout import table
 from results.rows import Record
+from studies import METRICS
 from studies.measurements import Subject, keep, mean
 from studies.trainings import trained
 from tqdm import tqdm
 
-METRICS = {"auprc": "AUPRC", "best_f1": "best F1", "log1p_pearson": "log1p-Pearson", "mse": "MSE"}
 BASELINES = ("noisy", "gaussian", "linear")
 TARGETS = ("all", "complement")
 SHOWN = {"noisy": "noisy", "gaussian": "Gaussian", "linear": "linear", "macs3": "MACS3",
@@ -64,24 +64,17 @@ def measured(folder, fraction, draws):
     os.chdir(ROOT)
     use_threads(1)
     subject = Subject(folder / "checkpoints" / "best.pt")
-    data = replace(subject.config.data, thin_fraction=fraction, thin_range=None)
+    data = replace(subject.trained.data, thin_fraction=fraction, thin_range=None)
     stores = open_stores(data)
-    tuned = tuned_at(subject, data, stores)
-    for draw in range(draws):
-        for target, paths in files.items():
-            if not paths[draw].is_file():
-                truth = replace(data, target=target)
-                measurement = subject.measure(truth, stores, draw, tuned)
-                others = {name: measurement.metrics.get(name) for name in ("macs3", "tuned")}
-                keep(paths[draw], measurement, METRICS, others=others)
+    windows, trained = splits(data, stores, subject.trained.seed), subject.trained
+    tuned = tune(subject.network, windows.validation, trained, windows.train)
+    for draw, target in product(range(draws), TARGETS):
+        file = files[target][draw]
+        if not file.is_file():
+            measurement = subject.measure(replace(data, target=target), stores, draw, tuned)
+            others = {name: measurement.metrics.get(name) for name in ("macs3", "tuned")}
+            keep(file, measurement, METRICS, others=others)
     return files
-
-
-def tuned_at(subject, data, stores):
-    """Bandwidth, filter and thresholds for the fraction of `data`; the test split is not read."""
-    windows, trained = splits(data, stores, subject.config.seed), subject.config
-    tuned = tune_baselines(windows.validation, trained, weights=fit_linear(windows.train))
-    return tuned.with_denoised(validate(subject.network, windows.validation, None, trained)[1])
 
 
 def summary(files):
@@ -93,16 +86,14 @@ def summary(files):
     for (fraction, target), paths in files.items():
         measurements = [np.load(path) for path in paths]
         common = {"fraction": fraction, "truth": target, "runs": len(paths)}
-        for metric in METRICS:
-            denoised = mean(measurements, f"denoised/{metric}")
-            for track in (*BASELINES, "denoised"):
-                values = mean(measurements, f"{track}/{metric}")
-                gain = denoised / values - 1 if metric == "mse" else denoised - values
-                numbers = (values[0], gain[0], *interval(gain[1:]))
-                rows.append({**common, "metric": metric, "track": track, **columns(*numbers)})
+        for metric, track in product(METRICS, (*BASELINES, "denoised")):
+            denoised, values = (mean(measurements, f"{t}/{metric}") for t in ("denoised", track))
+            gain = denoised / values - 1 if metric == "mse" else denoised - values
+            numbers = columns(values[0], gain[0], *interval(gain[1:]))
+            rows.append({**common, "metric": metric, "track": track, **numbers})
         macs3 = [json.loads(str(measurement["others"]))["macs3"] for measurement in measurements]
         if all(macs3):
-            f1 = float(np.mean([peaks["f1"] for peaks in macs3]))
+            f1 = np.mean([peaks["f1"] for peaks in macs3])
             rows.append({**common, "metric": "best_f1", "track": "macs3", **columns(f1)})
     return rows
 
