@@ -105,7 +105,3 @@ def main():
     windows = splits(train.data, open_stores(train.data), train.seed)
     record.add([trained(on, train, windows, arguments.runs) for on in ON])
     show(record.rows, " ".join(["on", "form", "epoch_s", "segments_per_second", *METRICS]))
-
-
-if __name__ == "__main__":
-    main()

@@ -186,7 +186,3 @@ def main():
     about = {"cpu": facts["cpu"], "commit": facts["commit"], "pysam": pysam.__version__}
     record.add([dict(zip(COLUMNS, row, strict=True)) | about for row in values])
     show(record.rows, " ".join(COLUMNS))
-
-
-if __name__ == "__main__":
-    main()

@@ -127,7 +127,3 @@ def main():
         finally:
             if arguments.planner and record.rows:
                 show_planner(record.rows)
-
-
-if __name__ == "__main__":
-    main()

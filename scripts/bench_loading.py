@@ -151,7 +151,3 @@ def main():
     worst = max(row["share"] for row in record.rows)
     verdict = f"{'MORE' if worst > MOST else 'less'} than {MOST:.0%}"
     print(f"a step waits at most {worst:.1%} of the time for its windows, {verdict}")
-
-
-if __name__ == "__main__":
-    main()

@@ -196,7 +196,3 @@ def main():
                 return 1
             show(record.rows[-1:], SHOWN, tqdm.write)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

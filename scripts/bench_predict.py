@@ -128,7 +128,3 @@ def main():
             row = predicted(what, *run, Path(name) / what.split(",")[0], arguments.threads)
             print(json.dumps(row, indent=1))
             record.add([row | about])
-
-
-if __name__ == "__main__":
-    main()

@@ -160,7 +160,3 @@ def main():
     record.add(measure(arguments))
     write_text(arguments.out / "scaling.md", markdown(record.rows))
     print(markdown(record.rows))
-
-
-if __name__ == "__main__":
-    main()

@@ -101,7 +101,3 @@ def main():
     record = Record(arguments.csv)
     for threads in arguments.threads:
         record.add(measure(arguments, threads))
-
-
-if __name__ == "__main__":
-    main()

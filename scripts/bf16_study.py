@@ -93,7 +93,3 @@ def main():
     write_text(out / "study.md", markdown(record.rows) + "\n")
     write_bytes(out / "study.png", losses(folders))
     print(markdown(record.rows))
-
-
-if __name__ == "__main__":
-    main()

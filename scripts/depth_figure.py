@@ -145,7 +145,3 @@ def main():
     made, folder = parser(__doc__), ROOT / "docs" / "depth"
     made.add_argument("--folder", type=Path, default=folder, help="where depth.csv lies")
     print(write(made.parse_args().folder))
-
-
-if __name__ == "__main__":
-    main()

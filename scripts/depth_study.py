@@ -218,7 +218,3 @@ def main():
         study.measure(fraction, arguments.draws)
     record.add(summary(study, arguments.fractions, arguments.draws))
     print(write(arguments.out))
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,6 @@ values and headers are left as they are; only the comment behind each key is rep
 """
 
 import re
-import sys
 
 from bench.command import ROOT, parser, script, settle
 from denoiseq import settings
@@ -134,7 +133,3 @@ def main():
     paths = {CONFIGS / name: kind for name, kind in COMPLETE.items()}
     texts = {p: commented(p.read_text(encoding="utf-8"), kind) for p, kind in paths.items()}
     return settle({**texts, PAGE: page()}, check, "the settings give")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,7 +10,6 @@ markers and are made from docs/results only.
 """
 
 import re
-import sys
 from pathlib import Path
 
 import jinja2
@@ -90,7 +89,3 @@ def main():
     if not arguments.check:
         draw(folder, measured)
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -24,7 +24,3 @@ def main():
     payload = load_checkpoint(arguments.checkpoint)
     save_checkpoint(arguments.out, {**payload, "training_state": None})
     print(f"{arguments.out}: {arguments.out.stat().st_size / 1e6:.2f} MB")
-
-
-if __name__ == "__main__":
-    main()

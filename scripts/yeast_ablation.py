@@ -97,7 +97,3 @@ def main():
             record.add([measured])
     write_text(arguments.out / "ablation.md", markdown(record.rows, arguments.epochs))
     print(markdown(record.rows, arguments.epochs))
-
-
-if __name__ == "__main__":
-    main()

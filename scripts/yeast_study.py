@@ -136,7 +136,3 @@ def main():
     record.add(summary(files))
     write_text(arguments.out / "study.md", markdown(record.rows))
     print(markdown(record.rows))
-
-
-if __name__ == "__main__":
-    main()

@@ -37,7 +37,10 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def script(main: Callable[[], int | None]) -> Callable[[], int | None]:
-    """`main`, but mistakes of the user and interruptions end as one line: exit 2, exit 130."""
+    """Run `main` where its file is the one that Python runs; it is the last thing in its file.
+
+    Mistakes of the user and interruptions end as one line: exit 2, exit 130.
+    """
 
     @wraps(main)
     def ended() -> int | None:
@@ -50,6 +53,8 @@ def script(main: Callable[[], int | None]) -> Callable[[], int | None]:
             print(f"stopped: {str(stop) or 'interrupted'}", file=sys.stderr)
             raise SystemExit(130) from stop
 
+    if main.__module__ == "__main__":
+        sys.exit(ended())
     return ended
 
 
