@@ -14,6 +14,7 @@ took the cores.
 import statistics
 import time
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -89,11 +90,9 @@ def batches_of(data, batch, workers):
     """Fresh batches for ever: epoch after epoch, in a shuffled order."""
     tiles = TileBatches(data, batch, seed=0)
     loader = window_loader(tiles, workers)
-    epoch = 0
-    while True:
+    for epoch in count():
         tiles.start(epoch)
         yield from loader
-        epoch += 1
 
 
 def window_ms(data, n):

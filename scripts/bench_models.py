@@ -15,8 +15,8 @@ both. The CSV is whole after every model.
 import copy
 import statistics
 import sys
-from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import product
 
 import dilconv
 import torch
@@ -71,20 +71,17 @@ class Contender:
 
     def __post_init__(self):
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
-
-    def precision(self):
-        if self.dtype == "float32":
-            return nullcontext()
-        return torch.autocast("cpu", getattr(torch, self.dtype))
+        half = self.dtype == "bfloat16"
+        self.precision = torch.autocast("cpu", torch.bfloat16, enabled=half)
 
     def forward(self):
-        with torch.no_grad(), self.precision():
+        with torch.no_grad(), self.precision:
             return self.model(*self.inputs)
 
     def gradients(self):
         """Outputs of the model, with gradients left at its parameters."""
         self.optimizer.zero_grad()
-        with self.precision():
+        with self.precision:
             prediction = self.model(*self.inputs)
             self.loss(prediction, self.truth).backward()
         return prediction if isinstance(prediction, tuple) else (prediction,)
@@ -165,19 +162,13 @@ def measure(example, point, effort):
 
 def points_of(arguments):
     """(example, point) of everything that was asked for and can be had."""
-    points = []
     for example in (e for e in EXAMPLES if e.name in arguments.models):
         if not example.available():
             print(f"{example.name} is left out: {example.install}")
             continue
         batches = arguments.N or example.batches[: 1 if arguments.quick else None]
-        points += [
-            (example, {"model": example.name, "N": N, "threads": threads, "dtype": dtype})
-            for dtype in arguments.dtypes
-            for threads in arguments.threads
-            for N in batches
-        ]
-    return points
+        for dtype, threads, N in product(arguments.dtypes, arguments.threads, batches):
+            yield example, {"model": example.name, "N": N, "threads": threads, "dtype": dtype}
 
 
 @script
@@ -186,7 +177,7 @@ def main():
     dilconv.keep_freed_memory()  # for both alike
     effort = Effort(arguments.rounds, arguments.seconds)
     with Record(arguments.csv, POINT, arguments.resume) as record:
-        for example, point in tqdm(points_of(arguments), unit="model", disable=None):
+        for example, point in tqdm([*points_of(arguments)], unit="model", disable=None):
             if record.has(point):
                 continue
             try:

@@ -6,13 +6,11 @@
 
 Truth comes from one half of the fragments, inputs from the other: at 50% they are that half whole.
 One network serves all depths; at each the Gaussian's bandwidth is tuned on the validation
-chromosomes, and the test chromosomes are measured. True peaks are MACS3's on the first half where
-it is installed, else Poisson labels of it. A denoised score is worth the depth at which the curve
-of the noisy (or smoothed) scores reaches it. Intervals are those of a bootstrap over blocks of
-50 kb, whose replicates are the same at every depth.
+chromosomes. A denoised score is worth the depth at which the curve of the noisy (or smoothed)
+scores reaches it. Intervals are of a bootstrap over blocks of 50 kb, the same at every depth.
 
-Leaves depth.csv (a row a depth, metric and track; worth 0 is below the least depth, inf above the
-largest), depth.md and depth.png in --out. What was measured before is kept.
+Leaves depth.csv (worth 0 is below the least depth, inf above the largest), depth.md and depth.png
+in --out. What was measured before is kept.
 """
 
 import json

@@ -14,11 +14,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from types import MappingProxyType
-from typing import NamedTuple
 
 import torch
 from bench.command import CORES, ROOT, parser, script
@@ -34,14 +32,15 @@ BF16 = ("--dtype", "bfloat16", "--contenders", *BF16_CONTENDERS)
 HELD = {"ONEDNN_MAX_CPU_ISA": "AVX2"}  # torch as on a CPU without AVX-512
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """One benchmark: its file, its name in words, its command, and its minutes on two cores."""
 
     file: str
     words: str
     command: tuple
     minutes: float
-    environment: Mapping[str, str] = MappingProxyType({})
+    environment: dict = field(default_factory=dict)
 
     def kept(self, out):
         """Whether it is done; a command that resumes knows itself what is done."""

@@ -4,14 +4,12 @@
     python scripts/yeast_study.py                       # trains three networks first: half an hour
     python scripts/yeast_study.py --seeds 0 --draws 1 --fractions 0.1
 
-Networks learn at 10% of the fragments. Each is measured on the held-out chromosomes at every
-fraction and draw of fragments, with all fragments as truth and with those not drawn (complement).
-At each fraction the baselines are tuned anew on the validation chromosomes. Gains are paired: the
-same draws and, for the intervals, the same replicates of a bootstrap over blocks of 50 kb, averaged
-over seeds and draws. MACS3 is called on the same input where it is installed.
+Networks learn at 10% of the fragments and are measured with all fragments as truth and with those
+not drawn (complement). At each fraction the baselines are tuned anew on the validation chromosomes.
+Gains are paired: the same draws and the same replicates of a bootstrap over blocks of 50 kb,
+averaged over seeds and draws. MACS3 is called on the same input where it is installed.
 
-Leaves study.csv (a row a fraction, truth, baseline and metric) and study.md in --out. What was
-trained or measured before is kept.
+Leaves study.csv and study.md in --out. What was trained or measured before is kept.
 """
 
 import json

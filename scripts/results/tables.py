@@ -151,7 +151,6 @@ def epochs_table(rows):
 
 
 def ranks_table(rows):
-    """Shapes of processes and threads."""
     first = rows[0]["segments_per_second"]
     return table_of(rows, {
         "processes": "{processes}", "threads each": "{threads}", "s a step": "{step_s:.3f}",
@@ -161,14 +160,12 @@ def ranks_table(rows):
     })  # fmt: skip
 
 
-def predict_table(rows):
-    """Whole-genome prediction."""
-    return table_of(rows, {
-        "from": "{what}", "parameters": "{parameters:,}", "Mb": "{mbp}", "threads": "{threads}",
-        "s": "{wall_s}", "peak MB": "{peak_rss_mb}", "network alone / clock": "{floor_share}",
-        "% only writing": "{written_alone_pct}", "min for 3.1 Gb": "{whole_genome_minutes}",
-    })  # fmt: skip
-
+PREDICT = {
+    "from": "{what}", "parameters": "{parameters:,}", "Mb": "{mbp}", "threads": "{threads}",
+    "s": "{wall_s}", "peak MB": "{peak_rss_mb}", "network alone / clock": "{floor_share}",
+    "% only writing": "{written_alone_pct}", "min for 3.1 Gb": "{whole_genome_minutes}",
+}  # fmt: skip
+predict_table = partial(table_of, columns=PREDICT)
 
 MODEL = {"model": "{model}", "N": "{N}", "type": "{dtype}", "threads": "{threads}"}
 STEP = "{step_torch_ms:.0f} → {step_dilconv_ms:.0f} (**{step_ratio:.2f}**)"
