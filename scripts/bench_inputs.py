@@ -109,7 +109,6 @@ def contenders(folder, wanted):
 
 
 def reading(folder, wanted, rounds):
-    """Rows of how fast files of reads are prepared."""
     entered = contenders(folder, wanted)
     times = {key: [] for key in entered}
     for _ in range(rounds):
@@ -152,8 +151,6 @@ def slicing(what, n, opened, read):
 
 
 def large_stores(folder, fragments):
-    """Rows of opening and slicing a cut store and a coverage store of human size."""
-
     def cut_store():
         return CutStore(folder / "cuts.h5")
 

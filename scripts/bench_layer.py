@@ -22,14 +22,7 @@ import torch
 from bench.command import at_least, parser, script
 from bench.sweep import ATACWORKS, affordable, sweep_layers
 from dilconv import _native
-from dilconv.bench import (
-    Effort,
-    bench_layer,
-    machine,
-    runners_of,
-    time_interleaved,
-    torch_threads,
-)
+from dilconv.bench import Effort, bench_layer, machine, runners_of, time_interleaved, torch_threads
 from dilconv.contenders import CONTENDERS, RESULTS, Tensors
 from results.layout import show
 from results.rows import Record
@@ -148,7 +141,6 @@ def planner_rows(layer, threads, effort):
 
 
 def show_planner(rows):
-    """The points where auto loses most, and the shares within bounds."""
     worst = sorted(rows, key=lambda row: -row["ratio"])[:12]
     print()
     show(worst, "layer threads pass chosen better auto_ms ratio")

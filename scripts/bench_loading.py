@@ -114,7 +114,6 @@ def medians_ms(training, batches, steps):
 
 
 def measure(name, kind, data, arguments):
-    """A row for each number of workers."""
     alone = window_ms(data, arguments.windows)
     network = training_steps.network("native", in_channels=data[0]["x"].shape[0])
     training = training_steps.Contender("native", network, {})

@@ -134,7 +134,6 @@ def check(name, stock, converted):
 
 
 def timed(stock, converted, effort):
-    """Columns of the times of both passes."""
     columns = {}
     for name in ("forward", "step"):
         runners = {"torch": getattr(stock, name), "dilconv": getattr(converted, name)}
@@ -146,7 +145,6 @@ def timed(stock, converted, effort):
 
 
 def measure(example, point, effort):
-    """The row of an example at a point."""
     torch.set_num_threads(point["threads"])
     N, dtype = point["N"], point["dtype"]
     errors = check(example.name, *pair_of(example, min(N, CHECKED), dtype))

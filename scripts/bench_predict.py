@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -30,7 +29,7 @@ from bench.stores import HUMAN_BP, YEAST, write_human_store
 from denoiseq import models, settings
 from denoiseq.models.checkpoint import open_checkpoint, save_checkpoint, trained_network
 from denoiseq.prediction.tiles import Denoiser
-from dilconv.bench import machine
+from dilconv.bench import machine, torch_threads
 from results.rows import Record
 
 HUMAN_FRAGMENTS, IN_PEAKS = 20e6, 1 / 3
@@ -69,8 +68,8 @@ def alone(checkpoint):
             network(x)
         return time.thread_time() - began
 
-    with ThreadPoolExecutor(1, initializer=lambda: torch.set_num_threads(1)) as pool:
-        times = [pool.submit(forward).result() for _ in range(6)][1:]
+    with torch_threads(1):
+        times = [forward() for _ in range(6)][1:]
     return min(times) / (x.shape[-1] / 1e6), sum(p.numel() for p in network.parameters())
 
 

@@ -72,7 +72,6 @@ def work(arguments):
 
 
 def turn(arguments, shape):
-    """The JSON of one shape, run by torchrun."""
     processes, threads = map(int, shape.split("x"))
     torchrun = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
@@ -101,7 +100,6 @@ def measure(arguments):
 
 
 def row(arguments, shape, turns):
-    """The medians of a shape's turns."""
     seconds = statistics.median(s for t in turns for s in t["seconds"])
     processes, threads = map(int, shape.split("x"))
     return {
@@ -134,7 +132,6 @@ def scaling(row):
 
 
 def markdown(rows):
-    """scaling.md."""
     best = min(rows, key=lambda row: row["step_s"])
     measured = (
         "Measured on {cpu} ({isa}), {N} windows of {W:,} bp a step, {gradient_bytes:,} bytes of "

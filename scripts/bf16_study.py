@@ -37,7 +37,6 @@ def parse_arguments():
 
 
 def result(folder, experiment, seed):
-    """The row of one training."""
     metrics = json.loads((folder / EVALUATED).read_text())
     history = read_csv(folder / "history.csv")
     return {

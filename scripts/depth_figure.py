@@ -29,7 +29,6 @@ ARROW = 0.1  # the depth whose worth the figure shows
 
 
 def depths(rows):
-    """The measured depths, ascending."""
     return sorted({fraction for _, _, fraction in rows})
 
 
@@ -43,7 +42,6 @@ def percent(depth, fractions):
 
 
 def markdown(rows):
-    """What was measured, then a line a metric and depth."""
     lines = []
     for metric, fraction in product(METRICS, depths(rows)):
         noisy = rows[metric, "noisy", fraction]
@@ -68,7 +66,6 @@ def cell(rows, key, form=None):
 
 
 def described(rows):
-    """The sentences above the table."""
     first = next(iter(rows.values()))
     true_peaks = f"{first['true_peaks']:,.0f} on the test chromosomes"
     draws = max(int(row["draws"]) for row in rows.values())

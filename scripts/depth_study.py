@@ -135,7 +135,6 @@ class Study:
         return {draw: self.folder / f"{fraction:g}_{draw}.npz" for draw in range(n)}
 
     def measure(self, fraction, draws):
-        """Measure the draws of a depth that are not measured yet."""
         files = self.files(fraction, draws)
         missing = {draw: file for draw, file in files.items() if not file.is_file()}
         if not missing:

@@ -55,7 +55,6 @@ def commented(text, kind):
 
 
 def setting_table(kind, prefix=""):
-    """A row for every setting of `kind`."""
     lines = []
     for entry in entries(kind):
         default = "" if entry.default == "???" else f"`{shown(entry.default)}`"
@@ -73,13 +72,11 @@ def remark(path):
 
 
 def choices(group):
-    """The files of a config group, a line each."""
     paths = sorted((CONFIGS / group).glob("*.yaml"))
     return "\n".join(f"- `{group}={path.stem}`: {remark(path)}" for path in paths)
 
 
 def command_section(name, kind):
-    """A command with its own settings, and links to its groups."""
     first, examples = about(kind)
     parts = [f"## {name}", first, "```\n" + "\n".join(examples) + "\n```", setting_table(kind)]
     links = [f"[{group}](#{group})" for group in groups(kind) if group != "data" or name == "train"]
@@ -92,7 +89,6 @@ def command_section(name, kind):
 
 
 def group_section(name, kind):
-    """A config group: what it is, its files, and its settings."""
     parts = [f"### {name}", about(kind)[0], choices(name)]
     if name == "model":
         for choice, model in settings.MODELS.items():
@@ -107,7 +103,6 @@ def group_section(name, kind):
 
 
 def page():
-    """The whole of docs/configuration.md."""
     parts = [HEAD.rstrip()]
     for name, kind in settings.COMMANDS.items():
         parts += command_section(name, kind)

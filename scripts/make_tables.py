@@ -60,14 +60,6 @@ def others(arguments, measured):
     return texts
 
 
-def draw(folder, measured):
-    """The figures, beside the page."""
-    for name, dtype in FIGURES.items():
-        if name in measured:
-            title = f"One letter at a time around the AtacWorks layer, one thread, {dtype}"
-            write_bytes(folder / f"{name}.png", figures.efficiency(measured[name], title))
-
-
 def parse_arguments():
     made = parser(__doc__)
     made.add_argument("--folder", type=Path, default=OWN, help="with the CSV files")
@@ -86,6 +78,8 @@ def main():
     page = rendered("page.md.j2", measured, headline=headline, scale=scale, **facts)
     texts = {folder / "README.md": page, **others(arguments, measured)}
     code = settle(texts, arguments.check, f"{folder} gives")
-    if not arguments.check:
-        draw(folder, measured)
+    for name, dtype in FIGURES.items():
+        if name in measured and not arguments.check:
+            title = f"One letter at a time around the AtacWorks layer, one thread, {dtype}"
+            write_bytes(folder / f"{name}.png", figures.efficiency(measured[name], title))
     return code

@@ -82,7 +82,6 @@ def steps(quick, out, threads):
 
 
 def command_of(step, out):
-    """The script and all of its options."""
     return step.command if step.file == "ranks.csv" else (*step.command, "--csv", out / step.file)
 
 
@@ -102,7 +101,6 @@ def time_left(todo, spent, done):
 
 
 def measure_all(todo, out):
-    """Run the steps; says how long it will still take."""
     began, done = time.perf_counter(), 0.0
     for number, step in enumerate(todo):
         left = time_left(todo[number:], time.perf_counter() - began, done)

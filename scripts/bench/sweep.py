@@ -16,36 +16,29 @@ LETTERS = {
 }
 
 
-def _letters() -> list[Layer]:
+CORNERS = (
+    replace(ATACWORKS, name="AtacWorks 1->15", C=1),
+    replace(ATACWORKS, name="AtacWorks 15->1", K=1),
+    replace(ATACWORKS, name="1x1 15->15", S=1, d=1),
+    replace(ATACWORKS, name="1x1 15->1", K=1, S=1, d=1),
+    Layer("BPNet first", N=8, C=4, K=64, S=21, d=1, W=2114),
+    *(Layer(f"BPNet d={2**i}", N=8, C=64, K=64, S=3, d=2**i, W=2114) for i in range(1, 10)),
+    *(Layer(f"WaveNet d={d}", N=1, C=64, K=64, S=2, d=d, W=16_000) for d in (1, 16, 512)),
+    Layer("8401 taps", N=1, C=1, K=1, S=8_401, d=1, W=60_000),
+    Layer("10000 taps", N=1, C=1, K=1, S=10_000, d=1, W=60_000),
+)
+
+
+def sweep_layers() -> list[Layer]:
+    """Every point once, AtacWorks' layer first; some may be above MOST_FLOPS."""
     steps = {
         f"{letters}={value}": dict.fromkeys(letters.split("="), value)
         for letters, values in LETTERS.items()
         for value in values
     }
-    differs = {
-        name: step for name, step in steps.items() if replace(ATACWORKS, **step) != ATACWORKS
-    }
-    return [replace(ATACWORKS, name=name, **step) for name, step in differs.items()]
-
-
-def _corners() -> list[Layer]:
-    A = ATACWORKS
-    return [
-        replace(A, name="AtacWorks 1->15", C=1),
-        replace(A, name="AtacWorks 15->1", K=1),
-        replace(A, name="1x1 15->15", S=1, d=1),
-        replace(A, name="1x1 15->1", K=1, S=1, d=1),
-        Layer("BPNet first", N=8, C=4, K=64, S=21, d=1, W=2114),
-        *(Layer(f"BPNet d={2**i}", N=8, C=64, K=64, S=3, d=2**i, W=2114) for i in range(1, 10)),
-        *(Layer(f"WaveNet d={d}", N=1, C=64, K=64, S=2, d=d, W=16_000) for d in (1, 16, 512)),
-        Layer("8401 taps", N=1, C=1, K=1, S=8_401, d=1, W=60_000),
-        Layer("10000 taps", N=1, C=1, K=1, S=10_000, d=1, W=60_000),
-    ]
-
-
-def sweep_layers() -> list[Layer]:
-    """Every point once, AtacWorks' layer first; some may be above MOST_FLOPS."""
-    return [ATACWORKS, *_letters(), *_corners()]
+    differing = {n: step for n, step in steps.items() if replace(ATACWORKS, **step) != ATACWORKS}
+    letters = (replace(ATACWORKS, name=name, **step) for name, step in differing.items())
+    return [ATACWORKS, *letters, *CORNERS]
 
 
 def affordable(layer: Layer) -> Layer | None:

@@ -127,7 +127,8 @@ def step_memory(name: str, N: int, W: int) -> int:
     What is there before, and what a step of a tiny batch loads, does not count.
     """
     (contender,) = contenders(N, W, (name,))
-    contenders(1, 1_000, (name,))[0].step()
+    (tiny,) = contenders(1, 1_000, (name,))
+    tiny.step()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     contender.step()
     return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

@@ -14,7 +14,6 @@ def table(heads: Iterable[str], lines: Iterable[Iterable]) -> str:
 
 
 def table_of(rows: Iterable[dict], columns: Columns) -> str:
-    """A Markdown table with a line for every row."""
     cells = [f.format_map if isinstance(f, str) else f for f in columns.values()]
     return table(columns, ([cell(row) for cell in cells] for row in rows))
 

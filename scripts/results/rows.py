@@ -57,7 +57,6 @@ def machine(folder):
 
 
 def pick(rows, **wanted):
-    """The rows whose columns have these values."""
     return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
 
 

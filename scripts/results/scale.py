@@ -31,5 +31,4 @@ def estimates(segments_per_second, threads):
 
 
 def shares():
-    """The efficiencies in words."""
     return ", ".join(f"{name} {share:.0%}" for name, share in EFFICIENCY.items())

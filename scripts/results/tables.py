@@ -126,8 +126,6 @@ def _shown(key):
 
 
 def steps_table(rows):
-    """Whole training steps: a line a number of threads and contender."""
-
     def ratio(row):
         written = pick(rows, contender="torch", N=row["N"], threads=row["threads"])
         return f"{written[0]['median_ms'] / row['median_ms']:.1f}" if written else NOTHING
@@ -140,7 +138,6 @@ def steps_table(rows):
 
 
 def epochs_table(rows):
-    """Whole trainings: seconds an epoch and what was reached."""
     torch = {row["dtype"]: row["epoch_s"] for row in rows if row["on"].startswith("torch")}
     return table_of(rows, {
         "training on": _shown("on"), "form": _shown("form"), "s an epoch": "{epoch_s:.1f}",
@@ -172,7 +169,6 @@ STEP = "{step_torch_ms:.0f} → {step_dilconv_ms:.0f} (**{step_ratio:.2f}**)"
 
 
 def models_table(rows):
-    """Other people's models before and after: a line for every model, N, type and threads."""
     text = (
         f"On {words_of(rows[0])}: milliseconds on torch → on dilconv, and in brackets how many "
         "times as fast (the median of the rounds; below 1 torch is faster). The last column is the "
@@ -210,7 +206,6 @@ def scale_table(rows):
 
 
 def machine_words(facts, measured):
-    """The machine, the versions and the commit."""
     everything = [row for rows in measured.values() for row in rows]
     if not everything:
         raise ValueError("the folder holds no results: run scripts/reproduce_tables.sh")
