@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Benchmark of whole trainings: epochs of AtacWorks' network on segments of 60,000 bp of yeast.
 
     python scripts/bench_epochs.py                         # some ten minutes on two cores

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Benchmark of the input side: how fast reads become a store, how fast one is opened and sliced.
 
     python scripts/bench_inputs.py                                  # about five minutes
@@ -19,7 +18,6 @@ import pysam
 from bench.command import CORES, parser, script
 from bench.stores import HUMAN, write_human_store
 from bench.timing import medians, wall_and_cpu
-from denoiseq.genomics.bam import ReadFile, contig_sizes, reads_of
 from denoiseq.genomics.synthetic import Density, make_synthetic
 from denoiseq.prepare.run import prepare_stores
 from denoiseq.settings import Prepare
@@ -52,12 +50,10 @@ def iterate(bam):
 
 
 def as_cram(bam, fasta):
-    path = bam.with_suffix(".cram")
-    template = pysam.AlignmentFile(str(bam))
-    with pysam.AlignmentFile(
-        str(path), "wc", template=template, reference_filename=str(fasta)
-    ) as file:
-        for read in template.fetch(until_eof=True):
+    path, reads = bam.with_suffix(".cram"), pysam.AlignmentFile(str(bam))
+    made = {"template": reads, "reference_filename": str(fasta)}
+    with pysam.AlignmentFile(str(path), "wc", **made) as file:
+        for read in reads.fetch(until_eof=True):
             file.write(read)
     pysam.index(str(path))
     return path
@@ -66,15 +62,13 @@ def as_cram(bam, fasta):
 def as_fragment_file(bam, barcodes=5_000):
     """The forward mates as lines with random barcodes; returns the path and the lines' number."""
     path, lines, rng = bam.with_name("fragments.tsv.gz"), 0, np.random.default_rng(0)
-    with pysam.BGZFile(str(path), "wb") as file:
-        for chrom in contig_sizes(bam):
-            with reads_of(ReadFile(bam), chrom) as reads:
-                for read in reads:
-                    if read.template_length > 0:
-                        start, barcode = read.reference_start, f"{rng.integers(barcodes):016d}-1"
-                        end = start + read.template_length
-                        file.write(f"{chrom}\t{start}\t{end}\t{barcode}\t1\n".encode())
-                        lines += 1
+    with pysam.AlignmentFile(str(bam)) as reads, pysam.BGZFile(str(path), "wb") as file:
+        for read in reads:
+            if read.template_length > 0:
+                start, barcode = read.reference_start, f"{rng.integers(barcodes):016d}-1"
+                place = f"{read.reference_name}\t{start}\t{start + read.template_length}"
+                file.write(f"{place}\t{barcode}\t1\n".encode())
+                lines += 1
     return path, lines
 
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Benchmark of the convolution layer: every contender is verified, then timed interleaved.
 
     python scripts/bench_layer.py --threads 1 2 -N 1 8 --csv layer.csv
@@ -45,8 +44,7 @@ def parse_arguments():
     only = f"only these: {', '.join(points)}"
     add("--points", nargs="+", metavar="NAME", choices=points, help=only)
     add("--threads", type=int, nargs="+", default=[1], help="counts to run with")
-    rounds = "timed rounds (default 15; 101 with --sweep, --planner)"
-    add("--rounds", type=at_least(2), help=rounds)
+    add("--rounds", type=at_least(2), help="timed (default 15; 101 with --sweep, --planner)")
     seconds = (
         "about what a contender may take in a pass: slow ones run in fewer rounds (default: no "
         "limit; 0.5 with --sweep, --planner)"
@@ -54,8 +52,7 @@ def parse_arguments():
     add("--seconds", type=float, help=seconds)
     names = list(CONTENDERS)
     add("--contenders", nargs="+", default=names, choices=names, help="what is timed")
-    dtypes = ("float32", "bfloat16")
-    add("--dtype", default="float32", choices=dtypes, help="of x, y and gradients")
+    add("--dtype", default="float32", choices=["float32", "bfloat16"], help="of x, y and gradients")
     arguments = made.parse_args()
     arguments.many = arguments.sweep or arguments.planner
     arguments.rounds = arguments.rounds or (101 if arguments.many else 15)

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Share of a training's time that goes into making windows: reading, thinning, coverage, bases.
 
     export GOMP_SPINCOUNT=1000      # as the commands do: idle threads sleep

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Other people's models on torch and on dilconv: checked first, then timed.
 
     python scripts/bench_models.py --threads 1 2 --csv models.csv

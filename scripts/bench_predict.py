@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Benchmark of whole-genome prediction: the clock, the memory, and where the time goes.
 
     python scripts/bench_predict.py --csv predict.csv            # about ten minutes

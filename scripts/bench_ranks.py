@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Training steps of AtacWorks' network by several processes, and what that says of many sockets.
 
     python scripts/bench_ranks.py                       # 1 process of all cores against 1 a core

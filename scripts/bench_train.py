@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Benchmark of whole training steps of AtacWorks' network: dilconv against torch.
 
     python scripts/bench_train.py --threads 1 2 -N 1 --csv train.csv

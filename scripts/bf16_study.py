@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Does bfloat16 learn what float32 learns? The same trainings in both, seed by seed.
 
     python scripts/bf16_study.py                                  # yeast, seeds 0 1 2

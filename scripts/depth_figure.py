@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """The table and the figure of scripts/depth_study.py, from its depth.csv alone.
 
     python scripts/depth_figure.py                     # docs/depth/depth.csv

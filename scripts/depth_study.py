@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """What depth is denoising worth? Scores against depth, and the depth that noisy reads would need.
 
     python scripts/depth_study.py                          # data/yeast/denoiser.pt

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Write docs/configuration.md and the comments in configs/ from the settings classes.
 
     python scripts/make_reference.py                # both, in place

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Write the results page and the README's speed tables from the benchmarks' CSV files.
 
     python scripts/make_tables.py                     # docs/results, and README.md

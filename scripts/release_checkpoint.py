@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Make a checkpoint to publish: the network and all that predict needs, without training state.
 
     python scripts/release_checkpoint.py RUN/checkpoints/best.pt data/yeast/denoiser.pt

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Run all benchmarks of the results page, one after the other, and make the page.
 
     python scripts/reproduce_tables.py --quick          # a quarter of an hour: does it all work?

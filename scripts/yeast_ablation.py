@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """What each setting of experiment yeast is worth, on validation chromosomes of two folds or three.
 
     python scripts/yeast_ablation.py                        # 12 settings x 2 folds, 2 at a time

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Experiment yeast against its baselines on the test chromosomes: 3 seeds, 5 draws, 4 depths.
 
     python scripts/yeast_study.py                       # trains three networks first: half an hour
