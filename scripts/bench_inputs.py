@@ -11,6 +11,7 @@ by the time in which the process had a CPU: compare by that on a machine that ot
 import gzip
 import statistics
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,14 +33,6 @@ WINDOWS = 2_000
 RUN_BP = 50  # mean length of a run of equal coverage
 SIZES = {f"chr{i}": 2_500_000 for i in range(1, 9)}
 COLUMNS = ("what", "of", "value", "unit", "by_cpu_time")
-
-
-def parse_arguments():
-    made = parser(__doc__, csv=None)
-    made.add_argument("--reads", type=int, default=3_000_000, help="of the BAM, about")
-    made.add_argument("--fragments", type=int, default=50_000_000, help="of the large store")
-    made.add_argument("--rounds", type=int, default=3, help="turns of every contender")
-    return made.parse_args()
 
 
 def iterate(bam):
@@ -145,17 +138,13 @@ def slicing(what, n, opened, read):
 
 
 def large_stores(folder, fragments):
-    def cut_store():
-        return CutStore(folder / "cuts.h5")
-
-    def coverage_store():
-        return CoverageStore(folder / "track.h5")
-
     def thinned(store, *window):
         return store.coverage(*window, 100, Thinning(0.1, seed=0))
 
     write_human_store(folder / "cuts.h5", fragments, in_peaks=0)
     runs = write_runs(folder / "track.h5")
+    cut_store = partial(CutStore, folder / "cuts.h5")
+    coverage_store = partial(CoverageStore, folder / "track.h5")
     return [
         *slicing("cut store", fragments, cut_store, CutStore.cuts),
         *slicing("cut store to thinned coverage", fragments, cut_store, thinned)[1:],
@@ -165,7 +154,11 @@ def large_stores(folder, fragments):
 
 @script
 def main():
-    arguments = parse_arguments()
+    made = parser(__doc__, csv=None)
+    made.add_argument("--reads", type=int, default=3_000_000, help="of the BAM, about")
+    made.add_argument("--fragments", type=int, default=50_000_000, help="of the large store")
+    made.add_argument("--rounds", type=int, default=3, help="turns of every contender")
+    arguments = made.parse_args()
     record = Record(arguments.csv)
     with tempfile.TemporaryDirectory(prefix="bench-inputs-") as name:
         folder = Path(name)

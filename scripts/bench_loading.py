@@ -43,18 +43,6 @@ KINDS = {
 }
 
 
-def parse_arguments():
-    made = parser(__doc__, csv=None)
-    add, positive = made.add_argument, at_least(1)
-    add("--threads", type=positive, default=2, help="of the arithmetic")
-    add("--batch", type=positive, default=settings.Optim().batch_size, help="windows a step")
-    add("--steps", type=positive, default=6, help="timed steps of every kind")
-    add("--windows", type=positive, default=200, help="windows timed alone")
-    folder = ROOT / "outputs" / "bench_loading"
-    add("--folder", type=Path, default=folder, help="for the stores that it makes")
-    return made.parse_args()
-
-
 def yeast_store(folder):
     """The bundled yeast data, prepared as its experiment does."""
     path, blacklist = folder / "yeast.h5", str(DATA / "sacCer3.blacklist.bed")
@@ -137,7 +125,15 @@ def measure(name, kind, data, arguments):
 
 @script
 def main():
-    arguments = parse_arguments()
+    made = parser(__doc__, csv=None)
+    add, positive = made.add_argument, at_least(1)
+    add("--threads", type=positive, default=2, help="of the arithmetic")
+    add("--batch", type=positive, default=settings.Optim().batch_size, help="windows a step")
+    add("--steps", type=positive, default=6, help="timed steps of every kind")
+    add("--windows", type=positive, default=200, help="windows timed alone")
+    folder = ROOT / "outputs" / "bench_loading"
+    add("--folder", type=Path, default=folder, help="for the stores that it makes")
+    arguments = made.parse_args()
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     record = Record(arguments.csv)

@@ -26,15 +26,6 @@ SHOWN = {**METRICS, "best_validation_loss": "best validation loss"}
 EVALUATED = "evaluate/test/metrics.json"
 
 
-def parse_arguments():
-    made = parser(__doc__, out=ROOT / "outputs" / "bf16_study")
-    add = made.add_argument
-    add("--experiment", default="yeast", help="what is trained")
-    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="a training each")
-    add("overrides", nargs="*", metavar="KEY=VALUE", help="of the trainings")
-    return made.parse_args()
-
-
 def result(folder, experiment, seed):
     metrics = json.loads((folder / EVALUATED).read_text())
     history = read_csv(folder / "history.csv")
@@ -80,13 +71,18 @@ def losses(folders):
 
 @script
 def main():
-    arguments = parse_arguments()
+    made = parser(__doc__, out=ROOT / "outputs" / "bf16_study")
+    add = made.add_argument
+    add("--experiment", default="yeast", help="what is trained")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="a training each")
+    add("overrides", nargs="*", metavar="KEY=VALUE", help="of the config")
+    arguments = made.parse_args()
     out, record = arguments.out, Record(arguments.out / "study.csv")
     runs = product(arguments.seeds, STYLES)
     folders = {(seed, precision): out / f"{precision}_seed{seed}" for seed, precision in runs}
     for (seed, precision), folder in folders.items():
-        made = (f"precision={precision}", f"seed={seed}", "stages=[train,evaluate]")
-        trained(folder, arguments.experiment, (*made, *arguments.overrides), done=EVALUATED)
+        common = (f"precision={precision}", f"seed={seed}", "stages=[train,evaluate]")
+        trained(folder, arguments.experiment, (*common, *arguments.overrides), done=EVALUATED)
     record.add(result(folder, arguments.experiment, seed) for (seed, _), folder in folders.items())
     write_text(out / "study.md", markdown(record.rows) + "\n")
     write_bytes(out / "study.png", losses(folders))

@@ -46,31 +46,26 @@ def replace_tables(path, made, markers):
 
 def others(arguments, measured):
     """{path: text} of the pages that hold tables between markers."""
-    readme, models_page = arguments.readme, arguments.models_page
+    readme, models_page, texts = arguments.readme, arguments.models_page, {}
     if arguments.folder.resolve() == OWN:
         readme, models_page = readme or ROOT / "README.md", ROOT / "kernels" / "README.md"
-    texts = {}
-    if readme is not None:
+    if readme:
         summary = re.sub(r"\n{3,}", "\n\n", rendered("summary.md.j2", measured)).strip()
         texts[readme] = replace_tables(readme, summary, SPEED)
-    if models_page is not None and "models" in measured:
+    if models_page and "models" in measured:
         made = tables.models_table(measured["models"])
         texts[models_page] = replace_tables(models_page, made, MODELS)
     return texts
 
 
-def parse_arguments():
+@script
+def main():
     made = parser(__doc__)
     made.add_argument("--folder", type=Path, default=OWN, help="with the CSV files")
     made.add_argument("--readme", type=Path, help="default: README.md, for docs/results")
     made.add_argument("--models-page", type=Path, help="default: kernels/README.md, likewise")
     made.add_argument("--check", action="store_true", help="compare the text, write nothing")
-    return made.parse_args()
-
-
-@script
-def main():
-    arguments = parse_arguments()
+    arguments = made.parse_args()
     folder = arguments.folder
     measured = rows.read(folder)
     facts = {"machine": tables.machine_words(rows.machine(folder), measured)}

@@ -44,16 +44,6 @@ SHOWN = {
 }
 
 
-def parse_arguments():
-    made = parser(__doc__, runs=ROOT / "outputs" / "yeast_ablation", out=ROOT / "docs" / "yeast")
-    add, names = made.add_argument, list(SETTINGS)
-    add("--only", nargs="+", choices=names, default=names, help="settings to change")
-    add("--folds", nargs="+", choices=FOLDS, default=["A", "B"], help="of held-out chromosomes")
-    add("--epochs", type=int, default=6, help="of a training")
-    add("--jobs", type=int, default=2, help="trainings at a time, a thread each")
-    return made.parse_args()
-
-
 def row(arguments, fold, setting):
     """What a training's validation says: the denoised track, and its gain over the Gaussian."""
     folder = arguments.runs / f"{setting}_{fold}_{arguments.epochs}"
@@ -87,7 +77,13 @@ def markdown(rows, epochs):
 
 @script
 def main():
-    arguments = parse_arguments()
+    made = parser(__doc__, runs=ROOT / "outputs" / "yeast_ablation", out=ROOT / "docs" / "yeast")
+    add, names = made.add_argument, list(SETTINGS)
+    add("--only", nargs="+", choices=names, default=names, help="settings to change")
+    add("--folds", nargs="+", choices=FOLDS, default=["A", "B"], help="of held-out chromosomes")
+    add("--epochs", type=int, default=6, help="of a training")
+    add("--jobs", type=int, default=2, help="trainings at a time, a thread each")
+    arguments = made.parse_args()
     record = Record(arguments.out / "ablation.csv")
     runs = [*product(arguments.folds, arguments.only)]
     with ThreadPoolExecutor(arguments.jobs) as pool:

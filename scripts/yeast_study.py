@@ -39,17 +39,6 @@ SHOWN = {"noisy": "noisy", "gaussian": "Gaussian", "linear": "linear", "macs3": 
          "denoised": "denoised"}  # fmt: skip
 
 
-def parse_arguments():
-    made = parser(__doc__, runs=ROOT / "outputs" / "yeast_study", out=ROOT / "docs" / "yeast")
-    add, fractions = made.add_argument, [0.01, 0.02, 0.05, 0.1]
-    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="a training each")
-    add("--draws", type=int, default=5, help="of fragments, at each fraction")
-    add("--fractions", type=float, nargs="+", default=fractions, help="of all fragments")
-    add("--jobs", type=int, default=2, help="measured at a time, a thread each")
-    add("overrides", nargs="*", metavar="KEY=VALUE", help="of the trainings")
-    return made.parse_args()
-
-
 def measured(folder, fraction, draws):
     """Measure one network at one fraction; {target: files of its figures, one a draw}."""
     files = {
@@ -118,7 +107,14 @@ def markdown(rows):
 
 @script
 def main():
-    arguments = parse_arguments()
+    made = parser(__doc__, runs=ROOT / "outputs" / "yeast_study", out=ROOT / "docs" / "yeast")
+    add, fractions = made.add_argument, [0.01, 0.02, 0.05, 0.1]
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="a training each")
+    add("--draws", type=int, default=5, help="of fragments, at each fraction")
+    add("--fractions", type=float, nargs="+", default=fractions, help="of all fragments")
+    add("--jobs", type=int, default=2, help="measured at a time, a thread each")
+    add("overrides", nargs="*", metavar="KEY=VALUE", help="of the trainings")
+    arguments = made.parse_args()
     record = Record(arguments.out / "study.csv")
     for seed in arguments.seeds:
         overrides = (f"seed={seed}", *arguments.overrides)
