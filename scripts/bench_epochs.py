@@ -24,8 +24,7 @@ from denoiseq.training.loop import Run, Training
 from denoiseq.windows.splits import open_stores, splits
 from dilconv.bench import machine
 from dilconv.memory import keep_freed_memory
-from results.layout import show
-from results.rows import Record
+from results.rows import Record, show
 
 # Chromosomes to train on, epochs, windows a step: 42 segments, or 5.
 FULL, QUICK = (("chrVII", "chrXIII"), 3, 4), (("chrI",), 1, 2)

@@ -25,8 +25,7 @@ from denoiseq.settings import Prepare
 from denoiseq.store.coverage_store import CoverageStore, write_coverage_store
 from denoiseq.store.cut_store import CutStore
 from denoiseq.store.thinning import Thinning
-from results.layout import show
-from results.rows import Record
+from results.rows import Record, show
 
 WINDOW_BP = 60_000
 WINDOWS = 2_000

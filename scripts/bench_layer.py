@@ -23,8 +23,7 @@ from bench.sweep import ATACWORKS, affordable, sweep_layers
 from dilconv import _native
 from dilconv.bench import Effort, bench_layer, machine, runners_of, time_interleaved, torch_threads
 from dilconv.contenders import CONTENDERS, RESULTS, Tensors
-from results.layout import show
-from results.rows import Record
+from results.rows import Record, show
 from tqdm import tqdm
 
 LETTERS = {"C": "input channels", "K": "filters", "S": "taps", "d": "dilation", "W": "input width"}

@@ -30,8 +30,7 @@ from denoiseq.windows.batches import TileBatches, window_loader
 from denoiseq.windows.dataset import WindowDataset
 from dilconv.bench import machine
 from dilconv.memory import keep_freed_memory
-from results.layout import show
-from results.rows import Record
+from results.rows import Record, show
 
 MOST = 0.10
 FRAGMENTS = 50_000_000

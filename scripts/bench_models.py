@@ -22,8 +22,7 @@ import torch
 from bench.command import at_least, parser, script
 from bench.example_models import EXAMPLES
 from dilconv.bench import Effort, machine, time_interleaved
-from results.layout import show
-from results.rows import Record
+from results.rows import Record, show
 from tqdm import tqdm
 
 # Largest error as a share of the norm, of the outputs and of each parameter's gradient; or twice

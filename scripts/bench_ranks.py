@@ -23,8 +23,7 @@ from denoiseq.atomic import write_text
 from denoiseq.distributed import joined, leave
 from dilconv.bench import machine
 from dilconv.memory import keep_freed_memory
-from results.layout import table, table_of
-from results.rows import Record
+from results.rows import Record, table, table_of
 
 LOSS_TOLERANCE = 1e-3
 # The network of the model, from round figures of 10-gigabit Ethernet between hosts.

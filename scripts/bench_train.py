@@ -19,8 +19,7 @@ from bench import training_steps
 from bench.command import at_least, parser, script
 from dilconv.bench import machine
 from dilconv.memory import keep_freed_memory
-from results.layout import show
-from results.rows import Record
+from results.rows import Record, show
 
 OTHERS_MOST = 0.20
 

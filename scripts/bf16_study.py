@@ -16,8 +16,7 @@ from bench.command import ROOT, parser, script
 from denoiseq.atomic import write_bytes, write_text
 from matplotlib.figure import Figure
 from results.figures import png
-from results.layout import table
-from results.rows import Record, pick, read_csv
+from results.rows import Record, pick, read_csv, table
 from studies.trainings import trained
 
 STYLES = {"fp32": {"color": "#1d4ed8"}, "bf16": {"color": "#c2410c", "linestyle": "--"}}

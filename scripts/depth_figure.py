@@ -17,8 +17,7 @@ from denoiseq.atomic import write_bytes, write_text
 from denoiseq.report.style import drawn
 from denoiseq.report.tracks import colour, label
 from matplotlib.figure import Figure
-from results.layout import table
-from results.rows import read_csv
+from results.rows import read_csv, table
 
 METRICS = {"auprc": "AUPRC", "best_f1": "best F1", "log1p_pearson": "log1p-Pearson"}
 TRACKS = ("noisy", "gaussian", "macs3", "denoised")

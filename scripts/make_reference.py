@@ -12,7 +12,7 @@ import re
 from bench.command import ROOT, parser, script, settle
 from denoiseq import settings
 from denoiseq.settings.help import about, entries, groups, shown
-from results.layout import table
+from results.rows import table
 
 CONFIGS, PAGE = ROOT / "configs", ROOT / "docs" / "configuration.md"
 # The YAML files that list every key of a class; all others are deltas on these.

@@ -16,8 +16,7 @@ from itertools import product
 
 from bench.command import ROOT, parser, script
 from denoiseq.atomic import write_text
-from results.layout import table_of
-from results.rows import Record, pick, read_csv
+from results.rows import Record, pick, read_csv, table_of
 from studies import METRICS
 from studies.trainings import trained
 from tqdm import tqdm

@@ -26,8 +26,7 @@ from denoiseq.distributed import use_threads
 from denoiseq.evaluation.bootstrap import interval
 from denoiseq.evaluation.measure import tune
 from denoiseq.windows.splits import open_stores, splits
-from results.layout import table
-from results.rows import Record
+from results.rows import Record, table
 from studies import METRICS
 from studies.measurements import Subject, keep, mean
 from studies.trainings import trained

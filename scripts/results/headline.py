@@ -3,8 +3,7 @@
 Chaudhary et al., arXiv 2104.08002, abstract: the only figures of the page that are typed by hand.
 """
 
-from results.layout import table
-from results.rows import pick
+from results.rows import pick, table
 from results.tables import PASSES
 
 PRECISIONS = {"FP32": ("native", "torch"), "BF16": ("native-bf16", "torch-bf16")}

@@ -4,8 +4,7 @@ from functools import partial
 from itertools import groupby
 
 from results import scale
-from results.layout import table, table_of
-from results.rows import fastest, pick
+from results.rows import fastest, pick, table, table_of
 
 LETTERS = ("N", "C", "K", "S", "d", "W")
 LAYER = {name: f"{{{name}}}" for name in ("layer", *LETTERS)}
