@@ -1,15 +1,12 @@
-#!/usr/bin/env python
 """Benchmark of whole trainings: epochs of AtacWorks' network on segments of 60,000 bp of yeast.
 
     python scripts/bench_epochs.py                         # some ten minutes on two cores
-    python scripts/bench_epochs.py --quick                 # an epoch of a few segments
     python scripts/bench_epochs.py --csv epochs.csv --runs outputs/epochs
 
-The same training (experiment atacworks: data, loss, Adam, windows in the same order, the same
-weights at the start) on dilconv and on torch, each in float32 and under bfloat16 autocast. torch
-runs in the fastest of its forms (see bench_train.py), each of which takes steps of the same batch
-first. A row each: seconds an epoch, without validation; loss, AUROC and AUPRC on the validation
-chromosome at the end. Interrupted, it goes on where it was.
+The same training (experiment atacworks, the same weights at the start) on dilconv and on torch, in
+float32 and under bfloat16 autocast; torch in the form whose second step is fastest. Seconds an
+epoch are without validation; the scores are of the validation chromosome at the end. Interrupted,
+it goes on where it was.
 """
 
 import json
@@ -27,10 +24,8 @@ from denoiseq.training.loop import Training
 from denoiseq.windows.splits import open_stores, splits
 from dilconv.bench import machine
 from dilconv.memory import keep_freed_memory
-from results.layout import show
-from results.rows import Record
+from results.rows import Record, show
 
-EXPERIMENT = "atacworks"
 # Chromosomes to train on, epochs, windows a step: 42 segments, or 5.
 FULL, QUICK = (("chrVII", "chrXIII"), 3, 4), (("chrI",), 1, 2)
 RATE = 1e-3  # AtacWorks' own, 2e-4, wants more steps than these few
@@ -39,40 +34,36 @@ ON = ("native", "native-bf16", "torch", "torch-bf16")
 
 
 def parse_arguments():
-    made = parser(__doc__, csv=True, runs=ROOT / "outputs" / "epochs")
+    made = parser(__doc__, csv=None, runs=ROOT / "outputs" / "epochs")
     made.add_argument("--threads", type=int, default=CORES, help="of the arithmetic")
     made.add_argument("--quick", action="store_true", help="an epoch of a few segments")
     return made.parse_args()
 
 
 def configured(arguments):
-    """The experiment, on the chromosomes that are asked for."""
+    """The settings of the experiment, on the chromosomes that are asked for."""
     chroms, epochs, batch = QUICK if arguments.quick else FULL
     overrides = [
-        f"+experiment={EXPERIMENT}", f"optim.epochs={epochs}", f"out={arguments.runs}",
+        "+experiment=atacworks", f"optim.epochs={epochs}", f"out={arguments.runs}",
         f"trainer.threads={arguments.threads}", "trainer.tensorboard=false",
-        f"optim.batch_size={batch}", f"optim.lr={RATE}",
+        f"optim.batch_size={batch}", f"optim.lr={RATE}", "optim.monitor=loss",
     ]  # fmt: skip
-    options = settings.parse(settings.Train, composed("train", overrides))
-    everything = open_stores(options.data).clean.chroms
-    kept = {*chroms, *options.data.validation, *options.data.test}
-    unused = [name for name in everything if name not in kept]
-    return replace(options, data=replace(options.data, exclude=unused))
+    train = settings.parse(settings.Train, composed("train", overrides))
+    kept = {*chroms, *train.data.validation, *train.data.test}
+    unused = [name for name in open_stores(train.data).clean.chroms if name not in kept]
+    return replace(train, data=replace(train.data, exclude=unused))
 
 
-def form_of(on, arguments, batch_size):
-    """The contender of `training_steps` that trains: of torch the one with the fastest second step.
-
-    Which it was is kept in the runs' folder, so that an interrupted benchmark goes on with it.
-    """
+def form_of(on, runs, batch_size):
+    """The contender of `training_steps` that trains, kept in `runs` for the same choice again."""
     if not on.startswith("torch"):
         return on
-    path = arguments.runs / f"{on}.json"
+    path = runs / f"{on}.json"
     if not path.is_file():
         seconds = {}
-        for name in training_steps.TORCH:
+        for name in training_steps.FORMS:
             form = name + on.removeprefix("torch")
-            (contender,) = training_steps.contenders(batch_size, 60_000, only=(form,))
+            (contender,) = training_steps.contenders(batch_size, 60_000, (form,))
             first = contender.step()[0]
             limit = training_steps.HOPELESS * min(seconds.values(), default=first)
             seconds[form] = first if first > limit else contender.step()[0]
@@ -81,33 +72,24 @@ def form_of(on, arguments, batch_size):
     return json.loads(path.read_text())["form"]
 
 
-def trained(on, options, splits, arguments):
+def trained(on, train, splits, runs):
     """A row: one training of a contender, gone on with if it was begun."""
-    form = form_of(on, arguments, options.optim.batch_size)
+    form = form_of(on, runs, train.optim.batch_size)
     print(f"training on {on} ({form})", flush=True)
-    model = training_steps.network(form)
-    folder = arguments.runs / on
-    last = folder / "checkpoints" / "last.pt"
-    options = replace(
-        options,
-        out=str(folder),
-        resume=str(last) if last.is_file() else None,
-        optim=replace(options.optim, monitor="loss"),
-    )
-    training = Training(model, splits, options)
+    last = runs / on / "checkpoints" / "last.pt"
+    train = replace(train, out=str(runs / on), resume=str(last) if last.is_file() else None)
+    training = Training(training_steps.network(form), splits, train)
     training.evaluation = settings.Evaluate(bootstrap=0)
     training.train()
     history = training.state.done.history
     seconds = statistics.median(float(epoch["seconds"]) for epoch in history)
-    end = history[-1]
-    dtype = torch.bfloat16 if form.endswith("bf16") else torch.float32
+    scores = {name: round(float(history[-1][f"validation_{name}"]), 5) for name in METRICS}
     return {
-        "on": on, "form": form, "threads": arguments.threads, "W": options.data.window_bp,
-        "segments": len(splits.train), "batch": options.optim.batch_size,
+        "on": on, "form": form, "threads": train.trainer.threads, "W": train.data.window_bp,
+        "segments": len(splits.train), "batch": train.optim.batch_size,
         "epochs": len(history), "epoch_s": round(seconds, 2),
-        "segments_per_second": round(len(splits.train) / seconds, 4),
-        **{name: round(float(end[f"validation_{name}"]), 5) for name in METRICS},
-        **machine(dtype),
+        "segments_per_second": round(len(splits.train) / seconds, 4), **scores,
+        **machine(torch.bfloat16 if form.endswith("bf16") else torch.float32),
     }  # fmt: skip
 
 
@@ -116,14 +98,10 @@ def main():
     arguments = parse_arguments()
     check_writable(arguments.runs / "any")
     record = Record(arguments.csv)
-    options = configured(arguments)
+    train = configured(arguments)
     start_logging()
     keep_freed_memory()
-    use_threads(options.trainer.threads)
-    windows = splits(options.data, open_stores(options.data), options.seed)
-    record.add([trained(on, options, windows, arguments) for on in ON])
+    use_threads(train.trainer.threads)
+    windows = splits(train.data, open_stores(train.data), train.seed)
+    record.add([trained(on, train, windows, arguments.runs) for on in ON])
     show(record.rows, " ".join(["on", "form", "epoch_s", "segments_per_second", *METRICS]))
-
-
-if __name__ == "__main__":
-    main()

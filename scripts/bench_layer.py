@@ -1,7 +1,5 @@
-#!/usr/bin/env python
 """Benchmark of the convolution layer: every contender is verified, then timed interleaved.
 
-    python scripts/bench_layer.py                      # the AtacWorks layer, one thread
     python scripts/bench_layer.py --threads 1 2 -N 1 8 --csv layer.csv
     python scripts/bench_layer.py --sweep --threads 1 2 --csv sweep.csv
     python scripts/bench_layer.py --planner            # auto against each algorithm
@@ -12,50 +10,40 @@ is over the fastest of torch's forms: input padded beforehand, padded inside the
 the dilation in the batch, conv2d in channels_last. JAX and onnxruntime take part where installed.
 Each contender's turn is two runs, in an order shuffled anew each round: `cold_ms` right behind
 another contender, `median_ms` right behind itself. ONEDNN_MAX_CPU_ISA=AVX2 in the environment holds
-torch to AVX2; the CSV says so in `onednn_isa`.
-
-The sweep varies one letter at a time around the AtacWorks layer and adds named corners. Its file
-is whole after every point: an interrupted sweep keeps the points done, --resume goes on.
+torch to AVX2; the CSV says so in `onednn_isa`. It is whole after every point.
 """
 
+import statistics
 from dataclasses import replace
 
 import bench.other_libraries  # noqa: F401  adds contenders
 import torch
 from bench.command import at_least, parser, script
-from bench.planner import planner_rows, show_planner
 from bench.sweep import ATACWORKS, affordable, sweep_layers
-from dilconv.bench import CONTENDERS, bench_layer
-from results.layout import show
-from results.rows import Record
+from dilconv import _native
+from dilconv.bench import bench_layer, machine, time_interleaved, torch_threads
+from dilconv.contenders import CONTENDERS, RESULTS, Tensors
+from results.rows import Record, show
 from tqdm import tqdm
 
-LETTERS = {
-    "C": "input channels",
-    "K": "filters",
-    "S": "taps",
-    "d": "dilation",
-    "W": "input width",
-}
+LETTERS = {"C": "input channels", "K": "filters", "S": "taps", "d": "dilation", "W": "input width"}
 POINT = ("layer", "N", *LETTERS, "threads", "dtype")
 SHOWN = "pass contender median_ms iqr_ms cold_ms gflops fraction_of_peak speedup_over_torch"
 
 
 def parse_arguments():
-    made = parser(__doc__, csv=True, resume=True)
-    add = made.add_argument
+    made = parser(__doc__, resume=True, csv=None)
+    add, points = made.add_argument, [layer.name for layer in sweep_layers()]
     add("-N", type=int, nargs="+", default=[1], help="batch sizes (one layer)")
     for letter, words in LETTERS.items():
         add(f"-{letter}", type=int, default=getattr(ATACWORKS, letter), help=words)
     sweeps = made.add_mutually_exclusive_group().add_argument
-    sweeps("--sweep", action="store_true", help="the sweep's points, not one layer")
+    sweeps("--sweep", action="store_true", help="one letter at a time, and named corners")
     sweeps("--planner", action="store_true", help="at these, auto's time over the best algorithm's")
-    names = [layer.name for layer in sweep_layers()]
-    only = f"only these: {', '.join(names)}"
-    add("--points", nargs="+", metavar="NAME", choices=names, help=only)
+    only = f"only these: {', '.join(points)}"
+    add("--points", nargs="+", metavar="NAME", choices=points, help=only)
     add("--threads", type=int, nargs="+", default=[1], help="counts to run with")
-    rounds = "timed rounds (default 15; 101 with --sweep, --planner)"
-    add("--rounds", type=at_least(2), help=rounds)
+    add("--rounds", type=at_least(2), help="timed (default 15; 101 with --sweep, --planner)")
     seconds = (
         "about what a contender may take in a pass: slow ones run in fewer rounds (default: no "
         "limit; 0.5 with --sweep, --planner)"
@@ -63,8 +51,7 @@ def parse_arguments():
     add("--seconds", type=float, help=seconds)
     names = list(CONTENDERS)
     add("--contenders", nargs="+", default=names, choices=names, help="what is timed")
-    dtypes = ("float32", "bfloat16")
-    add("--dtype", default="float32", choices=dtypes, help="of x, y and gradients")
+    add("--dtype", default="float32", choices=["float32", "bfloat16"], help="of x, y and gradients")
     arguments = made.parse_args()
     arguments.many = arguments.sweep or arguments.planner
     arguments.rounds = arguments.rounds or (101 if arguments.many else 15)
@@ -129,6 +116,35 @@ def measure(arguments, record):
         record.add(rows)
 
 
+def planner_rows(layer, threads, limits):
+    """Rows (one a pass); `ratio`: auto's time over the best algorithm's, median over the rounds."""
+    with torch_threads(threads):
+        tensors, isa, rows = Tensors.of(layer), _native.active_isa(), []
+        made = {name: CONTENDERS[name](tensors) for name in _native.ALGORITHMS}
+        for pass_name in RESULTS:
+            runners = {n: c.passes[pass_name] for n, c in made.items() if pass_name in c.passes}
+            times, _ = time_interleaved(runners, isa, paired=True, **limits)
+            auto = times.pop("auto")
+            ratios = {name: auto.ratio(other) for name, other in times.items()}
+            better = max(ratios, key=ratios.get)
+            rows.append({
+                **layer.columns, "pass": pass_name, "threads": threads,
+                "chosen": "+".join(layer.algorithms(pass_name, torch.float32)),
+                "better": better, "ratio": round(ratios[better], 4),
+                "auto_ms": round(statistics.median(auto.warm) * 1e3, 4), **machine(),
+            })  # fmt: skip
+    return rows
+
+
+def show_planner(rows):
+    worst = sorted(rows, key=lambda row: -row["ratio"])[:12]
+    print()
+    show(worst, "layer threads pass chosen better auto_ms ratio")
+    for limit in (1.10, 1.25):
+        share = sum(row["ratio"] <= limit for row in rows) / len(rows)
+        print(f"within {limit - 1:.0%} of the better algorithm: {share:.1%} of {len(rows)} passes")
+
+
 @script
 def main():
     arguments = parse_arguments()
@@ -138,7 +154,3 @@ def main():
         finally:
             if arguments.planner and record.rows:
                 show_planner(record.rows)
-
-
-if __name__ == "__main__":
-    main()

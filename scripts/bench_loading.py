@@ -1,27 +1,26 @@
-#!/usr/bin/env python
 """Share of a training's time that goes into making windows: reading, thinning, coverage, bases.
 
     export GOMP_SPINCOUNT=1000      # as the commands do: idle threads sleep
-    python scripts/bench_loading.py # yeast, and a made-up human-size store
     python scripts/bench_loading.py --threads 2 --batch 8 --steps 6 --csv docs/inputs/loading.csv
 
-The full AtacWorks network trains on windows of 50,000 bp and 5,000 bp of context on each side. What
-is timed is how long a step waits for its batch, made in this process or by a worker, and the step
-itself; with a worker, making windows takes a core's time too, which the time of one window tells.
-`cpus_used` is CPU time over time on the clock: below --threads other programs took the cores.
-The yeast store is prepared from the bundled BAM; the other has
-50 million fragments on chromosomes of human size, written once to --folder and kept there.
+The full AtacWorks network trains on windows of 50,000 bp and 5,000 bp of context on each side, of
+the bundled yeast BAM and of 50 million generated fragments on human-size chromosomes. What is timed
+is how long a step waits for its batch, made in this process or by a worker, the step itself, and
+one window alone. `cpus_used` is CPU time over time on the clock: below --threads other programs
+took the cores.
 """
 
 import statistics
 import time
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import torch
 from bench import training_steps
 from bench.command import ROOT, at_least, parser, script
-from bench.stores import PEAK_BP, PEAK_EVERY, write_human_store
+from bench.stores import DATA, PEAK_BP, PEAK_EVERY, YEAST, write_human_store
 from bench.timing import medians, wall_and_cpu
 from denoiseq import settings
 from denoiseq.genomics.fasta import Genome
@@ -31,12 +30,11 @@ from denoiseq.windows.batches import TileBatches, window_loader
 from denoiseq.windows.dataset import WindowDataset
 from dilconv.bench import machine
 from dilconv.memory import keep_freed_memory
-from results.layout import show
-from results.rows import Record
+from results.rows import Record, show
 
-YEAST = ROOT / "data" / "yeast"
 MOST = 0.10
 FRAGMENTS = 50_000_000
+SIZES = {"interval_bp": 50_000, "pad_bp": 5_000}
 KINDS = {
     "thinned": {},
     "range of depths": {"thin_range": (0.01, 0.5)},
@@ -44,31 +42,11 @@ KINDS = {
 }
 
 
-def parse_arguments():
-    made = parser(__doc__, csv=True)
-    add, positive = made.add_argument, at_least(1)
-    add("--threads", type=positive, default=2, help="of the arithmetic")
-    add("--batch", type=positive, default=settings.Optim().batch_size, help="windows a step")
-    add("--steps", type=positive, default=6, help="timed steps of every kind")
-    add("--windows", type=positive, default=200, help="windows timed alone")
-    folder = ROOT / "outputs" / "bench_loading"
-    add("--folder", type=Path, default=folder, help="for the stores that it makes")
-    return made.parse_args()
-
-
 def yeast_store(folder):
     """The bundled yeast data, prepared as its experiment does."""
-    path = folder / "yeast.h5"
+    path, blacklist = folder / "yeast.h5", str(DATA / "sacCer3.blacklist.bed")
     if not path.is_file():
-        prepare_stores(
-            settings.Prepare(
-                bam=str(YEAST / "yeast_atac_SRR1822137.bam"),
-                fasta=str(YEAST / "sacCer3.fa.gz"),
-                out=str(path),
-                blacklist=str(YEAST / "sacCer3.blacklist.bed"),
-                min_mapq=0,
-            )
-        )
+        prepare_stores(settings.Prepare(**YEAST, blacklist=blacklist, out=str(path), min_mapq=0))
     return CutStore(path)
 
 
@@ -78,43 +56,35 @@ def human_store(folder):
     return CutStore(path) if path.is_file() else write_human_store(path, FRAGMENTS, blacklist=True)
 
 
-def made_peaks(store):
-    """A peak of 400 bp every 15 kb: labels for a store that has none."""
-    starts = {chrom: np.arange(1_000, n - 1_000, PEAK_EVERY) for chrom, n in store.chroms.items()}
-    return {chrom: np.stack([at, at + PEAK_BP], axis=1) for chrom, at in starts.items()}
-
-
 def datasets(folder):
-    """(store's name, kind) -> windows to train on."""
+    """(store's name, kind, windows to train on), with peaks at regular places as labels."""
     stores = {"yeast": yeast_store(folder), "human size": human_store(folder)}
-    fasta = Genome(YEAST / "sacCer3.fa.gz")
     for name, store in stores.items():
-        peaks = made_peaks(store)
         chroms = [chrom for chrom, size in store.chroms.items() if size >= 60_000]
+        starts = {c: np.arange(1_000, size - 1_000, PEAK_EVERY) for c, size in store.chroms.items()}
+        peaks = {chrom: np.stack([at, at + PEAK_BP], axis=1) for chrom, at in starts.items()}
+        windows = partial(WindowDataset, store, chroms, peaks=peaks, training=True)
         for kind, more in KINDS.items():
-            data = settings.Data(interval_bp=50_000, pad_bp=5_000, **more)
-            yield name, kind, WindowDataset(store, chroms, data, peaks, training=True)
+            data = settings.Data(**SIZES, **more)
+            yield name, kind, windows(settings=data)
         if name == "yeast":
-            yield name, "with the sequence", WindowDataset(
-                store, chroms, data, peaks, training=True, genome=fasta
-            )  # fmt: skip
+            genome = Genome(YEAST["fasta"])
+            yield name, "with the sequence", windows(settings=data, genome=genome)
 
 
 def batches_of(data, batch, workers):
     """Fresh batches for ever: epoch after epoch, in a shuffled order."""
     tiles = TileBatches(data, batch, seed=0)
     loader = window_loader(tiles, workers)
-    epoch = 0
-    while True:
+    for epoch in count():
         tiles.start(epoch)
         yield from loader
-        epoch += 1
 
 
 def window_ms(data, n):
     """Median time of one window made in this process, with caches as a training finds them."""
     order = np.random.default_rng(1).permutation(len(data))
-    seconds = (wall_and_cpu(lambda i=int(i): data[i])[0] for i in np.resize(order, n))
+    seconds = (wall_and_cpu(data.__getitem__, int(i))[0] for i in np.resize(order, n))
     return 1e3 * statistics.median(seconds)
 
 
@@ -130,7 +100,6 @@ def medians_ms(training, batches, steps):
 
 
 def measure(name, kind, data, arguments):
-    """A row for each number of workers."""
     alone = window_ms(data, arguments.windows)
     network = training_steps.network("native", in_channels=data[0]["x"].shape[0])
     training = training_steps.Contender("native", network, {})
@@ -155,7 +124,15 @@ def measure(name, kind, data, arguments):
 
 @script
 def main():
-    arguments = parse_arguments()
+    made = parser(__doc__, csv=None)
+    add, positive = made.add_argument, at_least(1)
+    add("--threads", type=positive, default=2, help="of the arithmetic")
+    add("--batch", type=positive, default=settings.Optim().batch_size, help="windows a step")
+    add("--steps", type=positive, default=6, help="timed steps of every kind")
+    add("--windows", type=positive, default=200, help="windows timed alone")
+    folder = ROOT / "outputs" / "bench_loading"
+    add("--folder", type=Path, default=folder, help="for the stores that it makes")
+    arguments = made.parse_args()
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     record = Record(arguments.csv)
@@ -164,11 +141,5 @@ def main():
         record.add(measure(name, kind, data, arguments))
     show(record.rows, "data input workers window_ms wait_ms step_ms share cpus_used")
     worst = max(row["share"] for row in record.rows)
-    print(
-        f"a step waits at most {worst:.1%} of the time for its windows, "
-        f"{'MORE' if worst > MOST else 'less'} than {MOST:.0%}"
-    )
-
-
-if __name__ == "__main__":
-    main()
+    verdict = f"{'MORE' if worst > MOST else 'less'} than {MOST:.0%}"
+    print(f"a step waits at most {worst:.1%} of the time for its windows, {verdict}")

@@ -1,34 +1,28 @@
-#!/usr/bin/env python
 """Other people's models on torch and on dilconv: checked first, then timed.
 
-    python scripts/bench_models.py --quick                     # a minute or two, one thread
     python scripts/bench_models.py --threads 1 2 --csv models.csv
     python scripts/bench_models.py --models BPNet --dtypes float32 bfloat16
 
 Each model is taken as its author wrote it; a copy goes through `dilconv.convert`, and that is all.
-Outputs and every parameter's gradient must be those of the same model in float64 (on two items at
-most) before anything is timed; torch's own errors are in the rows too. Then forward (no gradients)
-and a whole training step (forward, loss, backward, clipped gradients, Adam) run in turn, in an
-order shuffled anew each round, and the ratio is the median over the rounds of torch's time to
-dilconv's in the same round: below 1, torch is the faster one. bfloat16 is autocast, for both.
-
-A model whose package is missing is left out, with the command that installs it. The CSV is whole
-after every model: an interrupted run keeps what is done, --resume goes on.
+Outputs and every parameter's gradient must be those of the same model in float64 before anything is
+timed; torch's own errors are in the rows too. Then forward (no gradients) and a whole training step
+(forward, loss, backward, clipped gradients, Adam) run in turn, and the ratio is the median over the
+rounds of torch's time to dilconv's: below 1, torch is the faster one. bfloat16 is autocast, for
+both. The CSV is whole after every model.
 """
 
 import copy
 import statistics
 import sys
-from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import product
 
 import dilconv
 import torch
 from bench.command import at_least, parser, script
 from bench.example_models import EXAMPLES
 from dilconv.bench import machine, time_interleaved
-from results.layout import show
-from results.rows import Record
+from results.rows import Record, show
 from tqdm import tqdm
 
 # Largest error as a share of the norm, of the outputs and of each parameter's gradient; or twice
@@ -43,18 +37,16 @@ SHOWN = (
 
 
 def parse_arguments():
-    made = parser(__doc__, csv=True, resume=True)
+    made = parser(__doc__, resume=True, csv=None)
     add, positive = made.add_argument, at_least(1)
     names = [example.name for example in EXAMPLES]
     only = f"only these: {', '.join(names)}"
     add("--models", nargs="+", metavar="NAME", default=names, help=only)
     add("-N", type=positive, nargs="+", help="batch sizes (default: each model's own)")
     add("--threads", type=positive, nargs="+", default=[1], help="of torch, one run each")
-    dtypes = list(TOLERANCE)
-    add("--dtypes", nargs="+", default=["float32"], choices=dtypes, help="of activations")
+    add("--dtypes", nargs="+", default=["float32"], choices=TOLERANCE, help="of activations")
     add("--rounds", type=at_least(2), default=15, help="timed rounds, at least 2")
-    seconds = "about what one of the two may take in a pass"
-    add("--seconds", type=float, default=20.0, help=seconds)
+    add("--seconds", type=float, default=20.0, help="about what one of the two may take in a pass")
     add("--quick", action="store_true", help="the smallest batch, three rounds")
     arguments = made.parse_args()
     unknown = sorted(set(arguments.models) - set(names))
@@ -77,23 +69,20 @@ class Contender:
 
     def __post_init__(self):
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
-
-    def precision(self):
-        if self.dtype == "float32":
-            return nullcontext()
-        return torch.autocast("cpu", getattr(torch, self.dtype))
+        half = self.dtype == "bfloat16"
+        self.precision = torch.autocast("cpu", torch.bfloat16, enabled=half)
 
     def forward(self):
-        with torch.no_grad(), self.precision():
+        with torch.no_grad(), self.precision:
             return self.model(*self.inputs)
 
     def gradients(self):
-        """Output of the model, and its parameters' gradients."""
+        """Outputs of the model, with gradients left at its parameters."""
         self.optimizer.zero_grad()
-        with self.precision():
+        with self.precision:
             prediction = self.model(*self.inputs)
             self.loss(prediction, self.truth).backward()
-        return prediction
+        return prediction if isinstance(prediction, tuple) else (prediction,)
 
     def step(self):
         self.gradients()
@@ -112,16 +101,9 @@ def pair_of(example, N, dtype):
 
 def results(contender):
     """Outputs of the model, and the gradients that its parameters get."""
-    outputs = contender.gradients()
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    outputs = [output.detach() for output in contender.gradients()]
     grads = [p.grad for p in contender.model.parameters() if p.grad is not None]
-    return {"output": [t.detach() for t in outputs], "gradient": grads}
-
-
-def in_float64(stock):
-    """The same model, weights and batch in float64, which both are held to."""
-    model, inputs = copy.deepcopy(stock.model).double(), tuple(x.double() for x in stock.inputs)
-    return Contender(model, inputs, stock.truth, stock.loss, "float32")
+    return {"output": outputs, "gradient": grads}
 
 
 def worst(results, expected):
@@ -132,8 +114,9 @@ def worst(results, expected):
 
 
 def check(name, stock, converted):
-    """Columns of the largest errors of both; RuntimeError where the converted model is wrong."""
-    exact, columns = results(in_float64(stock)), {}
+    """Columns of both models' largest errors against float64; RuntimeError for a wrong one."""
+    model, inputs = copy.deepcopy(stock.model).double(), tuple(x.double() for x in stock.inputs)
+    exact, columns = results(Contender(model, inputs, stock.truth, stock.loss, "float32")), {}
     for library, contender in (("torch", stock), ("dilconv", converted)):
         for kind, tensors in results(contender).items():
             columns[f"{kind}_error_{library}"] = worst(tensors, exact[kind])
@@ -149,7 +132,6 @@ def check(name, stock, converted):
 
 
 def timed(stock, converted, limits):
-    """Columns of the times of both passes."""
     columns = {}
     for name in ("forward", "step"):
         runners = {"torch": getattr(stock, name), "dilconv": getattr(converted, name)}
@@ -161,7 +143,6 @@ def timed(stock, converted, limits):
 
 
 def measure(example, point, limits):
-    """The row of an example at a point."""
     torch.set_num_threads(point["threads"])
     N, dtype = point["N"], point["dtype"]
     errors = check(example.name, *pair_of(example, min(N, CHECKED), dtype))
@@ -177,19 +158,13 @@ def measure(example, point, limits):
 
 def points_of(arguments):
     """(example, point) of everything that was asked for and can be had."""
-    points = []
     for example in (e for e in EXAMPLES if e.name in arguments.models):
         if not example.available():
             print(f"{example.name} is left out: {example.install}")
             continue
         batches = arguments.N or example.batches[: 1 if arguments.quick else None]
-        points += [
-            (example, {"model": example.name, "N": N, "threads": threads, "dtype": dtype})
-            for dtype in arguments.dtypes
-            for threads in arguments.threads
-            for N in batches
-        ]
-    return points
+        for dtype, threads, N in product(arguments.dtypes, arguments.threads, batches):
+            yield example, {"model": example.name, "N": N, "threads": threads, "dtype": dtype}
 
 
 @script
@@ -198,7 +173,7 @@ def main():
     dilconv.keep_freed_memory()  # for both alike
     limits = {"rounds": arguments.rounds, "seconds": arguments.seconds}
     with Record(arguments.csv, POINT, arguments.resume) as record:
-        for example, point in tqdm(points_of(arguments), unit="model", disable=None):
+        for example, point in tqdm([*points_of(arguments)], unit="model", disable=None):
             if record.has(point):
                 continue
             try:
@@ -208,7 +183,3 @@ def main():
                 return 1
             show(record.rows[-1:], SHOWN, tqdm.write)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

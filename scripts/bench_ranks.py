@@ -1,12 +1,11 @@
-#!/usr/bin/env python
 """Training steps of AtacWorks' network by several processes, and what that says of many sockets.
 
     python scripts/bench_ranks.py                       # 1 process of all cores against 1 a core
     python scripts/bench_ranks.py --shapes 1x2 2x1 -N 4 -W 60000 --steps 8 --out outputs/ranks
 
 A shape is PROCESSESxTHREADS. Every shape takes the same batch and must reach the same losses.
-Writes to --out ranks.csv (a row a shape) and scaling.md: the table, and a model of training on up
-to 16 sockets, from the time of a step and the bytes of its gradient.
+Leaves in --out ranks.csv and scaling.md: the table, and a model of training on up to 16 sockets,
+from the time of a step and the bytes of its gradient.
 """
 
 import argparse
@@ -24,8 +23,7 @@ from denoiseq.atomic import write_text
 from denoiseq.distributed import joined, leave
 from dilconv.bench import machine
 from dilconv.memory import keep_freed_memory
-from results.layout import table, table_of
-from results.rows import Record
+from results.rows import Record, table, table_of
 
 LOSS_TOLERANCE = 1e-3
 # The network of the model, from round figures of 10-gigabit Ethernet between hosts.
@@ -41,10 +39,8 @@ MEASURED = {
 
 def parse_arguments():
     made = parser(__doc__, out=ROOT / "outputs" / "ranks")
-    add = made.add_argument
-    shapes = [f"1x{CORES}", f"{CORES}x1"]
-    name = "PROCESSESxTHREADS"
-    add("--shapes", nargs="+", default=shapes, metavar=name, help="what is compared")
+    add, shapes = made.add_argument, [f"1x{CORES}", f"{CORES}x1"]
+    add("--shapes", nargs="+", default=shapes, metavar="PROCESSESxTHREADS", help="what is compared")
     add("-N", type=int, default=4, help="windows a step, over all processes")
     add("-W", type=int, default=60_000, help="bases of a window")
     add("--steps", type=int, default=8, help="timed steps a turn, after one untimed")
@@ -58,16 +54,14 @@ def work(arguments):
     keep_freed_memory()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     with joined("cpu") as ranks:
-        (training,) = training_steps.contenders(arguments.N, arguments.W, only=("native",))
+        (training,) = training_steps.contenders(arguments.N, arguments.W, ("native",))
         shares = {name: t[ranks.rank :: ranks.world] for name, t in training.batch.items()}
         training.batch = {name: share.contiguous() for name, share in shares.items()}
         training.ranks, model, seconds = ranks, training.model, []
         for _ in range(1 + arguments.steps):
             ranks.wait()
             seconds.append(training.step()[0])
-        exchanges = [
-            wall_and_cpu(lambda: ranks.mean_gradients(model))[0] for _ in range(arguments.steps)
-        ]
+        exchanges = [wall_and_cpu(ranks.mean_gradients, model)[0] for _ in range(arguments.steps)]
         if ranks.main:
             exchange = statistics.mean(exchanges)
             size = 4 * sum(p.numel() for p in model.parameters())
@@ -76,7 +70,6 @@ def work(arguments):
 
 
 def turn(arguments, shape):
-    """The JSON of one shape, run by torchrun."""
     processes, threads = map(int, shape.split("x"))
     torchrun = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
@@ -93,12 +86,11 @@ def turn(arguments, shape):
 def measure(arguments):
     """A row a shape, from turns that alternate."""
     turns = {shape: [] for shape in arguments.shapes}
-    for _ in range(arguments.turns):
-        for shape in arguments.shapes:
-            turns[shape].append(turn(arguments, shape))
+    for shape in arguments.shapes * arguments.turns:
+        turns[shape].append(turn(arguments, shape))
     expected = turns[arguments.shapes[0]][0]["losses"]
-    for shape in arguments.shapes:
-        losses = (loss for t in turns[shape] for loss in zip(t["losses"], expected, strict=True))
+    for shape, taken in turns.items():
+        losses = (pair for t in taken for pair in zip(t["losses"], expected, strict=True))
         worst = max(abs(a - b) for a, b in losses)
         if worst > LOSS_TOLERANCE:
             raise ValueError(f"{shape} trains otherwise: its losses differ by {worst:.2g}")
@@ -106,7 +98,6 @@ def measure(arguments):
 
 
 def row(arguments, shape, turns):
-    """The medians of a shape's turns."""
     seconds = statistics.median(s for t in turns for s in t["seconds"])
     processes, threads = map(int, shape.split("x"))
     return {
@@ -129,17 +120,16 @@ def ring(sockets, size):
 
 
 def scaling(row):
-    """(sockets, windows each, step, efficiency) where a socket keeps its windows, and shares N."""
-    a_window, size = row["step_s"] / row["N"], row["gradient_bytes"]
+    """Lines of the model, where a socket keeps its windows and where all share N."""
     for sockets in SOCKETS:
         for windows in (row["N"], row["N"] / sockets):
-            work = a_window * windows
-            step = work + ring(sockets, size)
-            yield sockets, windows, step, work / step
+            work = row["step_s"] / row["N"] * windows
+            step = work + ring(sockets, row["gradient_bytes"])
+            if windows >= 1 or sockets == 1:
+                yield sockets, f"{windows:g}", f"{step:.3f} s", f"{work / step:.1%}"
 
 
 def markdown(rows):
-    """scaling.md."""
     best = min(rows, key=lambda row: row["step_s"])
     measured = (
         "Measured on {cpu} ({isa}), {N} windows of {W:,} bp a step, {gradient_bytes:,} bytes of "
@@ -150,13 +140,8 @@ def markdown(rows):
         f"exchange over a network of {BYTES_A_SECOND / 1e9:g} GB/s and {1e6 * LATENCY_S:g} us a "
         "message:"
     )
-    lines = [
-        (sockets, f"{windows:g}", f"{step:.3f} s", f"{efficiency:.1%}")
-        for sockets, windows, step, efficiency in scaling(best)
-        if windows >= 1 or sockets == 1
-    ]
     heads = ("sockets", "windows a socket", "a step", "efficiency")
-    modelled = table(heads, dict.fromkeys(lines))
+    modelled = table(heads, dict.fromkeys(scaling(best)))
     return "\n\n".join([measured, table_of(rows, MEASURED), model, modelled]) + "\n"
 
 
@@ -170,7 +155,3 @@ def main():
     record.add(measure(arguments))
     write_text(arguments.out / "scaling.md", markdown(record.rows))
     print(markdown(record.rows))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,5 @@
-#!/usr/bin/env python
 """Benchmark of whole training steps of AtacWorks' network: dilconv against torch.
 
-    python scripts/bench_train.py                      # one segment of 60,000 bp, one thread
     python scripts/bench_train.py --threads 1 2 -N 1 --csv train.csv
     python scripts/bench_train.py -N 8 --memory        # peak memory of a step, float32 and bfloat16
 
@@ -21,22 +19,20 @@ from bench import training_steps
 from bench.command import at_least, parser, script
 from dilconv.bench import machine
 from dilconv.memory import keep_freed_memory
-from results.layout import show
-from results.rows import Record
+from results.rows import Record, show
 
 OTHERS_MOST = 0.20
 
 
 def parse_arguments():
-    made = parser(__doc__, csv=True)
+    made = parser(__doc__, csv=None)
     add, positive = made.add_argument, at_least(1)
     add("-N", type=positive, default=1, help="segments in the batch")
     add("-W", type=positive, default=60_000, help="bases of a segment")
     add("--threads", type=positive, nargs="+", default=[1], help="counts to run with")
     add("--rounds", type=at_least(2), default=3, help="timed steps of torch's forms, at least 2")
     add("--steps", type=positive, default=10, help="timed steps of dilconv a round")
-    memory = "what a step adds to the peak memory, not its time"
-    add("--memory", action="store_true", help=memory)
+    add("--memory", action="store_true", help="what a step adds to the peak memory, not its time")
     return made.parse_args()
 
 
@@ -89,10 +85,8 @@ def measure_memory(arguments):
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             job = pool.submit(training_steps.step_memory, name, arguments.N, arguments.W)
             added[name] = job.result()
-        print(
-            f"{name:14} a step adds {added[name] / 2**20:8.0f} MiB to the peak, "
-            f"{added[name] / added['native']:.2f} of native's"
-        )
+        mib, share = added[name] / 2**20, added[name] / added["native"]
+        print(f"{name:14} a step adds {mib:8.0f} MiB to the peak, {share:.2f} of native's")
 
 
 @script
@@ -105,7 +99,3 @@ def main():
     record = Record(arguments.csv)
     for threads in arguments.threads:
         record.add(measure(arguments, threads))
-
-
-if __name__ == "__main__":
-    main()

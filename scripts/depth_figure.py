@@ -1,11 +1,10 @@
-#!/usr/bin/env python
 """The table and the figure of scripts/depth_study.py, from its depth.csv alone.
 
     python scripts/depth_figure.py                     # docs/depth/depth.csv
     python scripts/depth_figure.py --folder outputs/depth
 
 depth.csv has a row a metric, depth and what was measured there: the score of a track, or the depth
-whose noisy (worth_noisy) or smoothed (worth_gaussian) score equals the denoised one. Writes
+whose noisy (worth_noisy) or smoothed (worth_gaussian) score equals the denoised one. Leaves
 depth.md and depth.png beside it.
 """
 
@@ -18,8 +17,7 @@ from denoiseq.atomic import write_bytes, write_text
 from denoiseq.report.style import drawn
 from denoiseq.report.tracks import colour, label
 from matplotlib.figure import Figure
-from results.layout import table
-from results.rows import read_csv
+from results.rows import read_csv, table
 
 METRICS = {"auprc": "AUPRC", "best_f1": "best F1", "log1p_pearson": "log1p-Pearson"}
 TRACKS = ("noisy", "gaussian", "macs3", "denoised")
@@ -28,14 +26,7 @@ BELOW, ABOVE = 0.0, math.inf  # a worth beyond the measured depths
 ARROW = 0.1  # the depth whose worth the figure shows
 
 
-def read_rows(path):
-    """The rows of depth.csv by metric, what and depth."""
-    rows = read_csv(path, "scripts/depth_study.py", "what")
-    return {(row["metric"], row["what"], row["fraction"]): row for row in rows}
-
-
 def depths(rows):
-    """The measured depths, ascending."""
     return sorted({fraction for _, _, fraction in rows})
 
 
@@ -49,7 +40,6 @@ def percent(depth, fractions):
 
 
 def markdown(rows):
-    """What was measured, then a line a metric and depth."""
     lines = []
     for metric, fraction in product(METRICS, depths(rows)):
         noisy = rows[metric, "noisy", fraction]
@@ -74,24 +64,22 @@ def cell(rows, key, form=None):
 
 
 def described(rows):
-    """The sentences above the table."""
     first = next(iter(rows.values()))
     true_peaks = f"{first['true_peaks']:,.0f} on the test chromosomes"
     draws = max(int(row["draws"]) for row in rows.values())
     trained = " to ".join(f"{100 * float(f):g}%" for f in first["trained"].split("-"))
     peaks = {"macs3": "MACS3's (q 0.05)", "poisson": "Poisson labels"}[first["truth"]]
-    said = [
+    text = (
         "One half of the fragments is the truth, inputs come from the other; percentages and counts"
-        " are of all fragments.",
-        f"True peaks: {peaks} of the first half, {true_peaks}.",
-        f"One network, trained at {trained} of a whole sample, denoises every depth.",
-        f"Means of {draws} draw{'s' * (draws > 1)} (at 50% there is one); in brackets 95% intervals"
-        " of a bootstrap over blocks of 50 kb.",
-    ]
-    if any(what == "macs3" for _, what, _ in rows):
-        home = ", and the truth is its own" if first["truth"] == "macs3" else ""
-        said.append(f"MACS3's F1 is that of its peaks{home}; the others' of their best threshold.")
-    return " ".join(said)
+        f" are of all fragments. True peaks: {peaks} of the first half, {true_peaks}. One network,"
+        f" trained at {trained} of a whole sample, denoises every depth. Means of {draws}"
+        f" draw{'s' * (draws > 1)} (at 50% there is one); in brackets 95% intervals of a bootstrap"
+        " over blocks of 50 kb."
+    )
+    if all(what != "macs3" for _, what, _ in rows):
+        return text
+    home = ", and the truth is its own" if first["truth"] == "macs3" else ""
+    return f"{text} MACS3's F1 is that of its peaks{home}; the others' of their best threshold."
 
 
 @drawn
@@ -104,8 +92,7 @@ def picture(rows):
         for track in TRACKS:
             if (metric, track, fractions[0]) in rows:
                 values = [rows[metric, track, fraction]["value"] for fraction in fractions]
-                style = {"color": colour(track), "marker": "o", "markersize": 3.5}
-                axes.plot(fractions, values, label=label(track), **style)
+                axes.plot(fractions, values, "o-", ms=3.5, color=colour(track), label=label(track))
         axes.set_xscale("log")
         axes.set_xticks(fractions, [f"{100 * f:g}%" for f in fractions])
         axes.minorticks_off()
@@ -140,10 +127,12 @@ def draw_worth(axes, rows, metric):
 
 def write(folder):
     """depth.md and depth.png of the depth.csv in a folder; returns the table."""
-    rows = read_rows(folder / "depth.csv")
-    write_text(folder / "depth.md", markdown(rows))
+    rows = read_csv(folder / "depth.csv", "scripts/depth_study.py", "what")
+    rows = {(row["metric"], row["what"], row["fraction"]): row for row in rows}
+    text = markdown(rows)
+    write_text(folder / "depth.md", text)
     write_bytes(folder / "depth.png", picture(rows))
-    return markdown(rows)
+    return text
 
 
 @script
@@ -151,7 +140,3 @@ def main():
     made, folder = parser(__doc__), ROOT / "docs" / "depth"
     made.add_argument("--folder", type=Path, default=folder, help="where depth.csv lies")
     print(write(made.parse_args().folder))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """What depth is denoising worth? Scores against depth, and the depth that noisy reads would need.
 
     python scripts/depth_study.py                          # data/yeast/denoiser.pt
@@ -6,14 +5,11 @@
 
 Truth comes from one half of the fragments, inputs from the other: at 50% they are that half whole.
 One network serves all depths; at each the Gaussian's bandwidth is tuned on the validation
-chromosomes, and the test chromosomes are measured. True peaks are MACS3's on the first half where
-it is installed, else Poisson labels of it. A denoised score is worth the depth at which the curve
-of the noisy (or smoothed) scores reaches it. Intervals are those of a bootstrap over blocks of
-50 kb, whose replicates are the same at every depth.
+chromosomes. A denoised score is worth the depth at which the curve of the noisy (or smoothed)
+scores reaches it. Intervals are of a bootstrap over blocks of 50 kb, the same at every depth.
 
-Writes depth.csv (a row a depth, metric and track; worth 0 is below the least depth, inf above the
-largest), depth.md and depth.png (scripts/depth_figure.py) to --out. What was measured before is
-kept.
+Leaves depth.csv (worth 0 is below the least depth, inf above the largest), depth.md and depth.png
+in --out. What was measured before is kept.
 """
 
 import json
@@ -65,15 +61,8 @@ def parse_arguments():
 def worth(value, depths, curve):
     """The depth at which a curve first reaches a value: linear in the logarithm of the depth.
 
-    Parameters
-    ----------
-    depths : ascending, above 0.
-    curve : what is reached at each depth; where it falls, the highest so far stands.
-
-    Returns
-    -------
-    float, within `depths`; BELOW where the curve begins above the value, ABOVE where it does not
-    reach it, nan where either is unknown.
+    The `depths` ascend; where the curve falls, the highest so far stands. BELOW where it begins
+    above the value, ABOVE where it does not reach it, nan where either is unknown.
     """
     highest = np.maximum.accumulate(np.asarray(curve, dtype=float))  # one nan spreads to the end
     if math.isnan(value) or math.isnan(highest[-1]):
@@ -107,20 +96,19 @@ class Study:
 
     def __init__(self, arguments):
         self.subject = Subject(arguments.checkpoint)
-        config = self.subject.config
+        trained = self.subject.trained.data
         digest = sha256(arguments.checkpoint.read_bytes()).hexdigest()[:12]
         self.truth = truth_of(arguments.truth)
         self.folder = arguments.runs / f"{digest}_{self.truth}"
-        whole = open_or_prepare(config.data)
+        whole = open_or_prepare(trained)
         check_store_matches_training(self.subject.payload["preprocessing"], whole)
         self.fragments = whole.n_fragments
-        trained = config.data.thin_range or [config.data.thin_fraction]
-        self.trained = "-".join(f"{f:g}" for f in trained)
+        self.trained = "-".join(f"{f:g}" for f in trained.thin_range or [trained.thin_fraction])
         clean, noisy = (self._half(whole, name) for name in ("clean", "noisy"))
         alone = {"more_stores": [], "more_noisy_stores": [], "prepare": settings.Prepare()}
-        truth = {"target": "all", "labels": "poisson", "truth": self._true_peaks(clean, config)}
+        truth = {"target": "all", "labels": "poisson", "truth": self._true_peaks(clean, trained)}
         halves = {"store": clean, "noisy_store": noisy, "thin_range": None}
-        self.data = replace(config.data, **halves, **truth, **alone)
+        self.data = replace(trained, **halves, **truth, **alone)
 
     def _half(self, whole, name):
         """The path of a store of the fragments for truth ("clean") or for inputs ("noisy")."""
@@ -129,14 +117,13 @@ class Study:
             write_half(whole, path, Thinning(0.5, HALVES, complement=name == "noisy"))
         return str(path)
 
-    def _true_peaks(self, clean, config):
+    def _true_peaks(self, clean, trained):
         """The path of a BED file of MACS3's peaks; None for the Poisson labels."""
         if self.truth != "macs3":
             return None
         path, store = self.folder / "truth.bed", CutStore(clean)
         if not path.is_file():
-            width = 2 * config.data.half_window_bp
-            peaks = call_peaks(store, list(store.chroms), None, ext_bp=width)
+            peaks = call_peaks(store, list(store.chroms), None, ext_bp=2 * trained.half_window_bp)
             lines = [f"{c}\t{s}\t{e}\n" for c, rows in peaks.items() for s, e in rows.tolist()]
             write_text(path, "".join(lines))
         return str(path)
@@ -147,15 +134,14 @@ class Study:
         return {draw: self.folder / f"{fraction:g}_{draw}.npz" for draw in range(n)}
 
     def measure(self, fraction, draws):
-        """Measure the draws of a depth that are not measured yet."""
         files = self.files(fraction, draws)
         missing = {draw: file for draw, file in files.items() if not file.is_file()}
         if not missing:
             return
         data, subject = replace(self.data, thin_fraction=2 * fraction), self.subject
         stores = open_stores(data)
-        validation = held_out(data, stores, subject.config.seed, "validation")
-        tuned = tune(subject.network, validation, subject.config)
+        validation = held_out(data, stores, subject.trained.seed, "validation")
+        tuned = tune(subject.network, validation, subject.trained)
         for draw, file in missing.items():
             measurement = subject.measure(data, stores, draw, tuned)
             metrics = measurement.metrics
@@ -198,24 +184,21 @@ def summary(study, fractions, draws):
             if all(value is not None for value in values)
         }
         for ruler in RULERS if "denoised" in curves else ():
-            curves[f"worth_{ruler}"] = worths(curves["denoised"], fractions, curves[ruler])
+            pairs = zip(curves["denoised"].T, curves[ruler].T, strict=True)  # of one replicate
+            worths = [[worth(v, fractions, curve) for v in values] for values, curve in pairs]
+            curves[f"worth_{ruler}"] = np.transpose(worths)
         for what, (i, fraction) in product(curves, enumerate(fractions)):
-            values = curves[what][i]
-            numbers = zip(("value", "low", "high"), (values[0], *interval(values[1:])), strict=True)
+            value, *replicates = curves[what][i]
+            low, high = interval(np.array(replicates))
+            numbers = {"value": value, "low": low, "high": high}
             rows.append({
                 "metric": metric, "what": what, "fraction": fraction,
-                **{name: f"{number:.5g}" for name, number in numbers},
+                **{name: f"{number:.5g}" for name, number in numbers.items()},
                 "fragments": round(fraction * study.fragments), "draws": len(depths[i]),
                 **json.loads(str(depths[i][0]["about"])),
                 "truth": study.truth, "trained": study.trained,
             })  # fmt: skip
     return rows
-
-
-def worths(values, fractions, curves):
-    """`worth` of every score (depths, 1 + replicates) along the curve of the same replicate."""
-    pairs = zip(values.T, curves.T, strict=True)
-    return np.array([[worth(v, fractions, curve) for v in column] for column, curve in pairs]).T
 
 
 @script
@@ -231,7 +214,3 @@ def main():
         study.measure(fraction, arguments.draws)
     record.add(summary(study, arguments.fractions, arguments.draws))
     print(write(arguments.out))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Write docs/configuration.md and the comments in configs/ from the settings classes.
 
     python scripts/make_reference.py                # both, in place
@@ -9,12 +8,11 @@ values and headers are left as they are; only the comment behind each key is rep
 """
 
 import re
-import sys
 
 from bench.command import ROOT, parser, script, settle
 from denoiseq import settings
 from denoiseq.settings.help import about, entries, groups, shown
-from results.layout import table
+from results.rows import table
 
 CONFIGS, PAGE = ROOT / "configs", ROOT / "docs" / "configuration.md"
 # The YAML files that list every key of a class; all others are deltas on these.
@@ -56,7 +54,6 @@ def commented(text, kind):
 
 
 def setting_table(kind, prefix=""):
-    """A row for every setting of `kind`."""
     lines = []
     for entry in entries(kind):
         default = "" if entry.default == "???" else f"`{shown(entry.default)}`"
@@ -74,13 +71,11 @@ def remark(path):
 
 
 def choices(group):
-    """The files of a config group, a line each."""
     paths = sorted((CONFIGS / group).glob("*.yaml"))
     return "\n".join(f"- `{group}={path.stem}`: {remark(path)}" for path in paths)
 
 
 def command_section(name, kind):
-    """A command with its own settings, and links to its groups."""
     first, examples = about(kind)
     parts = [f"## {name}", first, "```\n" + "\n".join(examples) + "\n```", setting_table(kind)]
     links = [f"[{group}](#{group})" for group in groups(kind) if group != "data" or name == "train"]
@@ -93,7 +88,6 @@ def command_section(name, kind):
 
 
 def group_section(name, kind):
-    """A config group: what it is, its files, and its settings."""
     parts = [f"### {name}", about(kind)[0], choices(name)]
     if name == "model":
         for choice, model in settings.MODELS.items():
@@ -108,7 +102,6 @@ def group_section(name, kind):
 
 
 def page():
-    """The whole of docs/configuration.md."""
     parts = [HEAD.rstrip()]
     for name, kind in settings.COMMANDS.items():
         parts += command_section(name, kind)
@@ -134,7 +127,3 @@ def main():
     paths = {CONFIGS / name: kind for name, kind in COMPLETE.items()}
     texts = {p: commented(p.read_text(encoding="utf-8"), kind) for p, kind in paths.items()}
     return settle({**texts, PAGE: page()}, check, "the settings give")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

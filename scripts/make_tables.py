@@ -1,17 +1,14 @@
-#!/usr/bin/env python
 """Write the results page and the README's speed tables from the benchmarks' CSV files.
 
     python scripts/make_tables.py                     # docs/results, and README.md
-    python scripts/make_tables.py --check             # exit 1 if they are not what the CSV gives
     python scripts/make_tables.py --folder outputs/results/full       # your own machine's page
 
-The CSV files come from scripts/reproduce_tables.sh. Nothing in a table is typed by hand. The page
-is README.md in the folder, with its figures. The tables in README.md and, of other people's models,
-in kernels/README.md lie between two markers and are made from docs/results only.
+The CSV files come from scripts/reproduce_tables.sh. The page is README.md in the folder, with its
+figures. The tables in README.md and, of other people's models, in kernels/README.md lie between two
+markers and are made from docs/results only.
 """
 
 import re
-import sys
 from pathlib import Path
 
 import jinja2
@@ -21,7 +18,6 @@ from results import figures, rows, scale, tables
 from results.headline import headline
 
 OWN = ROOT / "docs" / "results"
-TEMPLATES = Path(__file__).parent / "results"
 SPEED = "<!-- speed tables -->", "<!-- /speed tables -->"
 MODELS = "<!-- models table -->", "<!-- /models table -->"
 FIGURES = {"layers": "float32", "layers_bf16": "bfloat16"}
@@ -32,29 +28,16 @@ def rendered(template, measured, **names):
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "results"),
     )
-    makers = {name: make for name, make in vars(tables).items() if callable(make)}
     everything = dict.fromkeys((Path(name).stem for name in rows.FILES), ()) | measured
-    return environment.get_template(template).render(makers, found=everything, **names)
+    return environment.get_template(template).render(vars(tables), found=everything, **names)
 
 
-def page(folder, measured):
-    """The text of the results page."""
-    machine = tables.machine_words(rows.machine(folder), measured)
-    return rendered("page.md.j2", measured, headline=headline, scale=scale, machine=machine)
-
-
-def replace_tables(text, made, markers):
-    """`text` with `made` between the markers; a missing closing marker is added.
-
-    Raises
-    ------
-    ValueError
-        If the opening marker is missing.
-    """
+def replace_tables(path, made, markers):
+    """The text of a page with `made` between the markers; a missing closing marker is added."""
     opening, closing = markers
-    before, marker, after = text.partition(opening)
+    before, marker, after = path.read_text(encoding="utf-8").partition(opening)
     if not marker:
         raise ValueError(f"no line {opening} to put the tables behind")
     after = after.partition(closing)[2] if closing in after else after
@@ -63,47 +46,34 @@ def replace_tables(text, made, markers):
 
 def others(arguments, measured):
     """{path: text} of the pages that hold tables between markers."""
-    readme, models_page = arguments.readme, arguments.models_page
+    readme, models_page, texts = arguments.readme, arguments.models_page, {}
     if arguments.folder.resolve() == OWN:
         readme, models_page = readme or ROOT / "README.md", ROOT / "kernels" / "README.md"
-    texts = {}
-    if readme is not None:
+    if readme:
         summary = re.sub(r"\n{3,}", "\n\n", rendered("summary.md.j2", measured)).strip()
-        texts[readme] = replace_tables(readme.read_text(encoding="utf-8"), summary, SPEED)
-    if models_page is not None and "models" in measured:
-        old, made = models_page.read_text(encoding="utf-8"), tables.models_table(measured["models"])
-        texts[models_page] = replace_tables(old, made, MODELS)
+        texts[readme] = replace_tables(readme, summary, SPEED)
+    if models_page and "models" in measured:
+        made = tables.models_table(measured["models"])
+        texts[models_page] = replace_tables(models_page, made, MODELS)
     return texts
 
 
-def draw(folder, measured):
-    """The figures, beside the page."""
-    for name, dtype in FIGURES.items():
-        if name in measured:
-            title = f"One letter at a time around the AtacWorks layer, one thread, {dtype}"
-            write_bytes(folder / f"{name}.png", figures.efficiency(measured[name], title))
-
-
-def parse_arguments():
+@script
+def main():
     made = parser(__doc__)
     made.add_argument("--folder", type=Path, default=OWN, help="with the CSV files")
     made.add_argument("--readme", type=Path, help="default: README.md, for docs/results")
     made.add_argument("--models-page", type=Path, help="default: kernels/README.md, likewise")
     made.add_argument("--check", action="store_true", help="compare the text, write nothing")
-    return made.parse_args()
-
-
-@script
-def main():
-    arguments = parse_arguments()
+    arguments = made.parse_args()
     folder = arguments.folder
     measured = rows.read(folder)
-    texts = {folder / "README.md": page(folder, measured), **others(arguments, measured)}
+    facts = {"machine": tables.machine_words(rows.machine(folder), measured)}
+    page = rendered("page.md.j2", measured, headline=headline, scale=scale, **facts)
+    texts = {folder / "README.md": page, **others(arguments, measured)}
     code = settle(texts, arguments.check, f"{folder} gives")
-    if not arguments.check:
-        draw(folder, measured)
+    for name, dtype in FIGURES.items():
+        if name in measured and not arguments.check:
+            title = f"One letter at a time around the AtacWorks layer, one thread, {dtype}"
+            write_bytes(folder / f"{name}.png", figures.efficiency(measured[name], title))
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

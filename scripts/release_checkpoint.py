@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Make a checkpoint to publish: the network and all that predict needs, without training state.
 
     python scripts/release_checkpoint.py RUN/checkpoints/best.pt data/yeast/denoiser.pt
@@ -24,7 +23,3 @@ def main():
     payload = load_checkpoint(arguments.checkpoint)
     save_checkpoint(arguments.out, {**payload, "training_state": None})
     print(f"{arguments.out}: {arguments.out.stat().st_size / 1e6:.2f} MB")
-
-
-if __name__ == "__main__":
-    main()

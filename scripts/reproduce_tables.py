@@ -1,13 +1,11 @@
-#!/usr/bin/env python
 """Run all benchmarks of the results page, one after the other, and make the page.
 
     python scripts/reproduce_tables.py --quick          # a quarter of an hour: does it all work?
     python scripts/reproduce_tables.py                  # three hours on two cores
-    python scripts/reproduce_tables.py --out docs/results
 
-Each writes a CSV to --out (outputs/results/quick or outputs/results/full) and is not run again
+Each leaves a CSV in --out (outputs/results/quick or outputs/results/full) and is not run again
 while that is there; sweeps continue at the point that they had reached. Ctrl-C stops, the same
-command continues. --again starts anew. Close other programs first: they distort the measurement.
+command continues. Close other programs first: they distort the measurement.
 """
 
 import os
@@ -41,7 +39,10 @@ class Step:
     command: tuple
     minutes: float
     environment: dict = field(default_factory=dict)
-    continues: bool = False  # the command itself knows what is done
+
+    def kept(self, out):
+        """Whether it is done; a command that resumes knows itself what is done."""
+        return (out / self.file).is_file() and "--resume" not in self.command
 
 
 def steps(quick, out, threads):
@@ -50,7 +51,8 @@ def steps(quick, out, threads):
     small = ("--quick",) if quick else ()
     sweep = ("bench_layer.py", "--sweep", "--resume", "--seconds", 0.05 if quick else 0.15,
              *(("--points", *QUICK_POINTS) if quick else ()))  # fmt: skip
-    ranks = ("bench_ranks.py", "--shapes", *_shapes(threads), "--out", out,
+    shapes = dict.fromkeys(["1x1", f"1x{threads}", f"{threads}x1"])  # the first is compared with
+    ranks = ("bench_ranks.py", "--shapes", *shapes, "--out", out,
              *(("--turns", 1, "--steps", 3) if quick else ()))  # fmt: skip
     predict = ("bench_predict.py", "--checkpoint", ROOT / "data/yeast/denoiser.pt",
                "--mbp", 5 if quick else 150)  # fmt: skip
@@ -63,9 +65,9 @@ def steps(quick, out, threads):
         Step("epochs.csv", "whole trainings", epochs, 3 if quick else 20),
         Step("ranks.csv", "threads and processes", ranks, 1 if quick else 3),
         Step("predict.csv", "prediction", predict, 1.5 if quick else 3),
-        Step("layers.csv", "layers, float32", (*sweep, *counts), 3 if quick else 60, {}, True),
-        Step("layers_bf16.csv", "layers, bfloat16", half, 2 if quick else 25, {}, True),
-        Step("models.csv", "other people's models", models, 3 if quick else 20, {}, True),
+        Step("layers.csv", "layers, float32", (*sweep, *counts), 3 if quick else 60),
+        Step("layers_bf16.csv", "layers, bfloat16", half, 2 if quick else 25),
+        Step("models.csv", "other people's models", models, 3 if quick else 20),
     ]
     if not quick and "avx512f" in machine.cpu()["features"]:
         layer = ("bench_layer.py", "--threads", threads, "--rounds", 9, "--seconds", 1)
@@ -77,13 +79,7 @@ def steps(quick, out, threads):
     return everything
 
 
-def _shapes(threads):
-    """All cores in one process, in one a core, and one core alone, which comes first."""
-    return list(dict.fromkeys(["1x1", f"1x{threads}", f"{threads}x1"]))
-
-
 def command_of(step, out):
-    """The script and all of its options."""
     return step.command if step.file == "ranks.csv" else (*step.command, "--csv", out / step.file)
 
 
@@ -91,7 +87,7 @@ def run(step, out):
     """Run one; a sentence and an exit where it fails."""
     name, *options = command_of(step, out)
     command = [sys.executable, str(SCRIPTS / name), *map(str, options)]
-    status = subprocess.run(command, env={**os.environ, **step.environment}, check=False).returncode
+    status = subprocess.run(command, env={**os.environ, **step.environment}).returncode
     if status:
         sys.exit(f"error: {name} ended with {status}; the same command goes on from there")
 
@@ -103,7 +99,6 @@ def time_left(todo, spent, done):
 
 
 def measure_all(todo, out):
-    """Run the steps; says how long it will still take."""
     began, done = time.perf_counter(), 0.0
     for number, step in enumerate(todo):
         left = time_left(todo[number:], time.perf_counter() - began, done)
@@ -139,17 +134,13 @@ def main():
             (out / name).unlink(missing_ok=True)
         shutil.rmtree(out / "runs", ignore_errors=True)
     describe_machine(out)
-    kept = [s for s in everything if (out / s.file).is_file() and not s.continues]
-    for step in kept:
-        print(f"kept: {step.words} ({step.file})")
+    for step in everything:
+        if step.kept(out):
+            print(f"kept: {step.words} ({step.file})")
     try:
-        measure_all([step for step in everything if step not in kept], out)
+        measure_all([step for step in everything if not step.kept(out)], out)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("the same command goes on from there") from stop
     shutil.rmtree(out / "runs", ignore_errors=True)
     make_page = [sys.executable, str(SCRIPTS / "make_tables.py"), "--folder", str(out)]
     return subprocess.run(make_page, check=False).returncode
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,23 +1,23 @@
-#!/usr/bin/env python
 """What each setting of experiment yeast is worth, on validation chromosomes of two folds or three.
 
     python scripts/yeast_ablation.py                        # 12 settings x 2 folds, 2 at a time
     python scripts/yeast_ablation.py --only as-it-is no-sequence --folds A
 
-Every training is that of the experiment with one setting changed, and shorter (--epochs). Folds
-hold out other chromosomes; the test chromosomes chrIV and chrXV are never read. The gains are over
-the Gaussian of the same draw, its bandwidth tuned on the same chromosomes. Writes ablation.csv
-(a row a training) and ablation.md to --out. Finished trainings are kept.
+Every training is that of the experiment with one setting changed, and shorter. Folds hold out other
+chromosomes; the test chromosomes chrIV and chrXV are never read. The gains are over the Gaussian of
+the same draw, its bandwidth tuned on the same chromosomes. Leaves ablation.csv (a row a training)
+and ablation.md in --out. Finished trainings are kept.
 """
 
 import json
 import statistics
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 from bench.command import ROOT, parser, script
 from denoiseq.atomic import write_text
-from results.layout import table_of
-from results.rows import Record, pick, read_csv
+from results.rows import Record, pick, read_csv, table_of
+from studies import METRICS
 from studies.trainings import trained
 from tqdm import tqdm
 
@@ -36,7 +36,6 @@ SETTINGS = {
     "depth-range": ("trained at 2 to 30%", ["data.thin_range=[0.02,0.3]"]),
     "atacworks-loss": ("AtacWorks' loss", ["loss.log1p_mse=0", "loss.poisson=0"]),
 }
-METRICS = {"auprc": "AUPRC", "best_f1": "best F1", "log1p_pearson": "log1p-Pearson", "mse": "MSE"}
 SHOWN = {
     "setting": "{words}",
     **{f"{words} gain": f"{{{name}_gain:+.4f}}" for name, words in METRICS.items()},
@@ -44,25 +43,11 @@ SHOWN = {
 }
 
 
-def parse_arguments():
-    made = parser(__doc__, runs=ROOT / "outputs" / "yeast_ablation", out=ROOT / "docs" / "yeast")
-    add, names = made.add_argument, list(SETTINGS)
-    add("--only", nargs="+", choices=names, default=names, help="settings to change")
-    add("--folds", nargs="+", choices=FOLDS, default=["A", "B"], help="of held-out chromosomes")
-    add("--epochs", type=int, default=6, help="of a training")
-    add("--jobs", type=int, default=2, help="trainings at a time, a thread each")
-    return made.parse_args()
-
-
-def train(arguments, setting, fold):
-    """One training; its folder."""
+def row(arguments, fold, setting):
+    """What a training's validation says: the denoised track, and its gain over the Gaussian."""
     folder = arguments.runs / f"{setting}_{fold}_{arguments.epochs}"
     common = (f"data.validation={FOLDS[fold]}", f"optim.epochs={arguments.epochs}")
-    return trained(folder, "yeast", (*common, *SETTINGS[setting][1]), quiet=True)
-
-
-def row(folder, setting, fold):
-    """What a training's validation says: the denoised track, and its gain over the Gaussian."""
+    trained(folder, "yeast", (*common, *SETTINGS[setting][1]), quiet=True)
     metrics = json.loads((folder / "metrics.json").read_text())
     denoised, gaussian = metrics["denoised"], metrics["gaussian"]
     gains = {f"{name}_gain": denoised[name] - gaussian[name] for name in METRICS}
@@ -76,12 +61,12 @@ def row(folder, setting, fold):
 def markdown(rows, epochs):
     """A line a setting, means over the folds that all of them have."""
     by_setting = {name: pick(rows, setting=name) for name in SETTINGS}
-    by_setting = {name: mine for name, mine in by_setting.items() if mine}
-    folds = set.intersection(*({row["fold"] for row in mine} for mine in by_setting.values()))
+    by_setting = {name: trainings for name, trainings in by_setting.items() if trainings}
+    folds = set.intersection(*({row["fold"] for row in t} for t in by_setting.values()))
     means = []
-    for name, mine in by_setting.items():
-        mine = [row for row in mine if row["fold"] in folds]
-        gains = {f"{m}_gain": statistics.mean(row[f"{m}_gain"] for row in mine) for m in METRICS}
+    for name, trainings in by_setting.items():
+        shared = [row for row in trainings if row["fold"] in folds]
+        gains = {f"{m}_gain": statistics.mean(row[f"{m}_gain"] for row in shared) for m in METRICS}
         means.append({"words": SETTINGS[name][0], **gains})
     return (
         f"Gains over the tuned Gaussian at 10% of the fragments, means over {len(folds)} "
@@ -91,16 +76,18 @@ def markdown(rows, epochs):
 
 @script
 def main():
-    arguments = parse_arguments()
+    made = parser(__doc__, runs=ROOT / "outputs" / "yeast_ablation", out=ROOT / "docs" / "yeast")
+    add, names = made.add_argument, list(SETTINGS)
+    add("--only", nargs="+", choices=names, default=names, help="settings to change")
+    add("--folds", nargs="+", choices=FOLDS, default=["A", "B"], help="of held-out chromosomes")
+    add("--epochs", type=int, default=6, help="of a training")
+    add("--jobs", type=int, default=2, help="trainings at a time, a thread each")
+    arguments = made.parse_args()
     record = Record(arguments.out / "ablation.csv")
-    runs = [(setting, fold) for fold in arguments.folds for setting in arguments.only]
+    runs = [*product(arguments.folds, arguments.only)]
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        folders = pool.map(lambda run: train(arguments, *run), runs)
-        for run, folder in zip(runs, tqdm(folders, total=len(runs), disable=None), strict=True):
-            record.add([row(folder, *run)])
+        rows = pool.map(lambda run: row(arguments, *run), runs)
+        for measured in tqdm(rows, total=len(runs), disable=None):
+            record.add([measured])
     write_text(arguments.out / "ablation.md", markdown(record.rows, arguments.epochs))
     print(markdown(record.rows, arguments.epochs))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,17 +1,14 @@
-#!/usr/bin/env python
 """Experiment yeast against its baselines on the test chromosomes: 3 seeds, 5 draws, 4 depths.
 
     python scripts/yeast_study.py                       # trains three networks first: half an hour
     python scripts/yeast_study.py --seeds 0 --draws 1 --fractions 0.1
 
-Networks learn at 10% of the fragments. Each is measured on the held-out chromosomes at every
-fraction and draw of fragments, with all fragments as truth and with those not drawn (complement).
-At each fraction the baselines are tuned anew on the validation chromosomes. Gains are paired: the
-same draws and, for the intervals, the same replicates of a bootstrap over blocks of 50 kb, averaged
-over seeds and draws. MACS3 is called on the same input where it is installed.
+Networks learn at 10% of the fragments and are measured with all fragments as truth and with those
+not drawn (complement). At each fraction the baselines are tuned anew on the validation chromosomes.
+Gains are paired: the same draws and the same replicates of a bootstrap over blocks of 50 kb,
+averaged over seeds and draws. MACS3 is called on the same input where it is installed.
 
-Writes study.csv (a row a fraction, truth, baseline and metric) and study.md to --out. What was
-trained or measured before is kept.
+Leaves study.csv and study.md in --out. What was trained or measured before is kept.
 """
 
 import json
@@ -19,6 +16,7 @@ import math
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from itertools import product
 from multiprocessing import get_context
 
 import numpy as np
@@ -28,28 +26,16 @@ from denoiseq.distributed import use_threads
 from denoiseq.evaluation.bootstrap import interval
 from denoiseq.evaluation.measure import tune
 from denoiseq.windows.splits import open_stores, splits
-from results.layout import table
-from results.rows import Record
+from results.rows import Record, table
+from studies import METRICS
 from studies.measurements import Subject, keep, mean
 from studies.trainings import trained
 from tqdm import tqdm
 
-METRICS = {"auprc": "AUPRC", "best_f1": "best F1", "log1p_pearson": "log1p-Pearson", "mse": "MSE"}
 BASELINES = ("noisy", "gaussian", "linear")
 TARGETS = ("all", "complement")
 SHOWN = {"noisy": "noisy", "gaussian": "Gaussian", "linear": "linear", "macs3": "MACS3",
          "denoised": "denoised"}  # fmt: skip
-
-
-def parse_arguments():
-    made = parser(__doc__, runs=ROOT / "outputs" / "yeast_study", out=ROOT / "docs" / "yeast")
-    add, fractions = made.add_argument, [0.01, 0.02, 0.05, 0.1]
-    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="a training each")
-    add("--draws", type=int, default=5, help="of fragments, at each fraction")
-    add("--fractions", type=float, nargs="+", default=fractions, help="of all fragments")
-    add("--jobs", type=int, default=2, help="measured at a time, a thread each")
-    add("overrides", nargs="*", metavar="KEY=VALUE", help="of the trainings")
-    return made.parse_args()
 
 
 def measured(folder, fraction, draws):
@@ -63,17 +49,16 @@ def measured(folder, fraction, draws):
     os.chdir(ROOT)
     use_threads(1)
     subject = Subject(folder / "checkpoints" / "best.pt")
-    data = replace(subject.config.data, thin_fraction=fraction, thin_range=None)
+    data = replace(subject.trained.data, thin_fraction=fraction, thin_range=None)
     stores = open_stores(data)
-    windows = splits(data, stores, subject.config.seed)  # the test split is not read
-    tuned = tune(subject.network, windows.validation, subject.config, windows.train)
-    for draw in range(draws):
-        for target, paths in files.items():
-            if not paths[draw].is_file():
-                truth = replace(data, target=target)
-                measurement = subject.measure(truth, stores, draw, tuned)
-                others = {name: measurement.metrics.get(name) for name in ("macs3", "tuned")}
-                keep(paths[draw], measurement, METRICS, others=others)
+    windows, trained = splits(data, stores, subject.trained.seed), subject.trained
+    tuned = tune(subject.network, windows.validation, trained, windows.train)
+    for draw, target in product(range(draws), TARGETS):
+        file = files[target][draw]
+        if not file.is_file():
+            measurement = subject.measure(replace(data, target=target), stores, draw, tuned)
+            others = {name: measurement.metrics.get(name) for name in ("macs3", "tuned")}
+            keep(file, measurement, METRICS, others=others)
     return files
 
 
@@ -86,16 +71,14 @@ def summary(files):
     for (fraction, target), paths in files.items():
         measurements = [np.load(path) for path in paths]
         common = {"fraction": fraction, "truth": target, "runs": len(paths)}
-        for metric in METRICS:
-            denoised = mean(measurements, f"denoised/{metric}")
-            for track in (*BASELINES, "denoised"):
-                values = mean(measurements, f"{track}/{metric}")
-                gain = denoised / values - 1 if metric == "mse" else denoised - values
-                numbers = (values[0], gain[0], *interval(gain[1:]))
-                rows.append({**common, "metric": metric, "track": track, **columns(*numbers)})
+        for metric, track in product(METRICS, (*BASELINES, "denoised")):
+            denoised, values = (mean(measurements, f"{t}/{metric}") for t in ("denoised", track))
+            gain = denoised / values - 1 if metric == "mse" else denoised - values
+            numbers = columns(values[0], gain[0], *interval(gain[1:]))
+            rows.append({**common, "metric": metric, "track": track, **numbers})
         macs3 = [json.loads(str(measurement["others"]))["macs3"] for measurement in measurements]
         if all(macs3):
-            f1 = float(np.mean([peaks["f1"] for peaks in macs3]))
+            f1 = np.mean([peaks["f1"] for peaks in macs3])
             rows.append({**common, "metric": "best_f1", "track": "macs3", **columns(f1)})
     return rows
 
@@ -123,7 +106,14 @@ def markdown(rows):
 
 @script
 def main():
-    arguments = parse_arguments()
+    made = parser(__doc__, runs=ROOT / "outputs" / "yeast_study", out=ROOT / "docs" / "yeast")
+    add, fractions = made.add_argument, [0.01, 0.02, 0.05, 0.1]
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="a training each")
+    add("--draws", type=int, default=5, help="of fragments, at each fraction")
+    add("--fractions", type=float, nargs="+", default=fractions, help="of all fragments")
+    add("--jobs", type=int, default=2, help="measured at a time, a thread each")
+    add("overrides", nargs="*", metavar="KEY=VALUE", help="of the trainings")
+    arguments = made.parse_args()
     record = Record(arguments.out / "study.csv")
     for seed in arguments.seeds:
         overrides = (f"seed={seed}", *arguments.overrides)
@@ -138,7 +128,3 @@ def main():
     record.add(summary(files))
     write_text(arguments.out / "study.md", markdown(record.rows))
     print(markdown(record.rows))
-
-
-if __name__ == "__main__":
-    main()

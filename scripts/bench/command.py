@@ -11,31 +11,17 @@ from denoiseq.atomic import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 CORES = len(os.sched_getaffinity(0))
+PATHS = {"csv": "write the rows here", "runs": "what is done already", "out": "output folder"}
 
 
-def parser(
-    doc: str,
-    *,
-    csv: bool = False,
-    resume: bool = False,
-    runs: Path | None = None,
-    out: Path | None = None,
-) -> argparse.ArgumentParser:
-    """A parser that prints `doc`, with those of the options --csv, --resume, --runs and --out.
-
-    runs, out : the default folders of what is kept between runs and of the results.
-    """
-    made = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    if csv:
-        made.add_argument("--csv", type=Path, help="write the rows here")
+def parser(doc: str, resume: bool = False, **paths: Path | None) -> argparse.ArgumentParser:
+    """A parser that prints `doc`, with --resume if wanted; `paths`: names in PATHS and defaults."""
+    layout = argparse.RawDescriptionHelpFormatter
+    made = argparse.ArgumentParser(description=doc, formatter_class=layout)
+    for name, default in paths.items():
+        made.add_argument(f"--{name}", type=Path, default=default, help=PATHS[name])
     if resume:
         made.add_argument("--resume", action="store_true", help="keep the rows that --csv has")
-    if runs:
-        made.add_argument("--runs", type=Path, default=runs, help="what is done already")
-    if out:
-        made.add_argument("--out", type=Path, default=out, help="output folder")
     return made
 
 
@@ -51,7 +37,10 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def script(main: Callable[[], int | None]) -> Callable[[], int | None]:
-    """`main`, but mistakes of the user and interruptions end as one line: exit 2, exit 130."""
+    """Run `main` where its file is the one that Python runs; it is the last thing in its file.
+
+    Mistakes of the user and interruptions end as one line: exit 2, exit 130.
+    """
 
     @wraps(main)
     def ended() -> int | None:
@@ -64,6 +53,8 @@ def script(main: Callable[[], int | None]) -> Callable[[], int | None]:
             print(f"stopped: {str(stop) or 'interrupted'}", file=sys.stderr)
             raise SystemExit(130) from stop
 
+    if main.__module__ == "__main__":
+        sys.exit(ended())
     return ended
 
 

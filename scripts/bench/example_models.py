@@ -1,7 +1,6 @@
-"""Models as their authors write them, in plain torch, for `dilconv.convert`.
+"""Models as their authors write them, in plain torch, for scripts/bench_models.py.
 
-BPNet comes from the package bpnet-lite; WaveNet and the audio filterbank are written here with
-`nn.Conv1d`, as a user would. Nothing here knows dilconv. Measured by scripts/bench_models.py.
+BPNet comes from the package bpnet-lite, the others are written here. Nothing here knows dilconv.
 """
 
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Batch = tuple[tuple[Tensor, ...], Tensor]  # inputs, truth
+Loss = Callable[..., Tensor]
 
 
 class GatedBlock(nn.Module):
@@ -91,18 +91,14 @@ def bpnet(n_control_tracks: int) -> nn.Module:
     return BPNet(n_control_tracks=n_control_tracks, verbose=False)
 
 
-def bpnet_batch(n_control_tracks: int) -> Callable[[int], Batch]:
+def bpnet_batch(n_control_tracks: int, N: int) -> Batch:
     """One-hot sequences (N, 4, 2114), control tracks, and reads (N, 2, 1000) on two strands."""
-
-    def batch(N: int) -> Batch:
-        x = F.one_hot(torch.randint(0, 4, (N, 2114)), 4).transpose(1, 2).float().contiguous()
-        control = torch.poisson(torch.full((N, n_control_tracks, 2114), 0.2))
-        return (x, control)[: 1 + bool(n_control_tracks)], torch.poisson(torch.ones(N, 2, 1000))
-
-    return batch
+    x = F.one_hot(torch.randint(0, 4, (N, 2114)), 4).transpose(1, 2).float().contiguous()
+    control = torch.poisson(torch.full((N, n_control_tracks, 2114), 0.2))
+    return (x, control)[: 1 + bool(n_control_tracks)], torch.poisson(torch.ones(N, 2, 1000))
 
 
-def bpnet_loss(model: nn.Module) -> Callable[[tuple[Tensor, Tensor], Tensor], Tensor]:
+def bpnet_loss(model: nn.Module) -> Loss:
     """As its `fit` has it: multinomial NLL of the profile and log1p-MSE of the counts."""
     from bpnetlite.losses import _mixture_loss
 
@@ -112,17 +108,14 @@ def bpnet_loss(model: nn.Module) -> Callable[[tuple[Tensor, Tensor], Tensor], Te
 
 @dataclass(frozen=True)
 class Example:
-    """A model, its inputs and truth for a batch of N, and its loss(prediction, truth).
-
-    install : the command that installs its package, "" for what is written here.
-    """
+    """A model, its inputs and truth for a batch of N, and its loss(prediction, truth)."""
 
     name: str
     batches: tuple[int, ...]
     build: Callable[[], nn.Module]
     batch: Callable[[int], Batch]
-    loss: Callable[[nn.Module], Callable[..., Tensor]]
-    install: str = ""
+    loss: Callable[[nn.Module], Loss] = lambda _: F.cross_entropy
+    install: str = ""  # the command that installs its package
 
     def available(self) -> bool:
         """Whether its package can be imported."""
@@ -133,20 +126,14 @@ class Example:
         return True
 
 
-def _cross_entropy(_: nn.Module) -> Callable[..., Tensor]:
-    return F.cross_entropy
-
-
 BPNET = "pip install --no-deps bpnet-lite tangermeme && pip install pandas numba scipy"
 EXAMPLES = (
     *(
-        Example(name, N, partial(bpnet, tracks), bpnet_batch(tracks), bpnet_loss, BPNET)
+        Example(name, N, partial(bpnet, tracks), partial(bpnet_batch, tracks), bpnet_loss, BPNET)
         for name, tracks, N in (("BPNet", 0, (8, 64)), ("BPNet, 2 controls", 2, (64,)))
     ),
-    Example("WaveNet S=2", (1,), WaveNet, wavenet_batch, _cross_entropy),
-    Example("WaveNet S=3", (1,), partial(WaveNet, taps=3), wavenet_batch, _cross_entropy),
-    Example("filterbank S=401", (8,), Filterbank, filterbank_batch, _cross_entropy),
-    Example(
-        "filterbank S=101", (8,), partial(Filterbank, taps=101), filterbank_batch, _cross_entropy
-    ),
+    Example("WaveNet S=2", (1,), WaveNet, wavenet_batch),
+    Example("WaveNet S=3", (1,), partial(WaveNet, taps=3), wavenet_batch),
+    Example("filterbank S=401", (8,), Filterbank, filterbank_batch),
+    Example("filterbank S=101", (8,), partial(Filterbank, taps=101), filterbank_batch),
 )

@@ -1,11 +1,9 @@
-"""Other libraries as contenders of a convolution layer, where they are installed: JAX, onnxruntime.
-
-Importing this module adds them to `dilconv.contenders.CONTENDERS`.
-"""
+"""Adds JAX and onnxruntime to `dilconv.contenders.CONTENDERS`, where they are installed."""
 
 import os
 from functools import cache
 from importlib.util import find_spec
+from unittest.mock import patch
 
 import torch
 from dilconv.contenders import CONTENDERS, Contender, Tensors
@@ -15,24 +13,17 @@ from dilconv.contenders import CONTENDERS, Contender, Tensors
 def _jax_client(threads: int) -> None:
     """Make JAX's CPU client with pools of so many threads; arrays of the last client die.
 
-    XLA reads PJRT_NPROC where its client is made, so another number needs another client. It bounds
-    the pools, not the calling thread, which mostly waits.
+    XLA reads PJRT_NPROC where its client is made; it bounds the pools, not the calling thread.
     """
     import jax.extend.backend
     import jax.numpy
 
     _jax_client.cache_clear()  # only the newest client is alive
-    before = os.environ.get("PJRT_NPROC")
-    os.environ["PJRT_NPROC"] = str(threads)
     jax.config.update("jax_platforms", "cpu")
-    try:
+    with patch.dict(os.environ, PJRT_NPROC=str(threads)):
         jax.clear_caches()
         jax.extend.backend.clear_backends()
         jax.numpy.zeros(1).block_until_ready()
-    finally:
-        del os.environ["PJRT_NPROC"]
-        if before is not None:
-            os.environ["PJRT_NPROC"] = before
 
 
 def jax_contender(t: Tensors) -> Contender:
@@ -64,9 +55,8 @@ def jax_contender(t: Tensors) -> Contender:
         "backward_weight": runner(lambda x, w, g: everything(x, w, g)[2:]),
         "forward_backward": runner(everything),
     }
-    return Contender(
-        passes, dict.fromkeys(("y", "dx", "dw"), lambda a: torch.tensor(jax.device_get(a)))
-    )
+    to_torch = dict.fromkeys(("y", "dx", "dw"), lambda a: torch.tensor(jax.device_get(a)))
+    return Contender(passes, to_torch)
 
 
 def onnxruntime_contender(t: Tensors) -> Contender:

@@ -1,4 +1,4 @@
-"""Generated stores of human size: what the benchmarks read where no real data are at hand."""
+"""What the benchmarks read: the bundled yeast data, and generated stores of human size."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,11 +8,14 @@ from denoiseq.genomics.intervals import Interval, merge
 from denoiseq.store.cut_store import CutStore, write_store
 from tqdm import tqdm
 
+from bench.command import ROOT
+
+DATA = ROOT / "data" / "yeast"
+YEAST = {"bam": str(DATA / "yeast_atac_SRR1822137.bam"), "fasta": str(DATA / "sacCer3.fa.gz")}
 MBP = (248, 242, 198, 190, 181, 170, 159, 145, 138, 133, 135, 133, 114, 107, 101, 90, 83, 80, 58,
        64, 46, 50, 156, 57)  # fmt: skip
-HUMAN = {
-    f"chr{name}": mbp * 10**6 for name, mbp in zip([*range(1, 23), "X", "Y"], MBP, strict=True)
-}
+NAMES = [*range(1, 23), "X", "Y"]
+HUMAN = {f"chr{name}": mbp * 10**6 for name, mbp in zip(NAMES, MBP, strict=True)}
 HUMAN_BP = 3.1e9
 PEAK_BP, PEAK_EVERY = 400, 15_000
 SHORTEST, LONGEST = 40, 400  # fragments
@@ -27,7 +30,7 @@ def write_human_store(
     in_peaks: float = 0.4,
     blacklist: bool = False,
 ) -> CutStore:
-    """A cut-site store of so many fragments, that share of them begins within peaks."""
+    """A cut-site store of so many fragments; the share `in_peaks` of them begins within peaks."""
     rng, bases = np.random.default_rng(0), sum(chroms.values())
     cuts = {
         chrom: _cuts(rng, size, round(fragments * size / bases), in_peaks)
@@ -45,7 +48,7 @@ def write_human_store(
     return CutStore(path)
 
 
-def _cuts(rng, size: int, n: int, in_peaks: float) -> tuple[np.ndarray, np.ndarray]:
+def _cuts(rng, size, n, in_peaks):
     """Positions (2n,) ascending and the fragments they belong to, of one chromosome."""
     starts = rng.integers(0, size - PEAK_BP - LONGEST, n)
     peaks = rng.integers(0, size - 2 * PEAK_BP - LONGEST, max(1, size // PEAK_EVERY))

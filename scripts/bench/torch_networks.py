@@ -1,8 +1,6 @@
 """AtacWorks' network on torch in the forms that torch is fastest at, for fair comparisons.
 
-Each form is a whole network, so that nothing is converted between layers. It has the weights of the
-network it is made from, and the same answers up to rounding. Which form is fastest depends on the
-batch and the threads.
+Each form is a whole network, so that nothing is converted between layers, with the same weights.
 """
 
 import torch
@@ -17,8 +15,7 @@ def padding_inside(model: Network) -> Network:
     for layer in _convolutions(model):
         left, right = layer.padding
         if left == right:
-            conv = _torch_conv(layer)
-            conv.padding, layer.pad_before = (left,), False
+            layer.conv_layer.padding, layer.pad_before = (left,), False
     return model
 
 
@@ -31,15 +28,14 @@ class Phases(nn.Module):
 
     def __init__(self, model: Network):
         super().__init__()
-        long = [layer for layer in _convolutions(model) if _torch_conv(layer).kernel_size != (1,)]
-        dilations = {_torch_conv(layer).dilation[0] for layer in long}
+        long = [layer for layer in _convolutions(model) if layer.conv_layer.kernel_size != (1,)]
+        dilations = {layer.conv_layer.dilation[0] for layer in long}
         if len(dilations) != 1 or any(left != right for left, right in (x.padding for x in long)):
             raise UserError("phases need odd filters of one dilation")
         self.d = dilations.pop()
         for layer in long:
-            _torch_conv(layer).dilation = (1,)
-            left, right = layer.padding
-            layer.padding = (left // self.d, right // self.d)
+            layer.conv_layer.dilation = (1,)
+            layer.padding = tuple(columns // self.d for columns in layer.padding)
         self.model, self.precision = model, model.precision
 
     def forward(self, x: Tensor) -> Prediction:
@@ -56,7 +52,7 @@ class Rows(nn.Module):
     def __init__(self, model: Network):
         super().__init__()
         for layer in _convolutions(model):
-            layer.conv_layer = _conv2d(_torch_conv(layer))
+            layer.conv_layer = _conv2d(layer.conv_layer)
         self.model, self.precision = model, model.precision
 
     def forward(self, x: Tensor) -> Prediction:
@@ -73,11 +69,6 @@ def _conv2d(conv: nn.Conv1d) -> nn.Conv2d:
     conv2d.load_state_dict(state)
     conv2d.weight.data = conv2d.weight.data.contiguous(memory_format=torch.channels_last)
     return conv2d
-
-
-def _torch_conv(layer: SameConv1d) -> nn.Conv1d:
-    assert isinstance(layer.conv_layer, nn.Conv1d)
-    return layer.conv_layer
 
 
 def _convolutions(model: Network) -> list[SameConv1d]:

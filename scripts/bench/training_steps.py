@@ -1,14 +1,12 @@
 """Speed of whole training steps: dilconv against torch, the same steps from the same start.
 
-The contenders take turns in one process, each with its own weights and optimizer, on one made-up
-batch; their losses must agree before any time is reported.
+Contenders take turns on one made-up batch; their losses must agree before a time is reported.
 """
 
 import resource
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from denoiseq import models
@@ -24,21 +22,22 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from bench.timing import wall_and_cpu
 from bench.torch_networks import Phases, Rows, padding_inside
 
-# dilconv, also in bfloat16; torch with the input padded by F.pad beforehand, with `padding=` inside
-# the call, and in the forms of `torch_networks`, which need windows of whole multiples of d.
-CONTENDERS = ("native", "native-bf16", "torch-padded", "torch", "torch-phases", "torch-conv2d")
-TORCH = tuple(name for name in CONTENDERS if name.startswith("torch"))
+# Forms of torch: the input padded by F.pad beforehand, and those of `torch_networks`.
+FORMS = {
+    "torch-padded": lambda model: model,
+    "torch": padding_inside,
+    "torch-phases": Phases,  # needs windows of whole multiples of d
+    "torch-conv2d": Rows,
+}
+CONTENDERS = ("native", "native-bf16", *FORMS)
 HOPELESS = 5
-FORMS = {"torch": padding_inside, "torch-phases": Phases, "torch-conv2d": Rows}
 LEARNING_RATE = 2e-4
 LOSS_TOLERANCE, BF16_TOLERANCE = 1e-4, 1e-2
 
 # What a part of a step is, by the outermost range of the profiler that it lies in.
 CONVOLUTIONS = {
-    "dilconv::forward": "conv_forward",
-    "aten::conv1d": "conv_forward",
-    "dilconv::backward": "conv_backward",
-    "aten::convolution_backward": "conv_backward",
+    **dict.fromkeys(("dilconv::forward", "aten::conv1d"), "conv_forward"),
+    **dict.fromkeys(("dilconv::backward", "aten::convolution_backward"), "conv_backward"),
 }
 RANGES = {
     "loss": "loss",
@@ -76,49 +75,41 @@ class Contender:
             return atacworks_loss(prediction, batch, Loss(), self.ranks.total)
 
 
-def contenders(
-    N: int, W: int, *, only: Sequence[str] = CONTENDERS, **sizes: Any
-) -> list[Contender]:
+def contenders(N: int, W: int, only: Sequence[str] = CONTENDERS, **sizes: int) -> list[Contender]:
     """One of each name with the same weights; `sizes` are settings of `DenoisingResNet`."""
     batch = made_batch(N, W)
     return [Contender(name, network(name, **sizes), batch) for name in only]
 
 
-def network(name: str, **sizes: Any) -> nn.Module:
+def network(name: str, in_channels: int = 1, **sizes: int) -> nn.Module:
     """The network of a contender, always from the same weights; torch's may end in "-bf16"."""
     form = name.removesuffix("-bf16")
-    conv = Conv("torch" if form in TORCH else "dilconv")
+    conv = Conv("torch" if form in FORMS else "dilconv")
     precision = Precision("fp32" if form == name else "bf16")
-    model = models.build(DenoisingResNet(**sizes), conv, precision, SEED)
+    model = models.build(DenoisingResNet(**sizes), conv, precision, SEED, in_channels)
     return FORMS[form](model) if form in FORMS else model
 
 
 def take_turns(entered: Sequence[Contender], rounds: int, native_steps: int) -> list[Contender]:
-    """Time `rounds` rounds, each in another order, of one step of torch's and many of dilconv's.
+    """Time rounds, each in another order, of one step of torch's and many of dilconv's.
 
-    The first step of each contender, untimed, comes before them. Returns those that were timed: a
-    form of torch's that takes HOPELESS times as long as its best is left out.
+    An untimed step of each comes first. Returns those that were timed: a form of torch's that takes
+    HOPELESS times as long as its best is left out.
     """
     first = {contender.name: contender.step()[0] for contender in entered}
-    best = min((s for name, s in first.items() if name in TORCH), default=0)
-    order = [c for c in entered if c.name not in TORCH or first[c.name] <= HOPELESS * best]
+    best = min((s for name, s in first.items() if name in FORMS), default=0)
+    order = [c for c in entered if c.name not in FORMS or first[c.name] <= HOPELESS * best]
     timed = list(order)
     for _ in range(rounds):
         for contender in order:
-            steps = 1 if contender.name in TORCH else native_steps
+            steps = 1 if contender.name in FORMS else native_steps
             contender.seconds += [contender.step() for _ in range(steps)]
         order = [*order[1:], order[0]]
     return timed
 
 
 def check_losses(entered: Sequence[Contender]) -> list[list[float]]:
-    """Losses of the steps that all have done, a list a step.
-
-    Raises
-    ------
-    RuntimeError
-        If one differs from the first's by more than one part in 10,000; in bfloat16, in 100.
-    """
+    """Losses of the steps that all have done, a list a step; RuntimeError where they disagree."""
     steps = [list(values) for values in zip(*(c.losses for c in entered), strict=False)]
     for number, values in enumerate(steps, 1):
         for contender, value in zip(entered, values, strict=True):
@@ -130,14 +121,13 @@ def check_losses(entered: Sequence[Contender]) -> list[list[float]]:
     return steps
 
 
-def step_memory(name: str, N: int, W: int, **shape: Any) -> int:
+def step_memory(name: str, N: int, W: int) -> int:
     """Bytes that one step of a contender adds to this process's peak, in a process of its own.
 
-    What is there before (weights, the batch, libraries) does not count; what a step of a tiny batch
-    loads for all of them does not either.
+    What is there before, and what a step of a tiny batch loads, does not count.
     """
-    (contender,) = contenders(N, W, only=(name,), **shape)
-    (tiny,) = contenders(1, 1_000, only=(name,), **shape)
+    (contender,) = contenders(N, W, (name,))
+    (tiny,) = contenders(1, 1_000, (name,))
     tiny.step()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     contender.step()
@@ -145,12 +135,10 @@ def step_memory(name: str, N: int, W: int, **shape: Any) -> int:
 
 
 def breakdown(contender: Contender, steps: int) -> dict[str, float]:
-    """Shares of a step's time by what it is spent on, as torch's profiler sees it; sum 1.
+    """Shares of a step's time by PARTS, as torch's profiler sees it; sum 1.
 
-    conv_forward, conv_backward : all convolutions, bias, residual and ReLU included with dilconv's
-    loss, optimizer : the forward of the loss; Adam and zero_grad
-    other_gradients : backward of everything but convolutions, sums of gradients
-    rest : whatever else, Python between the operators included
+    dilconv's convolutions include bias, residual and ReLU, the loss is its forward, the optimizer
+    is Adam and zero_grad, the rest includes Python between the operators.
     """
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         contender.step()  # the profiler's own first time
@@ -159,8 +147,7 @@ def breakdown(contender: Contender, steps: int) -> dict[str, float]:
                 contender.step()
     spent = dict.fromkeys(PARTS, 0.0)
     for event in seen.events():
-        part = _part(event)
-        if part is not None:
+        if part := _part(event):
             spent[part] += event.self_cpu_time_total
     total = sum(spent.values())
     return {part: microseconds / total for part, microseconds in spent.items()}
@@ -181,10 +168,10 @@ def _part(event) -> str | None:
 
 
 def summary(entered: Sequence[Contender]) -> dict[str, dict[str, float]]:
-    """Of every contender: steps, median_ms, iqr_ms, cpus_used, speedup_over_torch.
+    """Of every contender: steps, median_ms, iqr_ms, cpus_used, speedup over torch's fastest form.
 
-    The speedup is over torch's fastest form; cpus_used is CPU time over time on the clock: less
-    than the threads where other programs took the cores, and then no figure is worth much.
+    cpus_used is CPU time over time on the clock: less than the threads where other programs took
+    the cores, and then no figure is worth much.
     """
     rows = {}
     for c in entered:
@@ -196,7 +183,7 @@ def summary(entered: Sequence[Contender]) -> dict[str, dict[str, float]]:
             "iqr_ms": round(high - low, 3),
             "cpus_used": round(sum(cpu) / sum(wall), 3),
         }
-    fastest = min(row["median_ms"] for name, row in rows.items() if name in TORCH)
+    fastest = min(row["median_ms"] for name, row in rows.items() if name in FORMS)
     for row in rows.values():
         row["speedup_over_torch"] = round(fastest / row["median_ms"], 3)
     return rows

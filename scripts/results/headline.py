@@ -1,50 +1,41 @@
 """The paper's claims beside what was measured here.
 
-The published figures are the only ones of the results page that are typed by hand.
+Chaudhary et al., arXiv 2104.08002, abstract: the only figures of the page that are typed by hand.
 """
 
-from results.layout import table
-from results.rows import pick
-from results.tables import words_of_pass
+from results.rows import pick, table
+from results.tables import PASSES
 
-# Chaudhary et al., arXiv 2104.08002, abstract.
-PAPER = {
-    "efficiency": "up to 80% of peak (Cascade Lake, Cooper Lake)",
-    "training": "up to 6.86 x oneDNN (Cascade Lake)",
-    "scaling": "near-linear from 1 to 16 sockets (Cascade Lake, Cooper Lake)",
-}
+PRECISIONS = {"FP32": ("native", "torch"), "BF16": ("native-bf16", "torch-bf16")}
 
 
-def headline(found):
+def headline(measured):
     """A line for each claim that there are measurements of."""
     body = []
-    if found.get("layers"):
-        best = [_best_rate(found["layers"], name) for name in ("direct", "auto")]
+    if layers := measured.get("layers"):
+        best = [_best_rate(layers, name) for name in ("direct", "auto")]
+        theirs = "up to 80% of peak (Cascade Lake, Cooper Lake)"
         claim = "a layer's rate over the multiply-add peak"
-        body.append([claim, PAPER["efficiency"], "; ".join(filter(None, best))])
-    if found.get("epochs"):
-        seconds = {row["on"]: row["epoch_s"] for row in found["epochs"]}
-        pairs = [("FP32", "native", "torch"), ("BF16", "native-bf16", "torch-bf16")]
+        body.append([claim, theirs, "; ".join(filter(None, best))])
+    if epochs := measured.get("epochs"):
+        seconds = {row["on"]: row["epoch_s"] for row in epochs}
         ratios = ", ".join(
             f"{words} {seconds[torch] / seconds[native]:.1f} x"
-            for words, native, torch in pairs
+            for words, (native, torch) in PRECISIONS.items()
             if native in seconds and torch in seconds
         )
         words = f"{ratios} the fastest form of torch in the same precision"
-        body.append(["end-to-end training", PAPER["training"], words])
-    if found.get("ranks"):
-        first, best = found["ranks"][0], max(found["ranks"], key=_rate)
+        body.append(["end-to-end training", "up to 6.86 x oneDNN (Cascade Lake)", words])
+    if ranks := measured.get("ranks"):
+        first, best = ranks[0], max(ranks, key=lambda row: row["segments_per_second"])
         words = (
-            f"{_rate(best) / _rate(first):.2f} x with "
+            f"{best['segments_per_second'] / first['segments_per_second']:.2f} x with "
             f"{best['processes']} process(es) of {best['threads']} thread(s) over "
             f"{first['processes']} of {first['threads']}, on one machine"
         )
-        body.append(["scaling", PAPER["scaling"], words])
+        theirs = "near-linear from 1 to 16 sockets (Cascade Lake, Cooper Lake)"
+        body.append(["scaling", theirs, words])
     return table(["what", "theirs, as published", "here"], body)
-
-
-def _rate(row):
-    return row["segments_per_second"]
 
 
 def _best_rate(rows, contender):
@@ -52,5 +43,5 @@ def _best_rate(rows, contender):
     best = max(pick(rows, contender=contender), key=lambda r: r["fraction_of_peak"], default=None)
     if best is None:
         return ""
-    rate = best["fraction_of_peak"]
-    return f"{contender} up to {rate:.0%} ({best['layer']}, {words_of_pass(best)})"
+    words = f"{best['layer']}, {PASSES[best['pass']]}"
+    return f"{contender} up to {best['fraction_of_peak']:.0%} ({words})"

@@ -1,8 +1,8 @@
-"""CSV files of measurements: numbers as numbers, whole after every row, and one per benchmark."""
+"""Rows of measurements: CSV files, one a benchmark, and tables in Markdown or aligned text."""
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from denoiseq.atomic import check_writable, write_csv
@@ -20,16 +20,12 @@ FILES = {
     "models.csv": ("model", "scripts/bench_models.py"),
 }
 TEXT = ("commit", "trained", "torch")  # columns that may look like numbers
+# Head -> format of a row's values, such as "{median_ms:.1f}", or a function of the row.
+Columns = Mapping[str, str | Callable[[dict], object]]
 
 
 def read_csv(path, script=None, column=None):
-    """The rows of a CSV file.
-
-    Raises
-    ------
-    ValueError
-        If it has no rows, or none of `script`, whose rows have `column`.
-    """
+    """The rows of a CSV file; ValueError without any, or without the `column` of `script`."""
     with Path(path).open(newline="", encoding="utf-8") as file:
         rows = [{key: _value(key, text) for key, text in r.items()} for r in csv.DictReader(file)]
     if not rows or (column and column not in rows[0]):
@@ -49,11 +45,10 @@ def _value(key, text):
 
 def read(folder):
     """{file without .csv: rows} of the benchmarks' files in a folder."""
-    paths = {Path(folder) / name: described for name, described in FILES.items()}
     return {
-        path.stem: read_csv(path, f"{script} (--csv)", column)
-        for path, (column, script) in paths.items()
-        if path.is_file()
+        Path(name).stem: read_csv(Path(folder) / name, f"{script} (--csv)", column)
+        for name, (column, script) in FILES.items()
+        if (Path(folder) / name).is_file()
     }
 
 
@@ -64,23 +59,49 @@ def machine(folder):
 
 
 def pick(rows, **wanted):
-    """The rows whose columns have these values."""
     return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
 
 
-def best_torch(rows):
-    """The fastest row of torch's forms, None without one."""
-    forms = [row for row in rows if str(row["contender"]).startswith("torch")]
+def fastest(rows, contender):
+    """The fastest row of a contender or, such as of "torch", of its forms; None without one."""
+    forms = [row for row in rows if str(row["contender"]).startswith(contender)]
     return min(forms, key=lambda row: row["median_ms"], default=None)
+
+
+def table(heads: Iterable[str], lines: Iterable[Iterable]) -> str:
+    """A Markdown table without an end of line."""
+    heads = list(heads)
+    body = [heads, ["---"] * len(heads), *lines]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in body)
+
+
+def table_of(rows: Iterable[dict], columns: Columns) -> str:
+    cells = [f.format_map if isinstance(f, str) else f for f in columns.values()]
+    return table(columns, ([cell(row) for cell in cells] for row in rows))
+
+
+def show(rows: Iterable[dict], names: str, write: Callable[[str], object] = print) -> None:
+    """Print these columns of the rows: the first to the left, all others to the right."""
+    heads = names.split()
+    lines = [heads, *([_text(row[name]) for name in heads] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for first, *others in lines:
+        right = (f"{text:>{width}}" for text, width in zip(others, widths[1:], strict=True))
+        write("  ".join([f"{first:<{widths[0]}}", *right]).rstrip())
+
+
+def _text(value) -> str:
+    """Numbers as one reads them: 61,556,838 and 0.1235."""
+    if isinstance(value, str):
+        return value
+    return f"{value:,.0f}" if isinstance(value, int) or value >= 1000 else f"{value:.4g}"
 
 
 class Record:
     """Rows of a run of measurements; with a path, a CSV file that is whole after every addition.
 
-    Parameters
-    ----------
-    keys : the columns that tell one measured point from another.
-    resume : begin with the rows that the file has.
+    `keys` are the columns that tell one measured point from another; `resume` begins with the rows
+    that the file has.
     """
 
     def __init__(self, path: Path | None, keys: Iterable[str] = (), resume: bool = False):

@@ -3,7 +3,7 @@
 An estimate on paper, not a measurement: its assumptions are constants here and are printed with it.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SEGMENTS = 53_641  # hg19 autosomes in 50,000 bp, without chr10 (test) and chr20 (validation)
 CORES = 28
@@ -14,32 +14,21 @@ SOCKET_WATTS, V100_WATTS = 205, 300  # thermal design power: Xeon Platinum 8280,
 GPU_WATT_HOURS = V100S * V100_WATTS * V100_MINUTES / 60
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """Minutes an epoch of one socket."""
+class Estimate(NamedTuple):
+    """An epoch on one socket, and how many such sockets would take as long as the GPUs."""
 
     name: str
     minutes: float
-
-    @property
-    def watt_hours(self):
-        return SOCKET_WATTS * self.minutes / 60
-
-    @property
-    def sockets_for_v100s(self):
-        """How many such sockets would take as long as the GPUs."""
-        return self.minutes / V100_MINUTES
+    watt_hours: float
+    sockets_for_v100s: float
 
 
 def estimates(segments_per_second, threads):
     """One of each efficiency, from a rate that so many threads reached together."""
-    a_core = segments_per_second / threads
-    return [
-        Estimate(name, SEGMENTS / (a_core * CORES * share) / 60)
-        for name, share in EFFICIENCY.items()
-    ]
+    rates = {name: segments_per_second / threads * CORES * s for name, s in EFFICIENCY.items()}
+    minutes = {name: SEGMENTS / rate / 60 for name, rate in rates.items()}
+    return [Estimate(n, m, SOCKET_WATTS * m / 60, m / V100_MINUTES) for n, m in minutes.items()]
 
 
 def shares():
-    """The efficiencies in words."""
     return ", ".join(f"{name} {share:.0%}" for name, share in EFFICIENCY.items())

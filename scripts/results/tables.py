@@ -1,14 +1,13 @@
 """Markdown tables from the rows of a results folder; nothing in them is typed by hand."""
 
+from functools import partial
 from itertools import groupby
 
 from results import scale
-from results.layout import table, table_of
-from results.rows import best_torch, pick
+from results.rows import fastest, pick, table, table_of
 
 LETTERS = ("N", "C", "K", "S", "d", "W")
-LAYER = {"layer": "{layer}", **{letter: f"{{{letter}}}" for letter in LETTERS}}
-ATACWORKS = {"C": 15, "K": 15, "S": 51, "d": 8, "W": 60_000}
+LAYER = {name: f"{{{name}}}" for name in ("layer", *LETTERS)}
 PASSES = {
     "forward": "forward",
     "backward_data": "gradient of x",
@@ -17,6 +16,8 @@ PASSES = {
 }
 WHOLE = ("forward", "forward_backward")
 NOTHING = "-"
+
+atacworks = partial(pick, C=15, K=15, S=51, d=8, W=60_000)
 
 
 def words_of(row):
@@ -29,11 +30,6 @@ def words_of_pass(row):
     return PASSES[row["pass"]]
 
 
-def atacworks(rows):
-    """The rows of AtacWorks' layer, whatever N."""
-    return pick(rows, **ATACWORKS)
-
-
 def peak_of(rows):
     """Median multiply-add peak of one core, GFLOP/s."""
     peaks = sorted(row["peak_gflops"] / row["threads"] for row in rows)
@@ -42,42 +38,39 @@ def peak_of(rows):
 
 def layer_table(rows):
     """The AtacWorks layer: a line for every N, threads and pass, a column for every contender."""
-    contenders = list(dict.fromkeys(row["contender"] for row in atacworks(rows)))
-    order = list(PASSES)
+    rows, order = atacworks(rows), list(PASSES)
+    contenders = dict.fromkeys((row["contender"] for row in rows), NOTHING)
     lines = {}
-    for row in sorted(
-        atacworks(rows), key=lambda r: (r["N"], r["threads"], order.index(r["pass"]))
-    ):
-        line = lines.setdefault((row["N"], row["threads"], words_of_pass(row)), {})
+    for row in sorted(rows, key=lambda r: (r["N"], r["threads"], order.index(r["pass"]))):
+        line = lines.setdefault((row["N"], row["threads"], words_of_pass(row)), {**contenders})
         line[row["contender"]] = "{speedup_over_torch:.2f} ({fraction_of_peak:.2f})".format(**row)
-    body = [[*key, *(line.get(c, NOTHING) for c in contenders)] for key, line in lines.items()]
+    body = [[*key, *line.values()] for key, line in lines.items()]
     return table(["N", "threads", "pass", *contenders], body)
 
 
 def layer_summary(rows):
     """The AtacWorks layer in short: `auto` beside the fastest form of torch."""
-    body = []
-    for (N, threads), group in groupby(atacworks(rows), lambda row: (row["N"], row["threads"])):
+    lines = []
+    for _, group in groupby(atacworks(rows), lambda row: (row["N"], row["threads"])):
         group = list(group)
         for name in WHOLE:
             contenders = pick(group, **{"pass": name})
-            auto, torch = pick(contenders, contender="auto"), best_torch(contenders)
+            auto, torch = (fastest(contenders, contender) for contender in ("auto", "torch"))
             if auto and torch:
-                body.append([
-                    N, threads, PASSES[name], f"{auto[0]['median_ms']:.2f}",
-                    f"{auto[0]['fraction_of_peak']:.1f}",
-                    f"{torch['median_ms']:.1f} ({torch['contender']})",
-                    f"**{auto[0]['speedup_over_torch']:.1f}**",
-                ])  # fmt: skip
-    heads = ["N", "threads", "pass", "dilconv, ms", "rate / peak", "fastest torch, ms", "x"]
-    return table(heads, body)
+                lines.append({**auto, "torch": torch})
+    return table_of(lines, {
+        "N": "{N}", "threads": "{threads}", "pass": words_of_pass,
+        "dilconv, ms": "{median_ms:.2f}", "rate / peak": "{fraction_of_peak:.1f}",
+        "fastest torch, ms": "{torch[median_ms]:.1f} ({torch[contender]})",
+        "x": "**{speedup_over_torch:.1f}**",
+    })  # fmt: skip
 
 
 def _autos(rows):
     """Layer -> {(threads, pass): row of auto}; layers in their order."""
     layers = {}
     for row in rows:
-        layer = layers.setdefault((row["layer"], *(row[letter] for letter in LETTERS)), {})
+        layer = layers.setdefault(tuple(row[name] for name in LAYER), {})
         if row["contender"] == "auto":
             layer[row["threads"], row["pass"]] = row
     return layers
@@ -87,14 +80,13 @@ def sweep_table(rows):
     """`auto` at every layer: how many times as fast as the fastest torch, by pass and threads."""
     threads = sorted({row["threads"] for row in rows})
     columns = [(t, name) for name in WHOLE for t in threads]
+
+    def cell(row):
+        return "{median_ms:.3g} ({speedup_over_torch:.2f})".format(**row) if row else NOTHING
+
     body = [
-        [*layer, *(
-            "{median_ms:.3g} ({speedup_over_torch:.2f})".format(**autos[column])
-            if column in autos else NOTHING
-            for column in columns
-        )]
-        for layer, autos in _autos(rows).items()
-    ]  # fmt: skip
+        [*layer, *(cell(autos.get(c)) for c in columns)] for layer, autos in _autos(rows).items()
+    ]
     return table([*LAYER, *(f"{PASSES[name]}, {t} thr." for t, name in columns)], body)
 
 
@@ -102,15 +94,13 @@ def torch_wins(rows):
     """Where the fastest form of torch is ahead of `auto`, worst first; a sentence if nowhere."""
     autos = pick(rows, contender="auto")
     behind = [row for row in autos if row["speedup_over_torch"] < 0.95]
-    said = (
-        "`auto` is behind the fastest form of torch by more than 5% in "
-        f"{len(behind)} of {len(autos)} measurements"
-    )
+    share = f"{len(behind)} of {len(autos)} measurements"
+    text = f"`auto` is behind the fastest form of torch by more than 5% in {share}"
     if not behind:
-        return f"{said}."
+        return f"{text}."
     behind.sort(key=lambda row: row["speedup_over_torch"])
     columns = {**LAYER, "pass": words_of_pass, "threads": "{threads}"}
-    return f"{said}:\n\n{table_of(behind, {**columns, 'x torch': '{speedup_over_torch:.2f}'})}"
+    return f"{text}:\n\n{table_of(behind, {**columns, 'x torch': '{speedup_over_torch:.2f}'})}"
 
 
 def precision_table(single, half):
@@ -135,8 +125,6 @@ def _shown(key):
 
 
 def steps_table(rows):
-    """Whole training steps: a line a number of threads and contender."""
-
     def ratio(row):
         written = pick(rows, contender="torch", N=row["N"], threads=row["threads"])
         return f"{written[0]['median_ms'] / row['median_ms']:.1f}" if written else NOTHING
@@ -149,7 +137,6 @@ def steps_table(rows):
 
 
 def epochs_table(rows):
-    """Whole trainings: seconds an epoch and what was reached."""
     torch = {row["dtype"]: row["epoch_s"] for row in rows if row["on"].startswith("torch")}
     return table_of(rows, {
         "training on": _shown("on"), "form": _shown("form"), "s an epoch": "{epoch_s:.1f}",
@@ -160,7 +147,6 @@ def epochs_table(rows):
 
 
 def ranks_table(rows):
-    """Shapes of processes and threads."""
     first = rows[0]["segments_per_second"]
     return table_of(rows, {
         "processes": "{processes}", "threads each": "{threads}", "s a step": "{step_s:.3f}",
@@ -170,21 +156,18 @@ def ranks_table(rows):
     })  # fmt: skip
 
 
-def predict_table(rows):
-    """Whole-genome prediction."""
-    return table_of(rows, {
-        "from": "{what}", "parameters": "{parameters:,}", "Mb": "{mbp}", "threads": "{threads}",
-        "s": "{wall_s}", "peak MB": "{peak_rss_mb}", "network alone / clock": "{floor_share}",
-        "% only writing": "{written_alone_pct}", "min for 3.1 Gb": "{whole_genome_minutes}",
-    })  # fmt: skip
-
+PREDICT = {
+    "from": "{what}", "parameters": "{parameters:,}", "Mb": "{mbp}", "threads": "{threads}",
+    "s": "{wall_s}", "peak MB": "{peak_rss_mb}", "network alone / clock": "{floor_share}",
+    "% only writing": "{written_alone_pct}", "min for 3.1 Gb": "{whole_genome_minutes}",
+}  # fmt: skip
+predict_table = partial(table_of, columns=PREDICT)
 
 MODEL = {"model": "{model}", "N": "{N}", "type": "{dtype}", "threads": "{threads}"}
 STEP = "{step_torch_ms:.0f} → {step_dilconv_ms:.0f} (**{step_ratio:.2f}**)"
 
 
 def models_table(rows):
-    """Other people's models before and after: a line for every model, N, type and threads."""
     text = (
         f"On {words_of(rows[0])}: milliseconds on torch → on dilconv, and in brackets how many "
         "times as fast (the median of the rounds; below 1 torch is faster). The last column is the "
@@ -201,39 +184,37 @@ def models_table(rows):
 
 def models_summary(rows):
     """Of every model the training step at its largest batch."""
-    largest = {name: max(r["N"] for r in pick(rows, model=name)) for name in
-               {row["model"] for row in rows}}  # fmt: skip
-    rows = [row for row in rows if row["N"] == largest[row["model"]]]
-    return table_of(rows, {**MODEL, "training step, ms": STEP})
+    largest = [r for r in rows if r["N"] == max(o["N"] for o in pick(rows, model=r["model"]))]
+    return table_of(largest, {**MODEL, "training step, ms": STEP})
 
 
 def scale_table(rows):
     """An epoch at the paper's scale on one socket, from the trainings measured here."""
-    body = []
-    for on, precision in (("native", "FP32"), ("native-bf16", "BF16")):
-        for row in pick(rows, on=on):
-            rate, threads = row["segments_per_second"], row["threads"]
-            body += [
-                [precision, f"{rate / threads:.2f} segments/s", e.name, f"{e.minutes:.1f}",
-                 f"{e.watt_hours:.0f} Wh", f"{e.sockets_for_v100s:.1f} sockets"]
-                for e in scale.estimates(rate, threads)
-            ]  # fmt: skip
-    heads = ["precision", "a core here", "", "minutes an epoch", "energy", "as fast as eight V100"]
-    return table(heads, body)
+    lines = [
+        {**row, "precision": precision, **estimate._asdict()}
+        for on, precision in (("native", "FP32"), ("native-bf16", "BF16"))
+        for row in pick(rows, on=on)
+        for estimate in scale.estimates(row["segments_per_second"], row["threads"])
+    ]
+    return table_of(lines, {
+        "precision": "{precision}",
+        "a core here": lambda r: f"{r['segments_per_second'] / r['threads']:.2f} segments/s",
+        "": "{name}", "minutes an epoch": "{minutes:.1f}", "energy": "{watt_hours:.0f} Wh",
+        "as fast as eight V100": "{sockets_for_v100s:.1f} sockets",
+    })  # fmt: skip
 
 
-def machine_words(facts, found):
-    """The machine, the versions and the commit."""
-    everything = [row for rows in found.values() for row in rows]
+def machine_words(facts, measured):
+    everything = [row for rows in measured.values() for row in rows]
     if not everything:
         raise ValueError("the folder holds no results: run scripts/reproduce_tables.sh")
     commits = ", ".join(sorted({row["commit"] for row in everything}))
-    said = f"Measured on {words_of(everything[0])}, commit {commits}."
+    text = f"Measured on {words_of(everything[0])}, commit {commits}."
     if not facts:
-        return said
+        return text
     cpu, about, peak = facts["facts"]["cpu"], facts["facts"], facts["peak_gflops"]
     return (
-        f"{said} {cpu['cores']} cores ({' '.join(cpu['features'])}), "
+        f"{text} {cpu['cores']} cores ({' '.join(cpu['features'])}), "
         f"{about['memory_gib']['total']} GiB, {about['platform']}, Python {about['python']}; "
         f"multiply-add peak {peak['one core']:g} GFLOP/s of one core, {peak['together']:g} "
         f"together; copy {facts['bandwidth_gb_s']:g} GB/s. {facts['date']}."

@@ -20,17 +20,16 @@ class Subject:
 
     def __init__(self, checkpoint):
         self.payload, trained = open_checkpoint(str(checkpoint))
-        self.config = replace(trained, trainer=settings.Trainer(progress=False))
-        self.network = trained_network(
-            self.payload, self.config, settings.Conv(), settings.Precision(), "auto"
-        )
+        self.trained = replace(trained, trainer=settings.Trainer(progress=False))
+        how = settings.Conv(), settings.Precision(), "auto"
+        self.network = trained_network(self.payload, self.trained, *how)
 
     def measure(self, data, stores, draw, tuned):
         """Measure one draw on the test chromosomes, MACS3 beside it where it is installed."""
         split = held_out(data, stores, FIRST_DRAW + draw, "test")
         peaks = external_peaks.called(split, "auto")
         wanted = settings.Evaluate(bootstrap=BOOTSTRAP)
-        return measure(self.network, split, wanted, self.config, tuned, peaks)
+        return measure(self.network, split, wanted, self.trained, tuned, peaks)
 
 
 def keep(file, measurement, metrics, **about):
@@ -38,15 +37,15 @@ def keep(file, measurement, metrics, **about):
 
     about : further values, each kept as JSON.
     """
+    scores, replicates = measurement.metrics, measurement.replicates
     arrays = {
-        f"{track}/{metric}": np.append(measurement.metrics[track][metric], replicates[metric])
-        for track, replicates in measurement.replicates.items()
+        f"{track}/{metric}": np.append(scores[track][metric], values[metric])
+        for track, values in replicates.items()
         for metric in metrics
-        if metric in replicates
+        if metric in values
     }
-    if "f1" in measurement.replicates.get("macs3", ()):  # its peaks have one cutoff
-        macs3 = (measurement.metrics["macs3"]["f1"], *measurement.replicates["macs3"]["f1"])
-        arrays["macs3/best_f1"] = np.array(macs3, float)
+    if "f1" in replicates.get("macs3", ()):  # its peaks have one cutoff
+        arrays["macs3/best_f1"] = np.append(float(scores["macs3"]["f1"]), replicates["macs3"]["f1"])
     texts = {name: json.dumps(value) for name, value in about.items()}
     with atomic_path(file) as temporary, temporary.open("wb") as raw:
         np.savez_compressed(raw, **texts, **arrays)

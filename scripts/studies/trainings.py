@@ -7,16 +7,10 @@ import sys
 from bench.command import ROOT
 
 
-def trained(folder, experiment, overrides, *, done="metrics.json", quiet=False):
+def trained(folder, experiment, overrides, done="metrics.json", quiet=False):
     """Train in `folder`, unless its file `done` is there; returns the folder.
 
-    quiet : bool
-        Nothing on the terminal and one thread, for several at a time.
-
-    Raises
-    ------
-    ValueError
-        If the training fails.
+    quiet : nothing on the terminal and one thread, for several at a time.
     """
     if (folder / done).is_file():
         return folder
@@ -31,9 +25,7 @@ def trained(folder, experiment, overrides, *, done="metrics.json", quiet=False):
         environment["OMP_NUM_THREADS"], stderr = "1", subprocess.PIPE
     else:
         print(f"training in {folder}", flush=True)
-    ended = subprocess.run(
-        command, cwd=ROOT, env=environment, stderr=stderr, text=True, check=False
-    )
+    ended = subprocess.run(command, cwd=ROOT, env=environment, stderr=stderr, text=True)
     if ended.returncode:
         reason = (ended.stderr or "see train.log there").strip().splitlines()[-1]
         raise ValueError(f"the training in {folder} failed: {reason}")

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from bench.command import at_least, parser, script
 from bench.stores import write_human_store
-from results.layout import show
-from results.rows import Record, read_csv
+from results.rows import Record, read_csv, show
 
 
 @pytest.mark.parametrize(
