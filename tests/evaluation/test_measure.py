@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from denoiseq.evaluation.baselines import tune_baselines
+from denoiseq.evaluation.baselines import gaussian_smooth, tune_baselines
 from denoiseq.evaluation.measure import measure, tune, validate
 from denoiseq.evaluation.metrics import TrackMetrics
 from denoiseq.evaluation.peak_metrics import peak_agreement, true_peaks
@@ -15,7 +15,6 @@ from denoiseq.genomics.peaks import runs_above
 from denoiseq.models.network import Prediction
 from denoiseq.report.metrics import BY_KEY
 from denoiseq.settings import Data, Evaluate, Loss, Optim, Train, Trainer
-from denoiseq.store.coverage import gaussian_smooth
 from denoiseq.store.thinning import Thinning
 from denoiseq.training.losses import atacworks_loss
 from denoiseq.windows.dataset import WindowDataset

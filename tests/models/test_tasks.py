@@ -24,8 +24,8 @@ from denoiseq.report.locus_figures import draw_loci
 from denoiseq.report.metric_text import metrics_table
 from denoiseq.settings import MODELS, Data, Evaluate, Loss, Optim, Predict, Train, Trainer
 from denoiseq.settings.model import DenoisingResNet
-from denoiseq.training.checkpoint import checkpoint_path
 from denoiseq.training.loop import Training
+from denoiseq.training.state import checkpoint_path
 from denoiseq.windows.dataset import WindowDataset
 from denoiseq.windows.splits import Splits
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from denoiseq.evaluation.baselines import gaussian_smooth
 from denoiseq.genomics.intervals import Interval, merge
-from denoiseq.store.coverage import coverage_of_cuts, gaussian_smooth
-from denoiseq.store.cut_store import CutStore, write_store
+from denoiseq.store.cut_store import CutStore, coverage_of_cuts, write_store
 from denoiseq.store.thinning import Thinning
 from hypothesis import given
 from hypothesis import strategies as st

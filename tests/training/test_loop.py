@@ -20,11 +20,11 @@ from denoiseq.evaluation.measure import measure, tune, validate
 from denoiseq.evaluation.thresholds import Tuned, operating_points
 from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
 from denoiseq.settings import Data, Evaluate, Loss, Optim, Train, Trainer
-from denoiseq.training.checkpoint import train_options
 from denoiseq.training.interrupt import Interrupted
 from denoiseq.training.loop import Training
 from denoiseq.training.losses import atacworks_loss
 from denoiseq.training.optimizer import Average, learning_rate, make_optimizer
+from denoiseq.training.state import train_options
 from denoiseq.windows.batches import TileBatches
 from denoiseq.windows.dataset import WindowDataset
 from denoiseq.windows.splits import Splits

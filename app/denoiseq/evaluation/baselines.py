@@ -20,7 +20,6 @@ from denoiseq.evaluation.scored import Filter, scored_parts, window_batches
 from denoiseq.evaluation.thresholds import LinearWeights, Tuned
 from denoiseq.genomics.intervals import Tile, mask
 from denoiseq.settings import Train
-from denoiseq.store.coverage import gaussian_smooth
 from denoiseq.windows.dataset import WindowDataset
 
 log = logging.getLogger(__name__)
@@ -32,6 +31,24 @@ REACH_BP = 1_000
 # Bases to fit it on, at most: spikes are rare and weigh, so a tenth of them would show.
 ROWS = 1_000_000
 CHUNK_ROWS = 1 << 15
+
+
+def gaussian_smooth(track: np.ndarray, sigma_bp: float) -> np.ndarray:
+    """Smooth a track (W,) with a Gaussian of `sigma_bp` (cut at 4 sigma, sum 1): float32 (W,).
+
+    It counts as 0 beyond its ends. Summed directly, not by FFT: empty stretches stay exactly zero,
+    so the ties in them stay ties when bases are ranked.
+    """
+    if sigma_bp < 0:
+        raise UserError(f"sigma_bp must not be negative, got {sigma_bp}.")
+    reach = int(np.ceil(4 * sigma_bp))
+    if reach == 0 or len(track) == 0:
+        return np.array(track, dtype=np.float32)
+    offsets = np.arange(-reach, reach + 1)
+    kernel = np.exp(-0.5 * (offsets / sigma_bp) ** 2)
+    kernel /= kernel.sum()
+    full = np.convolve(np.asarray(track, dtype=np.float64), kernel)  # (W + 2 * reach,)
+    return full[reach : reach + len(track)].astype(np.float32)
 
 
 def gaussian(track: np.ndarray, part: slice, sigma_bp: float) -> np.ndarray:

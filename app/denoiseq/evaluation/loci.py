@@ -7,6 +7,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from denoiseq.evaluation.baselines import gaussian_smooth
 from denoiseq.evaluation.peak_metrics import NONE
 from denoiseq.evaluation.thresholds import Tuned
 from denoiseq.genomics.intervals import Merged, mask
@@ -15,7 +16,6 @@ from denoiseq.models.network import DENOISED, Network
 from denoiseq.report.loci import SPREAD, Panels, Window, example_loci
 from denoiseq.report.locus_figures import Locus, draw_loci
 from denoiseq.settings import Evaluate, Train
-from denoiseq.store.coverage import gaussian_smooth
 from denoiseq.windows.dataset import WindowDataset
 
 PICTURED_LOCI = 3

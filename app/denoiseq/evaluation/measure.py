@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from denoiseq.distributed import ALONE, Ranks
-from denoiseq.evaluation import curves, peak_metrics
+from denoiseq.evaluation import figure_data, peak_metrics
 from denoiseq.evaluation.baselines import filters, fit_linear, tune_baselines
 from denoiseq.evaluation.bootstrap import Blocks
 from denoiseq.evaluation.calibration import reliability
@@ -84,7 +84,7 @@ def measure(
         calibrated = reliability(denoised)
         fit = {"cross_entropy": calibrated.cross_entropy, "ece": calibrated.ece}
         metrics["calibration"] = {"temperature": getattr(model, "temperature", 1.0), **fit}
-        drawn["reliability"] = curves.reliability_curve(calibrated)
+        drawn["reliability"] = figure_data.reliability_curve(calibrated)
     seconds = time.perf_counter() - began
     metrics |= {
         "seconds": seconds,
@@ -104,7 +104,7 @@ def _pass(
     trained: Train,
     tuned: Tuned,
     truth: Mapping[str, list[Peak]],
-) -> tuple[dict[str, TrackScores], curves.Profile]:
+) -> tuple[dict[str, TrackScores], figure_data.Profile]:
     """The scores of every track over all scored parts of `data`; the profile at true summits."""
     plain, smooth = data.store.plain_names, filters(tuned)
     blocks = Blocks(settings.block_bp, settings.bootstrap) if settings.bootstrap else None
@@ -112,7 +112,7 @@ def _pass(
     for name in (*smooth, DENOISED):
         logits = name == DENOISED and _has_logits(model)
         tracks[name] = TrackScores(logits, trained.data, tuned.thresholds[name], blocks)
-    profile = curves.Profile(
+    profile = figure_data.Profile(
         {chrom: np.array([p.summit for p in peaks], dtype=int) for chrom, peaks in truth.items()}
     )
     for batch, pred in predictions(model, data, trained, "evaluate"):
@@ -125,13 +125,15 @@ def _pass(
     return tracks, profile
 
 
-def _curves(metrics: Mapping[str, Any], card: Scorecard, profile: curves.Profile) -> dict[str, Any]:
+def _curves(
+    metrics: Mapping[str, Any], card: Scorecard, profile: figure_data.Profile
+) -> dict[str, Any]:
     tracks = {name: scores.total for name, scores in card.tracks.items()}
     drawn: dict[str, Any] = {
-        "pr": {name: curves.precision_recall(scores) for name, scores in tracks.items()},
-        "roc": {name: curves.roc(scores) for name, scores in tracks.items()},
+        "pr": {name: figure_data.precision_recall(scores) for name, scores in tracks.items()},
+        "roc": {name: figure_data.roc(scores) for name, scores in tracks.items()},
         "profile": profile.curves(metrics["scale"]),
-        "summit_distance_bp": curves.distance_histogram(card.distances(DENOISED)),
+        "summit_distance_bp": figure_data.distance_histogram(card.distances(DENOISED)),
     }
     external = [name for name in card.rows if name not in tracks]
     return drawn | {n: {k: metrics[n][k] for k in ("recall", "precision")} for n in external}

@@ -15,7 +15,6 @@ import numpy as np
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Merged, unmasked_bp
 from denoiseq.settings.prepare import SHIFTS
-from denoiseq.store.coverage import coverage_of_cuts
 from denoiseq.store.header import Header, new_store, open_hdf5
 from denoiseq.store.thinning import Thinning
 
@@ -68,18 +67,10 @@ def _write_cuts(
 
 
 class CutStore:
-    """A cut-site store, opened for reading.
+    """A cut-site store, opened for reading; `store.Sample` says what it answers.
 
     The cuts are memory-mapped at their place in the file and the HDF5 handle is closed at once:
     an object may be pickled, sent to workers or forked, and each process maps the file by itself.
-
-    path, chroms : chrom -> size in bp, in the order of the genome
-    plain_names : chrom -> its name in the genome, which differs where samples are side by side
-    blacklist : merged intervals
-    preprocessing : what decides what a store holds; `fingerprint` is its SHA-256
-    provenance : what it was made from, and with
-    samples : the stores of single samples: itself
-    thinnable : whether it holds fragments, so that `cuts` and a thinning are possible
     """
 
     thinnable = True
@@ -182,3 +173,18 @@ class CutStore:
     def facts(self) -> dict[str, Any]:
         """What a summary says of it: input files, counts, fingerprint, preprocessing."""
         return self._head.facts(fragments=self.n_fragments, cut_sites=self.n_cuts)
+
+
+def coverage_of_cuts(cuts: np.ndarray, start: int, end: int, half_window_bp: int) -> np.ndarray:
+    """Count, at each base of [start, end), the windows [c - h, c + h] of the cut sites c over it.
+
+    cuts : int64 (M,), in any order. half_window_bp : h (AtacWorks: 100).
+    Returns float32 (end - start,), exact integers.
+    """
+    width = end - start
+    cuts = np.asarray(cuts, dtype=np.int64)
+    opens = np.clip(cuts - (half_window_bp + start), 0, width)
+    closes = np.clip(cuts + (half_window_bp + 1 - start), 0, width)
+    # a window that misses [start, end) opens and closes on one index and so cancels
+    steps = np.bincount(opens, minlength=width + 1) - np.bincount(closes, minlength=width + 1)
+    return np.cumsum(steps[:width]).astype(np.float32)  # (W,)

@@ -5,19 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from denoiseq.errors import UserError
-from denoiseq.store.coverage_store import CoverageStore
-from denoiseq.store.cut_store import CutStore
 from denoiseq.store.header import fingerprint
+from denoiseq.store.store import Sample
 from denoiseq.store.thinning import Thinning
 
 
 class Samples:
-    """At least one sample of one genome; see `CutStore` for what they answer together.
+    """At least one sample of one genome; `store.Store` says what they answer together.
 
     `path`, `preprocessing` and `provenance` are those of the first.
     """
 
-    def __init__(self, samples: Sequence[CutStore | CoverageStore]) -> None:
+    def __init__(self, samples: Sequence[Sample]) -> None:
         self.samples = list(samples)
         first = self.samples[0]
         for other in self.samples[1:]:
@@ -40,7 +39,7 @@ class Samples:
         self.fingerprint = fingerprint({"samples": [store.fingerprint for store in self.samples]})
         self.thinnable = all(store.thinnable for store in self.samples)
 
-    def home(self, chrom: str) -> tuple[CutStore | CoverageStore, str]:
+    def home(self, chrom: str) -> tuple[Sample, str]:
         return self._homes[chrom]
 
     def coverage(

@@ -26,11 +26,11 @@ from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
 from denoiseq.models.network import Network, Prediction
 from denoiseq.settings import Evaluate, Train
 from denoiseq.settings.optim import PEAK_METRICS
-from denoiseq.training.checkpoint import State, checkpoint_path
 from denoiseq.training.interrupt import Stop
 from denoiseq.training.losses import atacworks_loss
 from denoiseq.training.optimizer import learning_rate
 from denoiseq.training.progress import Records
+from denoiseq.training.state import State, checkpoint_path
 from denoiseq.training.step import first_not_finite, optimizer_step
 from denoiseq.windows.batches import TileBatches, window_loader
 from denoiseq.windows.splits import Splits

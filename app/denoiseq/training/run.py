@@ -22,8 +22,8 @@ from denoiseq.provenance import software_facts, versions
 from denoiseq.report.metric_text import metrics_table
 from denoiseq.report.training_page import training_page
 from denoiseq.settings import Evaluate, Predict, Train, plain, to_yaml
-from denoiseq.training.checkpoint import checkpoint_path
 from denoiseq.training.loop import Training
+from denoiseq.training.state import checkpoint_path
 from denoiseq.windows.splits import Stores, open_or_prepare, open_stores, splits
 
 log = logging.getLogger(__name__)
