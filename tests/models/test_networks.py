@@ -37,11 +37,6 @@ SMALL = {
 }
 
 
-def receptive_field_bp(model):
-    """Input bases that one base of the answer depends on, at most."""
-    return max(last - first + 1 for first, last in model.fields())
-
-
 @pytest.fixture(params=MODELS)
 def make_any(request, make_network):
     """Makes a small network of each architecture, the same weights for the same seed."""
@@ -108,7 +103,7 @@ def test_the_field_of_every_network_is_what_gradients_reach(make_any, task):
         at = reached.nonzero()[:, 0]
         fields.append(int(at[-1] - at[0] + 1))
         contexts.append(max(base - int(at[0]), int(at[-1]) - base))
-    assert max(fields) == receptive_field_bp(model)
+    assert max(fields) == model.receptive_field_bp()
     assert max(contexts) == model.context_bp()
 
 
@@ -173,7 +168,7 @@ def test_published_size_names_and_field(make_network):
     model = make_network("denoising_resnet")
     assert sum(p.numel() for p in model.parameters()) == 219_706
     assert set(model.state_dict()) == published_names()
-    assert receptive_field_bp(model) == 8_401
+    assert model.receptive_field_bp() == 8_401
     assert model.context_bp() == 4_200
 
 
@@ -188,7 +183,7 @@ def test_field_is_what_gradients_reach(make_model, kernel_size, dilation, stem):
     x = torch.ones(1, 1, 301, requires_grad=True)
     model(x).peak_logits[0, 150].backward()
     reached = x.grad[0, 0].nonzero()[:, 0]
-    assert reached[-1] - reached[0] + 1 == receptive_field_bp(model)
+    assert reached[-1] - reached[0] + 1 == model.receptive_field_bp()
     assert max(150 - reached[0], reached[-1] - 150) == model.context_bp()
 
 

@@ -37,9 +37,7 @@ def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU; FileNotFoundError or UserError, in one sentence, if the file
-    is missing, is not a checkpoint, or is of another version.
-    """
+    """Read a checkpoint onto the CPU; FileNotFoundError or UserError where it cannot be used."""
     return checked(read_file(path, "a denoiseq checkpoint"), path)
 
 

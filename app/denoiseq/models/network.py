@@ -143,11 +143,15 @@ class Network(nn.Module):
             return torch.expm1(track.clamp(max=LOG1P_LIMIT))
         return track.square() if self.input_transform == "sqrt" else track
 
+    def receptive_field_bp(self) -> int:
+        """Input bases that one base of the answer depends on, at most."""
+        return max(last - first + 1 for first, last in self._fields())
+
     def context_bp(self) -> int:
         """Bases needed on each side of a base for the answer that the whole chromosome gives."""
-        return max(max(i - first, last - i) for i, (first, last) in enumerate(self.fields()))
+        return max(max(i - first, last - i) for i, (first, last) in enumerate(self._fields()))
 
-    def fields(self) -> list[tuple[int, int]]:
+    def _fields(self) -> list[tuple[int, int]]:
         """The first and last base that each base of [0, tile_step_bp) depends on."""
         fields = []
         for base in range(self.tile_step_bp):

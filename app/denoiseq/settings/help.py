@@ -78,9 +78,7 @@ def shown(value: Any) -> str:
 def help_text(
     schema: type, values: Mapping[str, Any], files: Mapping[str, list[str]], footer: str
 ) -> str:
-    """What `denoiseq COMMAND --help` prints: the `values` of the composed config, a nested
-    mapping, and with each config group its `files`.
-    """
+    """What `denoiseq COMMAND --help` prints; `values` and `files` are of the composed config."""
     first, examples = about(schema)
     blocks = [first, "\n".join(f"  {line}" for line in examples)]
     blocks += _help_blocks(schema, values, files, "")
