@@ -14,8 +14,7 @@ from pathlib import Path
 import jinja2
 from bench.command import ROOT, parser, script, settle
 from denoiseq.atomic import write_bytes
-from results import figures, rows, scale, tables
-from results.headline import headline
+from results import figures, rows, tables
 
 OWN = ROOT / "docs" / "results"
 SPEED = "<!-- speed tables -->", "<!-- /speed tables -->"
@@ -69,7 +68,7 @@ def main():
     folder = arguments.folder
     measured = rows.read(folder)
     facts = {"machine": tables.machine_words(rows.machine(folder), measured)}
-    page = rendered("page.md.j2", measured, headline=headline, scale=scale, **facts)
+    page = rendered("page.md.j2", measured, **facts)
     texts = {folder / "README.md": page, **others(arguments, measured)}
     code = settle(texts, arguments.check, f"{folder} gives")
     for name, dtype in FIGURES.items():

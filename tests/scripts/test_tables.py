@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from results import rows, scale, tables
-from results.headline import headline
 
 ROOT = Path(__file__).parents[2]
 README = "# Title\n\n<!-- speed tables -->\nText after the tables.\n"
@@ -141,7 +140,7 @@ def test_each_table_holds_its_rows(tmp_path):
     assert "| 1 | 1 | dilconv | 80 | 25.5 | 25.5 | 0.9288 |" in tables.steps_table(found["steps"])
     epochs = tables.epochs_table(found["epochs"])
     assert "| dilconv-bf16 | dilconv-bf16 | 2.5 | 16.40 | 20.0 |" in epochs
-    claims = headline(found)
+    claims = tables.headline(found)
     assert "direct up to 78% (AtacWorks, forward)" in claims
     assert "FP32 20.0 x, BF16 20.0 x" in claims and "6.86 x oneDNN" in claims
 
