@@ -88,13 +88,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Idle OpenMP threads sleep soon instead of spinning: where cores are shared with other programs
     # a training is several times faster so. Read when torch loads its OpenMP runtime.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    typed, sys.argv = sys.argv, [f"denoiseq {command}", *arguments]  # as stores record it
     try:
         code = _command(command, arguments)
     except (Exception, KeyboardInterrupt) as error:
         code = _failed(error, command)
     finally:
-        sys.argv = typed
         close_logging()
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         from denoiseq.distributed import leave
@@ -132,7 +130,11 @@ def _command(command: str, arguments: list[str]) -> int:
     if moves or node.mode == RunMode.MULTIRUN:  # as a config file can ask of Hydra
         return _hydra_main(command, arguments)
     work, settings = _work(command, config)
-    work(settings)
+    typed, sys.argv = sys.argv, [f"denoiseq {command}", *arguments]  # as stores record it
+    try:
+        work(settings)
+    finally:
+        sys.argv = typed
     return 0
 
 
