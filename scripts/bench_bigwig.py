@@ -157,7 +157,7 @@ def main():
     if sys.argv[1:] and sys.argv[1] in WRITERS:
         return predict(sys.argv[1], sys.argv[2:])
     made = parser(__doc__, csv=None)
-    made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--rounds", type=int, default=3, help="predictions of each writer")
     made.add_argument("--mbp", type=float, default=100, help="of the human chromosome")
     arguments = made.parse_args()
     record, facts = Record(arguments.csv), machine()
