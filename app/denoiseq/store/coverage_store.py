@@ -52,7 +52,7 @@ def write_coverage_store(
 
 
 class CoverageStore:
-    """A coverage store, opened for reading; see `CutStore` for what it answers."""
+    """A coverage store, opened for reading; `store.Sample` says what it answers."""
 
     thinnable = False
 
