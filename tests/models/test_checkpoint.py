@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from denoiseq.errors import UserError
 from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -81,3 +83,12 @@ def test_a_missing_file_is_a_sentence(tmp_path):
 def test_a_folder_is_no_checkpoint(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_bytes_of_any_file_are_a_sentence(tmp_path, seed):
+    """Random bytes, whose unpickling fails in many ways (IndexError, struct.error, …)."""
+    path = tmp_path / "x.pt"
+    path.write_bytes(np.random.default_rng(seed).bytes(500))
+    with pytest.raises(UserError, match="is not a denoiseq checkpoint, or is damaged"):
+        load_checkpoint(path)
