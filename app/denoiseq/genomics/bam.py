@@ -3,7 +3,7 @@
 import gzip
 import os
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -26,8 +26,9 @@ _CRAM_ENDS = tuple(
 )
 _READS_TO_TRY = 10_000
 # name, flag, contig, position, quality, CIGAR, mate and template of a CRAM: without bases and tags
-# it is decoded faster, and without a reference
+# it is decoded faster, and without a reference. Of the tags, MD and NM would need one.
 _CRAM_OPTIONS = ["required_fields=0x1ff"]
+_CRAM_OPTIONS_WITH_TAGS = ["required_fields=0x9ff", "decode_md=0"]
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,12 @@ def _no_downloads() -> Iterator[None]:
 
 
 @contextmanager
-def open_bam(path: str | Path) -> Iterator[pysam.AlignmentFile]:
-    """Open a BAM or CRAM; UserError where it cannot be read."""
+def open_bam(path: str | Path, tags: bool = False) -> Iterator[pysam.AlignmentFile]:
+    """Open a BAM or CRAM, of a CRAM without the `tags` of its reads; UserError where it cannot."""
     with quiet_htslib(), _no_downloads():
         try:
-            mode, options = ("rc", _CRAM_OPTIONS) if _is_cram(path) else ("rb", None)
+            cram_options = _CRAM_OPTIONS_WITH_TAGS if tags else _CRAM_OPTIONS
+            mode, options = ("rc", cram_options) if _is_cram(path) else ("rb", None)
             file = pysam.AlignmentFile(str(path), mode, format_options=options)
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read as BAM or CRAM ({error}).") from error
@@ -101,6 +103,15 @@ def reads_of(file: ReadFile, chrom: str) -> Iterator[Iterable[pysam.AlignedSegme
     """All reads placed on a chromosome, as pysam iterates; what fails in the block is damage."""
     with open_bam(file.path) as handle, _damage_as_user_error(file.path):
         yield handle.fetch(contig=chrom)
+
+
+@contextmanager
+def stretches_of(
+    file: ReadFile, chrom: str
+) -> Iterator[Callable[[int, int], Iterable[pysam.AlignedSegment]]]:
+    """Reads that overlap any stretch [start, end) of a chromosome, with their tags."""
+    with open_bam(file.path, tags=True) as handle, _damage_as_user_error(file.path):
+        yield lambda start, end: handle.fetch(chrom, start, end)
 
 
 def contig_sizes(bam: str | Path) -> dict[str, int]:
