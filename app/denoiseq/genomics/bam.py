@@ -3,10 +3,11 @@
 import gzip
 import os
 import zlib
+from bisect import bisect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 
 import pysam
@@ -24,7 +25,8 @@ _CRAM_ENDS = tuple(
         "0b000000ffffffff0fe0454f460000000001000001000606010001000100",
     )
 )
-_READS_TO_TRY = 10_000
+_SPOTS, _READS_OF_A_SPOT = 20, 500  # a sample that the layout is guessed from
+_NOT_PRIMARY = 0x4 | 0x100 | 0x800
 # name, flag, contig, position, quality, CIGAR, mate and template of a CRAM: without bases and tags
 # it is decoded faster, and without a reference. Of the tags, MD and NM would need one.
 _CRAM_OPTIONS = ["required_fields=0x1ff"]
@@ -133,7 +135,7 @@ def check_bam(
 
     sizes : chrom -> bp of the FASTA, which may have sequences that the file lacks.
     include, exclude : contigs to read (None: all) and to leave out; the others need not fit.
-    layout : "paired" or "single"; "auto" is paired if any of the first reads is.
+    layout : "paired" or "single"; "auto" guesses it from reads all over the file.
     """
     bam = Path(bam)
     _check_exists(bam)
@@ -143,13 +145,8 @@ def check_bam(
         if not file.has_index():
             raise FileNotFoundError(f"{bam} has no index; make one: samtools index {bam.name}")
         check_genome(bam, contig_sizes(bam), sizes, include, exclude)
-        paired = _is_paired(bam, file)
-    if layout == "paired" and not paired:
-        raise UserError(
-            f"{bam} is single-end: none of its first reads is paired; "
-            "set layout=single, or layout=auto."
-        )
-    return ReadFile(bam, paired and layout != "single")
+        paired = _seems_paired(bam, file)
+    return ReadFile(bam, paired if layout == "auto" else layout == "paired")
 
 
 def _check_exists(bam: Path) -> None:
@@ -229,13 +226,25 @@ def check_genome(
         )
 
 
-def _is_paired(bam: Path, file: pysam.AlignmentFile) -> bool:
+def _seems_paired(bam: Path, file: pysam.AlignmentFile) -> bool:
+    """Whether at least half of the reads at spots all over the file are paired."""
+    paired: list[bool] = []
     with _damage_as_user_error(bam):
-        reads = islice(file.fetch(until_eof=True), _READS_TO_TRY)
-        paired = [read.is_paired for read in reads]
-    if not paired:
-        raise UserError(f"{bam} holds no reads.")
-    return any(paired)
+        if next(file.fetch(until_eof=True), None) is None:
+            raise UserError(f"{bam} holds no reads.")
+        for contig, start in _spots(file):
+            reads = islice(file.fetch(contig, start), _READS_OF_A_SPOT)
+            paired += [read.is_paired for read in reads if not read.flag & _NOT_PRIMARY]
+    return 2 * sum(paired) >= len(paired)
+
+
+def _spots(file: pysam.AlignmentFile) -> Iterator[tuple[str, int]]:
+    """Places at equal distances over the contigs laid end to end."""
+    ends = list(accumulate(file.lengths))
+    for i in range(_SPOTS):
+        place = ends[-1] * i // _SPOTS
+        number = bisect(ends, place)
+        yield file.references[number], place - (ends[number] - file.lengths[number])
 
 
 def count_reads(file: ReadFile) -> tuple[dict[str, int], int]:

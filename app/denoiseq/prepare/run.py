@@ -134,6 +134,7 @@ def _prepare(
                   disable=None if settings.progress else True) as bar:  # fmt: skip
             task = Task(settings, chroms, blacklist, Path(folder), bar.update)
             contents = reader.read(task)
+        preprocessing |= reader.preprocessing  # reading can tell more of it
         more: dict[str, Any] = {}
         if reader.ends is not None:
             more["shift_check"] = check_ends(source, reader.ends, settings)
