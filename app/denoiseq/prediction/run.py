@@ -54,9 +54,10 @@ def _predict(settings: Predict, ranks: Ranks) -> None:
     key = sample.identity(settings, payload, trained) | software
     with claimed(unfinished, key) if ranks.main else nullcontext():
         if ranks.main:
-            sample.opened_store(settings, payload, trained, unfinished)  # prepared for all ranks
+            store = sample.opened_store(settings, payload, trained, unfinished)  # for all ranks
         ranks.wait()
-        store = sample.opened_store(settings, payload, trained, unfinished)
+        if not ranks.main:
+            store = sample.opened_store(settings, payload, trained, unfinished)
         genome, h = sample.genome(settings, trained, store), trained.data.half_window_bp
         thinning, depth = sample.thinning(settings, payload, store, h)
         source = Source(store, h, thinning, genome)

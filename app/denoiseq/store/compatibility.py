@@ -101,7 +101,7 @@ def check_store_matches_training(trained: Mapping[str, Any], store: Store) -> No
 
 
 def warn_of_other_ends(trained: Mapping[str, Any], store: Store) -> None:
-    """Warn where reads of pairs gave fragment ends in two ways: stores of before 0.2.0 used TLEN."""
+    """Warn where fragment ends come from elsewhere: stores made before 0.2.0 have them by TLEN."""
     ends, trained_ends = _ends(store.preprocessing), _ends(trained)
     if None not in (ends, trained_ends) and ends != trained_ends:
         log.warning(

@@ -1,0 +1,185 @@
+"""Fragments of pairs, against pairs whose mates are known from how they were made."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from denoiseq.genomics.bam import ReadFile
+from denoiseq.prepare import pairs
+from denoiseq.prepare.reads import _fragments
+from denoiseq.settings import Prepare
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+SIZE = 10_000
+FORWARD, REVERSE, DUPLICATE = 0x1 | 0x2 | 0x20, 0x1 | 0x2 | 0x10, 0x400
+FIRST, SECOND = 0x40, 0x80
+
+
+def fragments_of(path, **filters):
+    """(start, end) in the order of the store, and what the reads are counted under."""
+    fates = Counter()
+    prepare = Prepare(shift="+4/-4", max_fragment_bp=300, **filters)
+    batches = list(_fragments(ReadFile(path), "chr1", SIZE, prepare, fates))
+    rows = np.concatenate(batches, axis=1)
+    counts = {fate: n for fate, n in fates.items() if n and fate not in ("paired", "unpaired")}
+    return list(zip(rows[0].tolist(), (rows[0] + rows[1]).tolist(), strict=True)), counts
+
+
+def aligned(cigar):
+    return sum(int(n) for n in re.findall(r"(\d+)[MDN]", cigar))
+
+
+@dataclass
+class Pair:
+    """A pair as an aligner places it; `absent` is the mate that a filter took away."""
+
+    start: int
+    mate_start: int
+    cigar: str = "20M"
+    mate_cigar: str = "20M"
+    tlen: int | None = None
+    first: bool = True
+    mapq: tuple[int, int] = (60, 60)
+    duplicate: bool = False
+    absent: str = ""
+    tag: bool = False
+    name: str | None = None
+
+    @property
+    def end(self):
+        return self.mate_start + aligned(self.mate_cigar)
+
+    @property
+    def stated(self):
+        return self.end - self.start if self.tlen is None else self.tlen
+
+    def reads(self, read_type, number):
+        number_flags = (FIRST, SECOND) if self.first else (SECOND, FIRST)
+        made = []
+        for i, side in enumerate(("forward", "reverse")):
+            here, there = (self.start, self.mate_start)[:: 1 - 2 * i]
+            cigars = (self.cigar, self.mate_cigar)[:: 1 - 2 * i]
+            flag = (FORWARD, REVERSE)[i] | number_flags[i] | DUPLICATE * self.duplicate
+            if side != self.absent:
+                made.append(
+                    read_type(
+                        here,
+                        (self.stated, -self.stated)[i],
+                        flag,
+                        self.mapq[i],
+                        name=self.name or f"p{number}",
+                        cigar=cigars[0],
+                        mate_start=there,
+                        mate_cigar=cigars[1] if self.tag else None,
+                    )
+                )
+        return made
+
+
+def expected(made):
+    """The fragments by what is known of each pair, and the fates of its reads."""
+    spans, fates = [], Counter()
+    for pair in made:
+        if pair.duplicate:
+            fates["duplicate"] += 1 + (not pair.absent)
+            continue
+        keeps = [mapq >= 30 for mapq in pair.mapq]
+        if pair.absent != "reverse":
+            fates["reverse_mate" if keeps[1] else "low_mapq"] += 1
+        if pair.absent != "forward" and not keeps[0]:
+            fates["low_mapq"] += 1
+        elif pair.absent != "forward":
+            end = pair.end
+            apart = pair.mate_start - pair.start
+            if pair.absent and abs(apart) < 300:
+                fates["mateless"] += 1
+                if not pair.tag:
+                    fates["ends_by_tlen"] += 1
+                    end = pair.start + pair.stated
+            spans.append((pair.start, end, "forward_mate", fates))
+        elif keeps[1] and 0 < pair.end - pair.start <= 300:
+            fates["mateless"] += 1
+            fates["reverse_mate"] -= 1
+            spans.append((pair.start, pair.end, "lone_reverse_mate", fates))
+    kept = []
+    for start, end, fate, _ in spans:
+        if end <= start or end > SIZE:
+            fates["bad_template"] += 1
+        elif end - start < 9:
+            fates["too_short"] += 1
+        elif end - start > 300:
+            fates["too_long"] += 1
+        else:
+            fates[fate] += 1
+            kept.append((start, end))
+    return sorted(kept), {fate: n for fate, n in fates.items() if n}
+
+
+def write(bam_writer, read_type, path, made, order=0):
+    reads = [read for n, pair in enumerate(made) for read in pair.reads(read_type, n)]
+    np.random.default_rng(order).shuffle(reads)
+    return bam_writer(path, sorted((read_type(*r) for r in reads), key=lambda read: read.start))
+
+
+KINDS = {  # as aligners write them: TLEN has either sign, and counts clipped bases
+    "equal": Pair(1_000, 1_000, "40M", "40M", tlen=-40),
+    "dovetail": Pair(1_001, 1_000, "43M8S", "7S44M", tlen=-59),
+    "clipped": Pair(1_000, 1_061, "9S142M", "150M", tlen=220),
+    "deletion": Pair(1_000, 1_061, "20M", "10M5D10M"),
+    "spliced": Pair(1_000, 1_061, "20M", "10M50N10M", tlen=81),
+    "no TLEN": Pair(1_000, 1_100, tlen=0),
+    "huge TLEN": Pair(1_000, 1_100, tlen=2_000_000_000),
+}
+ENDS = {"equal": 1_040, "dovetail": 1_044, "clipped": 1_211, "deletion": 1_086, "spliced": 1_131}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("order", range(2))
+@pytest.mark.parametrize("first", [True, False])
+def test_ends_are_those_of_the_alignments(bam_writer, read_type, tmp_path, kind, order, first):
+    made = [replace(KINDS[kind], first=first)]
+    bam = write(bam_writer, read_type, tmp_path / "x.bam", made, order)
+    end = ENDS.get(kind, 1_120)
+    start = KINDS[kind].start
+    assert fragments_of(bam) == ([(start, end)], {"forward_mate": 1, "reverse_mate": 1})
+
+
+PAIRS = st.builds(
+    Pair,
+    start=st.integers(500, 900),
+    mate_start=st.integers(500, 900),
+    cigar=st.sampled_from(["20M", "5S20M", "20M10S"]),
+    mate_cigar=st.sampled_from(["20M", "20M3S", "5S20M", "10M2D10M", "10M2I10M"]),
+    tlen=st.sampled_from([None, None, None, 0, 60, -60, 700]),
+    first=st.booleans(),
+    mapq=st.tuples(*[st.sampled_from([60, 60, 30, 29, 0])] * 2),
+    duplicate=st.sampled_from([False, False, False, True]),
+    absent=st.sampled_from(["", "", "", "", "forward", "reverse"]),
+    tag=st.booleans(),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    made=st.lists(PAIRS, min_size=1, max_size=30),
+    order=st.integers(0, 1_000),
+    sizes=st.sampled_from([(1, 1), (2, 3), (7, 1), (1024, 32)]),
+)
+def test_fragments_equal_those_of_the_pairs_that_were_made(
+    bam_writer, read_type, tmp_path_factory, made, order, sizes
+):
+    alone = Counter((p.start, abs(p.stated)) for p in made if p.absent)
+    assume(max(alone.values(), default=1) == 1)  # two such reads look like mates
+    bam = write(bam_writer, read_type, tmp_path_factory.mktemp("x") / "x.bam", made, order)
+    before = pairs._CHUNK_READS, pairs._CHUNKS
+    pairs._CHUNK_READS, pairs._CHUNKS = sizes
+    try:
+        spans, counts = fragments_of(bam)
+    finally:
+        pairs._CHUNK_READS, pairs._CHUNKS = before
+    kept, fates = expected(made)
+    assert [start for start, _ in spans] == [start for start, _ in kept]
+    assert (sorted(spans), counts) == (kept, fates)
