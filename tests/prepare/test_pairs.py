@@ -5,10 +5,11 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pysam
 import pytest
 from denoiseq.genomics.bam import ReadFile
 from denoiseq.prepare import pairs
-from denoiseq.prepare.reads import _fragments
+from denoiseq.prepare.reads import NOTES, READ_FATES, _fragments
 from denoiseq.settings import Prepare
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -183,3 +184,150 @@ def test_fragments_equal_those_of_the_pairs_that_were_made(
     kept, fates = expected(made)
     assert [start for start, _ in spans] == [start for start, _ in kept]
     assert (sorted(spans), counts) == (kept, fates)
+
+
+def lone(start, tlen, flag, **more):
+    """Settings of one read, for `read_type`."""
+    return {"start": start, "length": tlen, "flag": flag, "cigar": "20M", **more}
+
+
+ODD = {
+    "repeated names": (
+        [  # two pairs of one name, told apart by what they say of their mates
+            lone(1_000, 100, FORWARD, name="r", mate_start=1_080),
+            lone(1_010, 130, FORWARD, name="r", mate_start=1_120),
+            lone(1_080, -100, REVERSE, name="r", mate_start=1_000),
+            lone(1_120, -125, REVERSE, name="r", mate_start=1_010),
+        ],
+        [(1_000, 1_100), (1_010, 1_140)],
+        {"forward_mate": 2, "reverse_mate": 2},
+    ),
+    "moved reads": (  # by a program that left what they say of each other
+        [
+            lone(1_004, 100, FORWARD, name="r", mate_start=1_080),
+            lone(1_075, -100, REVERSE, name="r", mate_start=1_000),
+        ],
+        [(1_004, 1_095)],
+        {"forward_mate": 1, "reverse_mate": 1},
+    ),
+    "a duplicate of one flag alone": (
+        [
+            lone(1_000, 100, FORWARD | DUPLICATE, name="r", mate_start=1_080),
+            lone(1_080, -100, REVERSE, name="r", mate_start=1_000),
+            lone(2_000, 999, FORWARD, name="s", mate_start=2_080),
+            lone(2_080, -100, REVERSE | DUPLICATE, name="s", mate_start=2_000),
+        ],
+        [(2_000, 2_100)],
+        {"duplicate": 2, "reverse_mate": 1, "forward_mate": 1},
+    ),
+    "outward": (
+        [
+            lone(1_000, -100, REVERSE, name="r", mate_start=1_080),
+            lone(1_080, 100, FORWARD, name="r", mate_start=1_000),
+        ],
+        [],
+        {"reverse_mate": 1, "bad_template": 1},
+    ),
+    "both forward": (
+        [
+            lone(1_000, 100, FORWARD & ~0x20 | FIRST, name="r", mate_start=1_080),
+            lone(1_080, -100, FORWARD & ~0x20 | SECOND, name="r", mate_start=1_000),
+        ],
+        [],
+        {"bad_template": 2},
+    ),
+    "both reverse": (
+        [
+            lone(1_000, 100, REVERSE | 0x20 | FIRST, name="r", mate_start=1_080),
+            lone(1_080, -100, REVERSE | 0x20 | SECOND, name="r", mate_start=1_000),
+        ],
+        [],
+        {"reverse_mate": 2},
+    ),
+    "too far apart": (
+        [
+            lone(1_000, 50, FORWARD, name="r", mate_start=4_000),
+            lone(2_000, 1_020, FORWARD, name="s", mate_start=3_000),
+            lone(3_000, -1_020, REVERSE, name="s", mate_start=2_000),
+            lone(4_000, -50, REVERSE, name="r", mate_start=1_000),
+        ],
+        [],
+        {"too_long": 2, "reverse_mate": 2},
+    ),
+    "equal places and TLEN": (  # the names tell which end belongs to the read of low MAPQ
+        [
+            lone(1_000, 105, FORWARD, name="r", mate_start=1_080),
+            lone(1_000, 105, FORWARD, name="s", mate_start=1_080, mapq=0),
+            lone(1_080, -105, REVERSE, name="r", mate_start=1_000, cigar="22M3S"),
+            lone(1_080, -105, REVERSE, name="s", mate_start=1_000, cigar="25M"),
+        ],
+        [(1_000, 1_102)],
+        {"forward_mate": 1, "low_mapq": 1, "reverse_mate": 2},
+    ),
+    "two first mates": (  # each lacks its second one, although they state the same fragment
+        [
+            lone(1_000, 100, FORWARD | FIRST, name="r", mate_start=1_080, mate_cigar="5S18M"),
+            lone(1_080, -100, REVERSE | FIRST, name="s", mate_start=1_000),
+            lone(1_300, 50, FORWARD | FIRST, name="t", mate_start=1_330),
+        ],
+        [(1_000, 1_098), (1_000, 1_100), (1_300, 1_350)],
+        {"forward_mate": 2, "lone_reverse_mate": 1, "mateless": 3, "ends_by_tlen": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("sizes", [(1, 1), (1_024, 32)])
+def test_odd_reads(bam_writer, read_type, tmp_path, monkeypatch, kind, sizes):
+    monkeypatch.setattr(pairs, "_CHUNK_READS", sizes[0])
+    monkeypatch.setattr(pairs, "_CHUNKS", sizes[1])
+    made, spans, counts = ODD[kind]
+    made = sorted((read_type(**values) for values in made), key=lambda read: read.start)
+    assert fragments_of(bam_writer(tmp_path / "x.bam", made)) == (spans, counts)
+    assert set(counts) <= {*READ_FATES, *NOTES}
+
+
+@pytest.mark.parametrize("tag", [True, False])
+def test_a_lone_read_of_a_cram_has_its_end_from_the_tag(bam_writer, read_type, tmp_path, tag):
+    """Neither its bases nor the tags that would need them are decoded: there is no reference."""
+    pair = Pair(1_000, 1_061, "9S20M", "30M", tlen=100, absent="reverse", tag=tag)
+    bam = write(bam_writer, read_type, tmp_path / "x.bam", [pair])
+    (tmp_path / "x.fa").write_text(f">chr1\n{'ACGT' * (SIZE // 4)}\n")
+    with (
+        pysam.AlignmentFile(str(bam)) as old,
+        pysam.AlignmentFile(
+            str(tmp_path / "x.cram"),
+            "wc",
+            template=old,
+            reference_filename=str(tmp_path / "x.fa"),
+        ) as new,
+    ):
+        for read in old:
+            read.query_sequence = "A" * 29
+            new.write(read)
+    pysam.index(str(tmp_path / "x.cram"))
+    (tmp_path / "x.fa").unlink()
+    (tmp_path / "x.fa.fai").unlink()
+    by_tlen = {} if tag else {"ends_by_tlen": 1}
+    assert fragments_of(tmp_path / "x.cram") == (
+        [(1_000, 1_091 if tag else 1_100)],
+        {"forward_mate": 1, "mateless": 1, **by_tlen},
+    )
+
+
+def test_what_waits_is_bounded(bam_writer, read_type, tmp_path, monkeypatch):
+    """Mates wait for a fragment's length, and for a batch, whatever becomes of them."""
+    made = [Pair(s, s + 50, absent=("", "reverse")[s % 2]) for s in range(100, 9_000, 3)]
+    bam = write(bam_writer, read_type, tmp_path / "x.bam", made)
+    monkeypatch.setattr(pairs, "_CHUNK_READS", 16)
+    monkeypatch.setattr(pairs, "_CHUNKS", 1)
+    most = []
+    take = pairs._Table.take
+
+    def watched(table, before):
+        most.append(sum(piece.shape[1] for piece in table._pieces))
+        return take(table, before)
+
+    monkeypatch.setattr(pairs._Table, "take", watched)
+    assert len(fragments_of(bam)[0]) == len(made)
+    assert max(most) <= 300 // 3 + 2 * 16
