@@ -117,6 +117,23 @@ def test_what_waits_in_memory_is_a_fragment_length_not_the_chromosome(tmp_path):
     assert writer.finish().cut_sites == 2 * 90_000
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_reads_that_are_not_sorted_are_refused(bam_writer, read_type, tmp_path, alone):
+    """The index is of the sorted file, as the header is."""
+    mates = [
+        read
+        for i, start in enumerate(range(100, 4_000, 10))
+        for read in (
+            read_type(start, 50, name=f"p{i}", mate_start=start + 40),
+            read_type(start + 40, -50, REVERSE, name=f"p{i}", mate_start=start),
+        )[: 1 if alone else 2]
+    ]
+    bam = bam_writer(tmp_path / "x.bam", sorted(mates, key=lambda read: read.start))
+    bam_writer(tmp_path / "x.bam", mates[::-1], index=False)
+    with pytest.raises(ValueError, match="reads on chr1 are not sorted by coordinate"):
+        scan(bam, tmp_path)
+
+
 def test_fragments_out_of_order_are_refused():
     for batches in ([[5, 4]], [[5], [4]]):
         with pytest.raises(ValueError, match="what and where"):

@@ -5,7 +5,7 @@ Here reads are held in memory, so that whatever a read says can be asked.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ _PAIRED, _NOT_PRIMARY = 0x1, 0x4 | 0x100 | 0x800
 _ON_REFERENCE = re.compile(r"(\d+)[MDN=X]")
 _NEVER = -1  # the length of what is no fragment: its mates do not face each other
 
-Group = list[tuple[int, AlignedSegment]]  # reads of one name, each with its place in the file
+Reads = dict[str, AlignedSegment]  # by name
 
 
 @dataclass
@@ -35,80 +35,95 @@ class Spans:
 
 def spans_by_name(
     reads: Iterable[AlignedSegment],
-    starts: range,
+    starts: Container[int],
     passes: Callable[[AlignedSegment], bool],
     max_fragment_bp: int,
 ) -> Spans:
-    """The fragments that start within `starts`, in the file's order.
+    """The fragments that start within `starts`, ascending.
 
     reads : of the stretch, and of a fragment's length on both sides of it
     passes : whether a read passes the filters; a mate that does not still tells its end
     """
-    groups: dict[str | None, Group] = defaultdict(list)
-    for number, read in enumerate(reads):
-        if read.flag & _PAIRED and not read.flag & _NOT_PRIMARY:
-            groups[read.query_name].append((number, read))
-    rows, lone, mateless, ends_by_tlen = [], [], 0, 0
-    for group in groups.values():
-        for (number, read), mate in _matched(group):
-            start = read.next_reference_start if read.flag & _REVERSE else read.reference_start
-            if start not in starts or not passes(read):
-                continue
-            if read.flag & _REVERSE:
-                if _stands_alone(read, max_fragment_bp):
-                    lone.append((number, start, int(read.reference_end or 0) - start))
-                    mateless += 1
-            elif mate is not None:
-                rows.append((number, start, int(mate.reference_end or 0) - start))
-            else:
-                length, source = _length_alone(read, max_fragment_bp)
-                rows.append((number, start, length))
-                mateless += source != "mate"
-                ends_by_tlen += source == "TLEN"
-    by_start = sorted(lone, key=lambda row: row[1])
-    return Spans(_spans(sorted(rows)), _spans(by_start), mateless, ends_by_tlen)
-
-
-def _spans(rows: list[tuple[int, int, int]]) -> np.ndarray:
-    return np.array(rows, dtype=np.int64).reshape(-1, 3).T[1:]
-
-
-def _matched(group: Group) -> list[tuple[tuple[int, AlignedSegment], AlignedSegment | None]]:
-    """Forward mates with their reverse ones, or None, and the reverse mates that are left.
-
-    Of a name that comes more than once, mates are those that point at each other. Reads that were
-    moved point beside their mates: a name that comes once is enough then.
-    """
-    forward = [item for item in group if not item[1].flag & _REVERSE]
-    reverse = [read for _, read in group if read.flag & _REVERSE]
-    once = len(forward) == len(reverse) == 1
-    matched: list[tuple[tuple[int, AlignedSegment], AlignedSegment | None]] = []
-    for number, read in forward:
-        mates = (r for r in reverse if _are_mates(read, r) and (once or _point(read, r)))
-        mate = next(mates, None)
+    rows: list[tuple[int, int]] = []
+    lone: list[tuple[int, int]] = []
+    by_tlen = mateless = 0
+    for read, mate in _matched(reads):
+        is_reverse = read.flag & _REVERSE
+        start = read.next_reference_start if is_reverse else read.reference_start
+        if start not in starts or not passes(read):
+            continue
         if mate is not None:
-            reverse = [r for r in reverse if r is not mate]
-        matched.append(((number, read), mate))
-    left = [item for item in group if any(item[1] is r for r in reverse)]
-    return matched + [(item, None) for item in left]
+            rows.append((start, (mate.reference_end or 0) - start))
+        elif not is_reverse:
+            length, source = _length_alone(read, max_fragment_bp)
+            rows.append((start, length))
+            mateless += source != "mate"
+            by_tlen += source == "TLEN"
+        elif _stands_alone(read, max_fragment_bp):
+            lone.append((start, (read.reference_end or 0) - start))
+            mateless += 1
+    return Spans(_by_start(rows), _by_start(lone), mateless, by_tlen)
+
+
+def _by_start(rows: list[tuple[int, int]]) -> np.ndarray:
+    spans = np.array(rows, dtype=np.int64).reshape(-1, 2).T
+    return spans[:, np.argsort(spans[0], kind="stable")]
+
+
+def _matched(
+    reads: Iterable[AlignedSegment],
+) -> Iterator[tuple[AlignedSegment, AlignedSegment | None]]:
+    """Forward mates in the file's order with their reverse ones or None; then reverse ones alone.
+
+    Reads that were moved point beside their mates: where a name comes once, it is enough.
+    """
+    forward: Reads = {}
+    reverse: Reads = {}
+    more: dict[str, list[AlignedSegment]] = defaultdict(list)  # further reads of a name and strand
+    for read in reads:
+        if read.flag & _PAIRED and not read.flag & _NOT_PRIMARY:
+            name, side = str(read.query_name), reverse if read.flag & _REVERSE else forward
+            if side.setdefault(name, read) is not read:
+                more[name].append(read)
+    for name, further in more.items():
+        group = [side.pop(name) for side in (forward, reverse) if name in side]
+        yield from _matched_by_place([*group, *further])
+    for name, read in forward.items():
+        mate = reverse.get(name)
+        if mate is not None and not read.flag & mate.flag & _NUMBER:  # not both first, or second
+            del reverse[name]
+            yield read, mate
+        else:
+            yield read, None
+    for read in reverse.values():
+        yield read, None
+
+
+def _matched_by_place(
+    group: list[AlignedSegment],
+) -> Iterator[tuple[AlignedSegment, AlignedSegment | None]]:
+    """The same of reads of one name that comes more than once: mates point at each other."""
+    reverse = [read for read in group if read.flag & _REVERSE]
+    for read in group:
+        if not read.flag & _REVERSE:
+            at = next((i for i, mate in enumerate(reverse) if _are_mates(read, mate)), None)
+            yield read, None if at is None else reverse.pop(at)
+    for read in reverse:
+        yield read, None
 
 
 def _are_mates(forward: AlignedSegment, reverse: AlignedSegment) -> bool:
-    """Whether they are not both first, nor both second, of their pair."""
-    return not forward.flag & reverse.flag & _NUMBER
-
-
-def _point(forward: AlignedSegment, reverse: AlignedSegment) -> bool:
-    """Whether each of two reads says that its mate begins where the other does."""
+    """Whether two reads of one name say that the mate of each begins where the other does."""
     return (
-        forward.next_reference_start == reverse.reference_start
+        not forward.flag & reverse.flag & _NUMBER
+        and forward.next_reference_start == reverse.reference_start
         and reverse.next_reference_start == forward.reference_start
     )
 
 
 def _stands_alone(read: AlignedSegment, max_fragment_bp: int) -> bool:
     """Whether a reverse mate without the forward one makes a fragment: it knows both ends."""
-    length = int(read.reference_end or 0) - read.next_reference_start
+    length = (read.reference_end or 0) - read.next_reference_start
     faces = not read.flag & _MATE_REVERSE and read.next_reference_id == read.reference_id
     return faces and 0 < length <= max_fragment_bp
 

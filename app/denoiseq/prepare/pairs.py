@@ -4,13 +4,13 @@ A fragment is [start of its forward mate, end of its reverse mate); the forward 
 it is kept. Names are slow to read and hardly ever needed: of what an aligner wrote, the mates of a
 pair state the same start of the forward mate and the same |TLEN|, right or wrong. Only a batch of
 reads that do not match one to one in these, because a filter took mates away or a program moved
-reads, is read again, and its mates are matched by name.
+reads, is read again, and mates are matched by name where they do not.
 """
 
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 
 import numpy as np
@@ -20,6 +20,7 @@ from denoiseq.prepare.mates import Spans, spans_by_name
 
 FORWARD, REVERSE = "forward", "reverse"  # what a flag can say beside a fate
 _CHUNK_READS, _CHUNKS = 1 << 10, 32  # gathered, and chunks matched, at once
+_MANY = 20  # odd starts are many above one in so many fragments
 _END = (1 << 31) - 1  # no chromosome is longer
 
 Stretch = Callable[[int, int], Iterable[AlignedSegment]]  # start, end -> its reads, with their tags
@@ -101,7 +102,10 @@ def _keys(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Mates to match, int64; `low` and `mates` are the keys of further forward and of reverse."""
+    """Mates to match, int64: of kept forward ones `starts` and `sizes`, of reverse ones `ends`.
+
+    low, mates : keys of forward mates of low MAPQ, and of reverse mates
+    """
 
     starts: np.ndarray
     sizes: np.ndarray
@@ -110,19 +114,40 @@ class _Batch:
     ends: np.ndarray
 
     def matched(self) -> np.ndarray | None:
-        """The end of each fragment: int64 (F,); None where the mates do not tell."""
+        """The end of each fragment, int64 (F,); None where the mates do not tell."""
         keys = np.concatenate([_keys(self.starts, self.sizes), self.low])
         order, mate_order = (np.argsort(k, kind="stable") for k in (keys, self.mates))
-        ordered, ends = keys[order], self.ends[mate_order]
-        if not np.array_equal(ordered, self.mates[mate_order]):
+        if not np.array_equal(keys[order], self.mates[mate_order]) or len(self._unclear()):
             return None
-        if len(self.low):  # of equal keys and unequal ends, which belongs to those left out?
-            unequal = (ordered[1:] == ordered[:-1]) & (ends[1:] != ends[:-1])
-            if np.isin(self.low, ordered[1:][unequal]).any():
-                return None
-        of_forward = np.empty_like(ends)
-        of_forward[order] = ends
+        of_forward = np.empty_like(keys)
+        of_forward[order] = self.ends[mate_order]
         return of_forward[: len(self.starts)]
+
+    def _unclear(self) -> np.ndarray:
+        """Keys with several ends, of which it is not known which belong to low MAPQ."""
+        if len(self.low) == 0:
+            return self.low
+        order = np.argsort(self.mates, kind="stable")
+        mates, ends = self.mates[order], self.ends[order]
+        several = (mates[1:] == mates[:-1]) & (ends[1:] != ends[:-1])
+        return np.intersect1d(self.low, mates[1:][several])
+
+    def odd_starts(self) -> np.ndarray:
+        """Starts of the fragments whose mates do not tell."""
+        keys = np.concatenate([_keys(self.starts, self.sizes), self.low])
+        values, where = np.unique(np.concatenate([keys, self.mates]), return_inverse=True)
+        forward, reverse = np.split(where, [len(keys)])
+        n = len(values)
+        uneven = np.bincount(forward, minlength=n) != np.bincount(reverse, minlength=n)
+        return np.unique(np.concatenate([values[uneven], self._unclear()]) >> 32)
+
+    def without(self, starts: np.ndarray) -> "_Batch":
+        """The mates of fragments that start elsewhere."""
+        forward, low, mates = (
+            ~np.isin(of, starts) for of in (self.starts, self.low >> 32, self.mates >> 32)
+        )
+        columns = self.starts[forward], self.sizes[forward], self.low[low], self.mates[mates]
+        return _Batch(*columns, self.ends[mates])
 
 
 def fragments_of_pairs(
@@ -135,7 +160,7 @@ def fragments_of_pairs(
 
     stretch : opens the file for reading stretches of the chromosome again; called where it has to
     """
-    waiting, first, reach = _Waiting(), 0, filters.max_fragment_bp
+    waiting, first = _Waiting(), 0
     for before in _collect(reads, filters, waiting, counts):
         if before <= first:
             continue
@@ -146,9 +171,31 @@ def fragments_of_pairs(
         elif np.any(np.diff(starts, prepend=first) < 0):  # not sorted: `in_order` refuses them
             yield Spans(np.stack([starts, batch.sizes]))
         else:
-            again = stretch()(max(first - reach, 0), min(before + reach, _END))
-            yield spans_by_name(again, range(first, before), filters.passes, reach)
+            yield _with_names(batch, range(first, before), stretch(), filters)
         first = before
+
+
+def _with_names(batch: _Batch, where: range, stretch: Stretch, filters: Filters) -> Spans:
+    """The fragments of a batch that start `where`: by name at its odd starts.
+
+    Where these are many, at all: two reads that lack their mates can look like mates.
+    """
+    reach, odd = filters.max_fragment_bp, batch.odd_starts()
+    rest = batch.without(odd)
+    ends = rest.matched()
+    if ends is None or _MANY * len(odd) > len(batch.starts):
+        reads = stretch(max(where.start - reach, 0), min(where.stop + reach, _END))
+        return spans_by_name(reads, where, filters.passes, reach)
+    chosen = {start for start in odd.tolist() if start in where}
+    first, last = min(chosen, default=0), max(chosen, default=0)
+    reads = (
+        read
+        for read in stretch(max(first - reach, 0), min(last + reach, _END))
+        if (read.next_reference_start if read.is_reverse else read.reference_start) in chosen
+    )
+    spans = spans_by_name(reads, chosen, filters.passes, reach)
+    both = np.concatenate([np.stack([rest.starts, ends - rest.starts]), spans.forward], axis=1)
+    return replace(spans, forward=both[:, np.argsort(both[0], kind="stable")])
 
 
 def _collect(
