@@ -163,7 +163,7 @@ PAIRS = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     made=st.lists(PAIRS, min_size=1, max_size=30),
     order=st.integers(0, 1_000),

@@ -117,20 +117,18 @@ class _Batch:
         """The end of each fragment, int64 (F,); None where the mates do not tell."""
         keys = np.concatenate([_keys(self.starts, self.sizes), self.low])
         order, mate_order = (np.argsort(k, kind="stable") for k in (keys, self.mates))
-        if not np.array_equal(keys[order], self.mates[mate_order]) or len(self._unclear()):
+        mates, ends = self.mates[mate_order], self.ends[mate_order]
+        if not np.array_equal(keys[order], mates) or len(self._unclear(mates, ends)):
             return None
         of_forward = np.empty_like(keys)
-        of_forward[order] = self.ends[mate_order]
+        of_forward[order] = ends
         return of_forward[: len(self.starts)]
 
-    def _unclear(self) -> np.ndarray:
-        """Keys with several ends, of which it is not known which belong to low MAPQ."""
-        if len(self.low) == 0:
-            return self.low
-        order = np.argsort(self.mates, kind="stable")
-        mates, ends = self.mates[order], self.ends[order]
+    def _unclear(self, mates: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Of sorted keys those with several ends, some of which belong to mates of low MAPQ."""
         several = (mates[1:] == mates[:-1]) & (ends[1:] != ends[:-1])
-        return np.intersect1d(self.low, mates[1:][several])
+        keys = mates[1:][several]
+        return keys[np.isin(keys, self.low)]
 
     def odd_starts(self) -> np.ndarray:
         """Starts of the fragments whose mates do not tell."""
@@ -139,7 +137,9 @@ class _Batch:
         forward, reverse = np.split(where, [len(keys)])
         n = len(values)
         uneven = np.bincount(forward, minlength=n) != np.bincount(reverse, minlength=n)
-        return np.unique(np.concatenate([values[uneven], self._unclear()]) >> 32)
+        order = np.argsort(self.mates)
+        unclear = self._unclear(self.mates[order], self.ends[order])
+        return np.unique(np.concatenate([values[uneven], unclear]) >> 32)
 
     def without(self, starts: np.ndarray) -> "_Batch":
         """The mates of fragments that start elsewhere."""
@@ -223,7 +223,8 @@ def _collect(
                     add_start(read.reference_start)
                     add_size(size)
                 else:
-                    counts["too_long" if size > 0 else "bad_template"] += 1
+                    ahead = read.next_reference_start > read.reference_start
+                    counts["too_long" if ahead else "bad_template"] += 1
             elif kind is REVERSE:
                 if read.mapping_quality < min_mapq:
                     low_mapq += 1
