@@ -207,8 +207,10 @@ def _collect(
     add_start, add_size = (column.append for column in waiting.forward.columns)
     add_low, add_low_size = (column.append for column in waiting.low.columns)
     add_mate, add_mate_size, add_end = (column.append for column in waiting.reverse.columns)
+    fates = dict.fromkeys((*kinds, "too_long", "bad_template"), 0)
+    low_mapq = reverse = 0
     for chunk in count(1):
-        read, low_mapq, reverse = None, 0, 0
+        read = None
         for read in islice(reads, _CHUNK_READS):
             kind = kinds[read.flag]
             if kind is FORWARD:
@@ -224,7 +226,7 @@ def _collect(
                     add_size(size)
                 else:
                     ahead = read.next_reference_start > read.reference_start
-                    counts["too_long" if ahead else "bad_template"] += 1
+                    fates["too_long" if ahead else "bad_template"] += 1
             elif kind is REVERSE:
                 if read.mapping_quality < min_mapq:
                     low_mapq += 1
@@ -236,12 +238,12 @@ def _collect(
                     add_mate_size(size)
                     add_end(read.reference_end or 0)
             else:
-                counts[kind] += 1
+                fates[kind] += 1
         waiting.pack()
-        counts["low_mapq"] += low_mapq
-        counts["reverse_mate"] += reverse
         if read is None:
             break
         if chunk % _CHUNKS == 0:
             yield read.reference_start - reach
+    counts.update(fates)
+    counts.update(low_mapq=low_mapq, reverse_mate=reverse)
     yield _END

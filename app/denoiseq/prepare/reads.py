@@ -114,6 +114,7 @@ def _rows(spans: np.ndarray) -> Fragments:
 def _settle(counts: Counter[str], fates: Counter[str]) -> None:
     """Add the counts of a paired file to its fates, which tell apart how many reads are paired."""
     unpaired = counts.pop(_UNPAIRED, 0)
+    del counts[FORWARD], counts[REVERSE]  # no fates
     counts["not_proper_pair"] += unpaired
     fates.update(counts)
     fates["unpaired"] = unpaired
