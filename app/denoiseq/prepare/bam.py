@@ -76,7 +76,7 @@ class BamReader:
             return counts
         files = [
             replace(file, paired=tally["paired"] >= tally["unpaired"])
-            if any(tally.values())
+            if tally["paired"] + tally["unpaired"]
             else file
             for file, tally in zip(self._files, tallies, strict=True)
         ]

@@ -162,8 +162,8 @@ def fragments_of_pairs(
     """
     waiting, first = _Waiting(), 0
     for before in _collect(reads, filters, waiting, counts):
-        if before <= first:
-            continue
+        if before < min(first + filters.max_fragment_bp, _END):
+            continue  # where reads lie dense, so that few of them are read again with two batches
         batch = waiting.take(before)
         ends, starts = batch.matched(), batch.starts
         if ends is not None:
