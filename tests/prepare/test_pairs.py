@@ -258,11 +258,19 @@ ODD = {
         [
             lone(1_000, 105, FORWARD, name="r", mate_start=1_080),
             lone(1_000, 105, FORWARD, name="s", mate_start=1_080, mapq=0),
-            lone(1_080, -105, REVERSE, name="r", mate_start=1_000, cigar="22M3S"),
             lone(1_080, -105, REVERSE, name="s", mate_start=1_000, cigar="25M"),
+            lone(1_080, -105, REVERSE, name="r", mate_start=1_000, cigar="22M3S"),
         ],
         [(1_000, 1_102)],
         {"forward_mate": 1, "low_mapq": 1, "reverse_mate": 2},
+    ),
+    "first mates of one name": (  # of two pairs: each lacks its second one
+        [
+            lone(1_000, 100, FORWARD | FIRST, name="r", mate_start=1_080),
+            lone(1_180, -190, REVERSE | FIRST, name="r", mate_start=1_010),
+        ],
+        [(1_000, 1_100), (1_010, 1_200)],
+        {"forward_mate": 1, "lone_reverse_mate": 1, "mateless": 2, "ends_by_tlen": 1},
     ),
     "two first mates": (  # each lacks its second one, although they state the same fragment
         [
