@@ -22,7 +22,7 @@ from denoiseq.genomics.intervals import (
     merge_within,
     select_chromosomes,
 )
-from denoiseq.logs import log_to
+from denoiseq.logs import collected_warnings, log_to
 from denoiseq.prepare.bam import BamReader
 from denoiseq.prepare.bigwig import BigWigReader
 from denoiseq.prepare.cut_sites import resolve_shift
@@ -71,19 +71,22 @@ def prepare_stores(
     kind = _input_kind(settings)
     out = required(settings.out, "out", "cuts.h5")
     inputs = {}
-    if sizes is None:
-        fasta = required(settings.fasta, "fasta", "genome.fa")
-        sizes, inputs["fasta"] = chrom_sizes(fasta), [Path(fasta)]
-    blacklist = [] if settings.blacklist is None else read_bed(settings.blacklist)
+    with collected_warnings() as of_genome:
+        if sizes is None:
+            fasta = required(settings.fasta, "fasta", "genome.fa")
+            sizes, inputs["fasta"] = chrom_sizes(fasta), [Path(fasta)]
+        blacklist = [] if settings.blacklist is None else read_bed(settings.blacklist)
     settings = resolve_shift(settings)
     if kind != "bam" or settings.replicates == "merged":
-        return _prepare(kind, settings, sizes, blacklist, inputs)
+        with collected_warnings(of_genome) as warnings:
+            return _prepare(kind, settings, sizes, blacklist, inputs, warnings)
     bams = settings.bam if isinstance(settings.bam, list) else [settings.bam]
     paths = store_paths(out, [Path(bam).stem for bam in bams])
     stores: dict[Path, dict[str, Any]] = {}
     for bam, path in zip(bams, paths.values(), strict=True):
         replicate = replace(settings, bam=bam, out=str(path))
-        stores |= _prepare(kind, replicate, sizes, blacklist, inputs)
+        with collected_warnings(of_genome) as warnings:
+            stores |= _prepare(kind, replicate, sizes, blacklist, inputs, warnings)
     return stores
 
 
@@ -111,8 +114,13 @@ def _prepare(
     sizes: Mapping[str, int],
     intervals: list[Interval],
     inputs: Mapping[str, list[Path]],
+    warnings: list[str],
 ) -> dict[Path, dict[str, Any]]:
-    """Make the stores of one input. `intervals` are the blacklist's, `inputs` further files."""
+    """Make the stores of one input.
+
+    intervals : the blacklist's. inputs : further files.
+    warnings : those logged so far; it grows by itself, and goes into every store.
+    """
     out = Path(str(settings.out))
     check_writable(out)
     reader = READERS[kind](settings, sizes)
@@ -138,6 +146,7 @@ def _prepare(
         if reader.ends is not None:
             more["shift_check"] = check_ends(source, reader.ends, settings)
         more |= {"preprocessing": preprocessing, "fingerprint": fingerprint(preprocessing)}
+        provenance["warnings"] = more["warnings"] = warnings
         more["provenance"] = provenance
         content = reader.preprocessing.get("kind", "cuts")
         for store in contents:

@@ -13,7 +13,7 @@ from denoiseq.atomic import check_writable, write_json, write_text
 from denoiseq.distributed import Ranks, joined, use_threads
 from denoiseq.evaluation import loci
 from denoiseq.evaluation import run as evaluation
-from denoiseq.logs import log_to
+from denoiseq.logs import collected_warnings, log_to
 from denoiseq.models.layers import describe_convolutions
 from denoiseq.models.network import Network
 from denoiseq.models.pretrained import start_from
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 def run(settings: Train) -> None:
     """Train, measure the validation split, and go on to the further stages of the settings."""
-    with joined(settings.trainer.device) as ranks:
+    with joined(settings.trainer.device) as ranks, collected_warnings() as warnings:
         settings = _shared(settings, ranks)
         folder = Path(settings.out)
         if ranks.main:
@@ -51,7 +51,7 @@ def run(settings: Train) -> None:
             _log_start(training, stores, threads)
         metrics = training.train()
         if ranks.main:
-            _report(training, metrics)
+            _report(training, metrics, warnings)
         # Their memory and processes are not for the further stages.
         del stores, windows, network, training
     if ranks.main:
@@ -105,7 +105,7 @@ def _log_start(training: Training, stores: Stores, threads: int) -> None:
         log.info("  %s", line)
 
 
-def _report(training: Training, metrics: dict[str, Any]) -> None:
+def _report(training: Training, metrics: dict[str, Any], warnings: list[str]) -> None:
     """Write the metrics of the best epoch and the page of the training."""
     settings, folder = training.settings, Path(training.settings.out)
     network, windows, done = training.model, training.windows, training.state.done
@@ -120,7 +120,8 @@ def _report(training: Training, metrics: dict[str, Any]) -> None:
         network.eval(), windows.validation, metrics, training.evaluation, settings
     )
     best = done.best["epoch"] if done.best else None
-    training_page(settings.name, metrics, done.history, best, panels, facts).write(folder)
+    page = training_page(settings.name, metrics, done.history, best, panels, facts)
+    replace(page, warnings=warnings).write(folder)
     log.info("checkpoint: %s", checkpoint_path(settings.out, "best"))
 
 

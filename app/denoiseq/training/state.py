@@ -56,7 +56,7 @@ def check_resumable(
                 "resume with the same settings."
             )
     if changed := [f"{n} {before[n]} -> {now[n]}" for n in LASTING if before[n] != now[n]]:
-        log.warning("warning: resumed with other settings: %s", ", ".join(changed))
+        log.warning("resumed with other settings: %s", ", ".join(changed))
     windows = window_options(data.settings, data.seed)
     if LATER_WINDOW_OPTIONS | payload["window_options"] != windows:
         raise UserError(
