@@ -3,7 +3,6 @@
 import logging
 
 import pytest
-
 from denoiseq.logs import close_logging, collected_warnings, log_to, start_logging
 
 log = logging.getLogger("denoiseq.prepare.anything")
