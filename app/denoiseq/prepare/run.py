@@ -28,7 +28,7 @@ from denoiseq.prepare.bigwig import BigWigReader
 from denoiseq.prepare.cut_sites import resolve_shift
 from denoiseq.prepare.fragments import FragmentReader
 from denoiseq.prepare.parts import map_parts
-from denoiseq.prepare.reader import Reader, Task, store_paths
+from denoiseq.prepare.reader import Reader, Task, beside, store_paths
 from denoiseq.prepare.shift_check import check_ends
 from denoiseq.provenance import store_provenance
 from denoiseq.settings import Prepare
@@ -50,7 +50,7 @@ def run(settings: Prepare) -> None:
     """Reads or a track, and a FASTA, to stores and their quality counts."""
     if settings.out:
         check_writable(settings.out)
-        log_to(Path(settings.out).with_suffix(".log"))
+        log_to(beside(Path(settings.out), ".log"))
     for store, qc in prepare_stores(settings).items():
         if "cut_sites" not in qc:
             log.info("%s: mean coverage %.4g", store, qc["mean_coverage"])
@@ -70,6 +70,7 @@ def prepare_stores(
     """
     kind = _input_kind(settings)
     out = required(settings.out, "out", "cuts.h5")
+    _check_no_input(Path(out), settings)
     inputs = {}
     with collected_warnings() as of_genome:
         if sizes is None:
@@ -106,6 +107,15 @@ def _input_kind(settings: Prepare) -> str:
     if (settings.barcodes or settings.groups) and kinds != ["fragments"]:
         raise UserError("barcodes and groups belong to a fragment file: give fragments= with them")
     return kinds[0]
+
+
+def _check_no_input(out: Path, settings: Prepare) -> None:
+    """Refuse to write the store over one of the files that it is made from."""
+    for name in (*READERS, "fasta", "blacklist", "barcodes", "groups"):
+        value = getattr(settings, name)
+        for path in map(Path, value if isinstance(value, list) else [value or ""]):
+            if out.is_file() and path.is_file() and out.samefile(path):
+                raise UserError(f"out={out} is the input {name}={path}: give the store a new name")
 
 
 def _prepare(
@@ -151,7 +161,7 @@ def _prepare(
         content = reader.preprocessing.get("kind", "cuts")
         for store in contents:
             stores[store.path] = store.qc | more
-            write_json(store.path.with_suffix(".qc.json"), stores[store.path])
+            write_json(beside(store.path, ".qc.json"), stores[store.path])
             columns = map_parts(store.parts, content)
             WRITERS[content](store.path, chroms, columns, blacklist, preprocessing, provenance)
     return stores
