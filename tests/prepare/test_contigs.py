@@ -67,13 +67,18 @@ def test_prepare_leaves_organelles_out(prepare, input_of, messages, tmp_path, ki
     assert not messages()
 
 
-@pytest.mark.parametrize("exclude", [["chrEBV"], ["chr2"]])
-def test_exclude_adds_to_the_organelles(prepare, input_of, messages, tmp_path, exclude):
+OLD_DEFAULT = ["chrM", "chrMT", "MT", "M", "Mito", "chrMito"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("exclude", [["chrEBV"], ["chr2"], OLD_DEFAULT])
+def test_exclude_adds_to_the_organelles(prepare, input_of, tmp_path, kind, exclude):
     sizes = {**MAIN, "chrEBV": 171_823}
-    source = input_of("bam", sizes, spread({**FULL, "chrEBV": 30}, sizes))
+    source = input_of(kind, sizes, spread({**FULL, "chrEBV": 30}, sizes))
     qc = prepare(sizes, tmp_path / "x.h5", exclude=exclude, **source)
-    assert qc["preprocessing"]["exclude"] == sorted([*exclude, "chrM"])
-    assert set(qc["chromosomes"]) == set(sizes) - {"chrM", *exclude}
+    out = {"chrM", *exclude} & set(sizes)
+    assert qc["preprocessing"]["exclude"] == sorted(out)
+    assert set(qc["chromosomes"]) == set(sizes) - out
 
 
 def test_exclude_of_nothing_keeps_everything_with_a_warning(prepare, input_of, messages, tmp_path):
