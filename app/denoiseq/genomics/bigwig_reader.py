@@ -29,7 +29,7 @@ def bigwig_sums(path: str | Path) -> dict[str, float]:
 def _sum(file: Any, chrom: str, size: int) -> float:
     # pyBigWig's own "sum" from summaries is one over their number of bases
     mean, covered = (file.stats(chrom, type=kind)[0] for kind in ("mean", "coverage"))
-    return 0.0 if mean is None else mean * covered * size
+    return 0.0 if mean is None else max(mean * covered * size, 0.0)
 
 
 def stream_bigwig(
