@@ -4,6 +4,7 @@ import pytest
 from denoiseq.genomics.organelles import is_organelle, left_out
 
 ORGANELLES = """
+    chrMtDNA mt_genome chrMT_genome Mt-DNA ptDNA scaffold_mito chrPlastid rCRS TAIR10_ChrC ath_chrPt
     chrM chrMT MT M Mito chrMito m mt mito chrm chrmt Mt chr_M CHR_MT chromosome_MT SUPER_MT
     MtDNA CHROMOSOME_MtDNA Ca19-mtDNA mitochondrion Mitochondria mitochondrial chrMitochondrion
     mitochondrion_genome dmel_mitochondrion_genome mito_C_glabrata_CBS138
@@ -14,6 +15,7 @@ ORGANELLES = """
     ref|NC_001224| gi|251831106|ref|NC_012920.1| NC_024511.2 NC_001328.1 AP000423.1 CP068254.1
 """
 CHROMOSOMES = """
+    chrCx chrMx chrCP1 SMITO mtgene MTX CPU apix scaffold_c1 contig_C HiC_scaffold_1 chr1_C
     1 chr1 X chrX II chrXII C C1 C01 chrC1 chrC01 A01 MTR mating_type_region MT1 Mt1 Pt1 chrM1
     chrMU chr1_M chr1_MATERNAL chrY_M scaffold_M scaffold_C scaffold_pt12 contig_mt12 LGM LG_C
     Muller_C MT123456.1 CP123456.1 CP068277.2 AB325691 NC_000001.11 NC_012921.1 NC_0129201.1
@@ -32,7 +34,7 @@ def test_is_organelle_takes_no_chromosome_for_one(name):
     assert not is_organelle(name)
 
 
-@pytest.mark.parametrize("form", ["{}", "chr{}", "Chr{}_C_glabrata_CBS138"])
+@pytest.mark.parametrize("form", ["{}", "chr{}", "Yl_chr{}", "Chr{}_C_glabrata_CBS138"])
 def test_is_organelle_of_a_genome_with_lettered_chromosomes(form):
     contigs = [form.format(letter) for letter in string.ascii_uppercase[:13]]  # A to M
     assert not any(is_organelle(name, contigs) for name in contigs)

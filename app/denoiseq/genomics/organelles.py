@@ -39,19 +39,20 @@ _KNOWN = frozenset(" ".join(_ACCESSIONS.values()).split())
 _ACCESSION = re.compile(r"(?<![A-Z0-9])(?:NC_[0-9]{6}|[A-Z]{1,2}[0-9]{5,6})(?![A-Z0-9])")
 
 _CHROM = r"(?:chr(?:om(?:osome)?)?[ _:.-]?)"
+_BEFORE, _AFTER = r"(?:.*[^a-z])?", r"(?:[^a-z0-9].*)?"  # what sets a word apart
 _NAMES = re.compile(
     rf"""
-    .*(?:mitoch|mitogenome|chloroplast|plastid|plastome|apicoplast|kinetoplast|maxicircle).*
-    | (?:.*[^a-z])?(?:mito|mtdna|cpdna|ptdna|kdna|pltd|{_CHROM}m(?:t|ito)?)(?:[^a-z0-9].*)?
-    | (?:.*[^a-z0-9])?{_CHROM}(?:pt|pltd|cp)
+    .*(?:mitoch|mitogenome|chloroplast|apicoplast|kinetoplast|plastid|plastome|maxicircle).*
+    | {_BEFORE}{_CHROM}?(?:mito|pltd|kdna|(?:mt|cp|pt)[_-]?(?:dna|genome)){_AFTER}
+    | {_BEFORE}{_CHROM}(?:mt?{_AFTER}|c|cp|pt)
     | (?:(?:grc[a-z]|hg|mm|rn)[0-9]+_+)?(?:mt|pt)                # GRCh38_MT of mixed genomes
-    | (?:m|cp|{_CHROM}?(?:mit|api)|{_CHROM}c|(?:lg|super|scaffold)[_-]?mt)
+    | {_CHROM}?(?:mit|api|rcrs) | m | cp | (?:lg|super|scaffold)[_-]?mt
     | p[a-z0-9]+_(?:mit|api)_(?:v[0-9]+|irab)                    # Pf3D7_MIT_v3
     """,
     re.VERBOSE,
 )
-# ChrC and ChrM may be chromosomes of genomes that have a ChrA, as yeasts': the letter, and a suffix
-_LETTER = re.compile(rf"({_CHROM}?)([mc])(_.*)?", re.IGNORECASE)
+# ChrC and ChrM may be chromosomes of genomes that have a ChrA, as yeasts': the letter and the rest
+_LETTER = re.compile(rf"((?:{_BEFORE}{_CHROM})?)([mc])({_AFTER})", re.IGNORECASE)
 
 
 def is_organelle(name: str, contigs: Collection[str] = ()) -> bool:
@@ -64,8 +65,7 @@ def is_organelle(name: str, contigs: Collection[str] = ()) -> bool:
     letter = _LETTER.fullmatch(name)
     if letter is None:
         return True
-    before, after = letter[1], letter[3] or ""
-    return not any(f"{before}{a}{after}" in contigs for a in "Aa")
+    return not any(f"{letter[1]}{a}{letter[3]}" in contigs for a in "Aa")
 
 
 def _has_accession(name: str) -> bool:
