@@ -13,6 +13,7 @@ import pysam
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import listed
+from denoiseq.genomics.organelles import left_out
 
 # what every complete file ends with: the empty BGZF block of a BAM (SAM specification, 4.1.2), the
 # empty container of a CRAM of version 3 and of 2.1 (CRAM specification, section 9)
@@ -114,14 +115,14 @@ def check_bam(
     bam: str | Path,
     sizes: Mapping[str, int],
     include: Collection[str] | None = None,
-    exclude: Collection[str] = (),
+    exclude: Collection[str] | None = None,
     *,
     layout: str = "auto",
 ) -> ReadFile:
     """Check that a BAM or CRAM can be prepared against a genome.
 
-    sizes : chrom -> bp of the FASTA, which may have sequences that the file lacks.
-    include, exclude : contigs to read (None: all) and to leave out; the others need not fit.
+    sizes : chrom -> bp of the FASTA; either may have sequences that the other lacks.
+    include, exclude : as the settings of `prepare`; contigs that they leave out need not fit.
     layout : "paired" or "single"; "auto" is paired if any of the first reads is.
     """
     bam = Path(bam)
@@ -198,18 +199,12 @@ def check_genome(
     contigs: Mapping[str, int],
     sizes: Mapping[str, int],
     include: Collection[str] | None,
-    exclude: Collection[str],
+    exclude: Collection[str] | None,
 ) -> None:
-    """Refuse a file with contigs to read that the FASTA (`sizes`) lacks, or has in other length."""
-    read = contigs if include is None else include
-    lengths = {c: n for c, n in contigs.items() if c in read and c not in exclude}
-    unknown = [c for c in lengths if c not in sizes]
-    if unknown:
-        raise UserError(
-            f"{path} does not fit the FASTA, which lacks {listed(unknown, 5)}; it has "
-            f"{listed(sizes, 5)}. Give the FASTA that the reads were aligned to, or exclude these "
-            "contigs."
-        )
+    """Refuse a file with a contig to read that the FASTA (`sizes`) has in other length."""
+    out = set(left_out(contigs, include, exclude))
+    read = set(contigs if include is None else include) - out
+    lengths = {c: n for c, n in contigs.items() if c in read and c in sizes}
     wrong = [f"{c} ({n} bp against {sizes[c]})" for c, n in lengths.items() if n != sizes[c]]
     if wrong:
         raise UserError(

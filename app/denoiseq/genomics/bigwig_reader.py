@@ -17,6 +17,21 @@ def bigwig_sizes(path: str | Path) -> dict[str, int]:
         return file.chroms()
 
 
+def bigwig_sums(path: str | Path) -> dict[str, float]:
+    """About the sum of the values on each chromosome, from the summaries in the file."""
+    with _opened(path) as file:
+        try:
+            return {chrom: _sum(file, chrom, size) for chrom, size in file.chroms().items()}
+        except RuntimeError as error:
+            raise UserError(f"{path} is damaged: its summaries cannot be read.") from error
+
+
+def _sum(file: Any, chrom: str, size: int) -> float:
+    # pyBigWig's own "sum" from summaries is one over their number of bases
+    mean, covered = (file.stats(chrom, type=kind)[0] for kind in ("mean", "coverage"))
+    return 0.0 if mean is None else max(mean * covered * size, 0.0)
+
+
 def stream_bigwig(
     path: str | Path, chrom: str, size: int, chunk_bp: int = 1 << 20
 ) -> Iterator[tuple[int, np.ndarray]]:

@@ -54,7 +54,7 @@ def _predict(settings: Predict, ranks: Ranks, warnings: list[str]) -> None:
     software = {"software": provenance.software_facts(network)}
     key = sample.identity(settings, payload, trained) | software
     with claimed(unfinished, key) if ranks.main else nullcontext():
-        if ranks.main:
+        if ranks.main and settings.store is None:
             sample.opened_store(settings, payload, trained, unfinished)  # prepared for all ranks
         ranks.wait()
         store = sample.opened_store(settings, payload, trained, unfinished)

@@ -23,6 +23,7 @@ from denoiseq.store.compatibility import (
     check_same_genome,
     check_store_matches_training,
     training_blacklist,
+    warn_of_organelles,
 )
 from denoiseq.store.store import Sample, open_store
 from denoiseq.store.thinning import Thinning
@@ -82,6 +83,7 @@ def opened_store(
     if settings.store is not None:
         store = open_store(settings.store)
         check_store_matches_training(preprocessing, store)
+        warn_of_organelles(store)
         return store
     if preprocessing.get("kind") == "coverage":
         raise UserError(
@@ -114,7 +116,6 @@ def _preparation(
         shift_check=settings.shift_check,
         max_fragment_bp=preprocessing["max_fragment_bp"],
         include=[chrom for chrom in sizes if chrom in preprocessing["genome"]],
-        exclude=[],
         workers=settings.workers,
         progress=settings.trainer.progress,
         **({} if settings.fragments else _filters(preprocessing)),

@@ -11,6 +11,7 @@ from typing import Any
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.bam import ReadFile, check_bam, contig_sizes, count_reads
+from denoiseq.prepare.contigs import check_contigs
 from denoiseq.prepare.cut_sites import ChromCounts, Fragments
 from denoiseq.prepare.quality import check_some_left, cut_quality
 from denoiseq.prepare.reader import StoreParts, Task
@@ -35,6 +36,9 @@ class BamReader:
         self._counted = [count_reads(file) for file in self._files]
         self._reads_of = sum((Counter(reads) for reads, _ in self._counted), Counter[str]())
         self.chroms: Collection[str] = contig_sizes(self.paths[0])
+        reads = {chrom: self._reads_of[chrom] for chrom in self.chroms}
+        contigs, lost = check_contigs(self.paths, reads, genome, settings)
+        self._not_in_fasta = {"contigs": contigs, "reads": lost}
         paired = self._files[0].paired
         self._fates = READ_FATES if paired else SINGLE_FATES
         self.preprocessing = {name: getattr(settings, name) for name in FILTERS}
@@ -49,6 +53,7 @@ class BamReader:
         counts = self._scan(task)
         self.ends = {chrom: result.ends for chrom, result in counts.items()}
         qc = cut_quality(counts, task, self._fates)
+        qc["not_in_fasta"] = self._not_in_fasta
         qc["files"] = [self._file_counts(i, counts) for i in range(len(self._files))]
         by_file = [row["reads"] for row in qc["files"]]
         qc["reads"] = {fate: sum(reads[fate] for reads in by_file) for fate in by_file[0]}

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import numpy as np
 from denoiseq.errors import UserError
 from denoiseq.genomics.barcodes import read_cells
 from denoiseq.genomics.fragment_file import Lines, check_exists, read_fragments
+from denoiseq.genomics.intervals import listed, select_chromosomes
+from denoiseq.prepare.contigs import check_contigs
 from denoiseq.prepare.cut_sites import (
     BOTH,
     FRAGMENT_FATES,
@@ -54,7 +56,9 @@ class FragmentReader:
         self._met = np.zeros(len(group_of), dtype=bool)  # whether a fragment of it was kept
         self.paths = [check_exists(str(settings.fragments))]
         # the file has no header: which chromosomes it has shows as it is read
-        self.chroms: Collection[str] = genome
+        self.chroms: Collection[str] = {*genome, *(settings.exclude or ())}
+        self._genome = genome
+        self._lines_of = Counter[str]()  # chromosome -> lines, in the file's order
         out = Path(str(settings.out))
         self._stores = {"": out} if groups == [""] else store_paths(out, groups)
         # another program filtered the reads
@@ -72,14 +76,19 @@ class FragmentReader:
     def read(self, task: Task) -> list[StoreParts]:
         """A store for each group with a cut site; `reads` are the whole file's by LINE_FATES."""
         (path,) = self.paths
-        chroms_of_file = self._read_file(task)
+        self._read_file(task)
         lines = {fate: self._fates[fate] for fate in LINE_FATES}
         lines = {"total": sum(lines.values()), **lines}
         if lines["total"] == lines["not_in_genome"]:
             raise UserError(
                 f"{path} is of another genome: the FASTA has none of its chromosomes "
-                f"({', '.join(chroms_of_file[:5])})."
+                f"({listed(self._lines_of, 5)})."
             )
+        # whether an excluded name that the FASTA lacks is misspelled shows only now
+        select_chromosomes({**self._genome, **self._lines_of}, None, task.settings.exclude or ())
+        contigs, lost = check_contigs(
+            self.paths, self._lines_of, self._genome, task.settings, "fragments"
+        )
         remedy = "max_fragment_bp, include, exclude, the list of barcodes or the blacklist"
         cut_sites = sum(n.cut_sites for group in self._counts for n in group.values())
         check_some_left(path, {"cut_sites": cut_sites, "reads": lines}, remedy)
@@ -91,32 +100,37 @@ class FragmentReader:
             if qc["cut_sites"] == 0:
                 _log.warning("no fragment of group %s is left: no store is made", group)
                 continue
-            listed = self._group == index
-            barcodes = {"listed": int(listed.sum()), "found": int((listed & self._met).sum())}
+            members = self._group == index
+            barcodes = {"listed": int(members.sum()), "found": int((members & self._met).sum())}
             qc |= {"reads": lines, "group": group or None}
+            qc["not_in_fasta"] = {"contigs": contigs, "reads": lost}
             qc["barcodes"] = barcodes if self._index else None
             parts = {chrom: result.part for chrom, result in counts.items()}
             stores.append(StoreParts(store, qc, parts))
         return stores
 
-    def _read_file(self, task: Task) -> list[str]:
-        """Write and count the cut sites of each group; the chromosomes in the file's order."""
+    def _read_file(self, task: Task) -> None:
+        """Write and count the cut sites of each group."""
         (path,) = self.paths
-        seen: list[str] = []
+        last = ""
         pieces = read_fragments(path, bool(self._index), task.advance)
         for chrom, lines in groupby(pieces, key=lambda piece: piece.chrom):
-            if chrom in seen:
+            if chrom in self._lines_of:
                 raise UserError(
-                    f"{path}: {chrom} comes back after {seen[-1]}; "
-                    "sort the file: sort -k1,1 -k2,2n."
+                    f"{path}: {chrom} comes back after {last}; sort the file: sort -k1,1 -k2,2n."
                 )
-            seen.append(chrom)
+            last = chrom
+            self._lines_of[chrom] = 0
             if chrom in task.chroms:
-                self._read_chromosome(chrom, lines, task)
+                self._read_chromosome(chrom, self._counted(lines), task)
             else:
-                fate = "excluded_chromosome" if chrom in self.chroms else "not_in_genome"
-                self._fates[fate] += sum(len(piece.starts) for piece in lines)
-        return seen
+                fate = "excluded_chromosome" if chrom in self._genome else "not_in_genome"
+                self._fates[fate] += sum(len(piece.starts) for piece in self._counted(lines))
+
+    def _counted(self, pieces: Iterable[Lines]) -> Iterator[Lines]:
+        for piece in pieces:
+            self._lines_of[piece.chrom] += len(piece.starts)
+            yield piece
 
     def _read_chromosome(self, chrom: str, lines: Iterable[Lines], task: Task) -> None:
         writers: dict[int, CutWriter] = {}

@@ -22,9 +22,11 @@ from denoiseq.genomics.intervals import (
     merge_within,
     select_chromosomes,
 )
+from denoiseq.genomics.organelles import is_organelle, left_out
 from denoiseq.logs import collected_warnings, log_to
 from denoiseq.prepare.bam import BamReader
 from denoiseq.prepare.bigwig import BigWigReader
+from denoiseq.prepare.contigs import warn_of_dense_contigs
 from denoiseq.prepare.cut_sites import resolve_shift
 from denoiseq.prepare.fragments import FragmentReader
 from denoiseq.prepare.parts import map_parts
@@ -140,7 +142,7 @@ def _prepare(
     preprocessing = {
         **reader.preprocessing,
         "include": None if settings.include is None else sorted(settings.include),
-        "exclude": sorted(settings.exclude),
+        "exclude": sorted(left_out(sizes, settings.include, settings.exclude)),
         "blacklist_sha256": blacklist_sha256(blacklist),
         "genome": chroms,
     }
@@ -152,13 +154,14 @@ def _prepare(
                   disable=None if settings.progress else True) as bar:  # fmt: skip
             task = Task(settings, chroms, blacklist, Path(folder), bar.update)
             contents = reader.read(task)
+        content = reader.preprocessing.get("kind", "cuts")
+        warn_of_dense_contigs(source, contents, content)
         more: dict[str, Any] = {}
         if reader.ends is not None:
             more["shift_check"] = check_ends(source, reader.ends, settings)
         more |= {"preprocessing": preprocessing, "fingerprint": fingerprint(preprocessing)}
         provenance["warnings"] = more["warnings"] = warnings
         more["provenance"] = provenance
-        content = reader.preprocessing.get("kind", "cuts")
         for store in contents:
             stores[store.path] = store.qc | more
             write_json(beside(store.path, ".qc.json"), stores[store.path])
@@ -171,14 +174,23 @@ def _choose_chromosomes(
     reader: Reader, source: str, sizes: Mapping[str, int], settings: Prepare
 ) -> dict[str, int]:
     """The chromosomes to prepare, in the FASTA's order: those of the input that are selected."""
-    # excluding a contig that the FASTA lacks makes the input fit: it is not a misspelled name
-    exclude = [c for c in settings.exclude if c in sizes or c not in reader.chroms]
-    selected = select_chromosomes(sizes, settings.include, exclude)
+    # a contig that the input has and the FASTA lacks is no misspelled name
+    misspelled = [c for c in settings.exclude or () if c not in sizes and c not in reader.chroms]
+    out = left_out(sizes, settings.include, settings.exclude)
+    selected = select_chromosomes(sizes, settings.include, [*out, *misspelled])
     chroms = {c: sizes[c] for c in selected if c in reader.chroms}
     if not chroms:
         raise UserError(f"{source} has none of the selected chromosomes: {', '.join(selected)}.")
     if len(chroms) < len(selected):
         log.info("%d selected sequences are not in %s", len(selected) - len(chroms), source)
+    organelles = [c for c in chroms if is_organelle(c, sizes)]
+    if organelles and settings.exclude == []:
+        log.warning(
+            "%s: exclude=[] keeps %s, an organelle, whose reads say nothing about chromatin; "
+            "without exclude= it is left out",
+            source,
+            listed(organelles),
+        )
     return chroms
 
 

@@ -15,8 +15,6 @@ from denoiseq.settings.setting import (
     setting,
 )
 
-# Names under which assemblies keep the mitochondrion: naming one that a genome lacks is no mistake.
-MITOCHONDRIAL = ["chrM", "chrMT", "MT", "M", "Mito", "chrMito"]
 # shift -> what is added to a fragment's start and end to get its two cut sites
 SHIFTS = {
     "+4/-4": (4, -5),  # the Tn5 motif at both ends coincides
@@ -77,7 +75,11 @@ class Prepare:
     include: list[str] | None = setting(
         None, "chromosomes to keep, as in [chr1,chr2]; null = all except `exclude`"
     )
-    exclude: list[str] = setting(MITOCHONDRIAL, "chromosomes to leave out")
+    exclude: list[str] | None = setting(
+        None,
+        "chromosomes to leave out, besides mitochondria and plastids; null = only these, "
+        "[] = none at all",
+    )
     workers: int = setting(0, "processes that read; 0 = one per core", at_least(0))
     progress: bool = setting(True, "show a progress bar on a terminal")
 

@@ -21,6 +21,7 @@ from denoiseq.store.compatibility import (
     check_noisy_matches_clean,
     check_same_filters,
     check_same_input,
+    warn_of_organelles,
 )
 from denoiseq.store.samples import Samples
 from denoiseq.store.store import Sample, Store, open_store
@@ -92,6 +93,8 @@ def open_stores(settings: Data) -> Stores:
     noisy = clean
     if settings.noisy_store is not None:
         noisy = list(map(open_store, [settings.noisy_store, *settings.more_noisy_stores]))
+    for store in clean:
+        warn_of_organelles(store, settings.exclude)
     for clean_store, noisy_store in zip(clean, noisy, strict=True):
         check_noisy_matches_clean(clean_store, noisy_store)
     for other in noisy[1:]:
