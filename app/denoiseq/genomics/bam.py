@@ -4,7 +4,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -63,11 +63,13 @@ def _no_downloads() -> Iterator[None]:
 
 @contextmanager
 def open_bam(path: str | Path, log_warnings: bool = False) -> Iterator[pysam.AlignmentFile]:
-    """Open a BAM or CRAM, and log htslib's warnings or not; UserError where it cannot be read."""
-    with htslib_messages(Path(path)) if log_warnings else quiet_htslib(), _no_downloads():
+    """Open a BAM or CRAM; UserError where it cannot be read. Warnings are htslib's on opening."""
+    messages = htslib_messages(Path(path)) if log_warnings else nullcontext()
+    with quiet_htslib(), _no_downloads():
         try:
             mode, options = ("rc", _CRAM_OPTIONS) if is_cram(Path(path)) else ("rb", None)
-            file = pysam.AlignmentFile(str(path), mode, format_options=options)
+            with messages:
+                file = pysam.AlignmentFile(str(path), mode, format_options=options)
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read as BAM or CRAM ({error}).") from error
         try:

@@ -54,13 +54,19 @@ def _misfit(bam: Path, index: Path, file: pysam.AlignmentFile) -> str | None:
         contigs = _contigs_listed(index)
         if contigs != file.nreferences:  # htslib would read beyond the end of its table
             return f"it lists {contigs:,} contigs, {bam.name} {file.nreferences:,}"
+        if not has_counts(file):
+            return None  # it does not say either where the placed reads end
     try:
         after = next(file.fetch("*"), None)  # from where it says that the last placed read ends
     except (OSError, ValueError):
         return "no read begins where it says that the placed ones end"
     if after is not None and after.reference_id >= 0:
         return f"reads on {after.reference_name} go on where it says that the placed ones end"
-    if after is None and not file.is_cram and file.nocoordinate:
+    if file.is_cram or after is not None:
+        return None
+    if file.tell() >> 16 > bam.stat().st_size:
+        return f"it says that the placed reads end beyond the end of {bam.name}"
+    if file.nocoordinate:
         return f"it counts {file.nocoordinate:,} reads without a place, {bam.name} has none"
     return None
 
@@ -69,7 +75,7 @@ def has_counts(file: pysam.AlignmentFile) -> bool:
     """Whether the index counts reads: that of a CRAM does not, nor that of some programs."""
     if file.is_cram:
         return False
-    return file.nocoordinate > 0 or any(row.total for row in file.get_index_statistics())
+    return any(row.total for row in file.get_index_statistics())
 
 
 def _contigs_listed(index: Path) -> int:
