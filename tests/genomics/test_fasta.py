@@ -60,7 +60,12 @@ def test_one_handle_serves_and_is_never_pickled(fasta, monkeypatch):
     genome = Genome(fasta)
     opened = []
     real = fasta_module._open
-    monkeypatch.setattr(fasta_module, "_open", lambda path: opened.append(path) or real(path))
+
+    def open_and_note(path, indices):
+        opened.append(path)
+        return real(path, indices)
+
+    monkeypatch.setattr(fasta_module, "_open", open_and_note)
     first = [genome.one_hot("chr1", start, start + 3) for start in range(9)]
     assert opened == [fasta]
     copy = pickle.loads(pickle.dumps(genome))

@@ -1,16 +1,14 @@
 """FASTA files, plain or bgzipped, read by their index: chromosome sizes, and bases as one-hot."""
 
 import os
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pysam
 
 from denoiseq.errors import UserError
-from denoiseq.genomics.fasta_index import build_index, check_index, index_files, leave_beside
+from denoiseq.genomics.fasta_index import usable_index
 from denoiseq.genomics.htslib import quiet_htslib
 
 _BASES = b"ACGT"
@@ -24,9 +22,8 @@ def chrom_sizes(fasta: str | Path) -> dict[str, int]:
 
     Its index is checked first, once a process: where it is not of this file, it is made anew.
     """
-    _check_exists(Path(fasta))
-    check_index(Path(fasta))
-    with _open(Path(fasta)) as file:
+    fasta = Path(fasta)
+    with _open(fasta, _usable_index(fasta)) as file:
         return dict(zip(file.references, file.lengths, strict=True))
 
 
@@ -42,6 +39,7 @@ class Genome:
 
     def __init__(self, fasta: str | Path, names: Mapping[str, str] | None = None) -> None:
         self.path = Path(fasta)
+        self._indices = _usable_index(self.path)
         sizes = chrom_sizes(fasta)
         self._names = {chrom: chrom for chrom in sizes} | dict(names or {})
         self.chroms = {name: sizes[chrom] for name, chrom in self._names.items() if chrom in sizes}
@@ -61,7 +59,7 @@ class Genome:
         if not 0 <= start <= end <= size:
             raise UserError(f"{chrom}:{start}-{end} is not within {self.path}: it has {size} bp.")
         if self._file is None or self._owner != os.getpid():  # two processes would share one place
-            self._file, self._owner = _open(self.path), os.getpid()
+            self._file, self._owner = _open(self.path, self._indices), os.getpid()
         name = self._names[chrom]
         try:
             with quiet_htslib():
@@ -100,25 +98,14 @@ def bases_around(fasta: str | Path, chrom: str, positions: np.ndarray, reach_bp:
     return rows
 
 
-def _open(fasta: Path) -> pysam.FastaFile:
-    """Open a FASTA with its index, which is read at once and built where there is none."""
-    _check_exists(fasta)
-    indices = index_files(fasta)
-    if all(index.is_file() for index in indices):
-        return _open_indexed(fasta, indices)
-    with tempfile.TemporaryDirectory(prefix="denoiseq-fasta-") as folder:
-        built = build_index(fasta, Path(folder))
-        with suppress(OSError):  # a read-only folder: the index in the temporary folder serves
-            leave_beside(fasta, built)
-        return _open_indexed(fasta, built)
-
-
-def _check_exists(fasta: Path) -> None:
+def _usable_index(fasta: Path) -> list[Path]:
     if not fasta.is_file():
         raise FileNotFoundError(f"no such FASTA file: {fasta}")
+    return usable_index(fasta)
 
 
-def _open_indexed(fasta: Path, indices: list[Path]) -> pysam.FastaFile:
+def _open(fasta: Path, indices: list[Path]) -> pysam.FastaFile:
+    """Open a FASTA by its index, which is read at once."""
     names = zip(("filepath_index", "filepath_index_compressed"), map(str, indices), strict=False)
     try:
         with quiet_htslib():

@@ -4,6 +4,7 @@ An index of another version of its file gives other bases without an error, and 
 It is compared with the file where sequences begin and end; what lies between is not read.
 """
 
+import atexit
 import logging
 import os
 import re
@@ -11,8 +12,8 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import ExitStack, contextmanager
+from functools import cache, lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -47,10 +48,48 @@ def index_files(fasta: Path) -> list[Path]:
     return [Path(f"{fasta}.fai"), Path(f"{fasta}.gzi")]
 
 
-def build_index(fasta: Path, folder: Path) -> list[Path]:
-    """Index a FASTA into `folder`; returns files named as those of `index_files`."""
-    built = [folder / index.name for index in index_files(fasta)]
-    flags = zip(("--fai-idx", "--gzi-idx"), map(str, built), strict=False)
+def usable_index(fasta: Path) -> list[Path]:
+    """The index to read a FASTA by: that beside it, built or made anew if it is not of this file.
+
+    Checked once a process. Where it cannot be written beside, it lies in a temporary folder until
+    the process ends; workers are given the paths.
+    """
+    files = [fasta, *index_files(fasta)]
+    facts = [(f.stat().st_size, f.stat().st_mtime_ns) if f.is_file() else None for f in files]
+    return _usable_index(fasta, tuple(facts))
+
+
+@cache
+def _usable_index(fasta: Path, _facts: tuple[tuple[int, int] | None, ...]) -> list[Path]:
+    """`usable_index` of files with the sizes and times `_facts`."""
+    beside = index_files(fasta)
+    exists = all(index.is_file() for index in beside)
+    why = _misfit(fasta, beside) if exists else None
+    if exists and why is None:
+        return beside
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="denoiseq-fasta-"))
+        built = _build(fasta, [Path(folder) / index.name for index in beside])
+        if exists and all(_same(*pair) for pair in zip(built, beside, strict=True)):
+            return beside  # an odd file, of which no other index can be made
+        written = _leave_beside(built, beside)
+        if not written:
+            atexit.register(stack.pop_all().close)
+    if why is not None:
+        _log.warning(
+            "the index %s did not fit %s (%s) and was made anew%s; other programs may have read "
+            "other bases by it",
+            " and ".join(index.name for index in beside),
+            fasta,
+            why,
+            "" if written else ", for now in a temporary folder, because its own is read-only",
+        )
+    return beside if written else built
+
+
+def _build(fasta: Path, indices: list[Path]) -> list[Path]:
+    """Write the index of a FASTA to `indices`, which are returned."""
+    flags = zip(("--fai-idx", "--gzi-idx"), map(str, indices), strict=False)
     failure = None
     with htslib_messages(fasta) as reasons:
         try:
@@ -60,51 +99,24 @@ def build_index(fasta: Path, folder: Path) -> list[Path]:
     if failure is not None:
         why = f" ({'; '.join(reasons)})" if reasons else ""
         raise UserError(f"{fasta} is not a FASTA file, or it is damaged{why}.") from failure
-    if not built[0].is_file() or built[0].stat().st_size == 0:
+    if not indices[0].is_file() or indices[0].stat().st_size == 0:
         raise UserError(f"{fasta} is not a FASTA file: no sequence was found in it.")
-    return built
+    return indices
 
 
-def leave_beside(fasta: Path, built: list[Path]) -> None:
-    """Copy an index to where it belongs; OSError where that cannot be written."""
-    for index, target in zip(built, index_files(fasta), strict=True):
-        with atomic_path(target) as temporary:
-            shutil.copyfile(index, temporary)
+def _leave_beside(built: list[Path], beside: list[Path]) -> bool:
+    """Copy an index to where it belongs; False where that cannot be written."""
+    try:
+        for index, target in zip(built, beside, strict=True):
+            with atomic_path(target) as temporary:
+                shutil.copyfile(index, temporary)
+    except OSError:
+        return False
+    return True
 
 
-def check_index(fasta: Path) -> None:
-    """Make an index anew that is not of its FASTA, with a warning; once a process and file."""
-    files = [fasta, *index_files(fasta)]
-    if all(file.is_file() for file in files):
-        _check_once(fasta, tuple((f.stat().st_size, f.stat().st_mtime_ns) for f in files))
-
-
-@lru_cache
-def _check_once(fasta: Path, _files: tuple[tuple[int, int], ...]) -> None:
-    """`check_index` of files with the sizes and times `_files`."""
-    indices = index_files(fasta)
-    why = _misfit(fasta, indices)
-    if why is None:
-        return
-    name = " and ".join(index.name for index in indices)
-    with tempfile.TemporaryDirectory(prefix="denoiseq-fasta-") as folder:
-        built = build_index(fasta, Path(folder))
-        if all(a.read_bytes() == b.read_bytes() for a, b in zip(built, indices, strict=True)):
-            return  # an odd file, of which no other index can be made
-        try:
-            leave_beside(fasta, built)
-        except OSError as error:
-            raise UserError(
-                f"the index {name} does not fit {fasta} ({why}), and it cannot be made anew there: "
-                f"{error} Make it anew (samtools faidx {fasta.name}), or copy the FASTA without it."
-            ) from error
-    _log.warning(
-        "the index %s did not fit %s (%s) and was made anew; other programs may have read other "
-        "bases by it.",
-        name,
-        fasta,
-        why,
-    )
+def _same(one: Path, other: Path) -> bool:
+    return one.read_bytes() == other.read_bytes()
 
 
 class _Sequence(NamedTuple):
