@@ -4,7 +4,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,14 @@ from pathlib import Path
 import pysam
 
 from denoiseq.errors import UserError
+from denoiseq.genomics.bam_index import (
+    check_index,
+    has_counts,
+    index_of,
+    is_cram,
+    not_of_this_file,
+)
+from denoiseq.genomics.htslib import htslib_messages, quiet_htslib
 from denoiseq.genomics.intervals import listed
 from denoiseq.genomics.organelles import left_out
 
@@ -26,6 +34,7 @@ _CRAM_ENDS = tuple(
     )
 )
 _READS_TO_TRY = 10_000
+_UNMAPPED = 0x4
 # name, flag, contig, position, quality, CIGAR, mate and template of a CRAM: without bases and tags
 # it is decoded faster, and without a reference
 _CRAM_OPTIONS = ["required_fields=0x1ff"]
@@ -37,16 +46,6 @@ class ReadFile:
 
     path: Path
     paired: bool = True
-
-
-@contextmanager
-def quiet_htslib() -> Iterator[None]:
-    """Keep htslib from writing its own lines to stderr: our one sentence says what is wrong."""
-    before = pysam.set_verbosity(0)
-    try:
-        yield
-    finally:
-        pysam.set_verbosity(before)
 
 
 @contextmanager
@@ -64,12 +63,14 @@ def _no_downloads() -> Iterator[None]:
 
 
 @contextmanager
-def open_bam(path: str | Path) -> Iterator[pysam.AlignmentFile]:
-    """Open a BAM or CRAM; UserError where it cannot be read."""
+def open_bam(path: str | Path, log_warnings: bool = False) -> Iterator[pysam.AlignmentFile]:
+    """Open a BAM or CRAM; UserError where it cannot be read. Warnings are htslib's on opening."""
+    messages = htslib_messages(Path(path)) if log_warnings else nullcontext()
     with quiet_htslib(), _no_downloads():
         try:
-            mode, options = ("rc", _CRAM_OPTIONS) if _is_cram(path) else ("rb", None)
-            file = pysam.AlignmentFile(str(path), mode, format_options=options)
+            mode, options = ("rc", _CRAM_OPTIONS) if is_cram(Path(path)) else ("rb", None)
+            with messages:
+                file = pysam.AlignmentFile(str(path), mode, format_options=options)
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read as BAM or CRAM ({error}).") from error
         try:
@@ -77,11 +78,6 @@ def open_bam(path: str | Path) -> Iterator[pysam.AlignmentFile]:
         finally:
             with suppress(OSError):  # it repeats the error of a read that was reported already
                 file.close()
-
-
-def _is_cram(path: str | Path) -> bool:
-    with Path(path).open("rb") as raw:
-        return raw.read(4) == b"CRAM"
 
 
 @contextmanager
@@ -99,9 +95,18 @@ def _damage_as_user_error(path: Path) -> Iterator[None]:
 
 @contextmanager
 def reads_of(file: ReadFile, chrom: str) -> Iterator[Iterable[pysam.AlignedSegment]]:
-    """All reads placed on a chromosome, as pysam iterates; what fails in the block is damage."""
+    """All reads placed on a chromosome, as pysam iterates; what fails in the block is damage.
+
+    Without counts in the index it is the index's: `count_reads` has read the file to its end then.
+    """
     with open_bam(file.path) as handle, _damage_as_user_error(file.path):
-        yield handle.fetch(contig=chrom)
+        try:
+            yield handle.fetch(contig=chrom)
+        except OSError as error:
+            if has_counts(handle):
+                raise
+            why = f"by it, no reads on {chrom} can be read"
+            raise not_of_this_file(file.path, why) from error
 
 
 def contig_sizes(bam: str | Path) -> dict[str, int]:
@@ -128,10 +133,10 @@ def check_bam(
     bam = Path(bam)
     _check_exists(bam)
     _check_complete(bam)
-    with open_bam(bam) as file:
+    with open_bam(bam, log_warnings=True) as file:
         _check_sorted(bam, file)
-        if not file.has_index():
-            raise FileNotFoundError(f"{bam} has no index; make one: samtools index {bam.name}")
+        check_index(bam, file)
+    with open_bam(bam) as file:
         check_genome(bam, contig_sizes(bam), sizes, include, exclude)
         paired = _is_paired(bam, file)
     if layout == "paired" and not paired:
@@ -169,7 +174,7 @@ def check_end(path: Path, ends: tuple[bytes, ...] = (_BGZF_END,)) -> None:
 
 
 def _check_complete(bam: Path) -> None:
-    if _is_cram(bam):
+    if is_cram(bam):
         check_end(bam, _CRAM_ENDS)
     elif _is_bam(bam):
         check_end(bam)
@@ -187,7 +192,8 @@ def _check_sorted(bam: Path, file: pysam.AlignmentFile) -> None:
         raise UserError(
             f"the header of {bam} cannot be read ({error}); correct it: samtools reheader"
         ) from error
-    if order not in ("coordinate", "unknown"):
+    # with an index it is sorted whatever its header says: the order is checked as reads come
+    if order not in ("coordinate", "unknown") and index_of(bam) is None:
         raise UserError(
             f"{bam} is not sorted by coordinate (its header says {order}); "
             f"sort it: samtools sort -o sorted.bam {bam.name}, then samtools index sorted.bam"
@@ -222,18 +228,32 @@ def _is_paired(bam: Path, file: pysam.AlignmentFile) -> bool:
     return any(paired)
 
 
-def count_reads(file: ReadFile) -> tuple[dict[str, int], int]:
-    """(chrom -> reads placed there, unmapped ones among them; reads without a place).
+@dataclass(frozen=True)
+class ReadCounts:
+    """Reads of a file: chrom -> placed there, and mapped of these; `unplaced` have no place."""
 
-    Taken from the index, so no read is looked at; that of a CRAM has no counts: it is read through.
-    """
-    with open_bam(file.path) as handle:
-        if not handle.is_cram:
-            with _damage_as_user_error(file.path):
-                reads = {row.contig: row.total for row in handle.get_index_statistics()}
-                return reads, handle.nocoordinate
-        by_contig = [0] * (handle.nreferences + 1)  # the last: reference_id -1, no place
-        with _damage_as_user_error(file.path):
-            for read in handle.fetch(until_eof=True):
-                by_contig[read.reference_id] += 1
-        return dict(zip(handle.references, by_contig, strict=False)), by_contig[-1]
+    placed: dict[str, int]
+    mapped: dict[str, int]
+    unplaced: int
+
+
+def count_reads(file: ReadFile) -> ReadCounts:
+    """Count the reads, by the index if it has counts, which looks at none; else reading all."""
+    with open_bam(file.path) as handle, _damage_as_user_error(file.path):
+        if has_counts(handle):
+            rows = handle.get_index_statistics()
+            placed, mapped = ({r.contig: r.total for r in rows}, {r.contig: r.mapped for r in rows})
+            # an index may leave out the count of those without a place
+            unplaced = handle.nocoordinate or sum(1 for _ in handle.fetch("*"))
+            return ReadCounts(placed, mapped, unplaced)
+        # each ends with reference_id -1, no place
+        all_reads, mapped_reads = ([0] * (handle.nreferences + 1) for _ in range(2))
+        for read in handle.fetch(until_eof=True):
+            contig = read.reference_id
+            all_reads[contig] += 1
+            if not read.flag & _UNMAPPED:
+                mapped_reads[contig] += 1
+        placed, mapped = (
+            dict(zip(handle.references, reads, strict=False)) for reads in (all_reads, mapped_reads)
+        )
+        return ReadCounts(placed, mapped, all_reads[-1])

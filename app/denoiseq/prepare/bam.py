@@ -11,6 +11,7 @@ from typing import Any
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.bam import ReadFile, check_bam, contig_sizes, count_reads
+from denoiseq.genomics.bam_index import not_of_this_file
 from denoiseq.prepare.contigs import check_contigs
 from denoiseq.prepare.cut_sites import ChromCounts, Fragments
 from denoiseq.prepare.quality import check_some_left, cut_quality
@@ -34,7 +35,7 @@ class BamReader:
         self.paths = [Path(bam) for bam in bams]
         self._files = _check_files(self.paths, genome, settings)
         self._counted = [count_reads(file) for file in self._files]
-        self._reads_of = sum((Counter(reads) for reads, _ in self._counted), Counter[str]())
+        self._reads_of = sum((Counter(counts.placed) for counts in self._counted), Counter[str]())
         self.chroms: Collection[str] = contig_sizes(self.paths[0])
         reads = {chrom: self._reads_of[chrom] for chrom in self.chroms}
         contigs, lost = check_contigs(self.paths, reads, genome, settings)
@@ -70,16 +71,26 @@ class BamReader:
             where = chrom, task.chroms[chrom], task.settings, task.folder / f"{number}.part"
             jobs[chrom] = (self._files, *where, task.blacklist)
         for chrom, counts in _results(jobs, processes(task.settings.workers)):
+            self._check_indices(chrom, counts)
             results[chrom] = counts
             task.advance(self._reads_of[chrom])
         return {chrom: results[chrom] for chrom in task.chroms}
 
+    def _check_indices(self, chrom: str, counts: ChromCounts) -> None:
+        """Refuse an index that led to other reads than are counted, be it more or fewer."""
+        for file, counted, fates in zip(self._files, self._counted, counts.by_file, strict=True):
+            # an unmapped read at position 0 is counted, and belongs to no region
+            came, mapped = fates.total() - fates["unmapped"], counted.mapped[chrom]
+            if came != mapped:
+                why = f"{mapped:,} mapped reads on {chrom} are counted, {came:,} came"
+                raise not_of_this_file(file.path, why)
+
     def _file_counts(self, index: int, counts: Mapping[str, ChromCounts]) -> dict[str, Any]:
         """What the qc.json says about one of the files."""
-        file, (reads_of, unplaced) = self._files[index], self._counted[index]
-        excluded = sum(n for chrom, n in reads_of.items() if chrom not in counts)
+        file, counted = self._files[index], self._counted[index]
+        excluded = sum(n for chrom, n in counted.placed.items() if chrom not in counts)
         total = sum((result.by_file[index] for result in counts.values()), Counter[str]())
-        total["unmapped"] += unplaced
+        total["unmapped"] += counted.unplaced
         reads = {"excluded_chromosome": excluded, **{fate: total[fate] for fate in self._fates}}
         return {
             "name": file.path.name,
