@@ -229,6 +229,9 @@ class Training:
             "lr": state.optimizer.param_groups[0]["lr"],
             **{f"train_{name}": mean for name, mean in done.means().items()},
         }
+        # What is validated is what is saved.
+        for model in dict.fromkeys((self.model, state.validated)):
+            self.ranks.mean_statistics(model)
         result, scores = validate(
             state.validated, self.windows.validation, self.loss, self.settings, self.ranks
         )

@@ -37,7 +37,7 @@ def run(settings: Train) -> None:
     """Train, measure the validation split, and go on to the further stages of the settings."""
     with joined(settings.trainer.device) as ranks:
         settings = _shared(settings, ranks)
-        _check_batch_norm(settings, ranks)
+        check_batch_norm(settings, ranks)
         folder = Path(settings.out)
         if ranks.main:
             check_writable(folder / "metrics.json")
@@ -70,7 +70,7 @@ def _shared(settings: Train, ranks: Ranks) -> Train:
     return replace(settings, out=ranks.tell(settings.out), trainer=trainer)
 
 
-def _check_batch_norm(settings: Train, ranks: Ranks) -> None:
+def check_batch_norm(settings: Train, ranks: Ranks) -> None:
     """Refuse BatchNorm's statistics of a part of a process's windows; warn of those of a process.
 
     With a micro-batch the windows pass twice, so running statistics would also be followed twice.
@@ -82,8 +82,8 @@ def _check_batch_norm(settings: Train, ranks: Ranks) -> None:
         raise UserError(
             f"optim.micro_batch={settings.optim.micro_batch} would change a training with "
             "model.batch_norm=true, whose statistics would be of a micro-batch instead of the "
-            f"whole batch ({share} windows): leave optim.micro_batch at 0 and lower "
-            "optim.batch_size, or set model.batch_norm=false"
+            f"whole batch ({share} windows): give optim.micro_batch=0 and a "
+            "smaller optim.batch_size, or model.batch_norm=false"
         )
     if ranks.world > 1:
         log.warning(
