@@ -8,7 +8,7 @@ from denoiseq.report import curve_figures, locus_figures, metric_tables
 from denoiseq.report.evaluation_page import evaluation_page, sentences
 from denoiseq.report.locus_figures import Locus, draw_loci
 from denoiseq.report.metrics import BY_KEY
-from denoiseq.report.prediction_page import Findings, depth_sentences, prediction_page
+from denoiseq.report.prediction_page import Findings, depth_sentence, prediction_page
 from denoiseq.report.training_page import training_page
 
 NAN = float("nan")
@@ -245,12 +245,21 @@ def test_peaks_of_one_length_have_a_histogram(length):
 )
 def test_the_depth_is_put_beside_that_of_the_training(used, trained, said):
     depth = {"used_cuts_per_mb": used, "trained_cuts_per_mb": trained[0]}
-    assert said in depth_sentences(depth, trained)[0]
+    assert said in depth_sentence(depth, trained)
 
 
-def test_the_warning_of_a_prediction_is_the_page_s():
-    depth = {"used_cuts_per_mb": 9_000, "trained_cuts_per_mb": 1_000, "warning": "much too deep"}
-    assert depth_sentences(depth, None)[1] == "Much too deep."
+def test_warnings_stand_on_top_of_the_page():
+    sentences = ["r<1>.bam: 6,000 reads lack their mate", "the input is deep"]
+    page = prediction_page(
+        SUMMARY | {"warnings": sentences}, Findings(100_000, lengths_bp=[500]), {}, {}
+    )
+    text = check_page(page)
+    first = text.index("Look at this first")
+    assert first < text.index("r&lt;1&gt;.bam: 6,000 reads lack their mate") < text.index("<main>")
+    assert (
+        "Look at this first"
+        not in prediction_page(SUMMARY, Findings(100_000, lengths_bp=[500]), {}, {}).html()
+    )
 
 
 def test_a_long_locus_keeps_its_highest_base():

@@ -16,7 +16,7 @@ from denoiseq.errors import UserError
 from denoiseq.evaluation import external_peaks, loci
 from denoiseq.evaluation.measure import measure, tune
 from denoiseq.evaluation.thresholds import Tuned
-from denoiseq.logs import log_to
+from denoiseq.logs import collected_warnings, log_to
 from denoiseq.models.checkpoint import open_checkpoint, trained_network
 from denoiseq.models.network import DENOISED, Network
 from denoiseq.report.evaluation_page import evaluation_page
@@ -31,6 +31,12 @@ log = logging.getLogger(__name__)
 
 def run(settings: Evaluate) -> None:
     """Metrics of a checkpoint on held-out chromosomes, with a figure of example loci."""
+    with collected_warnings() as warnings:
+        _evaluate(settings, warnings)
+
+
+def _evaluate(settings: Evaluate, warnings: list[str]) -> None:
+    """warnings : those logged so far; it grows by itself."""
     payload, trained = open_checkpoint(settings.checkpoint)
     folder = _folder(settings)
     check_writable(folder / "metrics.json")
@@ -74,7 +80,8 @@ def run(settings: Evaluate) -> None:
     }
     samples, title = data.noisy.samples, f"{trained.name}: {title}"
     sizes = samples[0].fragment_sizes(chroms=data.chroms).tolist() if len(samples) == 1 else []
-    evaluation_page(title, metrics, measured.curves, panels, facts, sizes).write(folder)
+    page = evaluation_page(title, metrics, measured.curves, panels, facts, sizes)
+    replace(page, warnings=warnings).write(folder)
     print(metrics_table(metrics), flush=True)
     log.info("written to %s", folder)
 

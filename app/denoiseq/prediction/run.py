@@ -16,7 +16,7 @@ from denoiseq.atomic import check_writable, write_json
 from denoiseq.distributed import Ranks, joined, use_threads
 from denoiseq.errors import UserError
 from denoiseq.evaluation.thresholds import threshold_of_precision, tuned_peak_threshold
-from denoiseq.logs import log_to
+from denoiseq.logs import collected_warnings, log_to
 from denoiseq.models.checkpoint import open_checkpoint, trained_network
 from denoiseq.prediction import loci, sample
 from denoiseq.prediction.genome import GenomePrediction, output_file, predict_genome
@@ -34,11 +34,12 @@ STRONGEST = 20  # peaks in the table of the report
 
 def run(settings: Predict) -> None:
     """Denoised coverage, peak probability and peaks of a whole genome, and a report."""
-    with joined(settings.trainer.device) as ranks:
-        _predict(settings, ranks)
+    with joined(settings.trainer.device) as ranks, collected_warnings() as warnings:
+        _predict(settings, ranks, warnings)
 
 
-def _predict(settings: Predict, ranks: Ranks) -> None:
+def _predict(settings: Predict, ranks: Ranks, warnings: list[str]) -> None:
+    """warnings : those logged so far; it grows by itself."""
     payload, trained = open_checkpoint(settings.checkpoint)
     folder, name = Path(required(settings.out, "out", "prediction")), sample.name_of(settings)
     if ranks.main:
@@ -72,6 +73,7 @@ def _predict(settings: Predict, ranks: Ranks) -> None:
             "input": store.facts(),
             "model": provenance.model_facts(str(settings.checkpoint), payload),
             **software,
+            "warnings": warnings,
         }
         _page(summary, source, settings, prediction, payload).write(folder)
         write_json(folder / "summary.json", summary)

@@ -204,14 +204,14 @@ def thinning(
     used = fraction * whole
     if target is not None and float(target) > 1.05 * whole:
         depths = f"{whole:.0f} cut sites per Mb, less than the {float(target):.0f} asked for"
-        log.warning("warning: the input has %s: it is used whole", depths)
+        log.warning("the input has %s: it is used whole", depths)
     if fraction < 1 and not store.thinnable:
         raise UserError(
             f"{store.path} holds coverage, not fragments, and cannot be thinned: leave out depth="
         )
     warning = _depth_warning(used, payload)
     if warning:
-        log.warning("warning: %s", warning)
+        log.warning("%s", warning)
     known = {"given": whole, "used": used, "trained": trained}
     rounded = {f"{name}_cuts_per_mb": round(value, 1) for name, value in known.items()}
     draw = Thinning(fraction, settings.seed) if fraction < 1 else None

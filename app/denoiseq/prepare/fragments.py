@@ -89,7 +89,7 @@ class FragmentReader:
             counts = {chrom: self._counts[index].get(chrom, empty) for chrom in task.chroms}
             qc = cut_quality(counts, task, ())
             if qc["cut_sites"] == 0:
-                _log.warning("warning: no fragment of group %s is left: no store is made", group)
+                _log.warning("no fragment of group %s is left: no store is made", group)
                 continue
             listed = self._group == index
             barcodes = {"listed": int(listed.sum()), "found": int((listed & self._met).sum())}

@@ -67,13 +67,23 @@ class Reader(Protocol):
         """Stream the input into part files; UserError where nothing is left of it."""
 
 
+def beside(store: Path, ending: str) -> Path:
+    """The path of a file that goes with a store: of cuts.h5, or of cuts, cuts.qc.json."""
+    return store.with_name(store.name.removesuffix(_suffix(store)) + ending)
+
+
+def _suffix(store: Path) -> str:
+    """What is no part of a store's name: rep.1 and rep.2 are two names."""
+    return store.suffix if store.suffix in (".h5", ".hdf5") else ""
+
+
 def store_paths(out: str | Path, labels: Iterable[str]) -> dict[str, Path]:
     """A path for each of several stores: of cuts.h5 and "B cells", cuts.B_cells.h5."""
     out = Path(out)
     paths: dict[str, Path] = {}
     for label in labels:
         safe = re.sub(r"[^A-Za-z0-9._+-]", "_", label)
-        path = out.with_name(f"{out.stem}.{safe}{out.suffix}")
+        path = beside(out, f".{safe}{_suffix(out)}")
         if path in paths.values():
             raise UserError(f"two inputs would both be written to {path}: rename one of them.")
         paths[label] = path

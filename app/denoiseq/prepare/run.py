@@ -22,13 +22,13 @@ from denoiseq.genomics.intervals import (
     merge_within,
     select_chromosomes,
 )
-from denoiseq.logs import log_to
+from denoiseq.logs import collected_warnings, log_to
 from denoiseq.prepare.bam import BamReader
 from denoiseq.prepare.bigwig import BigWigReader
 from denoiseq.prepare.cut_sites import resolve_shift
 from denoiseq.prepare.fragments import FragmentReader
 from denoiseq.prepare.parts import map_parts
-from denoiseq.prepare.reader import Reader, Task, store_paths
+from denoiseq.prepare.reader import Reader, Task, beside, store_paths
 from denoiseq.prepare.shift_check import check_ends
 from denoiseq.provenance import store_provenance
 from denoiseq.settings import Prepare
@@ -50,7 +50,7 @@ def run(settings: Prepare) -> None:
     """Reads or a track, and a FASTA, to stores and their quality counts."""
     if settings.out:
         check_writable(settings.out)
-        log_to(Path(settings.out).with_suffix(".log"))
+        log_to(beside(Path(settings.out), ".log"))
     for store, qc in prepare_stores(settings).items():
         if "cut_sites" not in qc:
             log.info("%s: mean coverage %.4g", store, qc["mean_coverage"])
@@ -70,20 +70,24 @@ def prepare_stores(
     """
     kind = _input_kind(settings)
     out = required(settings.out, "out", "cuts.h5")
+    _check_no_input(Path(out), settings)
     inputs = {}
-    if sizes is None:
-        fasta = required(settings.fasta, "fasta", "genome.fa")
-        sizes, inputs["fasta"] = chrom_sizes(fasta), [Path(fasta)]
-    blacklist = [] if settings.blacklist is None else read_bed(settings.blacklist)
+    with collected_warnings() as of_genome:
+        if sizes is None:
+            fasta = required(settings.fasta, "fasta", "genome.fa")
+            sizes, inputs["fasta"] = chrom_sizes(fasta), [Path(fasta)]
+        blacklist = [] if settings.blacklist is None else read_bed(settings.blacklist)
     settings = resolve_shift(settings)
     if kind != "bam" or settings.replicates == "merged":
-        return _prepare(kind, settings, sizes, blacklist, inputs)
+        with collected_warnings(of_genome) as warnings:
+            return _prepare(kind, settings, sizes, blacklist, inputs, warnings)
     bams = settings.bam if isinstance(settings.bam, list) else [settings.bam]
     paths = store_paths(out, [Path(bam).stem for bam in bams])
     stores: dict[Path, dict[str, Any]] = {}
     for bam, path in zip(bams, paths.values(), strict=True):
         replicate = replace(settings, bam=bam, out=str(path))
-        stores |= _prepare(kind, replicate, sizes, blacklist, inputs)
+        with collected_warnings(of_genome) as warnings:
+            stores |= _prepare(kind, replicate, sizes, blacklist, inputs, warnings)
     return stores
 
 
@@ -105,14 +109,28 @@ def _input_kind(settings: Prepare) -> str:
     return kinds[0]
 
 
+def _check_no_input(out: Path, settings: Prepare) -> None:
+    """Refuse to write the store over one of the files that it is made from."""
+    for name in (*READERS, "fasta", "blacklist", "barcodes", "groups"):
+        value = getattr(settings, name)
+        for path in map(Path, value if isinstance(value, list) else [value or ""]):
+            if out.is_file() and path.is_file() and out.samefile(path):
+                raise UserError(f"out={out} is the input {name}={path}: give the store a new name")
+
+
 def _prepare(
     kind: str,
     settings: Prepare,
     sizes: Mapping[str, int],
     intervals: list[Interval],
     inputs: Mapping[str, list[Path]],
+    warnings: list[str],
 ) -> dict[Path, dict[str, Any]]:
-    """Make the stores of one input. `intervals` are the blacklist's, `inputs` further files."""
+    """Make the stores of one input.
+
+    intervals : the blacklist's. inputs : further files.
+    warnings : those logged so far; it grows by itself, and goes into every store.
+    """
     out = Path(str(settings.out))
     check_writable(out)
     reader = READERS[kind](settings, sizes)
@@ -138,11 +156,12 @@ def _prepare(
         if reader.ends is not None:
             more["shift_check"] = check_ends(source, reader.ends, settings)
         more |= {"preprocessing": preprocessing, "fingerprint": fingerprint(preprocessing)}
+        provenance["warnings"] = more["warnings"] = warnings
         more["provenance"] = provenance
         content = reader.preprocessing.get("kind", "cuts")
         for store in contents:
             stores[store.path] = store.qc | more
-            write_json(store.path.with_suffix(".qc.json"), stores[store.path])
+            write_json(beside(store.path, ".qc.json"), stores[store.path])
             columns = map_parts(store.parts, content)
             WRITERS[content](store.path, chroms, columns, blacklist, preprocessing, provenance)
     return stores

@@ -16,7 +16,7 @@ from denoiseq.evaluation import loci
 from denoiseq.evaluation import run as evaluation
 from denoiseq.evaluation.calibration import at_temperature
 from denoiseq.evaluation.thresholds import tuned_peak_threshold
-from denoiseq.logs import log_to
+from denoiseq.logs import collected_warnings, log_to
 from denoiseq.models.checkpoint import load_checkpoint
 from denoiseq.models.layers import describe_convolutions
 from denoiseq.models.network import Network
@@ -35,13 +35,14 @@ log = logging.getLogger(__name__)
 
 def run(settings: Train) -> None:
     """Train, measure the validation split, and go on to the further stages of the settings."""
-    with joined(settings.trainer.device) as ranks:
+    with joined(settings.trainer.device) as ranks, collected_warnings() as warnings:
         settings = _shared(settings, ranks)
-        check_batch_norm(settings, ranks)
         folder = Path(settings.out)
         if ranks.main:
             check_writable(folder / "metrics.json")
             log_to(folder / "train.log")
+        check_batch_norm(settings, ranks)
+        if ranks.main:
             open_or_prepare(settings.data)  # the other ranks then find the store
         ranks.wait()
         threads = use_threads(settings.trainer.threads)
@@ -56,7 +57,7 @@ def run(settings: Train) -> None:
             _log_start(training, stores, threads)
         metrics = training.train()
         if ranks.main:
-            _report(training, metrics)
+            _report(training, metrics, warnings)
         # Their memory and processes are not for the further stages.
         del stores, windows, network, training
     if ranks.main:
@@ -133,7 +134,7 @@ def _log_start(training: Training, stores: Stores, threads: int) -> None:
         log.info("  %s", line)
 
 
-def _report(training: Training, metrics: dict[str, Any]) -> None:
+def _report(training: Training, metrics: dict[str, Any], warnings: list[str]) -> None:
     """Write the metrics of the best epoch and the page of the training."""
     settings, folder = training.settings, Path(training.settings.out)
     network, windows, done = training.model, training.windows, training.state.done
@@ -150,7 +151,8 @@ def _report(training: Training, metrics: dict[str, Any]) -> None:
             network, windows.validation, metrics, training.evaluation, settings
         )
     best = done.best["epoch"] if done.best else None
-    training_page(settings.name, metrics, done.history, best, panels, facts).write(folder)
+    page = training_page(settings.name, metrics, done.history, best, panels, facts)
+    replace(page, warnings=warnings).write(folder)
     log.info("checkpoint: %s", checkpoint_path(settings.out, "best"))
 
 
