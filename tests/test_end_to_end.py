@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -594,10 +595,13 @@ def test_without_a_true_peak_on_validation_no_peak_is_called(
 
 
 def test_resume_refuses_other_folds(fails, at, workplace, tmp_path):
+    run = shutil.copytree(workplace / "run", tmp_path / "run")
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.suffix != ".log"}
     text = fails(
         "train", "+experiment=smoke", *at(workplace), "data.validation=[chr3]", "data.test=[chr2]",
-        f"resume={workplace / 'run/checkpoints/last.pt'}", f"out={tmp_path}",
+        f"resume={run / 'checkpoints/last.pt'}", f"out={run}",
     )  # fmt: skip
+    assert all(path.read_bytes() == content for path, content in before.items())
     assert "(data.validation [chr2] -> [chr3], data.test [chr3] -> [chr2])" in text
 
 

@@ -1,5 +1,5 @@
 """Training: epochs of steps, validation after each, checkpoints that resume to the same bits.
-Leaves checkpoints/{last,best}.pt, history.csv and TensorBoard events in the run folder.
+Leaves config.yaml, history.csv, checkpoints/{last,best}.pt and TensorBoard events in the folder.
 """
 
 import logging
@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
+from denoiseq.atomic import write_text
 from denoiseq.distributed import ALONE, LostRank, Ranks
 from denoiseq.errors import UserError
 from denoiseq.evaluation.baselines import fit_linear, tune_baselines
@@ -24,7 +25,7 @@ from denoiseq.evaluation.measure import Loss, measure, validate
 from denoiseq.evaluation.thresholds import Tuned
 from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
 from denoiseq.models.network import Network, Prediction
-from denoiseq.settings import Evaluate, Train, plain
+from denoiseq.settings import Evaluate, Train, plain, to_yaml
 from denoiseq.settings.optim import PEAK_METRICS
 from denoiseq.training.interrupt import Stop
 from denoiseq.training.losses import atacworks_loss
@@ -162,6 +163,8 @@ class Training:
         settings, state, train = self.settings, self.state, self.windows.train
         if settings.resume is not None:
             state.resume(Path(settings.resume), settings, train, self.ranks)
+        if self.ranks.main:  # not before, as what is refused leaves the run's own
+            write_text(Path(settings.out) / "config.yaml", to_yaml(settings))
         self.baselines = state.done.tuned or tune_baselines(
             self.windows.validation, settings, self.ranks, fit_linear(train, self.ranks)
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from denoiseq import models
-from denoiseq.atomic import check_writable, write_json, write_text
+from denoiseq.atomic import check_writable, write_json
 from denoiseq.distributed import Ranks, joined, use_threads
 from denoiseq.errors import UserError
 from denoiseq.evaluation import loci
@@ -25,7 +25,7 @@ from denoiseq.prediction import run as prediction
 from denoiseq.provenance import software_facts, versions
 from denoiseq.report.metric_text import metrics_table
 from denoiseq.report.training_page import training_page
-from denoiseq.settings import Evaluate, Predict, Train, to_yaml
+from denoiseq.settings import Evaluate, Predict, Train
 from denoiseq.training.loop import Training
 from denoiseq.training.state import checkpoint_path
 from denoiseq.windows.splits import Stores, open_or_prepare, open_stores, splits
@@ -53,7 +53,6 @@ def run(settings: Train) -> None:
         picture = partial(loci.picture, windows.validation, settings)
         training = Training(network, windows, settings, ranks, metadata, picture)
         if ranks.main:
-            write_text(folder / "config.yaml", to_yaml(settings))
             _log_start(training, stores, threads)
         metrics = training.train()
         if ranks.main:
