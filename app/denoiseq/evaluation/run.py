@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from denoiseq.evaluation.measure import measure, tune
 from denoiseq.evaluation.thresholds import Tuned
 from denoiseq.logs import collected_warnings, log_to
 from denoiseq.models.checkpoint import open_checkpoint, trained_network
-from denoiseq.models.network import Network
+from denoiseq.models.network import DENOISED, Network
 from denoiseq.report.evaluation_page import evaluation_page
 from denoiseq.report.loci import parse_regions, write_loci
 from denoiseq.report.metric_text import metrics_table, metrics_tsv
@@ -52,6 +53,13 @@ def _evaluate(settings: Evaluate, warnings: list[str]) -> None:
         payload, trained, settings.conv, settings.precision, settings.trainer.device
     )
     tuned = _tuned(settings, trained, stores, network, payload)
+    if math.isnan(tuned.thresholds.get(DENOISED, math.nan)):
+        log.warning(
+            "%s has no peak threshold, because its validation had no true peak: no peak is called, "
+            "and precision and recall of called peaks mean nothing (retune=true with a "
+            "data.validation that has peaks chooses thresholds)",
+            settings.checkpoint,
+        )
 
     log.info("evaluating %s on %s", settings.checkpoint, ", ".join(data.chroms))
     external = external_peaks.called(data, settings.macs3)

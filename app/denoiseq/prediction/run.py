@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from copy import copy
@@ -16,7 +15,7 @@ from denoiseq import provenance
 from denoiseq.atomic import check_writable, write_json
 from denoiseq.distributed import Ranks, joined, use_threads
 from denoiseq.errors import UserError
-from denoiseq.evaluation.thresholds import threshold_of_precision
+from denoiseq.evaluation.thresholds import threshold_of_precision, tuned_peak_threshold
 from denoiseq.logs import collected_warnings, log_to
 from denoiseq.models.checkpoint import open_checkpoint, trained_network
 from denoiseq.prediction import loci, sample
@@ -53,6 +52,9 @@ def _predict(settings: Predict, ranks: Ranks, warnings: list[str]) -> None:
     unfinished = folder / f".{name}.unfinished"
     software = {"software": provenance.software_facts(network)}
     key = sample.identity(settings, payload, trained) | software
+    # What can be refused at once is, before another prediction's chromosomes make room.
+    settings = resolved(settings, payload, trained, name)
+    sample.check_fasta_given(settings, trained)
     with claimed(unfinished, key) if ranks.main else nullcontext():
         if ranks.main and settings.store is None:
             sample.opened_store(settings, payload, trained, unfinished)  # prepared for all ranks
@@ -61,7 +63,6 @@ def _predict(settings: Predict, ranks: Ranks, warnings: list[str]) -> None:
         genome, h = sample.genome(settings, trained, store), trained.data.half_window_bp
         thinning, depth = sample.thinning(settings, payload, store, h)
         source = Source(store, h, thinning, genome)
-        settings = resolved(settings, payload, trained, name)
         parse_regions(settings.regions, store.chroms)
 
         log.info("predicting %s on %d chromosomes", name, len(store.chroms))
@@ -97,6 +98,10 @@ def resolved(settings: Predict, payload: Mapping[str, Any], trained: Train, name
 def _peak_threshold(settings: Predict, payload: Mapping[str, Any], task: str) -> float:
     """The threshold that the user gave, that of the wanted precision, or that of the best F1."""
     threshold = settings.peak_threshold
+    if threshold is None:
+        threshold = tuned_peak_threshold(payload)
+    if threshold is None:
+        raise UserError("the checkpoint has no peak threshold: give peak_threshold=0.5, say")
     if settings.peak_precision is not None:
         if payload.get("operating_points") is None:
             raise UserError(
@@ -104,10 +109,6 @@ def _peak_threshold(settings: Predict, payload: Mapping[str, Any], task: str) ->
                 "peak_precision= needs: give peak_threshold="
             )
         threshold = threshold_of_precision(payload["operating_points"], settings.peak_precision)
-    elif threshold is None:
-        threshold = payload["peak_threshold"]
-    if threshold is None or math.isnan(threshold):
-        raise UserError("the checkpoint has no peak threshold: give peak_threshold=0.5, say")
     if task != "regression" and settings.peak_threshold is not None and threshold >= 1:
         raise UserError(f"peak_threshold is {threshold}, expected a probability below 1")
     return float(threshold)

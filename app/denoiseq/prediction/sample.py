@@ -172,12 +172,17 @@ def _filters(preprocessing: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in known.items() if value is not None}
 
 
+def check_fasta_given(settings: Predict, trained: Train) -> None:
+    """Raise UserError where the model reads the sequence and there is none."""
+    if trained.data.sequence and settings.fasta is None:
+        raise UserError("this model reads the sequence too: give fasta=genome.fa")
+
+
 def genome(settings: Predict, trained: Train, store: Sample) -> Genome | None:
     """The bases that the model reads beside the coverage of `store`; None where it reads none."""
-    if not trained.data.sequence:
+    check_fasta_given(settings, trained)
+    if settings.fasta is None or not trained.data.sequence:
         return None
-    if settings.fasta is None:
-        raise UserError("this model reads the sequence too: give fasta=genome.fa")
     fasta = Genome(settings.fasta)
     check_fasta(fasta, store.chroms, str(store.path))
     return fasta
