@@ -14,6 +14,7 @@ import pysam
 from denoiseq.atomic import atomic_path
 from denoiseq.errors import UserError
 from denoiseq.genomics.bam import quiet_htslib
+from denoiseq.inputs import refuse_pipe
 
 _BASES = b"ACGT"
 _CODE_OF_BYTE = np.full(256, 4, dtype=np.uint8)  # 4: none of them
@@ -99,6 +100,7 @@ def bases_around(fasta: str | Path, chrom: str, positions: np.ndarray, reach_bp:
 
 def _open(fasta: Path) -> pysam.FastaFile:
     """Open a FASTA with its index, which is read at once and built where there is none."""
+    refuse_pipe(fasta, "FASTA")
     if not fasta.is_file():
         raise FileNotFoundError(f"no such FASTA file: {fasta}")
     indices = _indices(fasta)

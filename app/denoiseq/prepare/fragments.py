@@ -2,15 +2,16 @@
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from itertools import groupby
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
 
 from denoiseq.errors import UserError
-from denoiseq.genomics.barcodes import read_cells
 from denoiseq.genomics.fragment_file import Lines, check_exists, read_fragments
+from denoiseq.inputs import is_pipe
+from denoiseq.prepare.cells import EXAMPLES, Cells
 from denoiseq.prepare.cut_sites import (
     BOTH,
     FRAGMENT_FATES,
@@ -27,6 +28,9 @@ from denoiseq.settings import Prepare
 from denoiseq.store.compatibility import FILTERS
 
 _log = logging.getLogger(__name__)
+
+# fragments that are nearly all of one length in this range, in bp, look like reads
+_READ_BP, _SHARE, _LEAST_FRAGMENTS = (20, 300), 0.9, 1_000
 
 # what becomes of a line: it is counted under the first of these that holds
 LINE_FATES = (
@@ -48,10 +52,8 @@ class FragmentReader:
     unit = "B"
 
     def __init__(self, settings: Prepare, genome: Mapping[str, int]) -> None:
-        group_of, groups = read_cells(settings.barcodes, settings.groups)
-        self._index = {barcode: i for i, barcode in enumerate(group_of)}
-        self._group = np.fromiter(group_of.values(), np.int64)  # of each listed barcode
-        self._met = np.zeros(len(group_of), dtype=bool)  # whether a fragment of it was kept
+        self._cells = Cells(settings.barcodes, settings.groups)
+        groups = self._cells.groups
         self.paths = [check_exists(str(settings.fragments))]
         # the file has no header: which chromosomes it has shows as it is read
         self.chroms: Collection[str] = genome
@@ -66,8 +68,8 @@ class FragmentReader:
         self._fates = Counter[str]()
         self._counts: list[dict[str, ChromCounts]] = [{} for _ in self._stores]
 
-    def total(self, chroms: Mapping[str, int]) -> int:
-        return self.paths[0].stat().st_size
+    def total(self, chroms: Mapping[str, int]) -> int | None:
+        return None if is_pipe(self.paths[0]) else self.paths[0].stat().st_size
 
     def read(self, task: Task) -> list[StoreParts]:
         """A store for each group with a cut site; `reads` are the whole file's by LINE_FATES."""
@@ -80,6 +82,8 @@ class FragmentReader:
                 f"{path} is of another genome: the FASTA has none of its chromosomes "
                 f"({', '.join(chroms_of_file[:5])})."
             )
+        if self._cells:
+            self._cells.check_met(path)
         remedy = "max_fragment_bp, include, exclude, the list of barcodes or the blacklist"
         cut_sites = sum(n.cut_sites for group in self._counts for n in group.values())
         check_some_left(path, {"cut_sites": cut_sites, "reads": lines}, remedy)
@@ -91,19 +95,19 @@ class FragmentReader:
             if qc["cut_sites"] == 0:
                 _log.warning("warning: no fragment of group %s is left: no store is made", group)
                 continue
-            listed = self._group == index
-            barcodes = {"listed": int(listed.sum()), "found": int((listed & self._met).sum())}
-            qc |= {"reads": lines, "group": group or None}
-            qc["barcodes"] = barcodes if self._index else None
+            qc |= {"reads": lines, "group": group or None, "barcodes": self._cells.counts(index)}
             parts = {chrom: result.part for chrom, result in counts.items()}
             stores.append(StoreParts(store, qc, parts))
+        _warn_of_reads(path, [n.fragment_sizes for group in self._counts for n in group.values()])
         return stores
 
     def _read_file(self, task: Task) -> list[str]:
         """Write and count the cut sites of each group; the chromosomes in the file's order."""
         (path,) = self.paths
         seen: list[str] = []
-        pieces = read_fragments(path, bool(self._index), task.advance)
+        pieces = read_fragments(path, bool(self._cells), task.advance)
+        if self._cells:
+            pieces = self._with_form(pieces)
         for chrom, lines in groupby(pieces, key=lambda piece: piece.chrom):
             if chrom in seen:
                 raise UserError(
@@ -115,7 +119,10 @@ class FragmentReader:
                 self._read_chromosome(chrom, lines, task)
             else:
                 fate = "excluded_chromosome" if chrom in self.chroms else "not_in_genome"
-                self._fates[fate] += sum(len(piece.starts) for piece in lines)
+                for piece in lines:
+                    self._fates[fate] += len(piece.starts)
+                    if self._cells:
+                        self._look_up(piece)
         return seen
 
     def _read_chromosome(self, chrom: str, lines: Iterable[Lines], task: Task) -> None:
@@ -147,18 +154,48 @@ class FragmentReader:
                 f"beyond {chrom} ({size} bp): give the FASTA that the reads were aligned to."
             )
         rows = np.stack([lines.starts, lines.ends - lines.starts, np.full_like(lines.starts, BOTH)])
-        if not self._index:
+        if not self._cells:
             rows = np.concatenate([rows, np.zeros((1, rows.shape[1]), dtype=np.int64)])
             return usable(rows, size, task.settings, self._fates, "kept")
-        if lines.barcodes is None:
-            raise UserError(
-                f"{path}, line {lines.first_line}: no barcode in a fourth column; leave out "
-                "barcodes= and groups=."
-            )
-        index = np.array([self._index.get(b, -1) for b in lines.barcodes.tolist()], dtype=np.int64)
+        index = self._look_up(lines)
         listed = index >= 0
         self._fates["other_barcode"] += int((~listed).sum())
-        rows = np.concatenate([rows[:, listed], [self._group[index[listed]], index[listed]]])
+        rows = np.concatenate([rows[:, listed], [self._cells.group(index[listed]), index[listed]]])
         rows = usable(rows, size, task.settings, self._fates, "kept")
-        self._met[rows[4]] = True
+        self._cells.keep(rows[4])
         return rows[:4]
+
+    def _with_form(self, pieces: Iterator[Lines]) -> Iterator[Lines]:
+        """The pieces; their first barcodes tell how the file writes them."""
+        first: list[Lines] = []
+        while sum(len(piece.starts) for piece in first) < EXAMPLES and (
+            piece := next(pieces, None)
+        ):
+            first.append(piece)
+        known = [piece.barcodes for piece in first if piece.barcodes is not None]
+        self._cells.take_form(self.paths[0], known)
+        return chain(first, pieces)
+
+    def _look_up(self, lines: Lines) -> np.ndarray:
+        """The index of each line's barcode in the list, int64 (M,); -1 where it is not listed."""
+        if lines.barcodes is None:
+            raise UserError(
+                f"{self.paths[0]}, line {lines.first_line}: no barcode in a fourth column; leave "
+                "out barcodes= and groups=."
+            )
+        return self._cells.look_up(lines.barcodes)
+
+
+def _warn_of_reads(path: Path, fragment_sizes: Iterable[np.ndarray]) -> None:
+    """Warn where fragments by length, in bp, are nearly all of one, as sequenced reads are."""
+    sizes = np.sum(list(fragment_sizes), axis=0)
+    length, fragments = int(sizes.argmax()), int(sizes.sum())
+    shortest, longest = _READ_BP
+    if fragments < _LEAST_FRAGMENTS or not shortest <= length <= longest:
+        return
+    if (share := sizes[length] / fragments) > _SHARE:
+        _log.warning(
+            "%.0f%% of the %s fragments of %s are %d bp long, as reads are but hardly fragments: "
+            "if its lines are reads, give the BAM as bam= instead",
+            100 * share, f"{fragments:,}", path, length,
+        )  # fmt: skip
