@@ -86,7 +86,7 @@ def _rows(path: str | Path) -> Iterator[Row]:
     table = _table(path)
     if not table:
         return
-    columns = _columns([row for _, row in table[:2]])
+    columns = _columns([row for _, row in table])
     cells = False
     for number, row in table[columns.names :]:
         barcode, group = (
@@ -117,17 +117,18 @@ def _table(path: str | Path) -> list[tuple[int, list[str]]]:
 
 
 def _columns(rows: list[list[str]]) -> _Columns:
-    """What the first lines of a table tell of its columns."""
-    first = rows[0]
-    # R leaves out the name of the column of row names
-    unnamed = len(rows) > 1 and len(rows[1]) == len(first) + 1
-    names = [re.sub("[^a-z0-9]", "", cell.lower()) for cell in first]
+    """What a table's first line tells of its columns."""
+    first, names = rows[0], [re.sub("[^a-z0-9]", "", cell.lower()) for cell in rows[0]]
     barcode = next((i for i, name in enumerate(names) if name in _BARCODE), None)
     if barcode is None and names[0] in _CELL:
         barcode = 0
-    if barcode is None and not unnamed and first[0]:
+    # R leaves out the name of the column of row names
+    shorter = {len(row) for row in rows[1:]} == {len(first) + 1}
+    if barcode is None and first[0] and not (shorter and len(first) > 1 and len(rows) > 2):
         return _Columns(False, 0, 1, [])
-    at = 0 if barcode is None else barcode + unnamed
-    group = next((i + unnamed for i, name in enumerate(names) if name in _GROUP), at + 1)
-    is_cell = [i + unnamed for i, cell in enumerate(first) if _IS_CELL.fullmatch(cell)]
+    if shorter and barcode is not None:  # row names are numbers, or the barcodes again
+        shorter = rows[1][0].isdigit() or rows[1][0] == rows[1][barcode + 1]
+    at = 0 if barcode is None else barcode + shorter
+    group = next((i + shorter for i, name in enumerate(names) if name in _GROUP), at + 1)
+    is_cell = [i + shorter for i, cell in enumerate(first) if _IS_CELL.fullmatch(cell)]
     return _Columns(True, at, group, is_cell)

@@ -20,8 +20,9 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.ASCII
 _CIGAR = re.compile(r"([0-9]+[MIDNSHP=X])+|\*")
 _ALLELES = re.compile(r"[ACGTN*.,]+|<.+>", re.IGNORECASE)
 _NO_DATA = ("#", "track ", "browser ")
-_STRANDS = ("+", "-")
+_STRANDS, _MATES = ("+", "-"), ("/1", "/2")
 _LEAST_ROWS = 5  # for what shows only in how rows follow each other
+_LEAST_POSITIONS = 100  # a few fragments of 1 bp are merely short
 
 
 class Format(NamedTuple):
@@ -92,10 +93,18 @@ def _is_peak(row: Row) -> bool:
 
 
 def _are_reads(rows: Sequence[Row]) -> bool:
-    """Both strands in column 6; a column that is + throughout may be put there by any program."""
+    """Mates, or both strands in column 6; any program may put a + there throughout."""
+    if _most(lambda row: len(row) > 3 and row[3][-2:] in _MATES)(rows):
+        return True
     strands = Counter(row[5] for row in rows if len(row) > 5)
     both = strands["+"] + strands["-"]
     return bool(strands["+"] and strands["-"]) and 2 * both > len(rows)
+
+
+def _are_positions(rows: Sequence[Row]) -> bool:
+    spans = [row[1:3] for row in rows if len(row) > 2 and _whole(*row[1:3])]
+    single = sum(int(end) - int(start) == 1 for start, end in spans)
+    return single >= _LEAST_POSITIONS and 10 * single > 9 * len(rows)
 
 
 def _is_track(rows: Sequence[Row], touching: bool = True) -> bool:
@@ -152,8 +161,14 @@ FORMATS = (
     Format(
         _are_reads,
         "a tagAlign or another BED of reads",
-        "column 6 is a strand, so each line is a read, not a fragment; give the BAM as bam=, or, "
-        "if each line does hold a whole fragment, leave out the strand (cut -f 1-5)",
+        "column 6 is a strand (or column 4 names a mate), so each line is a read, not a fragment; "
+        "give the BAM as bam=, or, if each line does hold a whole fragment, leave out the strand "
+        "(cut -f 1-5)",
+    ),
+    Format(
+        _are_positions,
+        "a BED of single positions",
+        "each line is one cut site of 1 bp, not a fragment; give the reads as bam=, or fragments",
     ),
     Format(
         _is_track,
