@@ -95,7 +95,7 @@ FILE = [b"AAACGG-1", b"CCCTGG-1", b"TTTTTT-1"]
 
 
 @pytest.mark.parametrize(
-    "form", ["{}", "{}-1", "PBMC#{}-1", "PBMC#{}", "s1_{}-1", "my.sample_{}", "{}-1"]
+    "form", ["{}", "{}-1", "PBMC#{}-1", "PBMC#{}", "s1_{}-1", "my.sample_{}", "{}-1_2"]
 )
 def test_in_form_of_adds_or_drops_what_one_side_lacks(form):
     ours = [form.format(bases).encode() for bases in ("AAACGG", "CCCTGG")]
@@ -108,6 +108,7 @@ def test_in_form_of_adds_or_drops_what_one_side_lacks(form):
     ("ours", "theirs"),
     [
         (["AAACGG-2", "CCCTGG-2"], FILE),  # another library
+        (["AAACGG-10", "CCCTGG-10"], FILE),
         (["a#AAACGG-1", "b#CCCTGG-1"], FILE),  # which sample is the file's?
         (["AAACGG", "CCCTGG"], [b"AAACGG-1", b"AAACGG-2"]),
         (["AAACGG", "cell_7"], FILE),

@@ -11,6 +11,8 @@ from denoiseq.genomics import fragment_file
 from denoiseq.genomics.barcodes import read_cells
 from denoiseq.genomics.fragment_file import read_fragments
 from denoiseq.genomics.intervals import Interval
+from denoiseq.prepare.run import prepare_stores
+from denoiseq.settings import Prepare
 from denoiseq.store.cut_store import CutStore
 from hypothesis import given
 from hypothesis import strategies as st
@@ -338,3 +340,10 @@ def test_a_pipe_of_fragments_equals_the_file(prepare, prepared, tmp_path):
     same = ("reads", "fragments", "cut_sites", "barcodes", "fingerprint")
     assert [piped[name] for name in same] == [plain[name] for name in same]
     assert piped["provenance"]["inputs"]["fragments"]["bytes"] is None
+
+
+def test_a_blacklist_without_intervals_is_a_warning(write, tmp_path, warnings_of):
+    (tmp_path / "b.bed").write_text("# nothing\n")
+    paths = {"fragments": write(LINES), "out": tmp_path / "x.h5", "blacklist": tmp_path / "b.bed"}
+    prepare_stores(Prepare(**{name: str(path) for name, path in paths.items()}), SIZES)
+    assert warnings_of() == [f"the blacklist {tmp_path}/b.bed holds no interval: nothing is masked"]

@@ -31,16 +31,23 @@ def _form(barcodes: Iterable[bytes]) -> tuple[bytes, bytes] | None:
 def in_form_of(listed: Collection[bytes], others: Collection[bytes]) -> dict[bytes, bytes]:
     """Each listed barcode as `others` are written, or as it is.
 
-    They are written anew where all of a side are bases between the same two texts, and what differs
-    is there on one side only: "-1" behind those of one, or "PBMC#" before them. No listed barcode
-    would be among such others as it is, so no other reading is possible.
+    They are written anew where all of a side are bases between the same two texts, and only one
+    side adds to these texts: "-1" or "_2" behind, or "PBMC#" before. No listed barcode would be
+    among such others as it is, so no other reading is possible.
     """
     form, wanted = _form(listed), _form(others)
-    if form is None or wanted is None or form == wanted:
-        return {barcode: barcode for barcode in listed}
-    if any(one and other and one != other for one, other in zip(form, wanted, strict=True)):
+    if form is None or wanted is None or not _adds(form, wanted):
         return {barcode: barcode for barcode in listed}
     return {barcode: wanted[0] + _bases(barcode) + wanted[1] for barcode in listed}
+
+
+def _adds(form: tuple[bytes, bytes], other: tuple[bytes, bytes]) -> bool:
+    """Whether the texts of one side are those of the other with whole words added outside."""
+    short, long = sorted((form[0], other[0]), key=len)
+    before = long.removesuffix(short) if long.endswith(short) else b"x"
+    short, long = sorted((form[1], other[1]), key=len)
+    behind = long.removeprefix(short) if long.startswith(short) else b"x"
+    return not before[-1:].isalnum() and not behind[:1].isalnum()
 
 
 def side_by_side(first: Collection[bytes], second: Collection[bytes]) -> tuple[str, str]:

@@ -69,10 +69,13 @@ def _blocks(path: Path, advance: Callable[[int], object]) -> Iterator[tuple[int,
             block, newline, rest = (rest + more).rpartition(b"\n")
             if len(rest) > _LONGEST_LINE:
                 raise UserError(f"{path} is not a fragment file: it has no lines.")
-            block = (block + newline).replace(b"\r\n", b"\n")
+            block += newline
+            if b"\r" in block:
+                block = block.replace(b"\r\n", b"\n")
             if line == 1:
                 block = _checked_head(path, block)
-            yield line, block
+            if block:
+                yield line, block
             line += block.count(b"\n")
     if rest.strip():
         block = rest.removesuffix(b"\r") + b"\n"
@@ -92,8 +95,9 @@ def _checked_head(path: Path, block: bytes) -> bytes:
 
 def _data(line: int, block: bytes) -> Iterator[tuple[int, bytes]]:
     """(number of the first line, lines) of each stretch without comments and empty lines."""
-    start = 0
-    if block[:1] in b"#tb\n" or b"\n#" in block or b"\n\n" in block:
+    start, text = 0, np.frombuffer(block, dtype=np.uint8)
+    begins = np.flatnonzero(text[:-1] == _NEWLINE) + 1
+    if np.isin(text[np.append(0, begins)], list(b"#tb\n")).any():  # as these lines begin
         for match in _NO_DATA.finditer(block):
             if match.start() > start:
                 yield line, block[start : match.start()]
