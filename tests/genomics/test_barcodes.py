@@ -56,11 +56,17 @@ def test_read_cells_takes_the_cells_of_a_csv(tmp_path):
         "barcode\n" + "".join(f"{b}\t7\n" for b in BARCODES),
         "x\n" + "".join(f"{i}\t{b}\n" for i, b in enumerate(BARCODES)),
         "orig.ident\tn\n" + "".join(f"{b}\tproj\t7\n" for b in BARCODES),
+        '"x"\n' + "".join(f'"{i}" "{b}"\n' for i, b in enumerate(BARCODES)),
         "sample;barcode\n" + "".join(f"PBMC;{b}\n" for b in BARCODES),
     ],
 )
 def test_read_cells_finds_the_column_of_barcodes(tmp_path, text):
     assert listed(tmp_path / "x", text) == KEPT
+
+
+def test_read_cells_of_one_endless_line_is_refused(tmp_path):
+    with pytest.raises(UserError, match="x is not a list of barcodes"):
+        listed(tmp_path / "x", "A" * 200_000)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +76,8 @@ def test_read_cells_finds_the_column_of_barcodes(tmp_path, text):
         "\ufeffAAACGG-1\tB cells\r\nCCCTGG-1\tT\r\n",
         "Barcode,Cluster\nAAACGG-1,B cells\nCCCTGG-1,T\n",
         '"","cell_type","n"\n"AAACGG-1","B cells",3\n"CCCTGG-1","T",4\n',
+        '"group"\n"AAACGG-1" "B cells"\n"CCCTGG-1" "T"\n',
+        '"n" "cluster"\n"AAACGG-1" 3 "B cells"\n"CCCTGG-1" 4 "T"\n',
         "cell\tn\tcluster\nAAACGG-1\t3\tB cells\nCCCTGG-1\t3\tT\n",
         "# made\n'AAACGG-1';'B cells'\n\n'CCCTGG-1';'T'\n",
     ],

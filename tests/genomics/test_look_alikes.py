@@ -15,6 +15,8 @@ def rows(of):
 
 READS = {
     "tagAlign": lambda i, c, s, e: (c, s, s + 40, "N", 1000, "+-"[i % 2]),
+    "forward": lambda i, c, s, e: (c, s, e, "N", 1000, "+"),
+    "one length": lambda i, c, s, e: (c, s, s + 40, f"r{i}", 60, "-"),
     "bamtobed": lambda i, c, s, e: (c, s, s + 40, f"read.{i}/{1 + i % 2}", 60),
     "bed12": lambda i, c, s, e: (c, s, e, i, 0, "-+"[i % 2], s, e, "255,0,0", 1, e - s, 0),
 }
@@ -36,7 +38,10 @@ TRACKS = {
     "dense": lambda i, c, s, e: (c, s, s + 50, i % 4),
     "floats": lambda i, c, s, e: (c, s, s + 50, 0.5 * i),
 }
-SPARSE = {"sparse": lambda i, c, s, e: (c, s, s + 20, f"{i}.25")}
+SPARSE = {
+    "sparse": lambda i, c, s, e: (c, s, s + 20 + i % 7, f"{i}.25"),
+    "bins": lambda i, c, s, e: (c, s, s + 25, 1 + i % 4),
+}
 SITES = {"cut sites": lambda i, c, s, e: (c, s, s + 1, f"AAAC{i}-1")}
 SAM = {"sam": lambda i, c, s, e: (f"r{i}", 99, c, s + 1, 60, "40M", "=", s, e - s, "ACGT", "FFFF")}
 
@@ -89,7 +94,8 @@ def test_fragments_of_another_format_are_named(tmp_path, lines, name):
         lambda i, c, s, e: (c, s, e, i),
         lambda i, c, s, e: (c, s, e, f"{i % 96}.{i % 7}"),
         lambda i, c, s, e: (c, s, e, ".", 1000, "."),
-        lambda i, c, s, e: (c, s, e, "N", 1000, "+"),
+        lambda i, c, s, e: (c, s, e, "N", 60, "+"),
+        lambda i, c, s, e: (c, s, s + 60, "A-1", 1),
         lambda i, c, s, e: (c, s, e, ".", 60, 3),
         lambda i, c, s, e: (c.removeprefix("chr"), s, e, i % 3, 2, 7),
         lambda i, c, s, e: (c, s, e, f"AAAC{i}-1", 1, "-" if i % 9 == 0 else "."),

@@ -17,8 +17,11 @@ from denoiseq.inputs import read_lines
 
 # names of the column of barcodes, and those that are one only in the first column; in lower case,
 # letters and digits alone
-_BARCODE = ("barcode", "barcodes", "cellbarcode", "cellbarcodes", "cb")
-_CELL = ("cell", "cells", "cellid", "cellids", "cellname", "cellnames", "index", "x")
+_BARCODE = ("barcode", "barcodes", "cellbarcode", "cellbarcodes", "bc", "cb")
+_CELL = (
+    *("cell", "cells", "cellid", "cellids", "cellname", "cellnames"),
+    *("id", "index", "name", "names", "obsnames", "x"),
+)
 _GROUP = ("group", "groups", "cluster", "clusters", "celltype", "celltypes")
 # is__cell_barcode of Cell Ranger ATAC, is_GRCh38_cell_barcode of two species, is_cell of ARC
 _IS_CELL = re.compile(r"is_\w*cell(_barcode)?", re.IGNORECASE)
@@ -108,12 +111,18 @@ def _table(path: str | Path) -> list[tuple[int, list[str]]]:
         for number, line in enumerate(read_lines(path, "list of barcodes"), start=1)
         if line.strip() and not line.startswith("#")
     ]
-    delimiter = next((d for d in "\t,;" if any(d in line for _, line in lines)), "\t")
-    return [
-        (number, [cell.strip().strip("'\"").strip() for cell in row])
-        for number, line in lines
-        for row in csv.reader([line], delimiter=delimiter)
-    ]
+    # R's own choice is blanks between quoted cells; without quotes blanks belong to a name
+    quoted = any(line.count('"') > 2 for _, line in lines)
+    delimiters = (d for d in "\t,;" if any(d in line for _, line in lines))
+    delimiter = next(delimiters, " " if quoted else "\t")
+    try:
+        return [
+            (number, [cell.strip().strip("'\"").strip() for cell in row])
+            for number, line in lines
+            for row in csv.reader([line], delimiter=delimiter, skipinitialspace=True)
+        ]
+    except csv.Error as error:
+        raise UserError(f"{path} is not a list of barcodes ({error}).") from error
 
 
 def _columns(rows: list[list[str]]) -> _Columns:
@@ -124,7 +133,8 @@ def _columns(rows: list[list[str]]) -> _Columns:
         barcode = 0
     # R leaves out the name of the column of row names
     shorter = {len(row) for row in rows[1:]} == {len(first) + 1}
-    if barcode is None and first[0] and not (shorter and len(first) > 1 and len(rows) > 2):
+    unnamed = shorter and (names[0] in _GROUP or (len(first) > 1 and len(rows) > 2))
+    if barcode is None and first[0] and not unnamed:
         return _Columns(False, 0, 1, [])
     if shorter and barcode is not None:  # row names are numbers, or the barcodes again
         shorter = rows[1][0].isdigit() or rows[1][0] == rows[1][barcode + 1]

@@ -20,9 +20,9 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.ASCII
 _CIGAR = re.compile(r"([0-9]+[MIDNSHP=X])+|\*")
 _ALLELES = re.compile(r"[ACGTN*.,]+|<.+>", re.IGNORECASE)
 _NO_DATA = ("#", "track ", "browser ")
-_STRANDS, _MATES = ("+", "-"), ("/1", "/2")
+_STRANDS = ("+", "-")
 _LEAST_ROWS = 5  # for what shows only in how rows follow each other
-_LEAST_POSITIONS = 100  # a few fragments of 1 bp are merely short
+_MANY_ROWS = 100  # for what a few fragments may have by chance
 
 
 class Format(NamedTuple):
@@ -92,32 +92,45 @@ def _is_peak(row: Row) -> bool:
     return _numbers(*row[6:]) and (len(row) == 10 or "." in "".join(row[6:]))
 
 
+def _is_mate(row: Row) -> bool:
+    """A name that ends with the number of a mate, or the N 1000 and a strand of a tagAlign."""
+    named = len(row) > 3 and row[3][-2:] in ("/1", "/2")
+    return named or (row[3:5] == ["N", "1000"] and row[5:6] in (["+"], ["-"]))
+
+
 def _are_reads(rows: Sequence[Row]) -> bool:
-    """Mates, or both strands in column 6; any program may put a + there throughout."""
-    if _most(lambda row: len(row) > 3 and row[3][-2:] in _MATES)(rows):
+    """Mates, or strands in column 6: both, since a + throughout says nothing, or of one length."""
+    if _most(_is_mate)(rows):
         return True
     strands = Counter(row[5] for row in rows if len(row) > 5)
-    both = strands["+"] + strands["-"]
-    return bool(strands["+"] and strands["-"]) and 2 * both > len(rows)
+    if 2 * (strands["+"] + strands["-"]) <= len(rows):
+        return False
+    return bool(strands["+"] and strands["-"]) or _one_length(rows) > 0
 
 
-def _are_positions(rows: Sequence[Row]) -> bool:
+def _one_length(rows: Sequence[Row]) -> int:
+    """The length in bp of more than 90% of many rows; 0 where they have no such."""
     spans = [row[1:3] for row in rows if len(row) > 2 and _whole(*row[1:3])]
-    single = sum(int(end) - int(start) == 1 for start, end in spans)
-    return single >= _LEAST_POSITIONS and 10 * single > 9 * len(rows)
+    if len(spans) < _MANY_ROWS:
+        return 0
+    ((length, n),) = Counter(int(end) - int(start) for start, end in spans).most_common(1)
+    return length if 10 * n > 9 * len(rows) else 0
 
 
 def _is_track(rows: Sequence[Row], touching: bool = True) -> bool:
     """Intervals with a value and without overlaps; `touching`: most begin where one ends.
 
-    Barcodes may be numbers too, but fragments overlap, and hardly ever touch.
+    Barcodes may be numbers too, but fragments overlap, hardly ever touch, and differ in length.
     """
     valued = [r for r in rows if len(r) == 4 and _whole(*r[1:3]) and _numbers(r[3])]
     if len(valued) < max(_LEAST_ROWS, len(rows) - 1):  # one line may name the columns
         return False
     gaps = [int(b[1]) - int(a[2]) for a, b in pairwise(valued) if a[0] == b[0]]
-    telling = gaps.count(0) if touching else sum("." in row[3] for row in valued)
-    return min(gaps, default=0) >= 0 and 2 * telling > len(valued)
+    if min(gaps, default=0) < 0:
+        return False
+    if touching:
+        return 2 * gaps.count(0) > len(valued)
+    return 2 * sum("." in row[3] for row in valued) > len(valued) or _one_length(valued) > 0
 
 
 FORMATS = (
@@ -166,7 +179,7 @@ FORMATS = (
         "(cut -f 1-5)",
     ),
     Format(
-        _are_positions,
+        lambda rows: _one_length(rows) == 1,
         "a BED of single positions",
         "each line is one cut site of 1 bp, not a fragment; give the reads as bam=, or fragments",
     ),
