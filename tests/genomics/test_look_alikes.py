@@ -58,7 +58,7 @@ def parameters(*groups):
     ("lines", "name"),
     [
         *parameters(
-            (READS, "a tagAlign .*each line is a read, not a fragment"),
+            (READS, "a .*BED of reads: .*each line is a read, not a fragment"),
             (PAIRS, "a BEDPE: columns 4 to 6 are a second interval"),
             (ANNOTATION, "a GFF or GTF"),
             (VARIANTS, "a VCF"),

@@ -249,7 +249,8 @@ def prepared(prepare, tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        "\r\n".join(ROWS),
+        "\r\n".join(row.removesuffix("\t1") for row in [*ROWS, ""]),
+        "\r\n".join(row.removesuffix("\t1") for row in ROWS) + "\r",
         "\ufeff" + "\n".join(ROWS) + "\n",
         "\n".join([*ROWS[:9], "# a comment", "", *ROWS[9:200], "#another", *ROWS[200:], "", ""]),
         "chrom\tstart\tend\tbarcode\tcount\n" + "\n".join(ROWS),

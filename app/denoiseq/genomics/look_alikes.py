@@ -92,20 +92,14 @@ def _is_peak(row: Row) -> bool:
     return _numbers(*row[6:]) and (len(row) == 10 or "." in "".join(row[6:]))
 
 
-def _is_mate(row: Row) -> bool:
-    """A name that ends with the number of a mate, or the N 1000 and a strand of a tagAlign."""
-    named = len(row) > 3 and row[3][-2:] in ("/1", "/2")
-    return named or (row[3:5] == ["N", "1000"] and row[5:6] in (["+"], ["-"]))
-
-
 def _are_reads(rows: Sequence[Row]) -> bool:
-    """Mates, or strands in column 6: both, since a + throughout says nothing, or of one length."""
-    if _most(_is_mate)(rows):
-        return True
+    """Strands in column 6: both, or of lines of one length, since a + throughout says nothing."""
     strands = Counter(row[5] for row in rows if len(row) > 5)
     if 2 * (strands["+"] + strands["-"]) <= len(rows):
         return False
-    return bool(strands["+"] and strands["-"]) or _one_length(rows) > 0
+    tag_aligns = sum(row[3:5] == ["N", "1000"] for row in rows)
+    both = bool(strands["+"] and strands["-"])
+    return both or 2 * tag_aligns > len(rows) or _one_length(rows) > 0
 
 
 def _one_length(rows: Sequence[Row]) -> int:
@@ -174,9 +168,14 @@ FORMATS = (
     Format(
         _are_reads,
         "a tagAlign or another BED of reads",
-        "column 6 is a strand (or column 4 names a mate), so each line is a read, not a fragment; "
-        "give the BAM as bam=, or, if each line does hold a whole fragment, leave out the strand "
-        "(cut -f 1-5)",
+        "column 6 is a strand, so each line is a read, not a fragment; give the BAM as bam=, or, "
+        "if each line does hold a whole fragment, leave out the strand (cut -f 1-5)",
+    ),
+    Format(
+        _most(lambda row: len(row) > 3 and row[3][-2:] in ("/1", "/2")),
+        "a BED of reads",
+        "column 4 names mates (/1, /2), so each line is a read, not a fragment; give the BAM "
+        "as bam=",
     ),
     Format(
         lambda rows: _one_length(rows) == 1,
