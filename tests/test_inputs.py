@@ -89,6 +89,12 @@ def test_read_fragments_of_a_fifo_reads_all_or_says_that_it_is_cut(fifo, tmp_pat
         list(read_fragments(fifo(data[:1_000], "half.fifo")))
 
 
+def test_a_plain_text_is_not_taken_for_a_bgzipped_one(tmp_path):
+    path = tmp_path / "x.bed"
+    path.write_text("chr1\t10\t200\tBC\n")  # the letters of a BGZF header, at their place
+    assert read_bed(path) == [Interval("chr1", 10, 200)]
+
+
 def test_a_bgzipped_bed_without_its_end_is_refused(tmp_path):
     path = tmp_path / "x.bed.gz"
     path.write_bytes(bgzipped(path, TEXT)[:-28])

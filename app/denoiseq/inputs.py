@@ -76,7 +76,7 @@ def open_text(
             cut = isinstance(error, EOFError)
             state = "truncated or damaged" if cut else f"not a {what} or is damaged"
             raise UserError(f"{path} is {state} ({error}); copy or make it again.") from error
-        if source.ended and source.head[12:14] == b"BC" and source.tail != BGZF_END:
+        if source.cut_off:
             raise UserError(
                 f"{path} is truncated: its end marker is missing; copy or make it again."
             )
@@ -111,6 +111,12 @@ class _Source:
         self.tail = (self.tail + last)[-len(BGZF_END) :]
         self._advance(len(block))
         return block
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether it was read to its end, is bgzipped and lacks the end marker of that."""
+        bgzipped = self.head.startswith(_GZIP) and self.head[12:14] == b"BC"
+        return self.ended and bgzipped and self.tail != BGZF_END
 
 
 def _decoded(source: _Source, path: str | Path, what: str) -> Any:

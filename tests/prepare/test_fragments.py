@@ -252,7 +252,9 @@ def prepared(prepare, tmp_path):
         "\r\n".join(row.removesuffix("\t1") for row in [*ROWS, ""]),
         "\r\n".join(row.removesuffix("\t1") for row in ROWS) + "\r",
         "\ufeff" + "\n".join(ROWS) + "\n",
-        "\n".join([*ROWS[:9], "# a comment", "", *ROWS[9:200], "#another", *ROWS[200:], "", ""]),
+        "\n".join(
+            [*ROWS[:9], "# a comment", "", " \t", *ROWS[9:200], "#another", *ROWS[200:], "", ""]
+        ),
         "chrom\tstart\tend\tbarcode\tcount\n" + "\n".join(ROWS),
         "# made\ntrack name=x\n#Chr\tStart\tEnd\n" + "\n".join(ROWS),
     ],

@@ -17,7 +17,7 @@ from denoiseq.inputs import open_text
 
 _BLOCK_BYTES = 1 << 22
 _LONGEST_LINE = 1 << 22
-_NO_DATA = re.compile(rb"^(?:#.*|track[ \t].*|browser[ \t].*|)\n", re.MULTILINE)
+_NO_DATA = re.compile(rb"^(?:#.*|track[ \t].*|browser[ \t].*|[ \t]*)\n", re.MULTILINE)
 _NEWLINE, _TAB, _ZERO = 10, 9, 48
 _MOST_DIGITS = 10
 
@@ -97,7 +97,7 @@ def _data(line: int, block: bytes) -> Iterator[tuple[int, bytes]]:
     """(number of the first line, lines) of each stretch without comments and empty lines."""
     start, text = 0, np.frombuffer(block, dtype=np.uint8)
     begins = np.flatnonzero(text[:-1] == _NEWLINE) + 1
-    if np.isin(text[np.append(0, begins)], list(b"#tb\n")).any():  # as these lines begin
+    if np.isin(text[np.append(0, begins)], list(b"#tb \t\n")).any():  # as these lines begin
         for match in _NO_DATA.finditer(block):
             if match.start() > start:
                 yield line, block[start : match.start()]
