@@ -1,7 +1,10 @@
-"""Reads that `predict` prepares are those of the chromosomes that the training had."""
+"""What a prediction takes of its input: chromosomes, and what tells a pipe from another."""
+
+import os
 
 import pytest
 from denoiseq.prediction import sample
+from denoiseq.prediction.sample import _facts, name_of
 from denoiseq.settings import Predict, Train
 from denoiseq.store.header import blacklist_sha256
 
@@ -40,3 +43,20 @@ def test_opened_store_of_fragments_on_further_contigs(opened, tmp_path):
     path.write_text("".join(rows))
     store = opened(["chr1"], fragments=path)
     assert (list(store.chroms), store.n_fragments) == (["chr1"], 4)
+
+
+def test_name_of_a_pipe_of_the_shell_is_that_of_the_setting():
+    assert name_of(Predict(fragments="/dev/fd/63")) == "fragments"
+    assert name_of(Predict(fragments="cells/63")) == "63"
+    assert name_of(Predict(fragments="x.tsv.gz")) == "x"
+
+
+def test_facts_of_two_pipes_differ(tmp_path):
+    facts = []
+    for _ in range(2):
+        read, write = os.pipe()
+        facts.append(_facts(f"/dev/fd/{read}"))
+        os.close(read)
+        os.close(write)
+    assert facts[0] != facts[1]
+    assert _facts(str(tmp_path / "none")) == [str(tmp_path / "none")]

@@ -29,7 +29,7 @@ def input_of(tmp_path, bam_writer, read_type, track_writer):
 
     def fragments(sizes, starts):
         path = tmp_path / "x.tsv"
-        lines = [f"{c}\t{s}\t{s + 120}\tA-1\t1\n" for c, at in starts for s in at]
+        lines = [f"{c}\t{s}\t{s + 119 + s % 3}\tA-1\t1\n" for c, at in starts for s in at]
         path.write_text("".join(lines))
         return path
 

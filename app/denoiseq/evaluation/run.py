@@ -16,6 +16,7 @@ from denoiseq.errors import UserError
 from denoiseq.evaluation import external_peaks, loci
 from denoiseq.evaluation.measure import measure, tune
 from denoiseq.evaluation.thresholds import Tuned
+from denoiseq.inputs import keep_pipes
 from denoiseq.logs import collected_warnings, log_to
 from denoiseq.models.checkpoint import open_checkpoint, trained_network
 from denoiseq.models.network import DENOISED, Network
@@ -42,7 +43,7 @@ def _evaluate(settings: Evaluate, warnings: list[str]) -> None:
     check_writable(folder / "metrics.json")
     log_to(folder / "evaluate.log")
     use_threads(settings.trainer.threads)
-    data_settings = overridden(trained.data, settings.data)
+    data_settings = overridden(trained.data, keep_pipes(settings.data, ("truth",), folder))
     trained = replace(trained, data=data_settings, trainer=settings.trainer)
 
     stores = open_stores(trained.data)

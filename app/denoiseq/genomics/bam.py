@@ -22,10 +22,10 @@ from denoiseq.genomics.bam_index import (
 from denoiseq.genomics.htslib import htslib_messages, quiet_htslib
 from denoiseq.genomics.intervals import listed
 from denoiseq.genomics.organelles import left_out
+from denoiseq.inputs import BGZF_END, refuse_pipe
 
-# what every complete file ends with: the empty BGZF block of a BAM (SAM specification, 4.1.2), the
-# empty container of a CRAM of version 3 and of 2.1 (CRAM specification, section 9)
-_BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+# what every complete CRAM ends with: the empty container of version 3 and of 2.1 (CRAM
+# specification, section 9)
 _CRAM_ENDS = tuple(
     bytes.fromhex(text)
     for text in (
@@ -148,6 +148,7 @@ def check_bam(
 
 
 def _check_exists(bam: Path) -> None:
+    refuse_pipe(bam, "BAM or CRAM")
     if not bam.is_file():
         raise FileNotFoundError(f"no such BAM file: {bam}")
 
@@ -163,7 +164,7 @@ def _is_bam(path: Path) -> bool:
         return False
 
 
-def check_end(path: Path, ends: tuple[bytes, ...] = (_BGZF_END,)) -> None:
+def check_end(path: Path, ends: tuple[bytes, ...] = (BGZF_END,)) -> None:
     """Refuse a bgzipped file (or, with its own `ends`, a CRAM) that was cut off."""
     with path.open("rb") as raw:
         raw.seek(max(path.stat().st_size - max(map(len, ends)), 0))

@@ -9,6 +9,7 @@ import numpy as np
 import pyBigWig
 
 from denoiseq.errors import UserError
+from denoiseq.inputs import refuse_pipe
 
 
 def bigwig_sizes(path: str | Path) -> dict[str, int]:
@@ -64,6 +65,7 @@ def _values(path: str | Path, file: Any, chrom: str, start: int, end: int) -> np
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Any]:
+    refuse_pipe(path, "bigWig")
     if not Path(path).is_file():
         raise FileNotFoundError(f"no such bigWig file: {path}")
     try:

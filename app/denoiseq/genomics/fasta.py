@@ -10,6 +10,7 @@ import pysam
 from denoiseq.errors import UserError
 from denoiseq.genomics.fasta_index import usable_index
 from denoiseq.genomics.htslib import quiet_htslib
+from denoiseq.inputs import refuse_pipe
 
 _BASES = b"ACGT"
 _CODE_OF_BYTE = np.full(256, 4, dtype=np.uint8)  # 4: none of them
@@ -99,6 +100,7 @@ def bases_around(fasta: str | Path, chrom: str, positions: np.ndarray, reach_bp:
 
 
 def _usable_index(fasta: Path) -> list[Path]:
+    refuse_pipe(fasta, "FASTA")
     if not fasta.is_file():
         raise FileNotFoundError(f"no such FASTA file: {fasta}")
     return usable_index(fasta)

@@ -72,6 +72,8 @@ def name_of(settings: Predict) -> str:
     if settings.name is not None:
         return settings.name
     first = Path(inputs[0][0] if isinstance(inputs[0], list) else inputs[0])
+    if first.name.isdigit() and first.parent.name == "fd":  # /dev/fd/63, a pipe of the shell's
+        return "fragments"
     return Path(first.stem).stem if first.suffix in (".gz", ".bgz") else first.stem
 
 
@@ -147,8 +149,11 @@ def identity(settings: Predict, payload: Mapping[str, Any], trained: Train) -> d
 
 
 def _facts(path: str) -> list[Any]:
-    """Where a file lies, its size and time; of an absent one, an error later, the path alone."""
-    if not Path(path).is_file():
+    """Where a file lies, its size and time; of an absent one, an error later, the path alone.
+
+    Those of a pipe never come again: what it gives this time is not known to be the same.
+    """
+    if not Path(path).exists():
         return [path]
     stat = Path(path).stat()
     return [str(Path(path).resolve()), stat.st_size, stat.st_mtime_ns]

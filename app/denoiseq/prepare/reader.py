@@ -60,8 +60,8 @@ class Reader(Protocol):
 
     def __init__(self, settings: Prepare, genome: Mapping[str, int]) -> None: ...
 
-    def total(self, chroms: Mapping[str, int]) -> int:
-        """Units that reading these chromosomes takes."""
+    def total(self, chroms: Mapping[str, int]) -> int | None:
+        """Units that reading these chromosomes takes; None where that is not known."""
 
     def read(self, task: Task) -> list[StoreParts]:
         """Stream the input into part files; UserError where nothing is left of it."""

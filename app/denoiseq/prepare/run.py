@@ -79,6 +79,8 @@ def prepare_stores(
             fasta = required(settings.fasta, "fasta", "genome.fa")
             sizes, inputs["fasta"] = chrom_sizes(fasta), [Path(fasta)]
         blacklist = [] if settings.blacklist is None else read_bed(settings.blacklist)
+        if settings.blacklist is not None and not blacklist:
+            log.warning("the blacklist %s holds no interval: nothing is masked", settings.blacklist)
     settings = resolve_shift(settings)
     if kind != "bam" or settings.replicates == "merged":
         with collected_warnings(of_genome) as warnings:

@@ -50,7 +50,9 @@ class Predict:
         kind="path, or list of paths",
     )
     fragments: str | None = path("fragment file, instead of reads")
-    barcodes: str | None = path("file with the barcodes of the fragment file to keep, one a line")
+    barcodes: str | None = path(
+        "barcodes of the fragment file to keep: one a line, or a table such as singlecell.csv"
+    )
     store: str | None = path("prepared store, instead of reads")
     fasta: str | None = path(
         "FASTA of the genome, to check the input and its shift; required by a model that reads the "

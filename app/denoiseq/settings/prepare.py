@@ -43,11 +43,13 @@ class Prepare:
         one_of("merged", "apart"),
     )
     fragments: str | None = path(
-        "fragment file, instead of reads: chrom, start, end, barcode, count; sorted"
+        "fragment file or pipe, instead of reads: chrom, start, end, barcode, count; sorted"
     )
-    barcodes: str | None = path("file with the barcodes of the fragment file to keep, one a line")
+    barcodes: str | None = path(
+        "barcodes of the fragment file to keep: one a line, or a table such as singlecell.csv"
+    )
     groups: str | None = path(
-        "file with a barcode and its group on each line, tab-separated; makes one store a group, "
+        "table with a barcode and its group on each line; makes one store a group, "
         "named cuts.{group}.h5 for out=cuts.h5"
     )
     bigwig: str | None = path(

@@ -16,6 +16,7 @@ from denoiseq.evaluation import loci
 from denoiseq.evaluation import run as evaluation
 from denoiseq.evaluation.calibration import at_temperature
 from denoiseq.evaluation.thresholds import tuned_peak_threshold
+from denoiseq.inputs import is_pipe, keep_pipes
 from denoiseq.logs import collected_warnings, log_to
 from denoiseq.models.checkpoint import load_checkpoint
 from denoiseq.models.layers import describe_convolutions
@@ -25,7 +26,7 @@ from denoiseq.prediction import run as prediction
 from denoiseq.provenance import software_facts, versions
 from denoiseq.report.metric_text import metrics_table
 from denoiseq.report.training_page import training_page
-from denoiseq.settings import Evaluate, Predict, Train
+from denoiseq.settings import Data, Evaluate, Predict, Train
 from denoiseq.training.loop import Training
 from denoiseq.training.state import checkpoint_path
 from denoiseq.windows.splits import Stores, open_or_prepare, open_stores, splits
@@ -64,10 +65,19 @@ def run(settings: Train) -> None:
 
 
 def _shared(settings: Train, ranks: Ranks) -> Train:
-    """The settings with the run folder of the main rank; the other ranks do not report."""
+    """The settings with the run folder and the data of the main rank; the others do not report."""
     trainer = replace(settings.trainer, progress=settings.trainer.progress and ranks.main)
-    # The folder's name holds a time, which differs from rank to rank.
-    return replace(settings, out=ranks.tell(settings.out), trainer=trainer)
+    data = _without_pipes(settings) if ranks.main else None
+    # The folder's name holds a time, which differs from rank to rank; a pipe gives its data once.
+    out, data = ranks.tell((settings.out, data))
+    return replace(settings, out=out, data=data, trainer=trainer)
+
+
+def _without_pipes(settings: Train) -> Data:
+    """The data settings with copies of pipes in the run folder: also later commands read them."""
+    data, folder = settings.data, settings.out
+    prepare = keep_pipes(data.prepare, ("blacklist", "barcodes", "groups"), folder)
+    return replace(keep_pipes(data, ("labels", "truth"), folder), prepare=prepare)
 
 
 def check_batch_norm(settings: Train, ranks: Ranks) -> None:
@@ -167,7 +177,8 @@ def _further_stages(settings: Train) -> None:
         evaluation.run(Evaluate(split="test", **again))
     if "predict" in settings.stages and _can_predict(again["checkpoint"]):
         data, reads = settings.data, settings.data.prepare
-        if data.noisy_store or not (reads.bam or reads.fragments):
+        read_once = is_pipe(reads.fragments or "")
+        if data.noisy_store or read_once or not (reads.bam or reads.fragments):
             again["store"] = data.noisy_store or data.store
         else:
             again |= {"bam": reads.bam, "fragments": reads.fragments, "barcodes": reads.barcodes}

@@ -12,6 +12,7 @@ from denoiseq.genomics import synthetic
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import Genome
 from denoiseq.genomics.intervals import Merged, merge, split_chromosomes
+from denoiseq.inputs import refuse_pipe
 from denoiseq.prepare.cut_sites import resolve_shift
 from denoiseq.prepare.run import input_of, prepare_stores
 from denoiseq.settings import Data, DataOverrides, Prepare
@@ -70,6 +71,7 @@ def open_or_prepare(settings: Data) -> Sample:
     """Open the store, after making it (and the synthetic genome) if it does not exist."""
     path, prepare = Path(settings.store), settings.prepare
     reads = input_of(prepare)
+    refuse_pipe(path, "store")
     if not path.is_file() and reads is not None:
         if prepare.groups or prepare.replicates == "apart":
             raise UserError(
