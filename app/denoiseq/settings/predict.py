@@ -28,6 +28,7 @@ REGIONS: tuple[Any, ...] = (
     [],
     "further loci to draw, as [chrI:100000-120000]; 0-based, half-open, 100 to 200,000 bp each",
     Allowed("up to 12 of them", lambda value: len(value) <= 12),
+    "list of regions",
 )
 
 
