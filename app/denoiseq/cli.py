@@ -180,8 +180,10 @@ def _vocabulary(command: str) -> tuple[dict[str, Kind], dict[str, list[str]]]:
     """The settings of a command, and the files of its config groups."""
     if command == "bench":
         return dict.fromkeys(bench.NUMBERS, Kind("whole number")), {}
-    known = kinds(SCHEMAS.get(command, Train))
-    groups = {key: _choices(key) for key, kind in known.items() if kind.group and _choices(key)}
+    schema, trained = SCHEMAS.get(command, Train), help.groups(Train)
+    known = kinds(schema)
+    names = [key for key, (kind, _) in help.groups(schema).items() if kind is trained[key][0]]
+    groups = {key: _choices(key) for key in names}
     if command in ("train", "doctor"):
         groups["experiment"] = _choices("experiment")
     if command == "doctor":

@@ -21,10 +21,15 @@ SWEEP = ("-m", "--multirun")
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 # Hydra's flags: those alone, and those with a value. Of --info the value may be left out.
 ALONE = (*SWEEP, "--hydra-help", "--resolve", "--run", "-r")
-VALUED = tuple(
-    "--cfg -c --package -p --config-path -cp --config-name -cn --config-dir -cd "
-    "--experimental-rerun --info -i".split()
+VALUED: tuple[str, ...] = (
+    "--cfg",
+    "--package",
+    "--config-path",
+    "--config-name",
+    "--config-dir",
+    "--info",
 )
+VALUED += ("-c", "-p", "-cp", "-cn", "-cd", "-i", "--experimental-rerun")
 ASSIGNMENT = re.compile(r"(\+\+|\+|~|)([^=]+)=(.*)", re.DOTALL)
 NUMBER = re.compile(r"-[\d.].*")  # a word that begins with a dash and is no flag
 
@@ -102,7 +107,8 @@ class _Reader:
             form = f"for several values repeat the flag, {flag} {self.typed[self.last][-1]} "
             form += f"{flag} {argument}"
         else:
-            form = "--key value or key=value, as in --out FILE or out=FILE"
+            key = next(key for key, kind in self.kinds.items() if not kind.group)
+            form = f"--key value or key=value, as in {flag_of(key)} {argument} or {key}={argument}"
         return f"could not read the argument '{argument}': write {form}".replace("write for", "for")
 
     def _flag(self, argument: str) -> None:
@@ -113,7 +119,8 @@ class _Reader:
             raise UserError(self._unknown(name))
         if key in self.groups:
             choice = value if equals else self._value(name, "NAME")
-            self._give(key, f"{'+' if key == 'experiment' else ''}{key}={word(choice)}")
+            choice = self._single(key, choice)
+            self._give(key, f"{'+' if key == 'experiment' else ''}{key}={choice}")
         elif kind is None and negated is not None and negated.boolean:
             if equals:
                 raise UserError(f"{name} takes no value: leave out '={value}'")
@@ -140,14 +147,21 @@ class _Reader:
         if before and kind.path and not kind.several:
             raise UserError(f"{flag_of(key)} takes one path, but is given twice")
         before.append(value)
-        values, quote = before, quoted
-        if not kind.text:
-            quote = word
-            if kind.several:
-                values = [part for text in before for part in text.strip("[]").split(",")]
-        items = [quote(text) for text in values if text]
-        several = kind.several and not (kind.one and len(values) == 1)
-        self._give(key, f"{key}={listed(items) if several else quote(values[-1])}")
+        values = before
+        if kind.several and not kind.text:
+            values = [part for text in before for part in text.strip("[]").split(",")]
+        if kind.several and not (kind.one and len(values) == 1):
+            items = [quoted(text) if kind.text else word(text) for text in values if text]
+            self._give(key, f"{key}={listed(items)}")
+        else:
+            last = values[-1]
+            self._give(key, f"{key}={quoted(last) if kind.text else self._single(key, last)}")
+
+    def _single(self, key: str, value: str) -> str:
+        """One value that is no text."""
+        if self.sweep and "," in value:
+            raise UserError(f"{flag_of(key)} takes one value: a sweep is written {key}={value}")
+        return word(value)
 
     def _give(self, key: str, override: str) -> None:
         self.last = key
@@ -170,6 +184,7 @@ class _Reader:
         if flag.startswith("--hydra."):
             return f"unknown flag {flag}: Hydra's own settings are written {flag[2:]}=VALUE"
         known = [flag_of(key) for key in (*self.kinds, *self.groups)] + [*ALONE, *VALUED]
+        known.remove("--experimental-rerun")  # which is nobody's --experiment
         known += [f"--no-{flag_of(key)[2:]}" for key, kind in self.kinds.items() if kind.boolean]
         wanted = f"--{flag.lstrip('-').replace('_', '-')}"
         inner = [name for name in known if name.endswith(f".{wanted[2:]}")]

@@ -67,6 +67,13 @@ class Reader(Protocol):
         """Stream the input into part files; UserError where nothing is left of it."""
 
 
+def beside(store: str | Path, ending: str) -> Path:
+    """A file beside a store: cuts.log beside cuts.h5, and 1.10.log beside a store named 1.10."""
+    store = Path(store)
+    stem = store.stem if store.suffix in (".h5", ".hdf5") else store.name
+    return store.with_name(stem + ending)
+
+
 def store_paths(out: str | Path, labels: Iterable[str]) -> dict[str, Path]:
     """A path for each of several stores: of cuts.h5 and "B cells", cuts.B_cells.h5."""
     out = Path(out)

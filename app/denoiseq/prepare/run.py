@@ -28,7 +28,7 @@ from denoiseq.prepare.bigwig import BigWigReader
 from denoiseq.prepare.cut_sites import resolve_shift
 from denoiseq.prepare.fragments import FragmentReader
 from denoiseq.prepare.parts import map_parts
-from denoiseq.prepare.reader import Reader, Task, store_paths
+from denoiseq.prepare.reader import Reader, Task, beside, store_paths
 from denoiseq.prepare.shift_check import check_ends
 from denoiseq.provenance import store_provenance
 from denoiseq.settings import Prepare
@@ -50,7 +50,7 @@ def run(settings: Prepare) -> None:
     """Reads or a track, and a FASTA, to stores and their quality counts."""
     if settings.out:
         check_writable(settings.out)
-        log_to(Path(settings.out).with_suffix(".log"))
+        log_to(beside(settings.out, ".log"))
     for store, qc in prepare_stores(settings).items():
         if "cut_sites" not in qc:
             log.info("%s: mean coverage %.4g", store, qc["mean_coverage"])
@@ -142,7 +142,7 @@ def _prepare(
         content = reader.preprocessing.get("kind", "cuts")
         for store in contents:
             stores[store.path] = store.qc | more
-            write_json(store.path.with_suffix(".qc.json"), stores[store.path])
+            write_json(beside(store.path, ".qc.json"), stores[store.path])
             columns = map_parts(store.parts, content)
             WRITERS[content](store.path, chroms, columns, blacklist, preprocessing, provenance)
     return stores
