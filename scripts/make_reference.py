@@ -37,30 +37,46 @@ of its command line. Experiments, sweeps and completion by the tab key are in th
 
 Lengths that end in `_bp` are in base pairs. Null means: none, or what the last column says. A key
 without a default must be given.
-
+"""
+VALUES_HEAD = """\
 ## How values are written
 
-A setting is given by its flag, `--min-mapq 20`, or by its key, `min_mapq=20`. Both forms mix in any order.
-Of a setting that is given twice the last value counts; only the flag of a single path refuses a second one.
-
-| value | flag: dashes for underscores | key: the form of Hydra and of YAML |
-| --- | --- | --- |
-| text, path | `--out 'run 1 (a).h5'`: every character that the shell hands over | `'out=run 1 (a).h5'`: the same. `null` is none, and quotes around a whole value are taken off: `'out="run 1 (a).h5"'` |
-| several | the flag repeated: `--bam a.bam --bam b.bam`; the empty list is `--exclude=` | `'bam=[a.bam,b.bam]'`, `exclude=[]`; an item with a comma in quotes: `'bam=["a,b.bam",c.bam]'` |
-| several numbers | `--data.thin-range 0.01,0.5`, or the flag repeated | `'data.thin_range=[0.01,0.5]'` |
-| true or false | `--progress`, `--no-progress`, `--progress=false` | `progress=false` |
-| begins with a dash | `--out=-x`; negative numbers need no `=` | `out=-x` |
-| null | numbers alone: `--tile-bp null` | `fasta=null` |
-| a config group | `--model unet`, `--experiment smoke` | `model=unet`, `+experiment=smoke` |
-| a sweep, with `-m` | one value for all runs | `seed=1,2`, `name=a,b`, `'name=choice(a,b)'` |
-
-- Nothing is read into text and paths: `1_1`, `1e3`, `1.10`, `2024`, `true`, `a,b.bam` and `a${b}.bam` stay what
-  they are, in YAML files too, except that `${…}` is filled in there, and that null stays null.
-- As `key=value` three kinds of text are not literal: `null`, a value in quotes, and, where a setting takes a list,
-  a value in brackets. With `-m` commas and Hydra's functions make a sweep. Flags have no exception.
-- `~` and `~user` at the beginning of a path are home folders, in every form; a file of that name is `./~`.
+A setting is given by its flag, `--min-mapq 20`, or by its key, `min_mapq=20`. Both forms mix in any
+order. Of a setting that is given twice the last value counts; only the flag of a single path
+refuses a second one.
+"""
+VALUES_COLUMNS = ["value", "flag: dashes for underscores", "key: as Hydra and YAML have it"]
+VALUES = [
+    (
+        "text, path",
+        "`--out 'run 1 (a).h5'`: every character that the shell hands over",
+        "`'out=run 1 (a).h5'`: the same, but `null` is none, and quotes around the whole value "
+        "are taken off: `'out=\"run 1 (a).h5\"'`",
+    ),
+    (
+        "several",
+        "the flag repeated: `--bam a.bam --bam b.bam`; the empty list is `--exclude=`",
+        "`'bam=[a.bam,b.bam]'`, `exclude=[]`; an item with a comma in quotes: "
+        "`'bam=[\"a,b.bam\",c.bam]'`",
+    ),
+    ("several numbers", "`--data.thin-range 0.01,0.5`", "`'data.thin_range=[0.01,0.5]'`"),
+    ("true or false", "`--progress`, `--no-progress`, `--progress=false`", "`progress=false`"),
+    ("begins with a dash", "`--out=-x`; negative numbers need no `=`", "`out=-x`"),
+    ("null", "numbers alone: `--tile-bp null`", "`fasta=null`"),
+    ("config group", "`--model unet`, `--experiment smoke`", "`model=unet`, `+experiment=smoke`"),
+    ("sweep, with `-m`", "one value for all runs", "`seed=1,2`, `name=a,b`, `'name=choice(a,b)'`"),
+]
+VALUES_RULES = """\
+- Nothing is read into text and paths: `1_1`, `1e3`, `1.10`, `2024`, `true`, `a,b.bam` and
+  `a${b}.bam` stay what they are. So they do in YAML files, where only `${…}` is filled in and null
+  is none.
+- Three texts are not literal behind `key=`: `null`, a value in quotes, and, where a setting takes a
+  list, a value in brackets. With `-m`, commas and Hydra's functions make a sweep. A flag takes any
+  text.
+- `~` and `~user` at the beginning of a path are home folders, in every form. A file whose own name
+  begins so is written `./~name`.
 - Commas within the numbers of a region belong to it: `'regions=[chr1:1,000-2,000]'` is one region.
-- Settings of Hydra itself, `hydra.…`, and `~key`, `+key=…`, `++key=…` are written as Hydra has them.
+- Settings of Hydra itself (`hydra.…`) and its signs (`~key`, `+key=…`, `++key=…`) have no flags.
 """
 
 
@@ -127,7 +143,8 @@ def group_section(name, kind):
 
 
 def page():
-    parts = [HEAD.rstrip()]
+    parts = [HEAD.rstrip(), VALUES_HEAD.rstrip(), table(VALUES_COLUMNS, VALUES)]
+    parts.append(VALUES_RULES.rstrip())
     for name, kind in settings.COMMANDS.items():
         parts += command_section(name, kind)
     parts += [

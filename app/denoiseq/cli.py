@@ -27,42 +27,12 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from denoiseq import __version__, errors
 from denoiseq.command_line import completion
 from denoiseq.command_line.arguments import SWEEP, CommandLine, read
+from denoiseq.command_line.usage import DOCTOR, HELP_FOOTER, USAGE
 from denoiseq.doctor import bench
 from denoiseq.errors import UserError
 from denoiseq.logs import close_logging, log_bug, log_traceback, start_logging
 from denoiseq.settings import COMMANDS as SCHEMAS
 from denoiseq.settings import Kind, Train, help, kinds, parse, read_text_as_written, unknown_key
-
-USAGE = """\
-denoiseq: denoise low-depth ATAC-seq and call its peaks, on CPUs.
-
-usage: denoiseq COMMAND [--key value ...]
-
-  prepare   BAM + FASTA -> a store of Tn5 cut sites
-  train     store -> checkpoint
-  evaluate  checkpoint -> metrics and figures on held-out chromosomes
-  predict   checkpoint + BAM -> bigWig, narrowPeak, report
-  doctor    what this machine and this installation can do, and what to mend
-  bench     measure the convolution layer on this machine
-
-`denoiseq COMMAND --help` lists the command's settings and `--version` prints the version.
-`eval "$(denoiseq -sc install=bash)"` switches on completion by the tab key in this shell."""
-
-HELP_FOOTER = """\
-Values are those of this command line; ??? must be given, and a word in capitals is not set (null).
-Lists repeat their flag (--exclude= is the empty list), --no-progress is --progress false, and
---key=value takes a value that begins with a dash. Every setting can be written key=value as well,
-with underscores, lists as 'key=[a,b]' and null as key=null.
-{experiments}Hydra's own flags, as --cfg job (settings as YAML) or -m (sweeps): --hydra-help"""
-
-DOCTOR = """\
-What this machine and this installation can do, how fast they are, and what to mend.
-
-  denoiseq doctor
-  denoiseq doctor --experiment yeast
-
-  --no-measure                only look, in a second or two
-  --KEY VALUE                 settings of a training: how long it would take here"""
 
 # command -> the room that does it
 ROOMS = {
@@ -137,25 +107,28 @@ def _command(command: str, arguments: list[str]) -> int:
         return (_doctor if command == "doctor" else bench.run)(line.overrides)
     typed, sys.argv = sys.argv, [f"denoiseq {command}", *arguments]  # as stores record it
     try:
-        return _run(command, line)
+        job = _job(command, line)
+        if job is None:
+            return _hydra_main(command, line)
+        work, settings = job
+        work(settings)
     finally:
         sys.argv = typed
+    return 0
 
 
-def _run(command: str, line: CommandLine) -> int:
-    """Run a command of SCHEMAS, by Hydra's own program where Hydra is to do more than compose."""
+def _job(command: str, line: CommandLine) -> tuple[Callable[[Any], None], Any] | None:
+    """What does a command, and its settings; None where Hydra is to do more than compose them."""
     if line.hydra or any(text.lstrip("+~").startswith("hydra") for text in line.overrides):
         if line.hydra and set(line.hydra) <= set(SWEEP):  # others have values of their own
             _check_overrides(command, line.overrides)
-        return _hydra_main(command, line)
+        return None
     config = _composed(command, line.overrides)
     node = HydraConfig.get()
     moves = node.run.dir != "." or node.job.chdir or node.output_subdir is not None
     if moves or node.mode == RunMode.MULTIRUN:  # as a config file can ask of Hydra
-        return _hydra_main(command, line)
-    work, settings = _work(command, config)
-    work(settings)
-    return 0
+        return None
+    return _work(command, config)
 
 
 def composed(command: str, arguments: list[str]) -> DictConfig:
@@ -283,11 +256,10 @@ def _complete(command: str, arguments: list[str]) -> int:
     words = completion.words_of(os.environ.get("COMP_LINE", ""))[1:] or [""]
     if command in COMPLETION:  # else it is `python app/train.py` that is completed
         command = words[0]
+    known = _vocabulary(command) if command in COMMANDS else ({}, {})
+    candidates = completion.completions(words[1:], *known)
     if len(words) == 1:
         candidates = [name for name in COMMANDS if name.startswith(command)]
-    else:
-        known = _vocabulary(command) if command in COMMANDS else ({}, {})
-        candidates = completion.completions(words[1:], *known)
     if request == "query=fish":  # which completes no file names beside ours
         candidates = candidates or completion.files(words[-1])
     print(*candidates, sep="\n")

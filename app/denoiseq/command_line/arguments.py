@@ -188,7 +188,7 @@ class _Reader:
         known += [f"--no-{flag_of(key)[2:]}" for key, kind in self.kinds.items() if kind.boolean]
         wanted = f"--{flag.lstrip('-').replace('_', '-')}"
         inner = [name for name in known if name.endswith(f".{wanted[2:]}")]
-        near = [*inner, *difflib.get_close_matches(wanted, known, n=1, cutoff=0.6)]
+        near = [*inner, *difflib.get_close_matches(wanted, known, n=1, cutoff=0.7)]
         if near:
             return f"unknown flag {flag}: did you mean {near[0]}?"
         return f"unknown flag {flag}: --help shows the flags of the command"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from denoiseq.command_line.arguments import ALONE, VALUED
@@ -41,18 +42,18 @@ complete -o default -F _denoiseq"""
 
 def words_of(line: str) -> list[str]:
     """The words of a command line that is being typed, the unfinished last one included."""
-    try:
-        words = shlex.split(line)
-    except ValueError:  # within a quote
-        words = line.split()
-    return words if line and not line[-1].isspace() else [*words, ""]
+    for quote in ("", "'", '"'):
+        with suppress(ValueError):  # within a quote that is still open
+            *before, last = shlex.split(f"{line}\0{quote}")
+            return [*before, last.removesuffix("\0")]
+    return line.split(" ")
 
 
 def completions(
     words: Sequence[str], kinds: Mapping[str, Kind], groups: Mapping[str, Sequence[str]]
 ) -> list[str]:
     """What the last of the `words` behind a command may become; nothing where a path may follow."""
-    *before, current = words
+    *before, current = words or [""]
     previous, name = before[-1] if before else "", current.partition("=")[0]
     if previous in VALUED:
         return []

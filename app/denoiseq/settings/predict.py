@@ -41,7 +41,7 @@ def _is_depth(value: Any) -> bool:
 class Predict:
     """Denoise the coverage of a whole genome and call its peaks, from reads and a checkpoint.
 
-    denoiseq predict --checkpoint best.pt --bam reads.bam --fasta genome.fa --depth trained --out result
+    denoiseq predict --checkpoint best.pt --bam reads.bam --fasta hg38.fa --depth trained --out pred
     """
 
     checkpoint: str | None = path("best.pt of a training; required")
