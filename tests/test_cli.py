@@ -295,3 +295,37 @@ def test_bench_prints_a_row_a_pass_and_contender(denoiseq):
     assert outcome.code == 0
     for word in ("forward", "backward_data", "backward_weight", "torch-padded", "direct"):
         assert word in outcome.out
+
+
+@pytest.fixture
+def trainings(denoiseq, monkeypatch, tmp_path):
+    """`trainings(arguments…)`: settings and command of each training that they start."""
+    ran = []
+
+    def run(*arguments):
+        ran.clear()
+        sweep = f"hydra.sweep.dir={tmp_path}"
+        assert denoiseq("train", "--experiment", "smoke", *arguments, sweep).code == 0
+        return ran
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "denoiseq.training.run.run", lambda settings: ran.append((settings, list(sys.argv)))
+    )
+    return run
+
+
+def test_sweeps_keep_text_and_take_flags_for_all_runs(trainings):
+    typed = ["-m", "name=1_1,'a,${b}'", "--optim.epochs", "2", "--data.truth", "a,b's.bed"]
+    runs = [settings for settings, _ in trainings(*typed, "data.test=[1_1],[a,1e3]")]
+    _, first, second, _ = runs
+    assert (first.name, first.data.test, second.name) == ("1_1", ["a", "1e3"], "a,${b}")
+    assert {s.optim.epochs for s in (first, second)} == {2}
+    assert {s.data.truth for s in (first, second)} == {"a,b's.bed"}
+
+
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
+def test_the_command_is_recorded_as_it_was_typed(trainings, sweep):
+    typed = [*sweep, "--name", "1_1", "data.truth=a#1.bed"]
+    ((_, command),) = trainings(*typed)
+    assert command[:1] == ["denoiseq train"] and command[3:-1] == typed

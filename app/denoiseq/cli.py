@@ -119,9 +119,11 @@ def _command(command: str, arguments: list[str]) -> int:
 
 def _job(command: str, line: CommandLine) -> tuple[Callable[[Any], None], Any] | None:
     """What does a command, and its settings; None where Hydra is to do more than compose them."""
-    if line.hydra or any(text.lstrip("+~").startswith("hydra") for text in line.overrides):
-        if line.hydra and set(line.hydra) <= set(SWEEP):  # others have values of their own
-            _check_overrides(command, line.overrides)
+    hydras = [text for text in line.overrides if text.lstrip("+~").startswith("hydra")]
+    if line.hydra or hydras:
+        elsewhere = any("hydra.searchpath" in text for text in hydras)  # further config files
+        if line.hydra and set(line.hydra) <= set(SWEEP) and not elsewhere:
+            _check_overrides(command, [text for text in line.overrides if text not in hydras])
         return None
     config = _composed(command, line.overrides)
     node = HydraConfig.get()
