@@ -7,6 +7,7 @@ line that names the log with its traceback, and exit code 1. DENOISEQ_DEBUG=1 ra
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import os
 import sys
@@ -32,7 +33,16 @@ from denoiseq.doctor import bench
 from denoiseq.errors import UserError
 from denoiseq.logs import close_logging, log_bug, log_traceback, start_logging
 from denoiseq.settings import COMMANDS as SCHEMAS
-from denoiseq.settings import Kind, Train, help, kinds, parse, read_text_as_written, unknown_key
+from denoiseq.settings import (
+    Kind,
+    Train,
+    escape,
+    help,
+    kinds,
+    parse,
+    read_text_as_written,
+    unknown_key,
+)
 
 # command -> the room that does it
 ROOMS = {
@@ -45,14 +55,7 @@ COMMANDS = [*SCHEMAS, "doctor", "bench"]
 HELP, COMPLETION = ("-h", "--help"), ("-sc", "--shell-completion")
 EXPECTED = (*errors.EXPECTED, HydraException, OmegaConfBaseException)
 # At import, because a job that a launcher starts elsewhere composes its config before it calls us.
-read_text_as_written(
-    {
-        key.rpartition(".")[2]
-        for schema in SCHEMAS.values()
-        for key, kind in kinds(schema).items()
-        if kind.text
-    }
-)
+read_text_as_written(SCHEMAS.values())
 
 
 def config_dir() -> Path:
@@ -67,8 +70,8 @@ def config_dir() -> Path:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; a rank of several ends with it."""
     command, *arguments = list(sys.argv[1:] if argv is None else argv) or [""]
-    if sys.stdout.errors == "strict":  # a terminal that lacks a character shows a question mark
-        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")  # what a terminal cannot show is a question mark
     # Idle OpenMP threads sleep soon instead of spinning: where cores are shared with other programs
     # a training is several times faster so. Read when torch loads its OpenMP runtime.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -146,7 +149,7 @@ def _composed(command: str, overrides: list[str]) -> DictConfig:
     config = copy.deepcopy(whole)
     with open_dict(config), open_dict(whole.hydra):
         del config["hydra"]
-        whole.hydra.runtime.output_dir = str(Path(whole.hydra.run.dir).absolute())
+        whole.hydra.runtime.output_dir = escape(str(Path(whole.hydra.run.dir).absolute()))
     HydraConfig.instance().set_config(whole)  # for ${hydra:…} in the values
     return config
 
@@ -222,7 +225,7 @@ def _hydra_main(command: str, line: CommandLine) -> int:
             node = HydraConfig.get()
             if command == "train" and node.mode == RunMode.MULTIRUN:
                 with open_dict(config):
-                    config.out = node.runtime.output_dir
+                    config.out = escape(node.runtime.output_dir)
             work, settings = _work(command, config)
             sys.argv = typed  # as stores record it
             work(settings)
