@@ -9,7 +9,7 @@ from denoiseq.prepare import run
 from denoiseq.prepare.coverage_runs import write_runs
 from denoiseq.prepare.cut_sites import resolve_shift
 from denoiseq.prepare.quality import coverage_quality
-from denoiseq.prepare.reader import StoreParts, store_paths
+from denoiseq.prepare.reader import StoreParts, beside, store_paths
 from denoiseq.settings import Prepare
 from denoiseq.store.store import open_store
 
@@ -79,3 +79,11 @@ def test_names_of_several_stores():
 )
 def test_the_shift_that_auto_stands_for(settings, shift):
     assert resolve_shift(Prepare(**settings)).shift == shift
+
+
+def test_files_beside_a_store_have_a_name_of_their_own():
+    names = {
+        store: beside(store, ".qc.json").name for store in ("a/cuts.h5", "1.10", "1.20", "s.x")
+    }
+    assert names["a/cuts.h5"] == "cuts.qc.json" and names["1.10"] == "1.10.qc.json"
+    assert len(set(names.values())) == 4

@@ -100,16 +100,18 @@ class _Reader:
         self.overrides[len(self.overrides), argument] = override
 
     def _unread(self, argument: str) -> str:
+        sentence = f"could not read the argument '{argument}'"
         if argument in self.kinds:
-            form = f"{flag_of(argument)} VALUE or key=value, as in {argument}=VALUE"
-        elif self.last in self.kinds and self.kinds[self.last].several:
-            flag = flag_of(self.last)
-            form = f"for several values repeat the flag, {flag} {self.typed[self.last][-1]} "
-            form += f"{flag} {argument}"
-        else:
-            key = next(key for key, kind in self.kinds.items() if not kind.group)
-            form = f"--key value or key=value, as in {flag_of(key)} {argument} or {key}={argument}"
-        return f"could not read the argument '{argument}': write {form}".replace("write for", "for")
+            flag = flag_of(argument)
+            return f"{sentence}: write {flag} VALUE or key=value, as in {argument}=VALUE"
+        if self.last in self.kinds and self.kinds[self.last].several:
+            flag, before = flag_of(self.last), self.typed[self.last][-1]
+            return (
+                f"{sentence}: for several values repeat the flag, {flag} {before} {flag} {argument}"
+            )
+        key = next(key for key, kind in self.kinds.items() if not kind.group)
+        example = f"{flag_of(key)} {argument} or {key}={argument}"
+        return f"{sentence}: write --key value or key=value, as in {example}"
 
     def _flag(self, argument: str) -> None:
         name, equals, value = argument.partition("=")
@@ -118,8 +120,7 @@ class _Reader:
         if not name.startswith("--"):
             raise UserError(self._unknown(name))
         if key in self.groups:
-            choice = value if equals else self._value(name, "NAME")
-            choice = self._single(key, choice)
+            choice = self._single(key, value if equals else self._value(name, "NAME"))
             self._give(key, f"{'+' if key == 'experiment' else ''}{key}={choice}")
         elif kind is None and negated is not None and negated.boolean:
             if equals:
