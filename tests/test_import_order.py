@@ -75,11 +75,12 @@ MAY_IMPORT = {
     "prediction": {"evaluation", "models", "prepare", "store", "genomics", "report", *GROUND},
     "training": {"evaluation", "windows", "models", "store", "genomics", "report", *GROUND},
     "doctor": {"training", "evaluation", "windows", "models", *GROUND},
-    "cli": {"prepare", "training", "evaluation", "prediction", "doctor", *GROUND},
+    "command_line": {"settings", "errors"},
+    "cli": {"prepare", "training", "evaluation", "prediction", "doctor", "command_line", *GROUND},
 }
 FURTHER_STAGES = {"denoiseq.training.run imports denoiseq.prediction.run"}
 WITHOUT_TORCH = ("settings", "atomic", "errors", "inputs", "workers", "logs", "genomics", "store")
-WITHOUT_TORCH += ("prepare",)
+WITHOUT_TORCH += ("prepare", "command_line")
 
 
 def room(name: str) -> str:

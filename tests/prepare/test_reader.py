@@ -97,3 +97,11 @@ def test_names_of_several_stores():
 )
 def test_the_shift_that_auto_stands_for(settings, shift):
     assert resolve_shift(Prepare(**settings)).shift == shift
+
+
+def test_files_beside_a_store_have_a_name_of_their_own():
+    names = {
+        store: beside(store, ".qc.json").name for store in ("a/cuts.h5", "1.10", "1.20", "s.x")
+    }
+    assert names["a/cuts.h5"] == "cuts.qc.json" and names["1.10"] == "1.10.qc.json"
+    assert len(set(names.values())) == 4

@@ -67,8 +67,9 @@ class Reader(Protocol):
         """Stream the input into part files; UserError where nothing is left of it."""
 
 
-def beside(store: Path, ending: str) -> Path:
-    """The path of a file that goes with a store: of cuts.h5, or of cuts, cuts.qc.json."""
+def beside(store: str | Path, ending: str) -> Path:
+    """A file that goes with a store: cuts.log beside cuts.h5, rep.1.log beside one named rep.1."""
+    store = Path(store)
     return store.with_name(store.name.removesuffix(_suffix(store)) + ending)
 
 

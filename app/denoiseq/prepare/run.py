@@ -52,7 +52,7 @@ def run(settings: Prepare) -> None:
     """Reads or a track, and a FASTA, to stores and their quality counts."""
     if settings.out:
         check_writable(settings.out)
-        log_to(beside(Path(settings.out), ".log"))
+        log_to(beside(settings.out, ".log"))
     for store, qc in prepare_stores(settings).items():
         if "cut_sites" not in qc:
             log.info("%s: mean coverage %.4g", store, qc["mean_coverage"])

@@ -29,12 +29,12 @@ SHIFTS = {
 class Prepare:
     """Make a store of Tn5 cut sites from reads (BAM, CRAM, fragments), or of a coverage track.
 
-    denoiseq prepare bam=reads.bam fasta=genome.fa blacklist=blacklist.bed out=cuts.h5
+    denoiseq prepare --bam reads.bam --fasta genome.fa --blacklist blacklist.bed --out cuts.h5
     """
 
     bam: Any = setting(
         None,
-        "BAM or CRAM, sorted by coordinate and indexed; several files as [a.bam,b.bam]",
+        "BAM or CRAM, sorted by coordinate and indexed; one file, or several",
         kind="path, or list of paths",
     )
     replicates: str = setting(
@@ -74,9 +74,7 @@ class Prepare:
     shift_check: bool = setting(True, "stop if the Tn5 motif is not where the shift expects it")
     keep_duplicates: bool = setting(False, "keep reads that are flagged as duplicates")
     max_fragment_bp: int = setting(2000, "longer fragments are dropped", at_least(10))
-    include: list[str] | None = setting(
-        None, "chromosomes to keep, as in [chr1,chr2]; null = all except `exclude`"
-    )
+    include: list[str] | None = setting(None, "chromosomes to keep; null = all except `exclude`")
     exclude: list[str] | None = setting(
         None,
         "chromosomes to leave out, besides mitochondria and plastids; null = only these, "
