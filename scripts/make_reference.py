@@ -32,10 +32,51 @@ HEAD = """\
 
 Every setting of every command. `python scripts/make_reference.py` makes this page from the classes
 in `app/denoiseq/settings`; `denoiseq COMMAND --help` says the same on the terminal, with the values
-of its command line. How settings are given is in the [guide](guide.md#settings).
+of its command line. Experiments, sweeps and completion by the tab key are in the
+[guide](guide.md#settings).
 
 Lengths that end in `_bp` are in base pairs. Null means: none, or what the last column says. A key
 without a default must be given.
+"""
+VALUES_HEAD = """\
+## How values are written
+
+A setting is given by its flag, `--min-mapq 20`, or by its key, `min_mapq=20`. Both forms mix in any
+order. Of a setting that is given twice the last value counts; only the flag of a single path
+refuses a second one.
+"""
+VALUES_COLUMNS = ["value", "flag: dashes for underscores", "key: as Hydra and YAML have it"]
+VALUES = [
+    (
+        "text, path",
+        "`--out 'run 1 (a).h5'`: every character that the shell hands over",
+        "`'out=run 1 (a).h5'`: the same, but `null` is none, and quotes around the whole value "
+        "are taken off: `'out=\"run 1 (a).h5\"'`",
+    ),
+    (
+        "several",
+        "the flag repeated: `--bam a.bam --bam b.bam`; the empty list is `--exclude=`",
+        "`'bam=[a.bam,b.bam]'`, `exclude=[]`; an item with a comma in quotes: "
+        "`'bam=[\"a,b.bam\",c.bam]'`",
+    ),
+    ("several numbers", "`--data.thin-range 0.01,0.5`", "`'data.thin_range=[0.01,0.5]'`"),
+    ("true or false", "`--progress`, `--no-progress`, `--progress=false`", "`progress=false`"),
+    ("begins with a dash", "`--out=-x`; negative numbers need no `=`", "`out=-x`"),
+    ("null", "numbers alone: `--tile-bp null`", "`fasta=null`"),
+    ("config group", "`--model unet`, `--experiment smoke`", "`model=unet`, `+experiment=smoke`"),
+    ("sweep, with `-m`", "one value for all runs", "`seed=1,2`, `name=a,b`, `'name=choice(a,b)'`"),
+]
+VALUES_RULES = """\
+- Nothing is read into text and paths: `1_1`, `1e3`, `1.10`, `2024`, `true`, `a,b.bam` and
+  `a${b}.bam` stay what they are. So they do in YAML files, where only `${…}` is filled in and null
+  is none.
+- Three texts are not literal behind `key=`: `null`, a value in quotes, and, where a setting takes a
+  list, a value in brackets. With `-m`, commas and Hydra's functions make a sweep. A flag takes any
+  text.
+- `~` and `~user` at the beginning of a path are home folders, in every form. A file whose own name
+  begins so is written `./~name`.
+- Commas within the numbers of a region belong to it: `'regions=[chr1:1,000-2,000]'` is one region.
+- Settings of Hydra itself (`hydra.…`) and its signs (`~key`, `+key=…`, `++key=…`) have no flags.
 """
 
 
@@ -72,7 +113,7 @@ def remark(path):
 
 def choices(group):
     paths = sorted((CONFIGS / group).glob("*.yaml"))
-    return "\n".join(f"- `{group}={path.stem}`: {remark(path)}" for path in paths)
+    return "\n".join(f"- `--{group} {path.stem}`: {remark(path)}" for path in paths)
 
 
 def command_section(name, kind):
@@ -102,20 +143,21 @@ def group_section(name, kind):
 
 
 def page():
-    parts = [HEAD.rstrip()]
+    parts = [HEAD.rstrip(), VALUES_HEAD.rstrip(), table(VALUES_COLUMNS, VALUES)]
+    parts.append(VALUES_RULES.rstrip())
     for name, kind in settings.COMMANDS.items():
         parts += command_section(name, kind)
     parts += [
         "## Groups",
-        "`GROUP=CHOICE` takes a file of `configs/GROUP`, `GROUP.KEY=VALUE` changes a setting.",
+        "`--GROUP CHOICE` takes a file of `configs/GROUP`, `--GROUP.KEY VALUE` changes a setting.",
     ]
     for name, (kind, _) in groups(settings.Train).items():
         parts += group_section(name, kind)
     parts += [
         "### experiment",
-        "Settings of a whole training, on top of all groups, taken with a plus sign.",
+        "Settings of a whole training, on top of all groups; as `key=value` with a plus sign.",
     ]
-    parts.append(choices("experiment").replace("`experiment=", "`+experiment="))
+    parts.append(choices("experiment"))
     return "\n\n".join(parts) + "\n"
 
 

@@ -62,12 +62,12 @@ TRAININGS = {
         "data.thin_range=[0.05,0.5] model.input_transform=sqrt model.stem_kernel_size=21 "
         "model.bias=true model.peak_input=features model.add_input=true model.both_strands=true "
         "loss.log1p_mse=0.3 loss.poisson=0.1 optim.schedule=cosine optim.warmup_epochs=0.5 "
-        "optim.gradient_clip=1 optim.ema_decay=0.9 optim.epochs=2"
+        "optim.gradient_clip=1 optim.ema_decay=0.9 optim.micro_batch=4 optim.epochs=2"
     ),
     "options": (
         "+experiment=smoke data.target=complement data.labels={peaks} model.activation=prelu "
         "model.batch_norm=true model.input_transform=log1p optim=adamw optim.schedule=plateau "
-        "optim.plateau_epochs=1 optim.micro_batch=4 optim.patience=2 optim.monitor=pearson "
+        "optim.plateau_epochs=1 optim.patience=2 optim.monitor=pearson "
         "loss.bce_positive_weight=balanced optim.epochs=3 trainer.workers=1"
     ),
     "regression": "+experiment=smoke model.task=regression optim.epochs=1",

@@ -2,7 +2,7 @@ import errno
 import json
 
 import pytest
-from denoiseq.atomic import atomic_path, check_writable, write_json, write_text
+from denoiseq.atomic import atomic_path, check_writable, write_csv, write_json, write_text
 
 
 def test_the_final_name_appears_only_when_the_block_ends(tmp_path):
@@ -58,3 +58,8 @@ def test_other_errors_of_the_disk_pass_unchanged(tmp_path):
     with pytest.raises(PermissionError), atomic_path(tmp_path / "out.txt") as temporary:
         temporary.touch()
         raise PermissionError(errno.EACCES, "denied")
+
+
+def test_write_csv_has_the_columns_of_all_rows(tmp_path):
+    write_csv(tmp_path / "x.csv", [{"a": 1}, {"b": 2, "a": 3}])
+    assert (tmp_path / "x.csv").read_text() == "a,b\n1,\n3,2\n"

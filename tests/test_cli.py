@@ -32,22 +32,25 @@ def test_help_of_a_command_explains_each_of_its_settings_and_no_others(denoiseq,
     assert (outcome.code, outcome.err) == (0, "")
     kind, shown = settings.COMMANDS[command], outcome.out
     for entry in help.entries(kind):
-        assert f"  {entry.name}=" in shown
+        assert f"  {help.flag_of(entry.name)} " in shown
     for group, (inner, _) in help.groups(kind).items():
         for entry in help.entries(inner):
-            assert f"  {group}.{entry.name}=" in shown
+            assert f"  {help.flag_of(f'{group}.{entry.name}')} " in shown
     for group in ("data", "model", "loss", "optim", "conv"):
         assert (f"\n{group}: " in shown) == (group in help.groups(kind))
-    assert ("data=default" in shown) == (command == "train")
-    assert ("+experiment=" in shown) == (command == "train")
+    assert ("--data default" in shown) == (command == "train")
+    assert ("--experiment " in shown) == (command == "train")
+    assert "key=value" in shown
     assert max(map(len, shown.splitlines())) <= 100
-    assert f"denoiseq {command} " in shown
+    assert f"denoiseq {command} --" in shown
 
 
 def test_help_shows_the_values_of_its_command_line(denoiseq):
     shown = denoiseq("train", "+experiment=smoke", "model=unet", "-h").out
-    assert "  name=smoke" in shown
-    assert "  model.up_kernel_size=5" in shown and "model.blocks" not in shown
+    assert "  --name smoke" in shown and "  --stages train --stages evaluate" in shown
+    assert "  --model.up-kernel-size 5" in shown and "model.blocks" not in shown
+    assert "  --model.kernel-sizes 5,5,25,25,250" in shown and "  --resume PATH" in shown
+    assert "  --name a b" in denoiseq("predict", "--name", "a b", "--help").out
     assert "unknown config key 'optim.lrr'" in denoiseq("train", "optim.lrr=1", "-h").err
 
 
@@ -61,61 +64,28 @@ def test_doctor_takes_settings_alone(fails):
     assert "'now'" in fails("doctor", "now")
 
 
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("denoiseq ", ["prepare", "train", "evaluate", "predict", "doctor", "bench"]),
-        ("denoiseq ev", ["evaluate"]),
-        ("denoiseq train optim.l", ["optim.lr="]),
-        ("denoiseq train +experiment=sm", ["+experiment=smoke"]),
-        ("denoiseq predict peak_t", ["peak_threshold="]),
-        ("denoiseq bench t", []),
-    ],
-)
-def test_the_shell_completes_commands_and_settings(denoiseq, monkeypatch, line, words):
-    monkeypatch.setenv("COMP_LINE", line)
-    monkeypatch.setenv("COMP_POINT", str(len(line)))
-    assert denoiseq("-sc", "query=bash").out.split() == words
-
-
-@pytest.mark.parametrize(
-    ("program", "name"), [("/x/bin/denoiseq", "denoiseq"), ("app/train.py", "python")]
-)
-def test_completion_is_installed_for_the_program_that_runs(denoiseq, monkeypatch, program, name):
-    monkeypatch.setattr("sys.argv", [program])
-    command = [] if name == "denoiseq" else ["train"]
-    script = denoiseq(*command, "-sc", "install=bash").out
-    assert script.endswith(f"-F hydra_bash_completion {name}\n")
-
-
-def test_bash_completes_with_what_was_installed(tmp_path):
-    """The script in a real shell: what the tab key does to `denoiseq train optim.l`."""
-    program = "import sys\nfrom denoiseq.cli import main\nsys.exit(main())\n"
-    (tmp_path / "denoiseq").write_text(f"#!{sys.executable}\n{program}")
-    (tmp_path / "denoiseq").chmod(0o755)
-    script = """
-    eval "$(denoiseq -sc install=bash)"
-    export COMP_LINE="denoiseq train optim.l" COMP_POINT=22 COMP_CWORD=2
-    hydra_bash_completion
-    echo "${COMPREPLY[@]}"
-    """
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    command = ["bash", "-c", script]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.stdout.strip(), done.stderr) == ("optim.lr=", "")
-
-
 def test_hydra_answers_for_itself(denoiseq):
     handlers = logging.getLogger().handlers[:]
     assert "--cfg" in denoiseq("train", "--hydra-help").out
     assert logging.getLogger().handlers == handlers  # a second command logs where it should
     assert "checkpoint: null" in denoiseq("predict", "--cfg", "job").out
+    assert "name: a,b" in denoiseq("predict", "--name", "a,b", "--cfg=job").out
+    assert "Config search path" in denoiseq("predict", "--info", "searchpath", "--seed=1").out
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["trian"], ["no command 'trian'", "train"]),
+        (["predict", "--chekpoint", "x"], ["unknown flag --chekpoint", "--checkpoint?"]),
+        (["prepare", "reads.bam"], ["--bam reads.bam or bam=reads.bam"]),
+        (["prepare", "bma=a#1.bam"], ["unknown config key 'bma'", "'bam'"]),
+        (["prepare", "workers=(1"], ["workers=(1", "key=value"]),
+        (["prepare", "--workers=1,2"], ["workers", "1,2"]),
+        (["train", "--experiment", "yaest"], ["experiment/yaest", "yeast"]),
+        (["doctor", "-m"], ["doctor takes no -m"]),
+        (["doctor", "--measure=maybe"], ["measure=maybe"]),
+        (["bench", "--speed", "1"], ["unknown flag --speed"]),
         (["prepare", "bma=x.bam"], ["unknown config key 'bma'", "'bam'"]),
         (["prepare", "+bma=x.bam"], ["unknown config key 'bma'"]),
         (["train", "optim.lrr=1"], ["unknown config key 'optim.lrr'", "'optim.lr'"]),
@@ -161,15 +131,62 @@ def settings_of(denoiseq, monkeypatch, tmp_path):
     return run
 
 
-def test_interpolations_of_hydra_are_filled_in(settings_of, tmp_path):
-    settings, _ = settings_of("out=${hydra:job.name} ${hydra:runtime.output_dir} ${now:%Y}")
+def test_interpolations_of_hydra_are_filled_in(settings_of, monkeypatch, tmp_path):
+    text = (cli.config_dir() / "prepare.yaml").read_text()
+    of_hydra = "${hydra:job.name} ${hydra:runtime.output_dir} ${now:%Y}"
+    (tmp_path / "prepare.yaml").write_text(text.replace("out: null", f"out: {of_hydra}"))
+    monkeypatch.setattr(cli, "config_dir", lambda: tmp_path)
+    settings, _ = settings_of()
     name, folder, year = settings.out.rsplit(" ", 2)
     assert (name, folder) == ("denoiseq prepare", str(tmp_path)) and int(year) > 2000
 
 
+def test_what_is_typed_is_not_filled_in(settings_of):
+    assert settings_of("out=a${fasta}.h5")[0].out == "a${fasta}.h5"
+    assert settings_of("--out", "a${b}.h5")[0].out == "a${b}.h5"
+
+
+def test_home_is_the_home_folder_in_every_path(settings_of, tmp_path):
+    home = str(Path.home())
+    settings, _ = settings_of("--fasta", "~/g.fa", "bam=[~/a.bam,b~.bam]", 'out="~/a.h5"')
+    assert settings.fasta == f"{home}/g.fa" and settings.out == f"{home}/a.h5"
+    assert settings.bam == [f"{home}/a.bam", "b~.bam"]
+    assert settings_of("bam=~/a.bam")[0].bam == f"{home}/a.bam"
+    assert settings_of("--include=~")[0].include == ["~"]
+
+
+def test_an_experiment_of_ones_own_keeps_its_text(denoiseq, monkeypatch, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(MINE)
+    ran = []
+    monkeypatch.setattr("denoiseq.training.run.run", ran.append)
+    arguments = ["--experiment", "mine", "--config-dir", tmp_path, "--data.store", "a${b}.h5"]
+    assert denoiseq("train", *arguments) == (0, "", "")
+    data, home = ran[0].data, str(Path.home())
+    assert (ran[0].name, ran[0].out, ran[0].seed) == ("1.10", "runs/1.10 ${b}.h5", 1000)
+    assert (data.validation, data.test, data.exclude) == (["1", "2"], ["1_1"], ["1e3", "yes"])
+    assert (data.prepare.include, data.truth) == (None, f"{home}/peaks.bed")
+    assert data.store == data.prepare.out == "a${b}.h5" and data.thin_range == [0.01, 0.5]
+
+
+MINE = """# @package _global_
+name: 1.10
+seed: 1_000
+out: runs/${name} \\${b}.h5
+data:
+  validation: [1, 2]
+  test:
+  - 1_1
+  exclude: [1e3, yes]
+  thin_range: [0.01, 0.5]
+  truth: ~/peaks.bed
+  prepare: {include: null}
+"""
+
+
 def test_an_element_of_a_list_is_a_setting(settings_of):
-    settings, _ = settings_of("exclude.0=chr9", "out='a=b (c)'")
-    assert settings.exclude[:2] == ["chr9", "chrMT"] and settings.out == "a=b (c)"
+    settings, _ = settings_of("exclude=[chr8,chr7]", "exclude.0=chr9", "out='a=b (c)'")
+    assert settings.exclude == ["chr9", "chr7"] and settings.out == "a=b (c)"
 
 
 def test_hydra_runs_in_a_folder_of_its_own_where_it_is_told_to(settings_of, tmp_path):
@@ -182,9 +199,10 @@ def test_a_config_that_changes_hydra_is_run_by_hydra(settings_of, monkeypatch, t
     configs.mkdir()
     text = (cli.config_dir() / "prepare.yaml").read_text()
     assert "run: {dir: .}" in text
+    text = text.replace("out: null", "out: ${hydra:runtime.output_dir}")
     (configs / "prepare.yaml").write_text(text.replace("run: {dir: .}", "run: {dir: runs}"))
     monkeypatch.setattr(cli, "config_dir", lambda: configs)
-    settings, _ = settings_of("out=${hydra:runtime.output_dir}")
+    settings, _ = settings_of()
     assert settings.out == str(tmp_path / "runs") and (tmp_path / "runs").is_dir()
 
 
@@ -230,7 +248,7 @@ def test_the_citation_names_this_version():
 
 
 def test_doctor_says_what_the_machine_has(denoiseq):
-    outcome = denoiseq("doctor", "measure=false")
+    outcome = denoiseq("doctor", "--no-measure")
     assert outcome.code == 0
     for word in ("cores", "torch", "dilconv", package.__version__):
         assert word in outcome.out
@@ -240,7 +258,7 @@ def test_doctor_foretells_a_training(denoiseq, tmp_path):
     made = (f"data.store={tmp_path}/cuts.h5", f"data.prepare.bam={tmp_path}/reads.bam",
             f"data.prepare.fasta={tmp_path}/genome.fa", f"data.truth={tmp_path}/peaks.bed",
             f"data.prepare.blacklist={tmp_path}/blacklist.bed")  # fmt: skip
-    outcome = denoiseq("doctor", "measure=false", "+experiment=smoke", *made)
+    outcome = denoiseq("doctor", "measure=false", "--experiment", "smoke", *made)
     assert outcome.code == 0
     assert "41 windows of 5,800 bp" in outcome.out and "for 4 epochs" in outcome.out
 
@@ -248,6 +266,16 @@ def test_doctor_foretells_a_training(denoiseq, tmp_path):
 def test_doctor_refuses_what_training_would(fails):
     assert "data.stroe" in fails("doctor", "data.stroe=x.h5")
     assert "data.validation" in fails("doctor", "data.store=x.h5", "data.test=[chr1]")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_help_fits_every_terminal(arguments, encoding):
+    command = [sys.executable, "-c", "import sys; from denoiseq.cli import main; sys.exit(main())"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"denoiseq" in done.stdout
 
 
 def test_debug_shows_the_traceback(denoiseq, monkeypatch):
@@ -263,7 +291,41 @@ def test_bench_refuses_what_it_does_not_know(fails):
 
 def test_bench_prints_a_row_a_pass_and_contender(denoiseq):
     pytest.importorskip("dilconv")
-    outcome = denoiseq("bench", "rounds=2")
+    outcome = denoiseq("bench", "--rounds", "2")
     assert outcome.code == 0
     for word in ("forward", "backward_data", "backward_weight", "torch-padded", "direct"):
         assert word in outcome.out
+
+
+@pytest.fixture
+def trainings(denoiseq, monkeypatch, tmp_path):
+    """`trainings(arguments…)`: settings and command of each training that they start."""
+    ran = []
+
+    def run(*arguments):
+        ran.clear()
+        sweep = f"hydra.sweep.dir={tmp_path}"
+        assert denoiseq("train", "--experiment", "smoke", *arguments, sweep).code == 0
+        return ran
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "denoiseq.training.run.run", lambda settings: ran.append((settings, list(sys.argv)))
+    )
+    return run
+
+
+def test_sweeps_keep_text_and_take_flags_for_all_runs(trainings):
+    typed = ["-m", "name=1_1,'a,${b}'", "--optim.epochs", "2", "--data.truth", "a,b's.bed"]
+    runs = [settings for settings, _ in trainings(*typed, "data.test=[1_1],[a,1e3]")]
+    _, first, second, _ = runs
+    assert (first.name, first.data.test, second.name) == ("1_1", ["a", "1e3"], "a,${b}")
+    assert {s.optim.epochs for s in (first, second)} == {2}
+    assert {s.data.truth for s in (first, second)} == {"a,b's.bed"}
+
+
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
+def test_the_command_is_recorded_as_it_was_typed(trainings, sweep):
+    typed = [*sweep, "--name", "1_1", "data.truth=a#1.bed"]
+    ((_, command),) = trainings(*typed)
+    assert command[:1] == ["denoiseq train"] and command[3:-1] == typed

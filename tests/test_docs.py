@@ -23,6 +23,7 @@ import numpy as np
 import pyBigWig
 import pytest
 from denoiseq import cli, settings
+from denoiseq.command_line.arguments import read
 from hydra import compose, initialize_config_dir
 
 ROOT = Path(__file__).parents[1]
@@ -119,7 +120,12 @@ def test_every_shell_block_is_good_shell(page):
             assert not done.stderr, block
 
 
-FLAGS = ("-m", "--cfg", "job", "-sc")
+def overrides_of(command: str, arguments: list[str]) -> list[str]:
+    """What Hydra is given; none where completion is installed."""
+    if "-sc" in arguments:
+        return []
+    words = [word.replace("…", "x") for word in arguments]
+    return read(words, *cli._vocabulary(command)).overrides
 
 
 def composes(command: str, arguments: list[str]) -> None:
@@ -127,8 +133,7 @@ def composes(command: str, arguments: list[str]) -> None:
     if command not in settings.COMMANDS:
         assert command in cli.COMMANDS or command in cli.COMPLETION
         return
-    overrides = [word.replace("…", "x") for word in arguments if word not in FLAGS]
-    assert all("=" in word for word in overrides)
+    overrides = overrides_of(command, arguments)
     if "-m" in arguments:  # of a sweep the first job; the launcher's own settings are Hydra's
         overrides = [re.sub(r",.*", "", w) for w in overrides if not w.startswith("hydra")]
     with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "configs")):
@@ -213,7 +218,7 @@ def small(command: str, arguments: list[str], files: dict[str, str]) -> tuple[st
     """
     if command not in ("prepare", "evaluate", "predict"):
         return None
-    given = dict(word.split("=", 1) for word in arguments)
+    given = dict(override.split("=", 1) for override in overrides_of(command, arguments))
     replaced = {key: files.get(key, value) for key, value in given.items()}
     if given.get("bam", "").startswith("["):
         replaced["bam"] = f"[{files['bam']},{files['replicate']}]"

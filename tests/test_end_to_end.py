@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -572,3 +573,61 @@ def test_a_model_with_one_head_goes_the_whole_road(denoiseq, at, workplace, tmp_
     outcome = denoiseq("predict", *wrong, f"out={tmp_path / 'x'}", "peak_threshold=7")
     assert outcome.code == (0 if task == "regression" else 2)
     assert ("expected a probability" in outcome.err) == (task == "classification")
+
+
+def test_the_training_report_draws_what_evaluate_draws(denoiseq, workplace, tmp_path):
+    """Equal figures are equal bytes: the same tracks and peaks, at the calibrated temperature."""
+    run = workplace / "run"
+    best = torch.load(run / "checkpoints/best.pt", weights_only=True)
+    assert best["temperature"] != 1
+    options = ("split=validation", "macs3=false", "bootstrap=0", f"out={tmp_path}")
+    outcome = denoiseq("evaluate", f"checkpoint={run / 'checkpoints/best.pt'}", *options)
+    assert outcome.code == 0
+    drawn = sorted(path.name for path in (run / "figures").glob("locus_*.png"))
+    assert len(drawn) == 6
+    for name in drawn:
+        assert (run / "figures" / name).read_bytes() == (tmp_path / "figures" / name).read_bytes()
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_without_a_true_peak_on_validation_no_peak_is_called(
+    denoiseq, fails, at, workplace, genome, tmp_path
+):
+    peaks = tmp_path / "peaks.bed"
+    rows = genome["peaks"].read_text().splitlines(keepends=True)
+    peaks.write_text("".join(row for row in rows if not row.startswith("chr2")))
+    outcome = denoiseq(
+        "train", "+experiment=smoke", *at(workplace), f"data.truth={peaks}", "optim.epochs=1",
+        f"out={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert outcome.code == 0  # the training's further stage predict is left out
+    assert "the predict stage is left out, because validation had no true peak" in outcome.err
+    assert "best.pt has no peak threshold" in outcome.err  # of evaluate
+    assert not (tmp_path / "run/predict").exists()
+    metrics = load(tmp_path / "run/metrics.json")
+    assert set(metrics["tuned"]["thresholds"].values()) == {None}
+    best = f"checkpoint={tmp_path / 'run/checkpoints/best.pt'}"
+    out = (f"store={workplace / 'cuts.h5'}", f"out={tmp_path / 'p'}")
+    text = fails("predict", best, *out)
+    assert text == "the checkpoint has no peak threshold: give peak_threshold=0.5, say"
+    assert {path.name for path in (tmp_path / "p").iterdir()} == {"predict.log"}
+    assert denoiseq("predict", best, *out, "peak_threshold=0.5", "depth=trained").code == 0
+
+
+def test_resume_refuses_other_folds(fails, at, workplace, tmp_path):
+    run = shutil.copytree(workplace / "run", tmp_path / "run")
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.suffix != ".log"}
+    text = fails(
+        "train", "+experiment=smoke", *at(workplace), "data.validation=[chr3]", "data.test=[chr2]",
+        f"resume={run / 'checkpoints/last.pt'}", f"out={run}",
+    )  # fmt: skip
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert "(data.validation [chr2] -> [chr3], data.test [chr3] -> [chr2])" in text
+
+
+def test_micro_batches_are_refused_with_batch_norm(fails, at, workplace, tmp_path):
+    text = fails(
+        "train", "+experiment=smoke", *at(workplace), "model.batch_norm=true",
+        "optim.micro_batch=2", f"out={tmp_path}",
+    )  # fmt: skip
+    assert text.startswith("optim.micro_batch=2 would change a training with model.batch_norm=true")

@@ -54,15 +54,17 @@ def offenders(where, what) -> list[str]:
 
 # What each part of denoiseq may import of the others: the pipeline, downwards only. A room's `run`
 # is what its command does; `cli` calls it, and `training.run` goes on to the further stages.
-GROUND = {"settings", "atomic", "errors", "distributed", "workers", "logs", "provenance"}
+GROUND = {"settings", "atomic", "errors", "inputs", "distributed", "workers", "logs"}
+GROUND |= {"provenance"}
 MAY_IMPORT = {
     "settings": {"errors"},
     "atomic": {"errors"},
     "errors": set(),
+    "inputs": {"atomic", "errors"},
     "workers": set(),
     "logs": set(),
     "distributed": {"errors"},
-    "provenance": set(),
+    "provenance": {"inputs"},
     "genomics": GROUND,
     "report": GROUND,
     "store": {"genomics", *GROUND},
@@ -73,10 +75,12 @@ MAY_IMPORT = {
     "prediction": {"evaluation", "models", "prepare", "store", "genomics", "report", *GROUND},
     "training": {"evaluation", "windows", "models", "store", "genomics", "report", *GROUND},
     "doctor": {"training", "evaluation", "windows", "models", *GROUND},
-    "cli": {"prepare", "training", "evaluation", "prediction", "doctor", *GROUND},
+    "command_line": {"settings", "errors"},
+    "cli": {"prepare", "training", "evaluation", "prediction", "doctor", "command_line", *GROUND},
 }
 FURTHER_STAGES = {"denoiseq.training.run imports denoiseq.prediction.run"}
-WITHOUT_TORCH = ("settings", "atomic", "errors", "workers", "logs", "genomics", "store", "prepare")
+WITHOUT_TORCH = ("settings", "atomic", "errors", "inputs", "workers", "logs", "genomics", "store")
+WITHOUT_TORCH += ("prepare", "command_line")
 
 
 def room(name: str) -> str:

@@ -95,8 +95,9 @@ def write_json(path: str | Path, obj: object) -> None:
 
 
 def write_csv(path: str | Path, rows: Sequence[dict]) -> None:
-    """Write `rows`, at least one and all with the keys of the first, atomically."""
+    """Write `rows`, at least one, atomically; a row is empty in the columns that it lacks."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
     with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -1,4 +1,4 @@
-"""The command line, `denoiseq COMMAND key=value …`, and the only file that knows Hydra.
+"""The command line, `denoiseq COMMAND --key value …`, and the only file that knows Hydra.
 
 What the user can cause ends as one line, `error: …`, and exit code 2; anything else is a bug: one
 line that names the log with its traceback, and exit code 1. DENOISEQ_DEBUG=1 raises both.
@@ -7,6 +7,7 @@ line that names the log with its traceback, and exit code 1. DENOISEQ_DEBUG=1 ra
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import os
 import sys
@@ -25,39 +26,23 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from denoiseq import __version__, errors
+from denoiseq.command_line import completion
+from denoiseq.command_line.arguments import SWEEP, CommandLine, read
+from denoiseq.command_line.usage import DOCTOR, HELP_FOOTER, USAGE
 from denoiseq.doctor import bench
 from denoiseq.errors import UserError
 from denoiseq.logs import close_logging, log_bug, log_traceback, start_logging
 from denoiseq.settings import COMMANDS as SCHEMAS
-from denoiseq.settings import Train, help, keys, parse, unknown_key
-
-USAGE = """\
-denoiseq: denoise low-depth ATAC-seq and call its peaks, on CPUs.
-
-usage: denoiseq COMMAND [key=value …]
-
-  prepare   BAM + FASTA -> a store of Tn5 cut sites
-  train     store -> checkpoint
-  evaluate  checkpoint -> metrics and figures on held-out chromosomes
-  predict   checkpoint + BAM -> bigWig, narrowPeak, report
-  doctor    what this machine and this installation can do, and what to mend
-  bench     measure the convolution layer on this machine
-
-`denoiseq COMMAND --help` lists the command's settings and `--version` prints the version.
-`eval "$(denoiseq -sc install=bash)"` switches on completion by the tab key in this shell."""
-
-HELP_FOOTER = """\
-Values shown are those of this command line; ??? must be given, null is none or what is said.
-{experiments}Hydra's own flags, as --cfg job (settings as YAML) or -m (sweeps): --hydra-help"""
-
-DOCTOR = """\
-What this machine and this installation can do, how fast they are, and what to mend.
-
-  denoiseq doctor
-  denoiseq doctor +experiment=yeast
-
-  measure=true                false: only look, in a second or two
-  KEY=VALUE                   settings of a training: how long it would take here"""
+from denoiseq.settings import (
+    Kind,
+    Train,
+    escape,
+    help,
+    kinds,
+    parse,
+    read_text_as_written,
+    unknown_key,
+)
 
 # command -> the room that does it
 ROOMS = {
@@ -68,9 +53,9 @@ ROOMS = {
 }
 COMMANDS = [*SCHEMAS, "doctor", "bench"]
 HELP, COMPLETION = ("-h", "--help"), ("-sc", "--shell-completion")
-# how what Hydra's own program handles begins: its flags, and settings of Hydra itself
-HYDRAS, SWEEP = ("-", "hydra"), ("-m", "--multirun")
 EXPECTED = (*errors.EXPECTED, HydraException, OmegaConfBaseException)
+# At import, because a job that a launcher starts elsewhere composes its config before it calls us.
+read_text_as_written(SCHEMAS.values())
 
 
 def config_dir() -> Path:
@@ -85,6 +70,8 @@ def config_dir() -> Path:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; a rank of several ends with it."""
     command, *arguments = list(sys.argv[1:] if argv is None else argv) or [""]
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")  # what a terminal cannot show is a question mark
     # Idle OpenMP threads sleep soon instead of spinning: where cores are shared with other programs
     # a training is several times faster so. Read when torch loads its OpenMP runtime.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -106,49 +93,80 @@ def _command(command: str, arguments: list[str]) -> int:
     if command in ("", "help", *HELP):
         print(USAGE)
         return 0 if command else 2
-    if "--version" in (command, *arguments[:1]):
+    if "--version" in (command, *arguments):
         print(f"denoiseq {__version__}")
         return 0
-    if command in COMPLETION:
-        return _complete(arguments)
+    if not set(COMPLETION).isdisjoint((command, *arguments)):
+        return _complete(command, arguments)
     if command not in COMMANDS:
         raise UserError(f"there is no command '{command}', choose from {', '.join(COMMANDS)}")
+    line = read([text for text in arguments if text not in HELP], *_vocabulary(command))
     if not set(HELP).isdisjoint(arguments):
-        print(_help(command, [text for text in arguments if not text.startswith("-")]))
+        print(_help(command, line.overrides))
         return 0
     if command not in SCHEMAS:
-        return _doctor(arguments) if command == "doctor" else bench.run(arguments)
-    overrides = [text for text in arguments if not text.lstrip("+~").startswith(HYDRAS)]
-    if overrides != arguments:
-        flags = [text for text in arguments if text.startswith("-")]
-        if flags and set(flags) <= set(SWEEP):  # others have values of their own
-            _check_overrides(command, overrides)
-        return _hydra_main(command, arguments)
-    config = composed(command, arguments)
-    node = HydraConfig.get()
-    moves = node.run.dir != "." or node.job.chdir or node.output_subdir is not None
-    if moves or node.mode == RunMode.MULTIRUN:  # as a config file can ask of Hydra
-        return _hydra_main(command, arguments)
-    work, settings = _work(command, config)
+        if line.hydra:
+            raise UserError(f"{command} takes no {line.hydra[0]}")
+        return (_doctor if command == "doctor" else bench.run)(line.overrides)
     typed, sys.argv = sys.argv, [f"denoiseq {command}", *arguments]  # as stores record it
     try:
+        job = _job(command, line)
+        if job is None:
+            return _hydra_main(command, line)
+        work, settings = job
         work(settings)
     finally:
         sys.argv = typed
     return 0
 
 
-def composed(command: str, overrides: list[str]) -> DictConfig:
+def _job(command: str, line: CommandLine) -> tuple[Callable[[Any], None], Any] | None:
+    """What does a command, and its settings; None where Hydra is to do more than compose them."""
+    hydras = [text for text in line.overrides if text.lstrip("+~").startswith("hydra")]
+    if line.hydra or hydras:
+        elsewhere = any("hydra.searchpath" in text for text in hydras)  # further config files
+        if line.hydra and set(line.hydra) <= set(SWEEP) and not elsewhere:
+            _check_overrides(command, [text for text in line.overrides if text not in hydras])
+        return None
+    config = _composed(command, line.overrides)
+    node = HydraConfig.get()
+    moves = node.run.dir != "." or node.job.chdir or node.output_subdir is not None
+    if moves or node.mode == RunMode.MULTIRUN:  # as a config file can ask of Hydra
+        return None
+    return _work(command, config)
+
+
+def composed(command: str, arguments: list[str]) -> DictConfig:
     """The config of a command line; Hydra's own part of it is left in `HydraConfig`."""
+    return _composed(command, read(arguments, *_vocabulary(command)).overrides)
+
+
+def _composed(command: str, overrides: list[str]) -> DictConfig:
     _check_overrides(command, overrides)
-    with _hydra_errors(), hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+    configs = hydra.initialize_config_dir(str(config_dir()), version_base="1.3")
+    with _hydra_errors(), configs:
         whole = hydra.compose(command, overrides, return_hydra_config=True)
     config = copy.deepcopy(whole)
     with open_dict(config), open_dict(whole.hydra):
         del config["hydra"]
-        whole.hydra.runtime.output_dir = str(Path(whole.hydra.run.dir).absolute())
+        whole.hydra.runtime.output_dir = escape(str(Path(whole.hydra.run.dir).absolute()))
     HydraConfig.instance().set_config(whole)  # for ${hydra:…} in the values
     return config
+
+
+def _vocabulary(command: str) -> tuple[dict[str, Kind], dict[str, list[str]]]:
+    """The settings of a command, and the files of its config groups."""
+    if command == "bench":
+        return dict.fromkeys(bench.NUMBERS, Kind("whole number")), {}
+    schema, trained = SCHEMAS.get(command, Train), help.groups(Train)
+    known = kinds(schema)
+    names = [key for key, (kind, _) in help.groups(schema).items() if kind is trained[key][0]]
+    groups = {key: _choices(key) for key in names}
+    if command in ("train", "doctor"):
+        groups["experiment"] = _choices("experiment")
+    if command == "doctor":
+        known["measure"] = Kind("true or false", boolean=True)
+    return known, groups
 
 
 @contextmanager
@@ -164,7 +182,7 @@ def _hydra_errors() -> Iterator[None]:
 
 def _check_overrides(command: str, overrides: list[str]) -> None:
     """Refuse a key, a choice of a config group or an experiment that does not exist."""
-    known = {"experiment", *keys(SCHEMAS[command])}
+    known = {"experiment", *kinds(SCHEMAS[command])}
     for override in OverridesParser.create().parse_overrides(overrides):
         key, value = override.key_or_group, override.value()
         if known.isdisjoint((key, key.rstrip("[].0123456789"))):  # data.test.0 is of a list
@@ -198,25 +216,26 @@ def _work(command: str, config: DictConfig) -> tuple[Callable[[Any], None], Any]
     return import_module(f"denoiseq.{ROOMS[command]}.run").run, settings
 
 
-def _hydra_main(command: str, arguments: list[str]) -> int:
-    """Sweeps, --cfg, --info, --hydra-help, completion: Hydra's own program with our `job` in it."""
+def _hydra_main(command: str, line: CommandLine) -> int:
+    """Sweeps, --cfg, --info, --hydra-help: Hydra's own program with our `job` in it."""
+    typed = sys.argv
 
     def job(config: DictConfig) -> None:
         try:
             node = HydraConfig.get()
             if command == "train" and node.mode == RunMode.MULTIRUN:
                 with open_dict(config):
-                    config.out = node.runtime.output_dir
+                    config.out = escape(node.runtime.output_dir)
             work, settings = _work(command, config)
+            sys.argv = typed  # as stores record it
             work(settings)
         except (Exception, KeyboardInterrupt) as error:  # Hydra would print its own words
             raise SystemExit(_failed(error, command)) from error
 
     program = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)
-    saved, root = sys.argv, logging.getLogger()
+    root = logging.getLogger()
     root_handlers, root_level = root.handlers[:], root.level  # --hydra-help sets Hydra's own
-    name = saved[0] if set(COMPLETION) & set(arguments) else f"denoiseq {command}"
-    sys.argv = [name, *arguments]
+    sys.argv = [typed[0], *line.hydra, *line.overrides]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else it prints a shortened traceback and exits
     try:
         with _hydra_errors():
@@ -224,23 +243,31 @@ def _hydra_main(command: str, arguments: list[str]) -> int:
     except SystemExit as stop:  # of a job, or of argparse, which has said why
         return int(stop.code or 0)
     finally:
-        sys.argv = saved
+        sys.argv = typed
         root.handlers[:] = root_handlers
         root.setLevel(root_level)
     return 0
 
 
-def _complete(arguments: list[str]) -> int:
-    """Completion of `denoiseq …`: Hydra completes what follows the command's name."""
-    if not arguments or not arguments[0].startswith("query="):
-        return _hydra_main("train", [COMPLETION[0], *arguments])  # install: the same for all
-    program, _, rest = os.environ.get("COMP_LINE", "").lstrip().partition(" ")
-    command, space, rest = rest.lstrip().partition(" ")
-    if not space:
-        print(" ".join(name for name in COMMANDS if name.startswith(command)))
-    elif command in SCHEMAS:
-        os.environ["COMP_LINE"] = f"{program} {rest}"
-        return _hydra_main(command, [COMPLETION[0], *arguments])
+def _complete(command: str, arguments: list[str]) -> int:
+    """Answer a shell: the script that installs completion, or what may follow on COMP_LINE."""
+    request = next((text for text in arguments if text not in COMPLETION), "")
+    if request in ("install=bash", "install=zsh"):
+        program = Path(sys.argv[0]).name
+        print(completion.SCRIPT, "python" if program.endswith(".py") else program)
+        return 0
+    if not request.startswith("query="):
+        return _hydra_main("train", CommandLine([COMPLETION[0]], [request]))
+    words = completion.words_of(os.environ.get("COMP_LINE", ""))[1:] or [""]
+    if command in COMPLETION:  # else it is `python app/train.py` that is completed
+        command = words[0]
+    known = _vocabulary(command) if command in COMMANDS else ({}, {})
+    candidates = completion.completions(words[1:], *known)
+    if len(words) == 1:
+        candidates = [name for name in COMMANDS if name.startswith(command)]
+    if request == "query=fish":  # which completes no file names beside ours
+        candidates = candidates or completion.files(words[-1])
+    print(*candidates, sep="\n")
     return 0
 
 
@@ -271,6 +298,9 @@ def _failed(error: BaseException, command: str) -> int:
 def sentence(error: BaseException, command: str = "") -> str:
     """What went wrong, in one line that a user can act on."""
     if isinstance(error, OverrideParseException):
+        key = error.override.lstrip("+~").partition("=")[0]
+        if command in SCHEMAS and "." not in key and key not in kinds(SCHEMAS[command]):
+            return unknown_key(key, SCHEMAS[command])
         return (
             f"could not read the argument {error.override!r}: write key=value, "
             "and quote a value with special characters, as in 'key=\"a=b (c)\"'"
@@ -287,20 +317,23 @@ def _help(command: str, overrides: list[str]) -> str:
     """The settings of a command with the values that `overrides` give them."""
     if command not in SCHEMAS:
         return DOCTOR if command == "doctor" else bench.HELP
-    values: Any = OmegaConf.to_container(composed(command, overrides))
+    values: Any = OmegaConf.to_container(_composed(command, overrides))
     files = {group: _choices(group) for group in HydraConfig.get().runtime.choices}
-    experiments = f"Whole trainings: +experiment={' | '.join(_choices('experiment'))}\n"
+    experiments = f"Whole trainings: --experiment {' | '.join(_choices('experiment'))}\n"
     footer = HELP_FOOTER.format(experiments=experiments if command == "train" else "")
     return help.help_text(SCHEMAS[command], values, files, footer)
 
 
-def _doctor(arguments: list[str]) -> int:
-    """`denoiseq doctor [measure=false] [settings of a training, whose time it then expects]`."""
-    overrides = [text for text in arguments if text not in ("measure=false", "measure=true")]
+def _doctor(overrides: list[str]) -> int:
+    """`denoiseq doctor [--no-measure] [settings of a training, whose time it then expects]`."""
+    asked = [text.lower() for text in overrides if text.startswith("measure=")]
+    if not {*asked} <= {"measure=true", "measure=false"}:
+        raise UserError(f"{asked[-1]}: expected true or false")
+    others = [text for text in overrides if not text.startswith("measure=")]
     training = None
-    if overrides:  # the training that `denoiseq train` would do with these settings
-        training = parse(Train, composed("train", [*overrides, "out=unused"]))
+    if others:  # the training that `denoiseq train` would do with these settings
+        training = parse(Train, _composed("train", [*others, "out=unused"]))
     from denoiseq.doctor.run import run
 
-    run("measure=false" not in arguments, training)
+    run(asked[-1:] != ["measure=false"], training)
     return 0

@@ -66,6 +66,12 @@ class Ranks:
         for p, mean in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
             p.grad = mean.view_as(p)
 
+    def mean_statistics(self, model: nn.Module) -> None:
+        """Replace BatchNorm's running statistics by their mean over ranks, each its own before."""
+        for buffer in model.buffers() if self.world > 1 else ():
+            if buffer.is_floating_point():
+                buffer.copy_(_all_reduced(buffer.clone()) / self.world)
+
     def any(self, flag: bool) -> bool:
         """Whether `flag` holds on some rank."""
         return bool(self.total_array(np.array([int(flag)]))[0])

@@ -1,6 +1,8 @@
 """The log of a command: bare lines on stderr, and all of it, with tracebacks, in a file.
 
-Only this module adds handlers. `cli` starts and closes the log; each command names its file.
+Only this module adds handlers. `cli` starts and closes the log; each command names its file. A
+warning is one whole sentence, logged once however often it is met; `collected_warnings` gathers
+them for the files that a command writes.
 """
 
 from __future__ import annotations
@@ -8,9 +10,61 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 log = logging.getLogger("denoiseq")
+
+
+class _Lines(logging.Formatter):
+    """Bare lines; those of warnings say so."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        return f"warning: {line}" if record.levelno == logging.WARNING else line
+
+
+class _Once(logging.Filter):
+    """Lets each warning through once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._met: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if record.levelno != logging.WARNING:
+            return True
+        if text in self._met:
+            return False
+        self._met.add(text)
+        return True
+
+
+class _Collector(logging.Handler):
+    """Appends the text of each warning to a list."""
+
+    def __init__(self, warnings: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._warnings = warnings
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.levelno == logging.WARNING and text not in self._warnings:
+            self._warnings.append(text)
+
+
+@contextmanager
+def collected_warnings(before: Iterable[str] = ()) -> Iterator[list[str]]:
+    """A list of the warnings `before`, to which each new one logged in the block is added."""
+    warnings = list(before)
+    handler = _Collector(warnings)
+    log.addHandler(handler)
+    try:
+        yield warnings
+    finally:
+        log.removeHandler(handler)
 
 
 def start_logging() -> None:
@@ -18,7 +72,8 @@ def start_logging() -> None:
     close_logging()
     handler = logging.StreamHandler()
     handler.setLevel(logging.INFO)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Lines("%(message)s"))
+    handler.addFilter(_Once())
     log.addHandler(handler)
     log.setLevel(logging.DEBUG if int(os.environ.get("RANK", 0)) == 0 else logging.ERROR)
     log.propagate = False
@@ -36,6 +91,7 @@ def log_to(path: Path) -> None:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setLevel(logging.DEBUG)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.addFilter(_Once())
     log.addHandler(handler)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from denoiseq import __version__
+from denoiseq.inputs import is_pipe
 
 PACKAGES = ("torch", "numpy", "pysam", "h5py", "hydra-core", "pyBigWig", "matplotlib")
 
@@ -38,7 +39,9 @@ def store_provenance(inputs: Mapping[str, list[Path]]) -> dict[str, Any]:
 
 
 def _file_facts(path: Path) -> dict[str, Any]:
-    """What identifies an input file without reading it."""
+    """What identifies an input file without reading it; of a pipe only its path is known."""
+    if is_pipe(path):
+        return {"name": str(path), "bytes": None, "mtime": None}
     stat = path.stat()
     return {"name": path.name, "bytes": stat.st_size, "mtime": int(stat.st_mtime)}
 

@@ -1,5 +1,7 @@
 """Operating points against every base, and the threshold of a wanted precision."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -60,3 +62,20 @@ def test_without_a_true_peak_there_is_no_point():
     assert points == {"threshold": [], "precision": [], "recall": [], "f1": []}
     with pytest.raises(ValueError, match="highest was 0: "):
         threshold_of_precision(points, 0.5)
+
+
+@pytest.mark.parametrize("stored", [0.5, float("nan")])
+def test_from_checkpoint_has_no_threshold_that_no_true_peak_tuned(stored):
+    """The first releases stored 0.5 then."""
+    thresholds = {"noisy": float("nan"), "denoised": stored}
+    tuned = Tuned.from_checkpoint({"gaussian_sigma_bp": 60.0, "thresholds": thresholds})
+    assert math.isnan(tuned.thresholds["denoised"])
+    tuned = Tuned.from_checkpoint(
+        {"gaussian_sigma_bp": 60.0, "thresholds": {"noisy": 3.0, "denoised": 0.5}}
+    )
+    assert tuned.thresholds["denoised"] == 0.5
+
+
+def test_without_a_true_peak_there_is_no_threshold():
+    scores = scored([0.5, 2.0], np.zeros(2, bool), True)
+    assert math.isnan(Tuned(60.0).with_denoised(scores).thresholds["denoised"])

@@ -60,7 +60,12 @@ def test_one_handle_serves_and_is_never_pickled(fasta, monkeypatch):
     genome = Genome(fasta)
     opened = []
     real = fasta_module._open
-    monkeypatch.setattr(fasta_module, "_open", lambda path: opened.append(path) or real(path))
+
+    def open_and_note(path, indices):
+        opened.append(path)
+        return real(path, indices)
+
+    monkeypatch.setattr(fasta_module, "_open", open_and_note)
     first = [genome.one_hot("chr1", start, start + 3) for start in range(9)]
     assert opened == [fasta]
     copy = pickle.loads(pickle.dumps(genome))
@@ -129,13 +134,16 @@ def test_a_truncated_bgzipped_fasta(synthetic, tmp_path):
         chrom_sizes(cut)
 
 
-@pytest.mark.parametrize("damage", [b"chr1\n", b"chr1\tten\t20\t60\t61\n", bytes(range(256))])
-def test_a_damaged_index_is_said(fasta, damage, capfd):
-    chrom_sizes(fasta)
+@pytest.mark.parametrize("damage", [b"", b"chr1\n", b"chr1\tten\t20\t60\t61\n", bytes(range(256))])
+def test_a_damaged_index_is_made_anew_or_said(fasta, damage, capfd, caplog):
+    genome, sizes = Genome(fasta), chrom_sizes(fasta)
     index = fasta.with_name(f"{fasta.name}.fai")
     index.write_bytes(damage)
-    with pytest.raises(UserError, match=rf"{fasta.name} .*index is damaged: remove .*\.fai"):
-        chrom_sizes(fasta)
+    if damage:
+        with pytest.raises(UserError, match=rf"{fasta.name} .*index is damaged: remove .*\.fai"):
+            genome.codes("chr1", 0, 1)
+    assert chrom_sizes(fasta) == sizes
+    assert f"{index.name}" in caplog.text and "was made anew" in caplog.text
     assert capfd.readouterr().err == ""
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pysam
 import pytest
 import torch
+from denoiseq.errors import UserError
 from denoiseq.genomics.bigwig_reader import read_bigwig
 from denoiseq.genomics.fasta import Genome
 from denoiseq.prediction import resume
@@ -235,6 +236,61 @@ def test_a_disk_that_fills_up_at_the_report_costs_the_report_alone(
     assert denoiseq("predict", *given(workplace, tmp_path)).code == 0
     assert not computed  # of the chromosomes
     assert contents(tmp_path) == straight
+
+
+def test_an_error_of_any_type_keeps_finished_chromosomes(
+    denoiseq, workplace, straight, tmp_path, monkeypatch, computed
+):
+    """A prediction that is not finite on the last chromosome, then a page that cannot be drawn."""
+    answer = Denoiser.answer
+
+    def broken(self, x, tile, size):
+        if tile.chrom == "chr3":
+            raise UserError("The model's answer at chr3:0-1 is not finite")
+        return answer(self, x, tile, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Denoiser, "answer", broken)
+        outcome = denoiseq("predict", *given(workplace, tmp_path))
+    assert outcome.code == 2 and "not finite" in outcome.err.splitlines()[-1]
+    assert "chromosomes done: 2; the same command goes on from there" in outcome.err
+    computed.clear()
+
+    def undrawn(*_):
+        raise ValueError("Image size of 200000x200 pixels is too large")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("denoiseq.prediction.run.prediction_page", undrawn)
+        assert denoiseq("predict", *given(workplace, tmp_path)).code == 1
+    assert computed == ["chr3"]
+    assert contents(tmp_path) == straight  # the outputs are written before the page
+    computed.clear()
+    assert denoiseq("predict", *given(workplace, tmp_path)).code == 0
+    assert not computed and contents(tmp_path) == straight
+    assert not (tmp_path / ".x.unfinished").exists()
+
+
+def test_a_refused_start_takes_no_finished_chromosomes(
+    denoiseq, fails, workplace, stopped, computed
+):
+    fails("predict", *given(workplace, stopped, "peak_threshold=7"))
+    assert denoiseq("predict", *given(workplace, stopped)).code == 0
+    assert computed == ["chr3"]
+
+
+def test_a_refused_start_leaves_nothing_but_its_log(fails, workplace, tmp_path):
+    fails("predict", *given(workplace, tmp_path, "regions=[chr9:0-1000]"))
+    assert {path.name for path in tmp_path.iterdir()} == {"predict.log"}
+
+
+def test_prepared_reads_outlive_a_refusal(
+    fails, denoiseq, workplace, genome, tmp_path, monkeypatch
+):
+    options = [*given(workplace, tmp_path), f"bam={genome['bam']}", "store=null"]
+    fails("predict", *options, "regions=[chr9:0-1000]")
+    assert (tmp_path / ".x.unfinished" / resume.CUTS).exists()
+    monkeypatch.setattr("denoiseq.prediction.sample.prepare_stores", None)
+    assert denoiseq("predict", *options).code == 0
 
 
 def without(bam, path, unwanted):

@@ -10,6 +10,8 @@ POINTS = {
     "recall": [0.2, 0.5, 0.9],
     "f1": [0.33, 0.64, 0.64],
 }
+NOTHING = {name: [] for name in POINTS}
+NAN = float("nan")
 PAYLOAD = {"peak_threshold": 0.4, "operating_points": POINTS}
 
 
@@ -42,9 +44,19 @@ def test_checkpoints_of_older_versions_have_a_threshold():
         (PAYLOAD, {"peak_precision": 90.0}, "peak_precision is 90.0"),
         (PAYLOAD, {"peak_threshold": 3.0}, "expected a probability below 1"),
         ({"peak_threshold": None}, {}, "no peak threshold"),
-        ({"peak_threshold": float("nan")}, {}, "no peak threshold"),
+        ({"peak_threshold": NAN}, {}, "no peak threshold"),
+        # As the first releases stored what no true peak had tuned.
+        ({"peak_threshold": 0.5, "thresholds": {"noisy": NAN, "denoised": 0.5}}, {},
+         r"no peak threshold: give peak_threshold=0\.5, say"),
+        ({"peak_threshold": NAN, "operating_points": NOTHING}, {"peak_precision": 0.5},
+         r"no peak threshold: give peak_threshold=0\.5, say"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_is_a_sentence(payload, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         chosen(payload, **options)
+
+
+def test_an_untuned_checkpoint_calls_at_the_threshold_that_is_given():
+    untuned = {"peak_threshold": NAN, "thresholds": {"noisy": NAN, "denoised": NAN}}
+    assert chosen(untuned, peak_threshold=0.5).peak_threshold == 0.5

@@ -295,16 +295,9 @@ def test_bam_without_reads_and_other_files(bam_of, tmp_path):
         check_bam(tmp_path / "x.bam", SIZES)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "why"),
-    [
-        ({"1": 10_000}, "does not fit the FASTA, which lacks chr1; it has 1"),
-        ({"chr1": 9_999}, r"other lengths of chr1 \(10000 bp against 9999\)"),
-    ],
-)
-def test_fasta_that_does_not_fit(bam_of, read_type, sizes, why):
-    with pytest.raises(ValueError, match=why):
-        check_bam(bam_of([read_type(5)]), sizes)
+def test_fasta_with_other_lengths(bam_of, read_type):
+    with pytest.raises(ValueError, match=r"other lengths of chr1 \(10000 bp against 9999\)"):
+        check_bam(bam_of([read_type(5)]), {"chr1": 9_999})
 
 
 def test_unwritable_output_is_said_before_any_work(prepare, bam_of, read_type, tmp_path):

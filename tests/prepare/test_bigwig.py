@@ -54,7 +54,7 @@ def test_the_store_holds_the_track(prepare, path, tracks, tmp_path, monkeypatch,
     [
         ({"chr1": 5_000}, "does not fit the FASTA, which lacks chr2"),
         ({"chr1": 5_001, "chr2": 3_000}, r"other lengths of chr1 \(5000 bp against 5001\)"),
-        ({"1": 5_000}, "has none of the selected chromosomes"),
+        ({"1": 5_000}, "does not fit the FASTA, which lacks chr1, chr2 with .* it has 1"),
     ],
 )
 def test_another_genome_is_refused(prepare, path, tmp_path, sizes, why):

@@ -1,5 +1,8 @@
 import gzip
 import json
+import logging
+import os
+import threading
 
 import numpy as np
 import pysam
@@ -8,6 +11,8 @@ from denoiseq.genomics import fragment_file
 from denoiseq.genomics.barcodes import read_cells
 from denoiseq.genomics.fragment_file import read_fragments
 from denoiseq.genomics.intervals import Interval
+from denoiseq.prepare.run import prepare_stores
+from denoiseq.settings import Prepare
 from denoiseq.store.cut_store import CutStore
 from hypothesis import given
 from hypothesis import strategies as st
@@ -212,3 +217,136 @@ def test_memory_does_not_grow_with_the_file(write, tmp_path, monkeypatch):
     rows = "".join(f"chr1\t{i // 10}\t{i // 10 + 50}\tA\t1\n" for i in range(50_000))
     sizes = [len(piece.starts) for piece in read_fragments(write(rows))]
     assert sum(sizes) == 50_000 and max(sizes) < 400
+
+
+CELLS = ["".join("ACGT"[(i // 4**k) % 4] for k in range(8)) + "-1" for i in range(0, 60_000, 1_500)]
+ROWS = [f"chr1\t{20 * i}\t{20 * i + 50 + 7 * (i % 30)}\t{CELLS[i % 40]}\t1" for i in range(400)]
+LISTED = CELLS[:10]
+
+
+@pytest.fixture
+def warnings_of(caplog, monkeypatch):
+    """`warnings_of()`: the sentences of all warnings so far."""
+    monkeypatch.setattr(logging.getLogger("denoiseq"), "propagate", True)
+    return lambda: [record.getMessage() for record in caplog.records if record.levelno >= 30]
+
+
+@pytest.fixture
+def prepared(prepare, tmp_path):
+    """`prepared(lines, barcodes)`: the qc.json of fragments of a list of barcodes, both as text."""
+
+    def run(text, barcodes=None):
+        (tmp_path / "frag.tsv").write_bytes(text.encode())
+        more = {}
+        if barcodes is not None:
+            (tmp_path / "list.txt").write_bytes(barcodes.encode())
+            more["barcodes"] = tmp_path / "list.txt"
+        return prepare(SIZES, tmp_path / "x.h5", fragments=tmp_path / "frag.tsv", **more)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\r\n".join(row.removesuffix("\t1") for row in [*ROWS, ""]),
+        "\r\n".join(row.removesuffix("\t1") for row in ROWS) + "\r",
+        "\ufeff" + "\n".join(ROWS) + "\n",
+        "\n".join(
+            [*ROWS[:9], "# a comment", "", " \t", *ROWS[9:200], "#another", *ROWS[200:], "", ""]
+        ),
+        "chrom\tstart\tend\tbarcode\tcount\n" + "\n".join(ROWS),
+        "# made\ntrack name=x\n#Chr\tStart\tEnd\n" + "\n".join(ROWS),
+    ],
+)
+def test_ends_marks_comments_and_names_of_columns_change_nothing(prepared, text, warnings_of):
+    qc = prepared(text, "\n".join(CELLS[30:]))  # that of the last line is among them
+    assert (qc["fragments"], qc["reads"]["other_barcode"]) == (100, 300)
+    assert qc["barcodes"] == {"listed": 10, "found": 10}
+    assert warnings_of() == []
+
+
+def test_a_bad_line_after_comments_is_named_by_its_number(prepared):
+    with pytest.raises(ValueError, match="line 5: expected"):
+        prepared("# a\nchr1\t1\t9\n\n# b\nchr1\tx\t9\n")
+
+
+@pytest.mark.parametrize(
+    ("form", "warned"),
+    [("{}-1", 0), ("{}", 1), ("PBMC#{}-1", 1), ("PBMC_{}-1", 1), ('"s1#{}"', 1), ("{}-1,9", 0)],
+)
+def test_barcodes_in_another_form_are_the_same_cells(prepared, form, warned, warnings_of):
+    qc = prepared("\n".join(ROWS), "\n".join(form.format(cell[:-2]) for cell in LISTED))
+    assert (qc["fragments"], qc["barcodes"]["found"]) == (100, 10)
+    assert len(warnings_of()) == warned
+    assert all("AAAAAAAA-1: they are taken as the same cells" in text for text in warnings_of())
+
+
+@pytest.mark.parametrize(
+    ("form", "why"),
+    [
+        ("{}-2", "it has AAAAAAAA-1, the list AAAAAAAA-2"),
+        ("cell {}x", "it has "),
+        ("{n}#{}-1", "it has AAAAAAAA-1, the list 0#AAAAAAAA-1"),
+    ],
+)
+def test_barcodes_of_which_none_is_in_the_file_are_shown(prepared, form, why):
+    barcodes = [form.format(cell[:-2], n=n) for n, cell in enumerate(LISTED)]
+    with pytest.raises(
+        ValueError, match=rf"none of the 10 barcodes of .*list.txt is in .*frag.tsv: {why}"
+    ):
+        prepared("\n".join(ROWS), "\n".join(barcodes))
+
+
+def test_reverse_complemented_barcodes_are_said_to_be(prepared):
+    turned = [cell[7::-1].translate(str.maketrans("ACGT", "TGCA")) + "-1" for cell in CELLS[3:30]]
+    rows = [row for row in ROWS if row.split("\t")[3] not in turned]
+    with pytest.raises(ValueError, match=r"none of the .* reverse complement of the other's"):
+        prepared("\n".join(rows), "\n".join(turned))
+
+
+def test_few_barcodes_that_are_met_are_a_warning(prepared, warnings_of):
+    others = [f"{'TG' * 4}{cell}" for cell in LISTED]
+    qc = prepared("\n".join(ROWS), "\n".join([*LISTED, *others[:9]]))
+    assert qc["barcodes"] == {"listed": 19, "found": 10} and warnings_of() == []
+    qc = prepared("\n".join(ROWS), "\n".join([*LISTED[:3], *others]))
+    assert qc["barcodes"] == {"listed": 13, "found": 3}
+    (text,) = warnings_of()
+    assert text.startswith("only 3 of the 13 barcodes of ")
+
+
+def test_barcodes_on_excluded_chromosomes_alone_are_in_the_file(prepared):
+    text = "chr1\t1\t90\tAAAAAAAA-1\t1\nchrM\t1\t90\tCCCCCCCC-1\t1\n"
+    with pytest.raises(ValueError, match=r"no fragment of .* passed the filters"):
+        prepared(text, "CCCCCCCC-1\n")
+
+
+def test_fragments_of_one_length_are_a_warning(prepared, warnings_of):
+    lengths = [50] * 1_100 + [60] * 100
+    text = "".join(f"chr1\t{i}\t{i + n}\n" for i, n in enumerate(lengths))
+    prepared(text)
+    (warning,) = warnings_of()
+    assert warning.startswith("92% of the 1,200 fragments of ") and "are 50 bp long" in warning
+    prepared("\n".join(text.split("\n")[:999]))  # too few to say
+    prepared("".join(f"chr1\t{i}\t{i + 50 + i % 2}\n" for i in range(1_200)))
+    assert len(warnings_of()) == 1
+
+
+def test_a_pipe_of_fragments_equals_the_file(prepare, prepared, tmp_path):
+    text = "\n".join(ROWS)
+    plain = prepared(text, "\n".join(LISTED))
+    for name, data in (("f", gzip.compress(text.encode())), ("b", "\n".join(LISTED).encode())):
+        os.mkfifo(tmp_path / name)
+        threading.Thread(target=(tmp_path / name).write_bytes, args=(data,), daemon=True).start()
+    piped = prepare(SIZES, tmp_path / "y.h5", fragments=tmp_path / "f", barcodes=tmp_path / "b")
+    assert cuts_of(tmp_path / "y.h5") == cuts_of(tmp_path / "x.h5")
+    same = ("reads", "fragments", "cut_sites", "barcodes", "fingerprint")
+    assert [piped[name] for name in same] == [plain[name] for name in same]
+    assert piped["provenance"]["inputs"]["fragments"]["bytes"] is None
+
+
+def test_a_blacklist_without_intervals_is_a_warning(write, tmp_path, warnings_of):
+    (tmp_path / "b.bed").write_text("# nothing\n")
+    paths = {"fragments": write(LINES), "out": tmp_path / "x.h5", "blacklist": tmp_path / "b.bed"}
+    prepare_stores(Prepare(**{name: str(path) for name, path in paths.items()}), SIZES)
+    assert f"the blacklist {tmp_path}/b.bed holds no interval: nothing is masked" in warnings_of()

@@ -1,11 +1,16 @@
-"""Fragment lengths counted again from a store equal those that `prepare` counted."""
+"""What a `.qc.json` says: fragment lengths, which a store counts again, and warnings."""
+
+import json
 
 import numpy as np
 import pytest
 from denoiseq.genomics.fasta import chrom_sizes
+from denoiseq.genomics.intervals import Interval
+from denoiseq.logs import collected_warnings
 from denoiseq.settings.prepare import SHIFTS
 from denoiseq.store import cut_store
 from denoiseq.store.cut_store import CutStore
+from denoiseq.store.store import open_store
 from denoiseq.store.thinning import Thinning
 
 
@@ -43,3 +48,15 @@ def test_a_draw_and_its_complement_are_all(prepared, tmp_path):
 def test_single_end_reads_have_no_lengths(prepared, tmp_path):
     _, store = prepared(tmp_path / "cuts.h5", layout="single")
     assert store.fragment_sizes().shape == (0,)
+
+
+def test_warnings_are_in_the_qc_json_and_logged_again_when_the_store_is_opened(
+    synthetic, prepare, tmp_path
+):
+    out, sizes = tmp_path / "cuts.h5", chrom_sizes(synthetic["fasta"])
+    blacklist = [Interval(next(iter(sizes)), 0, 10), Interval("chrOther", 0, 10)]
+    prepare(sizes, out, blacklist, bam=synthetic["bam"], shift_check=False)
+    with collected_warnings() as warnings:
+        open_store(out)
+    assert warnings == ["the blacklist names sequences that the FASTA lacks: chrOther"]
+    assert json.loads(out.with_suffix(".qc.json").read_text())["warnings"] == warnings

@@ -1,6 +1,7 @@
 """What a new input format takes: a reader and its entry in READERS. Here a bedGraph."""
 
 from dataclasses import make_dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from denoiseq.prepare import run
 from denoiseq.prepare.coverage_runs import write_runs
 from denoiseq.prepare.cut_sites import resolve_shift
 from denoiseq.prepare.quality import coverage_quality
-from denoiseq.prepare.reader import StoreParts, store_paths
+from denoiseq.prepare.reader import StoreParts, beside, store_paths
 from denoiseq.settings import Prepare
 from denoiseq.store.store import open_store
 
@@ -62,6 +63,23 @@ def test_a_new_format_is_one_class_and_one_setting(tmp_path, monkeypatch):
         run.prepare_stores(settings(out=str(out)), sizes)
 
 
+@pytest.mark.parametrize("store", ["a/rep.1", "a/rep.1.h5", "a/rep.1.hdf5"])
+def test_the_files_beside_a_store(store):
+    assert str(beside(Path(store), ".qc.json")) == "a/rep.1.qc.json"
+
+
+@pytest.mark.parametrize("name", ["bam", "fragments", "blacklist"])
+def test_an_input_is_not_written_over(name, tmp_path):
+    (tmp_path / "x").write_bytes(b"anything")
+    (tmp_path / "y").symlink_to(tmp_path / "x")
+    settings = Prepare(**{"bam": "r.bam", name: str(tmp_path / "x")}, out=str(tmp_path / "y"))
+    if name == "fragments":
+        settings.bam = None
+    with pytest.raises(UserError, match=f"y is the input {name}=.*x: give the store a new name"):
+        run.prepare_stores(settings)
+    assert (tmp_path / "x").read_bytes() == b"anything"
+
+
 def test_names_of_several_stores():
     names = {label: path.name for label, path in store_paths("a/cuts.h5", ["B cells", "T"]).items()}
     assert names == {"B cells": "cuts.B_cells.h5", "T": "cuts.T.h5"}
@@ -79,3 +97,11 @@ def test_names_of_several_stores():
 )
 def test_the_shift_that_auto_stands_for(settings, shift):
     assert resolve_shift(Prepare(**settings)).shift == shift
+
+
+def test_files_beside_a_store_have_a_name_of_their_own():
+    names = {
+        store: beside(store, ".qc.json").name for store in ("a/cuts.h5", "1.10", "1.20", "s.x")
+    }
+    assert names["a/cuts.h5"] == "cuts.qc.json" and names["1.10"] == "1.10.qc.json"
+    assert len(set(names.values())) == 4

@@ -4,13 +4,14 @@ import re
 
 import numpy as np
 import pytest
-from denoiseq.report import locus_figures, metric_tables
+from denoiseq.report import curve_figures, locus_figures, metric_tables
 from denoiseq.report.evaluation_page import evaluation_page, sentences
 from denoiseq.report.locus_figures import Locus, draw_loci
 from denoiseq.report.metrics import BY_KEY
-from denoiseq.report.prediction_page import Findings, depth_sentences, prediction_page
+from denoiseq.report.prediction_page import Findings, depth_sentence, prediction_page
 from denoiseq.report.training_page import training_page
 
+NAN = float("nan")
 FACTS = {"Model": {"checkpoint": "run/<best>.pt", "config": {"seed": 0}}, "Software": {"isa": "x"}}
 SIGNAL = {"mse": 60.0, "log1p_pearson": 0.76, "pearson": 0.93, "spearman": 0.61}
 PEAKS = {"precision": 0.8, "recall": 0.6, "f1": 0.69, "iou_bp": 0.55}
@@ -244,12 +245,21 @@ def test_peaks_of_one_length_have_a_histogram(length):
 )
 def test_the_depth_is_put_beside_that_of_the_training(used, trained, said):
     depth = {"used_cuts_per_mb": used, "trained_cuts_per_mb": trained[0]}
-    assert said in depth_sentences(depth, trained)[0]
+    assert said in depth_sentence(depth, trained)
 
 
-def test_the_warning_of_a_prediction_is_the_page_s():
-    depth = {"used_cuts_per_mb": 9_000, "trained_cuts_per_mb": 1_000, "warning": "much too deep"}
-    assert depth_sentences(depth, None)[1] == "Much too deep."
+def test_warnings_stand_on_top_of_the_page():
+    sentences = ["r<1>.bam: 6,000 reads lack their mate", "the input is deep"]
+    page = prediction_page(
+        SUMMARY | {"warnings": sentences}, Findings(100_000, lengths_bp=[500]), {}, {}
+    )
+    text = check_page(page)
+    first = text.index("Look at this first")
+    assert first < text.index("r&lt;1&gt;.bam: 6,000 reads lack their mate") < text.index("<main>")
+    assert (
+        "Look at this first"
+        not in prediction_page(SUMMARY, Findings(100_000, lengths_bp=[500]), {}, {}).html()
+    )
 
 
 def test_a_long_locus_keeps_its_highest_base():
@@ -265,3 +275,19 @@ def test_a_long_locus_keeps_its_highest_base():
 def test_a_locus_of_empty_tracks_is_drawn():
     empty = locus(length=100, input=np.zeros(100), denoised=np.zeros(100))
     assert draw_loci([empty, empty], "nothing").startswith(b"\x89PNG")
+
+
+@pytest.mark.filterwarnings("error")
+def test_figures_without_a_curve_are_drawn_without_a_warning():
+    """As of a validation without reads, where every score is nan."""
+    history = [{"epoch": n, "lr": 0.1, "train_loss": NAN, "validation_auprc": NAN} for n in (1, 2)]
+    nothing = {"recall": [NAN], "precision": [NAN]}
+    for png in (
+        curve_figures.losses(history, None),
+        curve_figures.validation_scores(history, {"auprc": "AUPRC"}, 1),
+        curve_figures.precision_recall({}, {}, {}),
+        curve_figures.precision_recall({"denoised": nothing}, {"denoised": None}, {}),
+        curve_figures.roc({}, {}),
+        curve_figures.profile([0, 10], {}),
+    ):
+        assert png.startswith(b"\x89PNG")

@@ -90,6 +90,9 @@ def test_by_several_processes_it_is_the_step_of_the_whole_batch(tmp_path, world)
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]
     for one in found:
         assert_same(stepped(), one)
+    statistics = [torch.load(tmp_path / f"{rank}.statistics") for rank in range(world)]
+    for mean in statistics:
+        assert mean.tolist() == pytest.approx([(world - 1) / 2] * 3)
     for rank, (heard, seen) in enumerate(torch.load(tmp_path / f"{r}.told") for r in range(world)):
         assert (heard, seen) == ("of rank 0", f"rank {min(1, world - 1)}"), rank
 
@@ -98,6 +101,10 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     with joined("cpu") as ranks:
         torch.save(stepped(ranks, micro_batch=2), folder / f"{ranks.rank}.pt")
+        norm = torch.nn.BatchNorm1d(3)
+        norm.running_mean += ranks.rank
+        ranks.mean_statistics(norm)
+        torch.save(norm.running_mean, folder / f"{ranks.rank}.statistics")
         told = ranks.tell(f"of rank {ranks.rank}")
         seen = ranks.first(f"rank {ranks.rank}" if ranks.rank else None)
         assert ranks.any(ranks.rank == 1) and not ranks.any(False)

@@ -265,6 +265,18 @@ def test_depth_of_a_coverage_store(covered, caplog):
         sample.thinning(settings.Predict(depth=depth / 3), payload, store, 100)
 
 
+def test_an_organelle_in_a_store_is_warned_of(make, caplog, monkeypatch, tmp_path):
+    monkeypatch.setattr(logging.getLogger("denoiseq"), "propagate", True)
+    path = make("a", sizes={**SIZES, "Mt": 9_000})
+    open_stores(config(path, exclude=["Mt"]))
+    assert not caplog.records
+    open_stores(config(path))
+    payload = {"preprocessing": CutStore(path).preprocessing}
+    sample.opened_store(settings.Predict(store=path), payload, settings.Train(), tmp_path)
+    texts = [record.getMessage() for record in caplog.records]
+    assert len(texts) == 2 and all("a.h5 holds Mt, an organelle" in text for text in texts)
+
+
 def test_a_model_of_the_sequence_needs_a_fasta(make, fasta):
     store, trained = CutStore(make("a")), settings.Train(data=config("a", sequence=True))
     with pytest.raises(ValueError, match=r"reads the sequence too: give fasta="):

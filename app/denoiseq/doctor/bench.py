@@ -10,16 +10,17 @@ from denoiseq.errors import UserError
 HELP = """\
 Times of the AtacWorks layer on this machine, each result checked against a reference first.
 
-  denoiseq bench threads=2 batch=8
+  denoiseq bench --threads 2 --batch 8
 
-  threads=1                   of dilconv and of torch
-  batch=1                     items, of 60,000 bp each
-  rounds=9                    that every contender is timed"""
+  --threads 1                 of dilconv and of torch
+  --batch 1                   items, of 60,000 bp each
+  --rounds 9                  that every contender is timed"""
+NUMBERS = {"threads": 1, "batch": 1, "rounds": 9}
 
 
 def run(arguments: list[str]) -> int:
     """Measure with `threads=1 batch=1 rounds=9`, print a table, and return the exit code."""
-    numbers = {"threads": 1, "batch": 1, "rounds": 9}
+    numbers = dict(NUMBERS)
     for argument in arguments:
         key, _, value = argument.partition("=")
         if key not in numbers or not value.isdecimal() or int(value) < 1:

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from denoiseq.evaluation.baselines import gaussian_smooth
 from denoiseq.evaluation.peak_metrics import NONE
 from denoiseq.evaluation.thresholds import Tuned
@@ -68,15 +70,20 @@ def _locus(
     tracks = {"noisy": x[0][shown], "gaussian": smooth, **answer}
     scaled = {name: (metrics["scale"].get(name) or 1.0) * t for name, t in tracks.items()}
     rule = trained.data.label_min_length_bp, trained.data.label_max_gap_bp
-    thresholds = metrics["tuned"]["thresholds"]
-    peaks = {
-        name: start + runs_above(score, thresholds[name], *rule)
-        for name, score in ((DENOISED, [*answer.values()][-1]), ("gaussian", smooth))
-    }
+    scores = {DENOISED: [*answer.values()][-1], "gaussian": smooth}
+    peaks = {name: start + _called(metrics, name, score, rule) for name, score in scores.items()}
     for name, called in {**external, "clean": data.truth}.items():
         rows = called.get(chrom, NONE)
         peaks[name] = rows[(rows[:, 1] > start) & (rows[:, 0] < end)]
     return Locus(*window, {**scaled, "clean": clean[shown]}, peaks)
+
+
+def _called(
+    metrics: Mapping[str, Any], name: str, score: np.ndarray, rule: tuple[int, int]
+) -> np.ndarray:
+    """Peaks of a track by its tuned threshold, int64 (M, 2); none where no true peak tuned it."""
+    threshold = metrics["tuned"]["thresholds"][name]
+    return NONE if threshold is None else runs_above(score, threshold, *rule)
 
 
 def picture(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,10 @@ from denoiseq.errors import UserError
 from denoiseq.evaluation import external_peaks, loci
 from denoiseq.evaluation.measure import measure, tune
 from denoiseq.evaluation.thresholds import Tuned
-from denoiseq.logs import log_to
+from denoiseq.inputs import keep_pipes
+from denoiseq.logs import collected_warnings, log_to
 from denoiseq.models.checkpoint import open_checkpoint, trained_network
-from denoiseq.models.network import Network
+from denoiseq.models.network import DENOISED, Network
 from denoiseq.report.evaluation_page import evaluation_page
 from denoiseq.report.loci import parse_regions, write_loci
 from denoiseq.report.metric_text import metrics_table, metrics_tsv
@@ -30,12 +32,18 @@ log = logging.getLogger(__name__)
 
 def run(settings: Evaluate) -> None:
     """Metrics of a checkpoint on held-out chromosomes, with a figure of example loci."""
+    with collected_warnings() as warnings:
+        _evaluate(settings, warnings)
+
+
+def _evaluate(settings: Evaluate, warnings: list[str]) -> None:
+    """warnings : those logged so far; it grows by itself."""
     payload, trained = open_checkpoint(settings.checkpoint)
     folder = _folder(settings)
     check_writable(folder / "metrics.json")
     log_to(folder / "evaluate.log")
     use_threads(settings.trainer.threads)
-    data_settings = overridden(trained.data, settings.data)
+    data_settings = overridden(trained.data, keep_pipes(settings.data, ("truth",), folder))
     trained = replace(trained, data=data_settings, trainer=settings.trainer)
 
     stores = open_stores(trained.data)
@@ -46,6 +54,13 @@ def run(settings: Evaluate) -> None:
         payload, trained, settings.conv, settings.precision, settings.trainer.device
     )
     tuned = _tuned(settings, trained, stores, network, payload)
+    if math.isnan(tuned.thresholds.get(DENOISED, math.nan)):
+        log.warning(
+            "%s has no peak threshold, because its validation had no true peak: no peak is called, "
+            "and precision and recall of called peaks mean nothing (retune=true with a "
+            "data.validation that has peaks chooses thresholds)",
+            settings.checkpoint,
+        )
 
     log.info("evaluating %s on %s", settings.checkpoint, ", ".join(data.chroms))
     external = external_peaks.called(data, settings.macs3)
@@ -66,7 +81,8 @@ def run(settings: Evaluate) -> None:
     }
     samples, title = data.noisy.samples, f"{trained.name}: {title}"
     sizes = samples[0].fragment_sizes(chroms=data.chroms).tolist() if len(samples) == 1 else []
-    evaluation_page(title, metrics, measured.curves, panels, facts, sizes).write(folder)
+    page = evaluation_page(title, metrics, measured.curves, panels, facts, sizes)
+    replace(page, warnings=warnings).write(folder)
     print(metrics_table(metrics), flush=True)
     log.info("written to %s", folder)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -40,11 +41,9 @@ class Tuned:
         """Add the denoised score's best threshold, rounded as the model's probabilities are.
 
         `temperature` is what the model's logits will be divided by; `scores` are those of logits
-        without it. Without a true peak to choose by, a probability of 0.5, or a coverage of nan.
+        without it. It is nan without a true peak to choose by: nothing is called then.
         """
         threshold = _as_score(scores, scores.best_threshold(), temperature)
-        if scores.logits and np.isnan(threshold):
-            threshold = 0.5
         return replace(self, thresholds={**self.thresholds, "denoised": threshold})
 
     @classmethod
@@ -54,7 +53,23 @@ class Tuned:
             return None
         linear = payload.get("linear")
         weights = linear and LinearWeights(tuple(linear["taps"]), linear["intercept"])
-        return cls(payload["gaussian_sigma_bp"], dict(payload["thresholds"]), weights)
+        thresholds = dict(payload["thresholds"])
+        if _untuned(thresholds) and "denoised" in thresholds:
+            thresholds["denoised"] = math.nan
+        return cls(payload["gaussian_sigma_bp"], thresholds, weights)
+
+
+def _untuned(thresholds: Mapping[str, float] | None) -> bool:
+    """Whether validation had no true peak; the first releases then stored 0.5 for denoised."""
+    return math.isnan((thresholds or {}).get("noisy", 0.0))
+
+
+def tuned_peak_threshold(payload: Mapping[str, Any]) -> float | None:
+    """The threshold of the best F1 on validation that a checkpoint stores; None without one."""
+    threshold = payload["peak_threshold"]
+    if threshold is None or math.isnan(threshold) or _untuned(payload.get("thresholds")):
+        return None
+    return float(threshold)
 
 
 def probability(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:

@@ -5,7 +5,7 @@ import os
 import zlib
 from bisect import bisect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import accumulate, islice
 from pathlib import Path
@@ -13,11 +13,20 @@ from pathlib import Path
 import pysam
 
 from denoiseq.errors import UserError
+from denoiseq.genomics.bam_index import (
+    check_index,
+    has_counts,
+    index_of,
+    is_cram,
+    not_of_this_file,
+)
+from denoiseq.genomics.htslib import htslib_messages, quiet_htslib
 from denoiseq.genomics.intervals import listed
+from denoiseq.genomics.organelles import left_out
+from denoiseq.inputs import BGZF_END, refuse_pipe
 
-# what every complete file ends with: the empty BGZF block of a BAM (SAM specification, 4.1.2), the
-# empty container of a CRAM of version 3 and of 2.1 (CRAM specification, section 9)
-_BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+# what every complete CRAM ends with: the empty container of version 3 and of 2.1 (CRAM
+# specification, section 9)
 _CRAM_ENDS = tuple(
     bytes.fromhex(text)
     for text in (
@@ -27,6 +36,7 @@ _CRAM_ENDS = tuple(
 )
 _SPOTS, _READS_OF_A_SPOT = 20, 500  # a sample that the layout is guessed from
 _NOT_PRIMARY = 0x4 | 0x100 | 0x800
+_UNMAPPED = 0x4
 # name, flag, contig, position, quality, CIGAR, mate and template of a CRAM: without bases and tags
 # it is decoded faster, and without a reference. Of the tags, MD and NM would need one.
 _CRAM_OPTIONS = ["required_fields=0x1ff"]
@@ -39,16 +49,6 @@ class ReadFile:
 
     path: Path
     paired: bool = True
-
-
-@contextmanager
-def quiet_htslib() -> Iterator[None]:
-    """Keep htslib from writing its own lines to stderr: our one sentence says what is wrong."""
-    before = pysam.set_verbosity(0)
-    try:
-        yield
-    finally:
-        pysam.set_verbosity(before)
 
 
 @contextmanager
@@ -66,13 +66,20 @@ def _no_downloads() -> Iterator[None]:
 
 
 @contextmanager
-def open_bam(path: str | Path, tags: bool = False) -> Iterator[pysam.AlignmentFile]:
-    """Open a BAM or CRAM, of a CRAM without the `tags` of its reads; UserError where it cannot."""
+def open_bam(
+    path: str | Path, log_warnings: bool = False, tags: bool = False
+) -> Iterator[pysam.AlignmentFile]:
+    """Open a BAM or CRAM; UserError where it cannot be read. Warnings are htslib's on opening.
+
+    tags : of the reads of a CRAM, which are not decoded otherwise
+    """
+    messages = htslib_messages(Path(path)) if log_warnings else nullcontext()
     with quiet_htslib(), _no_downloads():
         try:
             cram_options = _CRAM_OPTIONS_WITH_TAGS if tags else _CRAM_OPTIONS
-            mode, options = ("rc", cram_options) if _is_cram(path) else ("rb", None)
-            file = pysam.AlignmentFile(str(path), mode, format_options=options)
+            mode, options = ("rc", cram_options) if is_cram(Path(path)) else ("rb", None)
+            with messages:
+                file = pysam.AlignmentFile(str(path), mode, format_options=options)
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read as BAM or CRAM ({error}).") from error
         try:
@@ -80,11 +87,6 @@ def open_bam(path: str | Path, tags: bool = False) -> Iterator[pysam.AlignmentFi
         finally:
             with suppress(OSError):  # it repeats the error of a read that was reported already
                 file.close()
-
-
-def _is_cram(path: str | Path) -> bool:
-    with Path(path).open("rb") as raw:
-        return raw.read(4) == b"CRAM"
 
 
 @contextmanager
@@ -102,9 +104,18 @@ def _damage_as_user_error(path: Path) -> Iterator[None]:
 
 @contextmanager
 def reads_of(file: ReadFile, chrom: str) -> Iterator[Iterable[pysam.AlignedSegment]]:
-    """All reads placed on a chromosome, as pysam iterates; what fails in the block is damage."""
+    """All reads placed on a chromosome, as pysam iterates; what fails in the block is damage.
+
+    Without counts in the index it is the index's: `count_reads` has read the file to its end then.
+    """
     with open_bam(file.path) as handle, _damage_as_user_error(file.path):
-        yield handle.fetch(contig=chrom)
+        try:
+            yield handle.fetch(contig=chrom)
+        except OSError as error:
+            if has_counts(handle):
+                raise
+            why = f"by it, no reads on {chrom} can be read"
+            raise not_of_this_file(file.path, why) from error
 
 
 @contextmanager
@@ -127,29 +138,30 @@ def check_bam(
     bam: str | Path,
     sizes: Mapping[str, int],
     include: Collection[str] | None = None,
-    exclude: Collection[str] = (),
+    exclude: Collection[str] | None = None,
     *,
     layout: str = "auto",
 ) -> ReadFile:
     """Check that a BAM or CRAM can be prepared against a genome.
 
-    sizes : chrom -> bp of the FASTA, which may have sequences that the file lacks.
-    include, exclude : contigs to read (None: all) and to leave out; the others need not fit.
+    sizes : chrom -> bp of the FASTA; either may have sequences that the other lacks.
+    include, exclude : as the settings of `prepare`; contigs that they leave out need not fit.
     layout : "paired" or "single"; "auto" guesses it from reads all over the file.
     """
     bam = Path(bam)
     _check_exists(bam)
     _check_complete(bam)
-    with open_bam(bam) as file:
+    with open_bam(bam, log_warnings=True) as file:
         _check_sorted(bam, file)
-        if not file.has_index():
-            raise FileNotFoundError(f"{bam} has no index; make one: samtools index {bam.name}")
+        check_index(bam, file)
+    with open_bam(bam) as file:
         check_genome(bam, contig_sizes(bam), sizes, include, exclude)
         paired = _seems_paired(bam, file)
     return ReadFile(bam, paired if layout == "auto" else layout == "paired")
 
 
 def _check_exists(bam: Path) -> None:
+    refuse_pipe(bam, "BAM or CRAM")
     if not bam.is_file():
         raise FileNotFoundError(f"no such BAM file: {bam}")
 
@@ -165,7 +177,7 @@ def _is_bam(path: Path) -> bool:
         return False
 
 
-def check_end(path: Path, ends: tuple[bytes, ...] = (_BGZF_END,)) -> None:
+def check_end(path: Path, ends: tuple[bytes, ...] = (BGZF_END,)) -> None:
     """Refuse a bgzipped file (or, with its own `ends`, a CRAM) that was cut off."""
     with path.open("rb") as raw:
         raw.seek(max(path.stat().st_size - max(map(len, ends)), 0))
@@ -176,7 +188,7 @@ def check_end(path: Path, ends: tuple[bytes, ...] = (_BGZF_END,)) -> None:
 
 
 def _check_complete(bam: Path) -> None:
-    if _is_cram(bam):
+    if is_cram(bam):
         check_end(bam, _CRAM_ENDS)
     elif _is_bam(bam):
         check_end(bam)
@@ -194,7 +206,8 @@ def _check_sorted(bam: Path, file: pysam.AlignmentFile) -> None:
         raise UserError(
             f"the header of {bam} cannot be read ({error}); correct it: samtools reheader"
         ) from error
-    if order not in ("coordinate", "unknown"):
+    # with an index it is sorted whatever its header says: the order is checked as reads come
+    if order not in ("coordinate", "unknown") and index_of(bam) is None:
         raise UserError(
             f"{bam} is not sorted by coordinate (its header says {order}); "
             f"sort it: samtools sort -o sorted.bam {bam.name}, then samtools index sorted.bam"
@@ -206,18 +219,12 @@ def check_genome(
     contigs: Mapping[str, int],
     sizes: Mapping[str, int],
     include: Collection[str] | None,
-    exclude: Collection[str],
+    exclude: Collection[str] | None,
 ) -> None:
-    """Refuse a file with contigs to read that the FASTA (`sizes`) lacks, or has in other length."""
-    read = contigs if include is None else include
-    lengths = {c: n for c, n in contigs.items() if c in read and c not in exclude}
-    unknown = [c for c in lengths if c not in sizes]
-    if unknown:
-        raise UserError(
-            f"{path} does not fit the FASTA, which lacks {listed(unknown, 5)}; it has "
-            f"{listed(sizes, 5)}. Give the FASTA that the reads were aligned to, or exclude these "
-            "contigs."
-        )
+    """Refuse a file with a contig to read that the FASTA (`sizes`) has in other length."""
+    out = set(left_out(contigs, include, exclude))
+    read = set(contigs if include is None else include) - out
+    lengths = {c: n for c, n in contigs.items() if c in read and c in sizes}
     wrong = [f"{c} ({n} bp against {sizes[c]})" for c, n in lengths.items() if n != sizes[c]]
     if wrong:
         raise UserError(
@@ -247,18 +254,32 @@ def _spots(file: pysam.AlignmentFile) -> Iterator[tuple[str, int]]:
         yield file.references[number], place - (ends[number] - file.lengths[number])
 
 
-def count_reads(file: ReadFile) -> tuple[dict[str, int], int]:
-    """(chrom -> reads placed there, unmapped ones among them; reads without a place).
+@dataclass(frozen=True)
+class ReadCounts:
+    """Reads of a file: chrom -> placed there, and mapped of these; `unplaced` have no place."""
 
-    Taken from the index, so no read is looked at; that of a CRAM has no counts: it is read through.
-    """
-    with open_bam(file.path) as handle:
-        if not handle.is_cram:
-            with _damage_as_user_error(file.path):
-                reads = {row.contig: row.total for row in handle.get_index_statistics()}
-                return reads, handle.nocoordinate
-        by_contig = [0] * (handle.nreferences + 1)  # the last: reference_id -1, no place
-        with _damage_as_user_error(file.path):
-            for read in handle.fetch(until_eof=True):
-                by_contig[read.reference_id] += 1
-        return dict(zip(handle.references, by_contig, strict=False)), by_contig[-1]
+    placed: dict[str, int]
+    mapped: dict[str, int]
+    unplaced: int
+
+
+def count_reads(file: ReadFile) -> ReadCounts:
+    """Count the reads, by the index if it has counts, which looks at none; else reading all."""
+    with open_bam(file.path) as handle, _damage_as_user_error(file.path):
+        if has_counts(handle):
+            rows = handle.get_index_statistics()
+            placed, mapped = ({r.contig: r.total for r in rows}, {r.contig: r.mapped for r in rows})
+            # an index may leave out the count of those without a place
+            unplaced = handle.nocoordinate or sum(1 for _ in handle.fetch("*"))
+            return ReadCounts(placed, mapped, unplaced)
+        # each ends with reference_id -1, no place
+        all_reads, mapped_reads = ([0] * (handle.nreferences + 1) for _ in range(2))
+        for read in handle.fetch(until_eof=True):
+            contig = read.reference_id
+            all_reads[contig] += 1
+            if not read.flag & _UNMAPPED:
+                mapped_reads[contig] += 1
+        placed, mapped = (
+            dict(zip(handle.references, reads, strict=False)) for reads in (all_reads, mapped_reads)
+        )
+        return ReadCounts(placed, mapped, all_reads[-1])

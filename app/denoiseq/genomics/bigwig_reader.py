@@ -9,12 +9,28 @@ import numpy as np
 import pyBigWig
 
 from denoiseq.errors import UserError
+from denoiseq.inputs import refuse_pipe
 
 
 def bigwig_sizes(path: str | Path) -> dict[str, int]:
     """Chromosomes of a bigWig's header and their lengths in bp."""
     with _opened(path) as file:
         return file.chroms()
+
+
+def bigwig_sums(path: str | Path) -> dict[str, float]:
+    """About the sum of the values on each chromosome, from the summaries in the file."""
+    with _opened(path) as file:
+        try:
+            return {chrom: _sum(file, chrom, size) for chrom, size in file.chroms().items()}
+        except RuntimeError as error:
+            raise UserError(f"{path} is damaged: its summaries cannot be read.") from error
+
+
+def _sum(file: Any, chrom: str, size: int) -> float:
+    # pyBigWig's own "sum" from summaries is one over their number of bases
+    mean, covered = (file.stats(chrom, type=kind)[0] for kind in ("mean", "coverage"))
+    return 0.0 if mean is None else max(mean * covered * size, 0.0)
 
 
 def stream_bigwig(
@@ -49,6 +65,7 @@ def _values(path: str | Path, file: Any, chrom: str, start: int, end: int) -> np
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Any]:
+    refuse_pipe(path, "bigWig")
     if not Path(path).is_file():
         raise FileNotFoundError(f"no such bigWig file: {path}")
     try:

@@ -1,19 +1,16 @@
 """FASTA files, plain or bgzipped, read by their index: chromosome sizes, and bases as one-hot."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pysam
 
-from denoiseq.atomic import atomic_path
 from denoiseq.errors import UserError
-from denoiseq.genomics.bam import quiet_htslib
+from denoiseq.genomics.fasta_index import usable_index
+from denoiseq.genomics.htslib import quiet_htslib
+from denoiseq.inputs import refuse_pipe
 
 _BASES = b"ACGT"
 _CODE_OF_BYTE = np.full(256, 4, dtype=np.uint8)  # 4: none of them
@@ -22,8 +19,12 @@ for _code, (_upper, _lower) in enumerate(zip(_BASES, _BASES.lower(), strict=True
 
 
 def chrom_sizes(fasta: str | Path) -> dict[str, int]:
-    """Names and lengths (bp) of the sequences of a FASTA, in its order."""
-    with _open(Path(fasta)) as file:
+    """Names and lengths (bp) of the sequences of a FASTA, in its order.
+
+    Its index is checked first, once a process: where it is not of this file, it is made anew.
+    """
+    fasta = Path(fasta)
+    with _open(fasta, _usable_index(fasta)) as file:
         return dict(zip(file.references, file.lengths, strict=True))
 
 
@@ -39,6 +40,7 @@ class Genome:
 
     def __init__(self, fasta: str | Path, names: Mapping[str, str] | None = None) -> None:
         self.path = Path(fasta)
+        self._indices = _usable_index(self.path)
         sizes = chrom_sizes(fasta)
         self._names = {chrom: chrom for chrom in sizes} | dict(names or {})
         self.chroms = {name: sizes[chrom] for name, chrom in self._names.items() if chrom in sizes}
@@ -58,7 +60,7 @@ class Genome:
         if not 0 <= start <= end <= size:
             raise UserError(f"{chrom}:{start}-{end} is not within {self.path}: it has {size} bp.")
         if self._file is None or self._owner != os.getpid():  # two processes would share one place
-            self._file, self._owner = _open(self.path), os.getpid()
+            self._file, self._owner = _open(self.path, self._indices), os.getpid()
         name = self._names[chrom]
         try:
             with quiet_htslib():
@@ -97,18 +99,15 @@ def bases_around(fasta: str | Path, chrom: str, positions: np.ndarray, reach_bp:
     return rows
 
 
-def _open(fasta: Path) -> pysam.FastaFile:
-    """Open a FASTA with its index, which is read at once and built where there is none."""
+def _usable_index(fasta: Path) -> list[Path]:
+    refuse_pipe(fasta, "FASTA")
     if not fasta.is_file():
         raise FileNotFoundError(f"no such FASTA file: {fasta}")
-    indices = _indices(fasta)
-    if all(index.is_file() for index in indices):
-        return _open_indexed(fasta, indices)
-    with tempfile.TemporaryDirectory(prefix="denoiseq-fasta-") as folder:
-        return _open_indexed(fasta, _build(fasta, indices, Path(folder)))
+    return usable_index(fasta)
 
 
-def _open_indexed(fasta: Path, indices: list[Path]) -> pysam.FastaFile:
+def _open(fasta: Path, indices: list[Path]) -> pysam.FastaFile:
+    """Open a FASTA by its index, which is read at once."""
     names = zip(("filepath_index", "filepath_index_compressed"), map(str, indices), strict=False)
     try:
         with quiet_htslib():
@@ -118,35 +117,3 @@ def _open_indexed(fasta: Path, indices: list[Path]) -> pysam.FastaFile:
             f"{fasta} cannot be read, or its index is damaged: remove {fasta.name}.fai (and .gzi), "
             "and it is made anew."
         ) from error
-
-
-def _indices(fasta: Path) -> list[Path]:
-    """Where the index belongs: .fai, and .gzi of a compressed FASTA."""
-    with fasta.open("rb") as raw:
-        head = raw.read(18)
-    if head[:2] != b"\x1f\x8b":
-        return [Path(f"{fasta}.fai")]
-    if head[12:14] != b"BC":
-        raise UserError(
-            f"{fasta} is compressed by gzip, which allows no random access; "
-            f"recompress it: gunzip -c {fasta.name} | bgzip > {fasta.stem}.bgz.fa.gz"
-        )
-    return [Path(f"{fasta}.fai"), Path(f"{fasta}.gzi")]
-
-
-def _build(fasta: Path, indices: list[Path], folder: Path) -> list[Path]:
-    """Index into `folder`; also leave the index beside the FASTA if that can be written."""
-    built = [folder / index.name for index in indices]
-    flags = zip(("--fai-idx", "--gzi-idx"), map(str, built), strict=False)
-    try:
-        with quiet_htslib():
-            pysam.faidx(*chain(*flags), str(fasta))
-    except pysam.SamtoolsError as error:
-        raise UserError(f"{fasta} is not a FASTA file, or it is damaged.") from error
-    if not built[0].is_file() or built[0].stat().st_size == 0:
-        raise UserError(f"{fasta} is not a FASTA file: no sequence was found in it.")
-    with suppress(OSError):  # a read-only folder: the index in the temporary folder serves
-        for index, target in zip(built, indices, strict=True):
-            with atomic_path(target) as temporary:
-                shutil.copyfile(index, temporary)
-    return built

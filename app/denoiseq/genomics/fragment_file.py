@@ -3,21 +3,21 @@
 Each line is one fragment: duplicates are collapsed already, and the count says how many there were.
 """
 
-import gzip
-import zlib
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from denoiseq.errors import UserError
-from denoiseq.genomics.bam import check_end
+from denoiseq.genomics.bed import names_columns
+from denoiseq.genomics.look_alikes import LINES, check_format
+from denoiseq.inputs import open_text
 
 _BLOCK_BYTES = 1 << 22
-_GZIP_MAGIC = b"\x1f\x8b"
+_LONGEST_LINE = 1 << 22
+_NO_DATA = re.compile(rb"^(?:#.*|track[ \t].*|browser[ \t].*|[ \t]*)\n", re.MULTILINE)
 _NEWLINE, _TAB, _ZERO = 10, 9, 48
 _MOST_DIGITS = 10
 
@@ -39,67 +39,72 @@ class Lines:
 def read_fragments(
     path: str | Path, barcodes: bool = True, advance: Callable[[int], object] = lambda _: None
 ) -> Iterator[Lines]:
-    """Stream a fragment file in pieces, in its order; `barcodes`: read the fourth column as well.
+    """Stream a fragment file or pipe in pieces, in its order; `barcodes`: the fourth column too.
 
-    `advance` is called with the number of compressed bytes read since the last call.
+    Comments and empty lines are skipped wherever they are. `advance` is called with the number of
+    compressed bytes read since the last call.
     """
-    path = check_exists(path)
-    empty = True
+    path, empty = Path(path), True
     for first_line, block in _blocks(path, advance):
-        for lines in _parse(path, first_line, block, barcodes):
-            empty = False
-            yield lines
+        for number, lines in _data(first_line, block):
+            for piece in _parse(path, number, lines, barcodes):
+                empty = False
+                yield piece
     if empty:
         raise UserError(f"{path} holds no fragments.")
 
 
 def check_exists(path: str | Path) -> Path:
-    """The path of a fragment file; FileNotFoundError where there is none."""
-    if not Path(path).is_file():
+    """The path of a fragment file or pipe; FileNotFoundError where there is none."""
+    if not Path(path).exists():
         raise FileNotFoundError(f"no such fragment file: {path}")
     return Path(path)
 
 
 def _blocks(path: Path, advance: Callable[[int], object]) -> Iterator[tuple[int, bytes]]:
-    """(number of the first line, whole lines), without the comments at the head of the file."""
-    line, rest, head, position = 1, b"", True, 0
-    with path.open("rb") as raw, decompressed(path, raw) as file:
-        while True:
-            more = file.read(_BLOCK_BYTES)
-            block = rest + more
-            if not more and block.strip():
-                block = block.rstrip(b"\n") + b"\n"
-            cut = block.rfind(b"\n") + 1
-            block, rest = block[:cut], block[cut:]
-            while head and block.startswith(b"#"):
-                block = block[block.index(b"\n") + 1 :]
-                line += 1
-            head = head and not block
-            advance(raw.tell() - position)
-            position = raw.tell()
-            if block.strip():
+    """(number of the first line, whole lines), each ended by a newline alone."""
+    line, rest = 1, b""
+    with open_text(path, "fragment file", advance) as file:
+        while more := file.read(_BLOCK_BYTES):
+            block, newline, rest = (rest + more).rpartition(b"\n")
+            if len(rest) > _LONGEST_LINE:
+                raise UserError(f"{path} is not a fragment file: it has no lines.")
+            block += newline
+            if b"\r" in block:
+                block = block.replace(b"\r\n", b"\n")
+            if line == 1:
+                block = _checked_head(path, block)
+            if block:
                 yield line, block
-                line += block.count(b"\n")
-            if not more:
-                return
+            line += block.count(b"\n")
+    if rest.strip():
+        block = rest.removesuffix(b"\r") + b"\n"
+        yield line, _checked_head(path, block) if line == 1 else block
 
 
-@contextmanager
-def decompressed(path: Path, raw: BinaryIO) -> Iterator[BinaryIO | gzip.GzipFile]:
-    """The bytes of a plain, gzipped or bgzipped file; UserError where it is damaged."""
-    start = raw.read(18)
-    raw.seek(0)
-    if start[:2] != _GZIP_MAGIC:
-        yield raw
-        return
-    if start[12:14] == b"BC":
-        check_end(path)
-    try:
-        yield gzip.GzipFile(fileobj=raw)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(
-            f"{path} is truncated or damaged ({error}); copy or make it again."
-        ) from error
+def _checked_head(path: Path, block: bytes) -> bytes:
+    """The first block, where it is of no other format; names of columns made a comment."""
+    lines = b"\n".join(block.split(b"\n", LINES)[:LINES]).decode(errors="replace").split("\n")
+    check_format(path, lines, "fragments")
+    first = next((n for n, line in enumerate(lines) if line and not line.startswith("#")), 0)
+    if not names_columns(lines[first].split("\t")):
+        return block
+    rows = block.split(b"\n", first + 1)
+    return b"\n".join([*rows[:first], b"#" + rows[first], *rows[first + 1 :]])
+
+
+def _data(line: int, block: bytes) -> Iterator[tuple[int, bytes]]:
+    """(number of the first line, lines) of each stretch without comments and empty lines."""
+    start, text = 0, np.frombuffer(block, dtype=np.uint8)
+    begins = np.flatnonzero(text[:-1] == _NEWLINE) + 1
+    if np.isin(text[np.append(0, begins)], list(b"#tb \t\n")).any():  # as these lines begin
+        for match in _NO_DATA.finditer(block):
+            if match.start() > start:
+                yield line, block[start : match.start()]
+            line += block.count(b"\n", start, match.end())
+            start = match.end()
+    if start < len(block):
+        yield line, block[start:]
 
 
 def _parse(path: Path, first_line: int, block: bytes, with_barcodes: bool) -> Iterator[Lines]:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from denoiseq.errors import UserError
-from denoiseq.settings.prepare import MITOCHONDRIAL
+from denoiseq.genomics.organelles import is_organelle
 
 Merged = dict[str, np.ndarray]
 
@@ -121,14 +121,15 @@ def select_chromosomes(
 ) -> list[str]:
     """Keep the chromosomes in `include` (None: all) that are not in `exclude`, in their order.
 
-    A name that the genome lacks is an error, but for excluded usual names of the mitochondrion.
+    A name that the genome lacks is an error, but for excluded names of organelles.
     """
-    names = list(chroms)
+    names = dict.fromkeys(chroms)
+    chosen, unwanted = set(names if include is None else include), set(exclude)
     unknown = [c for c in include or () if c not in names]
-    unknown += [c for c in exclude if c not in names and c not in MITOCHONDRIAL]
+    unknown += [c for c in exclude if c not in names and not is_organelle(c)]
     if unknown:
         raise UserError(f"{listed(unknown)} is not in the genome, which has {listed(names)}.")
-    kept = [c for c in names if (include is None or c in include) and c not in exclude]
+    kept = [c for c in names if c in chosen and c not in unwanted]
     if not kept:
         raise UserError(f"no chromosome is left of {listed(names)} after include and exclude.")
     return kept

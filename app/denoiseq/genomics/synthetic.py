@@ -13,7 +13,7 @@ import pysam
 
 from denoiseq.atomic import atomic_path, write_text
 from denoiseq.errors import UserError
-from denoiseq.genomics.bam import quiet_htslib
+from denoiseq.genomics.htslib import quiet_htslib
 
 CHROMS: Mapping[str, int] = {"chr1": 200_000, "chr2": 100_000, "chr3": 100_000}
 

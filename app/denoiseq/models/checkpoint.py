@@ -12,6 +12,7 @@ from denoiseq import models
 from denoiseq.atomic import atomic_path
 from denoiseq.distributed import device
 from denoiseq.errors import UserError
+from denoiseq.inputs import refuse_pipe
 from denoiseq.models.network import Network
 from denoiseq.settings import Conv, Precision, Train, parse
 from denoiseq.settings.setting import required
@@ -42,6 +43,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 def read_file(path: Path, what: str) -> Any:
     """What torch saved in a file, on the CPU; `what` it should be is for the message."""
+    refuse_pipe(path, "checkpoint")
     if not path.is_file():
         raise FileNotFoundError(
             f"Checkpoint {path} does not exist: give the path of a training's best.pt or last.pt."

@@ -12,7 +12,6 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from threading import Lock
 
@@ -118,7 +117,7 @@ def predict_genome(
         disable=None if settings.trainer.progress and ranks.main else True,
     )
     with bar, closing(pieces), resume.Writer(folder, ranks.rank, len(tracks)) as writer:
-        seconds = _keep(pieces, rule, cutoffs, writer, bar)
+        seconds = _keep(pieces, mine, rule, cutoffs, writer, bar)
     ranks.wait()
     if not ranks.main:
         return None
@@ -214,23 +213,26 @@ def _pieces(denoiser: Denoiser, source: Source, sizes: dict[str, int]) -> Genera
 
 def _keep(
     pieces: Iterator[Piece],
+    sizes: dict[str, int],
     rule: tuple[float, int, int],
     cutoffs: np.ndarray,
     writer: resume.Writer,
     bar: tqdm,
 ) -> dict[str, float]:
-    """Call peaks and record chromosome after chromosome; CPU time by step."""
+    """Call peaks and record each chromosome with its last piece; CPU time by step."""
     seconds = dict.fromkeys((*STEPS, "peaks"), 0.0)
-    for chrom, parts in groupby(pieces, key=lambda piece: piece.tile.chrom):
-        caller = PeakCaller(chrom, *rule)
-        counter = CutoffCounter(cutoffs, *rule[1:])
-        for piece in parts:
-            began = time.thread_time()
-            caller.add(piece.tile.core_start, piece.score, piece.signal)
-            counter.add(piece.tile.core_start, piece.score)
-            writer.add(piece.encoded)
-            bar.update(len(piece.score))
-            for step, taken in {**piece.seconds, "peaks": time.thread_time() - began}.items():
-                seconds[step] += taken
-        writer.finish(chrom, caller.finish(), counter.finish())
+    for piece in pieces:
+        tile = piece.tile
+        if tile.core_start == 0:
+            caller = PeakCaller(tile.chrom, *rule)
+            counter = CutoffCounter(cutoffs, *rule[1:])
+        began = time.thread_time()
+        caller.add(tile.core_start, piece.score, piece.signal)
+        counter.add(tile.core_start, piece.score)
+        writer.add(piece.encoded)
+        bar.update(len(piece.score))
+        for step, taken in {**piece.seconds, "peaks": time.thread_time() - began}.items():
+            seconds[step] += taken
+        if tile.core_end == sizes[tile.chrom]:
+            writer.finish(tile.chrom, caller.finish(), counter.finish())
     return seconds

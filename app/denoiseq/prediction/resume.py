@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,9 +21,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from denoiseq.atomic import room_for, write_json
-from denoiseq.errors import UserError
 from denoiseq.genomics.bigwig_writer import Encoded, Stored, part_file
 from denoiseq.genomics.peaks import Peak
+
+log = logging.getLogger(__name__)
 
 # The version of the folder's layout: folders of another one are not used.
 LAYOUT = 1
@@ -44,8 +46,9 @@ class Finished:
 def claimed(folder: Path, key: dict[str, Any]) -> Iterator[None]:
     """Hold `folder` for the prediction that `key` describes, emptied if it is another's.
 
-    It is removed when the block ends well, with a UserError, which going on would meet again, or
-    with nothing to go on from; else it stays. Raises OSError where another process holds it.
+    It is removed when the block ends well, or with nothing to go on from; with finished
+    chromosomes or prepared reads it stays, whatever ended the block. Raises OSError where another
+    process holds it.
     """
     key = json.loads(json.dumps({"layout": LAYOUT, **key}))
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,12 +65,13 @@ def claimed(folder: Path, key: dict[str, Any]) -> Iterator[None]:
             yield
         except BaseException as error:
             done = len(finished(folder))
-            if isinstance(error, UserError) or not (done or (folder / CUTS).exists()):
+            if not (done or (folder / CUTS).exists()):
                 shutil.rmtree(folder)
-            elif isinstance(error, KeyboardInterrupt):
-                raise KeyboardInterrupt(
-                    f"chromosomes done: {done}; the same command goes on from there"
-                ) from error
+                raise
+            kept = f"chromosomes done: {done}; the same command goes on from there"
+            if isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt(kept) from error
+            log.info("%s", kept)
             raise
         shutil.rmtree(folder)
 
@@ -81,6 +85,8 @@ def _keep_if_of(folder: Path, key: dict[str, Any]) -> None:
         old_key = None
     if old_key == key:
         return
+    if any(folder.glob("*.jsonl")):
+        log.info("%s is of another prediction, of other settings or inputs: emptied", folder)
     for old in folder.iterdir():
         if old.name == "lock":
             continue

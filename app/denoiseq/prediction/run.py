@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from copy import copy
@@ -16,8 +15,8 @@ from denoiseq import provenance
 from denoiseq.atomic import check_writable, write_json
 from denoiseq.distributed import Ranks, joined, use_threads
 from denoiseq.errors import UserError
-from denoiseq.evaluation.thresholds import threshold_of_precision
-from denoiseq.logs import log_to
+from denoiseq.evaluation.thresholds import threshold_of_precision, tuned_peak_threshold
+from denoiseq.logs import collected_warnings, log_to
 from denoiseq.models.checkpoint import open_checkpoint, trained_network
 from denoiseq.prediction import loci, sample
 from denoiseq.prediction.genome import GenomePrediction, output_file, predict_genome
@@ -35,11 +34,12 @@ STRONGEST = 20  # peaks in the table of the report
 
 def run(settings: Predict) -> None:
     """Denoised coverage, peak probability and peaks of a whole genome, and a report."""
-    with joined(settings.trainer.device) as ranks:
-        _predict(settings, ranks)
+    with joined(settings.trainer.device) as ranks, collected_warnings() as warnings:
+        _predict(settings, ranks, warnings)
 
 
-def _predict(settings: Predict, ranks: Ranks) -> None:
+def _predict(settings: Predict, ranks: Ranks, warnings: list[str]) -> None:
+    """warnings : those logged so far; it grows by itself."""
     payload, trained = open_checkpoint(settings.checkpoint)
     folder, name = Path(required(settings.out, "out", "prediction")), sample.name_of(settings)
     if ranks.main:
@@ -52,6 +52,9 @@ def _predict(settings: Predict, ranks: Ranks) -> None:
     unfinished = folder / f".{name}.unfinished"
     software = {"software": provenance.software_facts(network)}
     key = sample.identity(settings, payload, trained) | software
+    # What can be refused at once is, before another prediction's chromosomes make room.
+    settings = resolved(settings, payload, trained, name)
+    sample.check_fasta_given(settings, trained)
     with claimed(unfinished, key) if ranks.main else nullcontext():
         if ranks.main:
             store = sample.opened_store(settings, payload, trained, unfinished)  # for all ranks
@@ -61,7 +64,6 @@ def _predict(settings: Predict, ranks: Ranks) -> None:
         genome, h = sample.genome(settings, trained, store), trained.data.half_window_bp
         thinning, depth = sample.thinning(settings, payload, store, h)
         source = Source(store, h, thinning, genome)
-        settings = resolved(settings, payload, trained, name)
         parse_regions(settings.regions, store.chroms)
 
         log.info("predicting %s on %d chromosomes", name, len(store.chroms))
@@ -72,6 +74,7 @@ def _predict(settings: Predict, ranks: Ranks) -> None:
             "input": store.facts(),
             "model": provenance.model_facts(str(settings.checkpoint), payload),
             **software,
+            "warnings": warnings,
         }
         _page(summary, source, settings, prediction, payload).write(folder)
         write_json(folder / "summary.json", summary)
@@ -96,6 +99,10 @@ def resolved(settings: Predict, payload: Mapping[str, Any], trained: Train, name
 def _peak_threshold(settings: Predict, payload: Mapping[str, Any], task: str) -> float:
     """The threshold that the user gave, that of the wanted precision, or that of the best F1."""
     threshold = settings.peak_threshold
+    if threshold is None:
+        threshold = tuned_peak_threshold(payload)
+    if threshold is None:
+        raise UserError("the checkpoint has no peak threshold: give peak_threshold=0.5, say")
     if settings.peak_precision is not None:
         if payload.get("operating_points") is None:
             raise UserError(
@@ -103,10 +110,6 @@ def _peak_threshold(settings: Predict, payload: Mapping[str, Any], task: str) ->
                 "peak_precision= needs: give peak_threshold="
             )
         threshold = threshold_of_precision(payload["operating_points"], settings.peak_precision)
-    elif threshold is None:
-        threshold = payload["peak_threshold"]
-    if threshold is None or math.isnan(threshold):
-        raise UserError("the checkpoint has no peak threshold: give peak_threshold=0.5, say")
     if task != "regression" and settings.peak_threshold is not None and threshold >= 1:
         raise UserError(f"peak_threshold is {threshold}, expected a probability below 1")
     return float(threshold)

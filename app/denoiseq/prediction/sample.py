@@ -23,6 +23,7 @@ from denoiseq.store.compatibility import (
     check_same_genome,
     check_store_matches_training,
     training_blacklist,
+    warn_of_organelles,
     warn_of_other_ends,
 )
 from denoiseq.store.store import Sample, open_store
@@ -72,6 +73,8 @@ def name_of(settings: Predict) -> str:
     if settings.name is not None:
         return settings.name
     first = Path(inputs[0][0] if isinstance(inputs[0], list) else inputs[0])
+    if first.name.isdigit() and first.parent.name == "fd":  # /dev/fd/63, a pipe of the shell's
+        return "fragments"
     return Path(first.stem).stem if first.suffix in (".gz", ".bgz") else first.stem
 
 
@@ -83,6 +86,7 @@ def opened_store(
     if settings.store is not None:
         store = open_store(settings.store)
         check_store_matches_training(preprocessing, store)
+        warn_of_organelles(store)
         return store
     if preprocessing.get("kind") == "coverage":
         raise UserError(
@@ -117,7 +121,6 @@ def _preparation(
         shift_check=settings.shift_check,
         max_fragment_bp=preprocessing["max_fragment_bp"],
         include=[chrom for chrom in sizes if chrom in preprocessing["genome"]],
-        exclude=[],
         workers=settings.workers,
         progress=settings.trainer.progress,
         **({} if settings.fragments else _filters(preprocessing)),
@@ -149,8 +152,11 @@ def identity(settings: Predict, payload: Mapping[str, Any], trained: Train) -> d
 
 
 def _facts(path: str) -> list[Any]:
-    """Where a file lies, its size and time; of an absent one, an error later, the path alone."""
-    if not Path(path).is_file():
+    """Where a file lies, its size and time; of an absent one, an error later, the path alone.
+
+    Those of a pipe never come again: what it gives this time is not known to be the same.
+    """
+    if not Path(path).exists():
         return [path]
     stat = Path(path).stat()
     return [str(Path(path).resolve()), stat.st_size, stat.st_mtime_ns]
@@ -174,12 +180,17 @@ def _filters(preprocessing: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in known.items() if value is not None}
 
 
+def check_fasta_given(settings: Predict, trained: Train) -> None:
+    """Raise UserError where the model reads the sequence and there is none."""
+    if trained.data.sequence and settings.fasta is None:
+        raise UserError("this model reads the sequence too: give fasta=genome.fa")
+
+
 def genome(settings: Predict, trained: Train, store: Sample) -> Genome | None:
     """The bases that the model reads beside the coverage of `store`; None where it reads none."""
-    if not trained.data.sequence:
+    check_fasta_given(settings, trained)
+    if settings.fasta is None or not trained.data.sequence:
         return None
-    if settings.fasta is None:
-        raise UserError("this model reads the sequence too: give fasta=genome.fa")
     fasta = Genome(settings.fasta)
     check_fasta(fasta, store.chroms, str(store.path))
     return fasta
@@ -202,14 +213,14 @@ def thinning(
     used = fraction * whole
     if target is not None and float(target) > 1.05 * whole:
         depths = f"{whole:.0f} cut sites per Mb, less than the {float(target):.0f} asked for"
-        log.warning("warning: the input has %s: it is used whole", depths)
+        log.warning("the input has %s: it is used whole", depths)
     if fraction < 1 and not store.thinnable:
         raise UserError(
             f"{store.path} holds coverage, not fragments, and cannot be thinned: leave out depth="
         )
     warning = _depth_warning(used, payload)
     if warning:
-        log.warning("warning: %s", warning)
+        log.warning("%s", warning)
     known = {"given": whole, "used": used, "trained": trained}
     rounded = {f"{name}_cuts_per_mb": round(value, 1) for name, value in known.items()}
     draw = Thinning(fraction, settings.seed) if fraction < 1 else None

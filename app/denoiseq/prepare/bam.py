@@ -12,6 +12,8 @@ from typing import Any
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.bam import ReadFile, check_bam, contig_sizes, count_reads
+from denoiseq.genomics.bam_index import not_of_this_file
+from denoiseq.prepare.contigs import check_contigs
 from denoiseq.prepare.cut_sites import ChromCounts, Fragments
 from denoiseq.prepare.quality import check_some_left, cut_quality, warn_of_mates
 from denoiseq.prepare.reader import StoreParts, Task
@@ -34,8 +36,11 @@ class BamReader:
         self.paths = [Path(bam) for bam in bams]
         self._files = _check_files(self.paths, genome, settings)
         self._counted = [count_reads(file) for file in self._files]
-        self._reads_of = sum((Counter(reads) for reads, _ in self._counted), Counter[str]())
+        self._reads_of = sum((Counter(counts.placed) for counts in self._counted), Counter[str]())
         self.chroms: Collection[str] = contig_sizes(self.paths[0])
+        reads = {chrom: self._reads_of[chrom] for chrom in self.chroms}
+        contigs, lost = check_contigs(self.paths, reads, genome, settings)
+        self._not_in_fasta = {"contigs": contigs, "reads": lost}
         self.preprocessing = {name: getattr(settings, name) for name in FILTERS}
         self.ends: Mapping[str, Fragments] | None = None
 
@@ -50,6 +55,7 @@ class BamReader:
         self.ends = {chrom: result.ends for chrom, result in counts.items()}
         fates = READ_FATES if paired else SINGLE_FATES
         qc = cut_quality(counts, task, fates)
+        qc["not_in_fasta"] = self._not_in_fasta
         qc["files"] = [self._file_counts(i, counts, fates) for i in range(len(self._files))]
         for key in ("reads", "mates"):
             by_file = [row[key] for row in qc["files"]]
@@ -97,18 +103,28 @@ class BamReader:
             where = chrom, task.chroms[chrom], task.settings, task.folder / f"{number}.part"
             jobs[chrom] = (self._files, *where, task.blacklist)
         for chrom, counts in _results(jobs, processes(task.settings.workers)):
+            self._check_indices(chrom, counts)
             results[chrom] = counts
             task.advance(self._reads_of[chrom])
         return {chrom: results[chrom] for chrom in task.chroms}
+
+    def _check_indices(self, chrom: str, counts: ChromCounts) -> None:
+        """Refuse an index that led to other reads than are counted, be it more or fewer."""
+        for file, counted, fates in zip(self._files, self._counted, counts.by_file, strict=True):
+            # an unmapped read at position 0 is counted, and belongs to no region
+            came, mapped = _reads(fates) - fates["unmapped"], counted.mapped[chrom]
+            if came != mapped:
+                why = f"{mapped:,} mapped reads on {chrom} are counted, {came:,} came"
+                raise not_of_this_file(file.path, why)
 
     def _file_counts(
         self, index: int, counts: Mapping[str, ChromCounts], fates: Sequence[str]
     ) -> dict[str, Any]:
         """What the qc.json says about one of the files."""
-        file, (reads_of, unplaced) = self._files[index], self._counted[index]
-        excluded = sum(n for chrom, n in reads_of.items() if chrom not in counts)
+        file, counted = self._files[index], self._counted[index]
+        excluded = sum(n for chrom, n in counted.placed.items() if chrom not in counts)
         total = _tally(index, counts)
-        total["unmapped"] += unplaced
+        total["unmapped"] += counted.unplaced
         reads = {"excluded_chromosome": excluded, **{fate: total[fate] for fate in fates}}
         return {
             "name": file.path.name,
@@ -116,6 +132,11 @@ class BamReader:
             "reads": {"total": sum(reads.values()), **reads},
             "mates": {name: total[name] for name in NOTES},
         }
+
+
+def _reads(counts: Counter[str]) -> int:
+    """All reads, each of which has one fate."""
+    return sum(n for name, n in counts.items() if name not in NOTES)
 
 
 def _tally(index: int, counts: Mapping[str, ChromCounts]) -> Counter[str]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.bam import check_genome
-from denoiseq.genomics.bigwig_reader import bigwig_sizes, stream_bigwig
+from denoiseq.genomics.bigwig_reader import bigwig_sizes, bigwig_sums, stream_bigwig
+from denoiseq.prepare.contigs import check_contigs
 from denoiseq.prepare.coverage_runs import write_runs
 from denoiseq.prepare.cut_sites import Fragments
 from denoiseq.prepare.quality import coverage_quality
@@ -23,8 +24,13 @@ class BigWigReader:
 
     def __init__(self, settings: Prepare, genome: Mapping[str, int]) -> None:
         self.paths = [Path(str(settings.bigwig))]
-        self._sizes, self._genome = bigwig_sizes(self.paths[0]), genome
-        self.chroms: Collection[str] = self._sizes
+        sizes = bigwig_sizes(self.paths[0])
+        check_genome(self.paths[0], sizes, genome, settings.include, settings.exclude)
+        fits = sizes.keys() <= genome.keys()
+        sums = dict.fromkeys(sizes, 0.0) if fits else bigwig_sums(self.paths[0])  # takes seconds
+        contigs, lost = check_contigs(self.paths, sums, genome, settings, "units of signal")
+        self._not_in_fasta = {"contigs": contigs, "signal": lost}
+        self.chroms: Collection[str] = sizes
         self.preprocessing: dict[str, Any] = {"kind": "coverage"}
 
     def total(self, chroms: Mapping[str, int]) -> int:
@@ -32,13 +38,12 @@ class BigWigReader:
 
     def read(self, task: Task) -> list[StoreParts]:
         settings, (path,), coverage = task.settings, self.paths, {}
-        check_genome(path, self._sizes, self._genome, settings.include, settings.exclude)
         for number, (chrom, size) in enumerate(task.chroms.items()):
             part = task.folder / f"{number}.part"
             track = stream_bigwig(path, chrom, size)
             coverage[chrom] = write_runs(path, chrom, track, task.blacklist, part)
             task.advance(size)
-        qc = coverage_quality(coverage, task)
+        qc = coverage_quality(coverage, task) | {"not_in_fasta": self._not_in_fasta}
         if qc["covered_bp"] == 0:
             raise UserError(f"{path} is 0 everywhere on the chosen chromosomes.")
         parts = {chrom: result.part for chrom, result in coverage.items()}

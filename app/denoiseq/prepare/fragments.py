@@ -2,15 +2,18 @@
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from itertools import groupby
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
 
 from denoiseq.errors import UserError
-from denoiseq.genomics.barcodes import read_cells
 from denoiseq.genomics.fragment_file import Lines, check_exists, read_fragments
+from denoiseq.genomics.intervals import listed, select_chromosomes
+from denoiseq.inputs import is_pipe
+from denoiseq.prepare.cells import EXAMPLES, Cells
+from denoiseq.prepare.contigs import check_contigs
 from denoiseq.prepare.cut_sites import (
     BOTH,
     FRAGMENT_FATES,
@@ -27,6 +30,9 @@ from denoiseq.settings import Prepare
 from denoiseq.store.compatibility import FILTERS
 
 _log = logging.getLogger(__name__)
+
+# fragments that are nearly all of one length in this range, in bp, look like reads
+_READ_BP, _SHARE, _LEAST_FRAGMENTS = (20, 300), 0.9, 1_000
 
 # what becomes of a line: it is counted under the first of these that holds
 LINE_FATES = (
@@ -48,13 +54,13 @@ class FragmentReader:
     unit = "B"
 
     def __init__(self, settings: Prepare, genome: Mapping[str, int]) -> None:
-        group_of, groups = read_cells(settings.barcodes, settings.groups)
-        self._index = {barcode: i for i, barcode in enumerate(group_of)}
-        self._group = np.fromiter(group_of.values(), np.int64)  # of each listed barcode
-        self._met = np.zeros(len(group_of), dtype=bool)  # whether a fragment of it was kept
+        self._cells = Cells(settings.barcodes, settings.groups)
+        groups = self._cells.groups
         self.paths = [check_exists(str(settings.fragments))]
         # the file has no header: which chromosomes it has shows as it is read
-        self.chroms: Collection[str] = genome
+        self.chroms: Collection[str] = {*genome, *(settings.exclude or ())}
+        self._genome = genome
+        self._lines_of = Counter[str]()  # chromosome -> lines, in the file's order
         out = Path(str(settings.out))
         self._stores = {"": out} if groups == [""] else store_paths(out, groups)
         # another program filtered the reads
@@ -66,20 +72,27 @@ class FragmentReader:
         self._fates = Counter[str]()
         self._counts: list[dict[str, ChromCounts]] = [{} for _ in self._stores]
 
-    def total(self, chroms: Mapping[str, int]) -> int:
-        return self.paths[0].stat().st_size
+    def total(self, chroms: Mapping[str, int]) -> int | None:
+        return None if is_pipe(self.paths[0]) else self.paths[0].stat().st_size
 
     def read(self, task: Task) -> list[StoreParts]:
         """A store for each group with a cut site; `reads` are the whole file's by LINE_FATES."""
         (path,) = self.paths
-        chroms_of_file = self._read_file(task)
+        self._read_file(task)
         lines = {fate: self._fates[fate] for fate in LINE_FATES}
         lines = {"total": sum(lines.values()), **lines}
         if lines["total"] == lines["not_in_genome"]:
             raise UserError(
                 f"{path} is of another genome: the FASTA has none of its chromosomes "
-                f"({', '.join(chroms_of_file[:5])})."
+                f"({listed(self._lines_of, 5)})."
             )
+        # whether an excluded name that the FASTA lacks is misspelled shows only now
+        select_chromosomes({**self._genome, **self._lines_of}, None, task.settings.exclude or ())
+        contigs, lost = check_contigs(
+            self.paths, self._lines_of, self._genome, task.settings, "fragments"
+        )
+        if self._cells:
+            self._cells.check_met(path)
         remedy = "max_fragment_bp, include, exclude, the list of barcodes or the blacklist"
         cut_sites = sum(n.cut_sites for group in self._counts for n in group.values())
         check_some_left(path, {"cut_sites": cut_sites, "reads": lines}, remedy)
@@ -89,34 +102,42 @@ class FragmentReader:
             counts = {chrom: self._counts[index].get(chrom, empty) for chrom in task.chroms}
             qc = cut_quality(counts, task, ())
             if qc["cut_sites"] == 0:
-                _log.warning("warning: no fragment of group %s is left: no store is made", group)
+                _log.warning("no fragment of group %s is left: no store is made", group)
                 continue
-            listed = self._group == index
-            barcodes = {"listed": int(listed.sum()), "found": int((listed & self._met).sum())}
-            qc |= {"reads": lines, "group": group or None}
-            qc["barcodes"] = barcodes if self._index else None
+            qc |= {"reads": lines, "group": group or None, "barcodes": self._cells.counts(index)}
+            qc["not_in_fasta"] = {"contigs": contigs, "reads": lost}
             parts = {chrom: result.part for chrom, result in counts.items()}
             stores.append(StoreParts(store, qc, parts))
+        _warn_of_reads(path, [n.fragment_sizes for group in self._counts for n in group.values()])
         return stores
 
-    def _read_file(self, task: Task) -> list[str]:
-        """Write and count the cut sites of each group; the chromosomes in the file's order."""
+    def _read_file(self, task: Task) -> None:
+        """Write and count the cut sites of each group."""
         (path,) = self.paths
-        seen: list[str] = []
-        pieces = read_fragments(path, bool(self._index), task.advance)
+        last = ""
+        pieces = read_fragments(path, bool(self._cells), task.advance)
+        if self._cells:
+            pieces = self._with_form(pieces)
         for chrom, lines in groupby(pieces, key=lambda piece: piece.chrom):
-            if chrom in seen:
+            if chrom in self._lines_of:
                 raise UserError(
-                    f"{path}: {chrom} comes back after {seen[-1]}; "
-                    "sort the file: sort -k1,1 -k2,2n."
+                    f"{path}: {chrom} comes back after {last}; sort the file: sort -k1,1 -k2,2n."
                 )
-            seen.append(chrom)
+            last = chrom
+            self._lines_of[chrom] = 0
             if chrom in task.chroms:
-                self._read_chromosome(chrom, lines, task)
+                self._read_chromosome(chrom, self._counted(lines), task)
             else:
-                fate = "excluded_chromosome" if chrom in self.chroms else "not_in_genome"
-                self._fates[fate] += sum(len(piece.starts) for piece in lines)
-        return seen
+                fate = "excluded_chromosome" if chrom in self._genome else "not_in_genome"
+                for piece in self._counted(lines):
+                    self._fates[fate] += len(piece.starts)
+                    if self._cells:
+                        self._look_up(piece)
+
+    def _counted(self, pieces: Iterable[Lines]) -> Iterator[Lines]:
+        for piece in pieces:
+            self._lines_of[piece.chrom] += len(piece.starts)
+            yield piece
 
     def _read_chromosome(self, chrom: str, lines: Iterable[Lines], task: Task) -> None:
         writers: dict[int, CutWriter] = {}
@@ -147,18 +168,50 @@ class FragmentReader:
                 f"beyond {chrom} ({size} bp): give the FASTA that the reads were aligned to."
             )
         rows = np.stack([lines.starts, lines.ends - lines.starts, np.full_like(lines.starts, BOTH)])
-        if not self._index:
+        if not self._cells:
             rows = np.concatenate([rows, np.zeros((1, rows.shape[1]), dtype=np.int64)])
             return usable(rows, size, task.settings, self._fates, "kept")
+        index = self._look_up(lines)
+        members = index >= 0
+        self._fates["other_barcode"] += int((~members).sum())
+        rows = np.concatenate(
+            [rows[:, members], [self._cells.group(index[members]), index[members]]]
+        )
+        rows = usable(rows, size, task.settings, self._fates, "kept")
+        self._cells.keep(rows[4])
+        return rows[:4]
+
+    def _with_form(self, pieces: Iterator[Lines]) -> Iterator[Lines]:
+        """The pieces; their first barcodes tell how the file writes them."""
+        first: list[Lines] = []
+        while sum(len(piece.starts) for piece in first) < EXAMPLES and (
+            piece := next(pieces, None)
+        ):
+            first.append(piece)
+        known = [piece.barcodes for piece in first if piece.barcodes is not None]
+        self._cells.take_form(self.paths[0], known)
+        return chain(first, pieces)
+
+    def _look_up(self, lines: Lines) -> np.ndarray:
+        """The index of each line's barcode in the list, int64 (M,); -1 where it is not listed."""
         if lines.barcodes is None:
             raise UserError(
-                f"{path}, line {lines.first_line}: no barcode in a fourth column; leave out "
-                "barcodes= and groups=."
+                f"{self.paths[0]}, line {lines.first_line}: no barcode in a fourth column; leave "
+                "out barcodes= and groups=."
             )
-        index = np.array([self._index.get(b, -1) for b in lines.barcodes.tolist()], dtype=np.int64)
-        listed = index >= 0
-        self._fates["other_barcode"] += int((~listed).sum())
-        rows = np.concatenate([rows[:, listed], [self._group[index[listed]], index[listed]]])
-        rows = usable(rows, size, task.settings, self._fates, "kept")
-        self._met[rows[4]] = True
-        return rows[:4]
+        return self._cells.look_up(lines.barcodes)
+
+
+def _warn_of_reads(path: Path, fragment_sizes: Iterable[np.ndarray]) -> None:
+    """Warn where fragments by length, in bp, are nearly all of one, as sequenced reads are."""
+    sizes = np.sum(list(fragment_sizes), axis=0)
+    length, fragments = int(sizes.argmax()), int(sizes.sum())
+    shortest, longest = _READ_BP
+    if fragments < _LEAST_FRAGMENTS or not shortest <= length <= longest:
+        return
+    if (share := sizes[length] / fragments) > _SHARE:
+        _log.warning(
+            "%.0f%% of the %s fragments of %s are %d bp long, as reads are but hardly fragments: "
+            "if its lines are reads, give the BAM as bam= instead",
+            100 * share, f"{fragments:,}", path, length,
+        )  # fmt: skip

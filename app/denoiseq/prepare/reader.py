@@ -61,11 +61,22 @@ class Reader(Protocol):
 
     def __init__(self, settings: Prepare, genome: Mapping[str, int]) -> None: ...
 
-    def total(self, chroms: Mapping[str, int]) -> int:
-        """Units that reading these chromosomes takes."""
+    def total(self, chroms: Mapping[str, int]) -> int | None:
+        """Units that reading these chromosomes takes; None where that is not known."""
 
     def read(self, task: Task) -> list[StoreParts]:
         """Stream the input into part files; UserError where nothing is left of it."""
+
+
+def beside(store: str | Path, ending: str) -> Path:
+    """A file that goes with a store: cuts.log beside cuts.h5, rep.1.log beside one named rep.1."""
+    store = Path(store)
+    return store.with_name(store.name.removesuffix(_suffix(store)) + ending)
+
+
+def _suffix(store: Path) -> str:
+    """What is no part of a store's name: rep.1 and rep.2 are two names."""
+    return store.suffix if store.suffix in (".h5", ".hdf5") else ""
 
 
 def store_paths(out: str | Path, labels: Iterable[str]) -> dict[str, Path]:
@@ -74,7 +85,7 @@ def store_paths(out: str | Path, labels: Iterable[str]) -> dict[str, Path]:
     paths: dict[str, Path] = {}
     for label in labels:
         safe = re.sub(r"[^A-Za-z0-9._+-]", "_", label)
-        path = out.with_name(f"{out.stem}.{safe}{out.suffix}")
+        path = beside(out, f".{safe}{_suffix(out)}")
         if path in paths.values():
             raise UserError(f"two inputs would both be written to {path}: rename one of them.")
         paths[label] = path

@@ -22,13 +22,15 @@ from denoiseq.genomics.intervals import (
     merge_within,
     select_chromosomes,
 )
-from denoiseq.logs import log_to
+from denoiseq.genomics.organelles import is_organelle, left_out
+from denoiseq.logs import collected_warnings, log_to
 from denoiseq.prepare.bam import BamReader
 from denoiseq.prepare.bigwig import BigWigReader
+from denoiseq.prepare.contigs import warn_of_dense_contigs
 from denoiseq.prepare.cut_sites import resolve_shift
 from denoiseq.prepare.fragments import FragmentReader
 from denoiseq.prepare.parts import map_parts
-from denoiseq.prepare.reader import Reader, Task, store_paths
+from denoiseq.prepare.reader import Reader, Task, beside, store_paths
 from denoiseq.prepare.shift_check import check_ends
 from denoiseq.provenance import store_provenance
 from denoiseq.settings import Prepare
@@ -50,7 +52,7 @@ def run(settings: Prepare) -> None:
     """Reads or a track, and a FASTA, to stores and their quality counts."""
     if settings.out:
         check_writable(settings.out)
-        log_to(Path(settings.out).with_suffix(".log"))
+        log_to(beside(settings.out, ".log"))
     for store, qc in prepare_stores(settings).items():
         if "cut_sites" not in qc:
             log.info("%s: mean coverage %.4g", store, qc["mean_coverage"])
@@ -70,20 +72,26 @@ def prepare_stores(
     """
     kind = _input_kind(settings)
     out = required(settings.out, "out", "cuts.h5")
+    _check_no_input(Path(out), settings)
     inputs = {}
-    if sizes is None:
-        fasta = required(settings.fasta, "fasta", "genome.fa")
-        sizes, inputs["fasta"] = chrom_sizes(fasta), [Path(fasta)]
-    blacklist = [] if settings.blacklist is None else read_bed(settings.blacklist)
+    with collected_warnings() as of_genome:
+        if sizes is None:
+            fasta = required(settings.fasta, "fasta", "genome.fa")
+            sizes, inputs["fasta"] = chrom_sizes(fasta), [Path(fasta)]
+        blacklist = [] if settings.blacklist is None else read_bed(settings.blacklist)
+        if settings.blacklist is not None and not blacklist:
+            log.warning("the blacklist %s holds no interval: nothing is masked", settings.blacklist)
     settings = resolve_shift(settings)
     if kind != "bam" or settings.replicates == "merged":
-        return _prepare(kind, settings, sizes, blacklist, inputs)
+        with collected_warnings(of_genome) as warnings:
+            return _prepare(kind, settings, sizes, blacklist, inputs, warnings)
     bams = settings.bam if isinstance(settings.bam, list) else [settings.bam]
     paths = store_paths(out, [Path(bam).stem for bam in bams])
     stores: dict[Path, dict[str, Any]] = {}
     for bam, path in zip(bams, paths.values(), strict=True):
         replicate = replace(settings, bam=bam, out=str(path))
-        stores |= _prepare(kind, replicate, sizes, blacklist, inputs)
+        with collected_warnings(of_genome) as warnings:
+            stores |= _prepare(kind, replicate, sizes, blacklist, inputs, warnings)
     return stores
 
 
@@ -105,14 +113,28 @@ def _input_kind(settings: Prepare) -> str:
     return kinds[0]
 
 
+def _check_no_input(out: Path, settings: Prepare) -> None:
+    """Refuse to write the store over one of the files that it is made from."""
+    for name in (*READERS, "fasta", "blacklist", "barcodes", "groups"):
+        value = getattr(settings, name)
+        for path in map(Path, value if isinstance(value, list) else [value or ""]):
+            if out.is_file() and path.is_file() and out.samefile(path):
+                raise UserError(f"out={out} is the input {name}={path}: give the store a new name")
+
+
 def _prepare(
     kind: str,
     settings: Prepare,
     sizes: Mapping[str, int],
     intervals: list[Interval],
     inputs: Mapping[str, list[Path]],
+    warnings: list[str],
 ) -> dict[Path, dict[str, Any]]:
-    """Make the stores of one input. `intervals` are the blacklist's, `inputs` further files."""
+    """Make the stores of one input.
+
+    intervals : the blacklist's. inputs : further files.
+    warnings : those logged so far; it grows by itself, and goes into every store.
+    """
     out = Path(str(settings.out))
     check_writable(out)
     reader = READERS[kind](settings, sizes)
@@ -122,7 +144,7 @@ def _prepare(
     preprocessing = {
         **reader.preprocessing,
         "include": None if settings.include is None else sorted(settings.include),
-        "exclude": sorted(settings.exclude),
+        "exclude": sorted(left_out(sizes, settings.include, settings.exclude)),
         "blacklist_sha256": blacklist_sha256(blacklist),
         "genome": chroms,
     }
@@ -135,15 +157,17 @@ def _prepare(
             task = Task(settings, chroms, blacklist, Path(folder), bar.update)
             contents = reader.read(task)
         preprocessing |= reader.preprocessing  # reading can tell more of it
+        content = reader.preprocessing.get("kind", "cuts")
+        warn_of_dense_contigs(source, contents, content)
         more: dict[str, Any] = {}
         if reader.ends is not None:
             more["shift_check"] = check_ends(source, reader.ends, settings)
         more |= {"preprocessing": preprocessing, "fingerprint": fingerprint(preprocessing)}
+        provenance["warnings"] = more["warnings"] = warnings
         more["provenance"] = provenance
-        content = reader.preprocessing.get("kind", "cuts")
         for store in contents:
             stores[store.path] = store.qc | more
-            write_json(store.path.with_suffix(".qc.json"), stores[store.path])
+            write_json(beside(store.path, ".qc.json"), stores[store.path])
             columns = map_parts(store.parts, content)
             WRITERS[content](store.path, chroms, columns, blacklist, preprocessing, provenance)
     return stores
@@ -153,14 +177,23 @@ def _choose_chromosomes(
     reader: Reader, source: str, sizes: Mapping[str, int], settings: Prepare
 ) -> dict[str, int]:
     """The chromosomes to prepare, in the FASTA's order: those of the input that are selected."""
-    # excluding a contig that the FASTA lacks makes the input fit: it is not a misspelled name
-    exclude = [c for c in settings.exclude if c in sizes or c not in reader.chroms]
-    selected = select_chromosomes(sizes, settings.include, exclude)
+    # a contig that the input has and the FASTA lacks is no misspelled name
+    misspelled = [c for c in settings.exclude or () if c not in sizes and c not in reader.chroms]
+    out = left_out(sizes, settings.include, settings.exclude)
+    selected = select_chromosomes(sizes, settings.include, [*out, *misspelled])
     chroms = {c: sizes[c] for c in selected if c in reader.chroms}
     if not chroms:
         raise UserError(f"{source} has none of the selected chromosomes: {', '.join(selected)}.")
     if len(chroms) < len(selected):
         log.info("%d selected sequences are not in %s", len(selected) - len(chroms), source)
+    organelles = [c for c in chroms if is_organelle(c, sizes)]
+    if organelles and settings.exclude == []:
+        log.warning(
+            "%s: exclude=[] keeps %s, an organelle, whose reads say nothing about chromatin; "
+            "without exclude= it is left out",
+            source,
+            listed(organelles),
+        )
     return chroms
 
 

@@ -71,7 +71,7 @@ def check_ends(
         raise UserError(_wrong_shift(source, result))
     if result["verdict"] != "right":
         _log.warning(
-            "warning: the Tn5 shift of %s could not be checked (%s): shift=%s is taken as it is",
+            "the Tn5 shift of %s could not be checked (%s): shift=%s is taken as it is",
             source,
             result["verdict"],
             settings.shift,

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from denoiseq.report.style import INK, canvas, drawn
+from denoiseq.report.style import INK, canvas, drawn, legend
 from denoiseq.report.tracks import GREY, colour, label
 
 Curves = Mapping[str, Mapping[str, Any]]  # track -> name of a series -> its numbers
@@ -30,7 +30,7 @@ def precision_recall(curves: Curves, areas: Areas, points: Curves) -> Figure:
                   label=f"{label(name)} as called")  # fmt: skip
     axis.set(xlabel="recall: share of true-peak bases found",
              ylabel="precision: share of found bases that are true")  # fmt: skip
-    axis.legend(loc="lower left")
+    legend(axis, loc="lower left")
     return figure
 
 
@@ -41,7 +41,7 @@ def roc(curves: Curves, areas: Areas) -> Figure:
     axis.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":", zorder=1.9)  # behind
     axis.set(xlabel="share of other bases called by mistake",
              ylabel="share of true-peak bases found")  # fmt: skip
-    axis.legend(loc="lower right")
+    legend(axis, loc="lower right")
     return figure
 
 
@@ -53,7 +53,7 @@ def reliability(predicted: Sequence[float], observed: Sequence[float], bases: An
     axis.plot(predicted, observed, "o-", ms=4, color=colour("denoised"), label="denoised")
     axis.set(ylabel="share of bases in true peaks", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axis.grid(True)
-    axis.legend(loc="upper left")
+    legend(axis, loc="upper left")
     width = 0.8 / max(len(predicted), 1)
     counts.bar(predicted, bases, width=width, color=colour("denoised"), alpha=0.6)
     counts.set(yscale="log", ylabel="bases", xlabel="predicted peak probability")
@@ -71,7 +71,7 @@ def profile(
         axis = axes[i if apart else 0, 0]
         axis.plot(offset_bp, values, color=colour(name), label=label(name))
         axis.set(ylabel="mean coverage", xlim=(offset_bp[0], offset_bp[-1]))
-        axis.legend(loc="upper right")
+        legend(axis, loc="upper right")
         axis.grid(True)
     for axis in axes[:, 0]:
         axis.set_ylim(bottom=0)
@@ -93,7 +93,8 @@ def summit_distances(edges: Sequence[float], counts: Sequence[int]) -> Figure:
 @drawn
 def losses(history: History, best_epoch: int | None) -> Figure:
     """The loss, each of its terms and the learning rate by epoch, each on a scale of its own."""
-    names = [key.removeprefix("train_") for key in history[0] if key.startswith("train_loss")]
+    columns = dict.fromkeys(key for row in history for key in row)
+    names = [key.removeprefix("train_") for key in columns if key.startswith("train_loss")]
     rows = math.ceil((len(names) + 1) / 2)
     figure, axes = canvas(0.5 + 1.5 * rows, rows, 2, sharex=True, squeeze=False)
     for axis, name in zip(axes.flat, names, strict=False):
@@ -112,7 +113,7 @@ def losses(history: History, best_epoch: int | None) -> Figure:
     for axis in spare:
         axis.set_visible(False)
         axes[-2, -1].tick_params(labelbottom=True)  # nothing is below it
-    axes.flat[0].legend(loc="best")
+    legend(axes.flat[0], loc="best")
     figure.supxlabel("epoch", fontsize=9)
     return figure
 
@@ -127,7 +128,7 @@ def validation_scores(history: History, names: Mapping[str, str], best_epoch: in
             axis.plot(x, y, marker=mark, ms=4, color=shade, label=heading)
     axis.set(xlabel="epoch", ylabel="score (1 is perfect)")
     _epochs(axis, best_epoch)
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 

@@ -34,15 +34,15 @@ def prediction_page(
     summary: Mapping[str, Any], findings: Findings, panels: Panels, facts: Facts
 ) -> Page:
     """summary : a summary.json."""
-    depth, warning = depth_sentences(summary["depth"], findings.trained_range)
+    depth = depth_sentence(summary["depth"], findings.trained_range)
     sections = filled(
         loci_section(panels),
         Section("Peaks and reads", pictures=_pictures(summary, findings)),
         Section("Strongest peaks", table=_strongest(findings.peaks) if findings.peaks else None),
     )
     lead, tiles = [_peaks_sentence(summary, findings), depth], _tiles(summary, findings)
-    warnings = [warning] if warning else []
-    return Page("denoiseq prediction", summary["name"], lead, sections, facts, tiles, warnings)
+    title, warnings = summary["name"], summary.get("warnings", [])
+    return Page("denoiseq prediction", title, lead, sections, facts, tiles, warnings)
 
 
 def _tiles(summary: Mapping[str, Any], findings: Findings) -> list[tuple[str, str]]:
@@ -101,20 +101,16 @@ def _peaks_sentence(summary: Mapping[str, Any], findings: Findings) -> str:
     return f"{peaks:,} {plural} {share:.1%} of the genome ({genome_bp / 1e6:,.1f} Mb){middle}."
 
 
-def depth_sentences(
-    depth: Mapping[str, Any], trained_range: tuple[float, float] | None
-) -> tuple[str, str]:
-    """The input's depth beside the training's, and the prediction's warning or ""."""
+def depth_sentence(depth: Mapping[str, Any], trained_range: tuple[float, float] | None) -> str:
+    """The input's depth beside the training's."""
     used, trained = depth["used_cuts_per_mb"], depth["trained_cuts_per_mb"]
     whole, kept = depth.get("given_cuts_per_mb"), depth.get("thinning_fraction") or 1.0
     low, high = trained_range or (trained, trained)
     if not used or not low:
-        return "The input holds no cut sites.", ""
+        return "The input holds no cut sites."
     thinned = f", thinned from {whole:,.0f} (a share of {kept:.0%})" if kept < 1 else ""
     read = f"The network read {used:,.0f} cut sites per Mb{thinned}"
     if low / EQUAL_DEPTH <= used <= high * EQUAL_DEPTH:
-        return f"{read}: a depth that it was trained for.", ""
+        return f"{read}: a depth that it was trained for."
     bound = low if used < low else high
-    text = f"{read}: {used / bound:.0%} of the depth that it was trained for ({bound:,.0f})."
-    warning = depth.get("warning") or ""
-    return text, f"{warning[:1].upper()}{warning[1:]}." if warning else ""
+    return f"{read}: {used / bound:.0%} of the depth that it was trained for ({bound:,.0f})."

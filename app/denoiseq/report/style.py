@@ -58,3 +58,9 @@ def canvas(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tu
     """A figure of one column of the page, `height` inches, and its axes (as `subplots` gives)."""
     figure = Figure(figsize=(WIDTH, height), dpi=DPI)
     return figure, figure.subplots(rows, columns, **options)
+
+
+def legend(axis: Any, **options: Any) -> None:
+    """A legend, where anything is drawn that has a label."""
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(**options)

@@ -6,6 +6,9 @@ from denoiseq.settings.conv import Conv as Conv
 from denoiseq.settings.data import Data as Data
 from denoiseq.settings.data import DataOverrides as DataOverrides
 from denoiseq.settings.evaluate import Evaluate as Evaluate
+from denoiseq.settings.kinds import Kind as Kind
+from denoiseq.settings.kinds import escape as escape
+from denoiseq.settings.kinds import kinds as kinds
 from denoiseq.settings.loss import Loss as Loss
 from denoiseq.settings.model import MODELS as MODELS
 from denoiseq.settings.model import Model as Model
@@ -20,6 +23,7 @@ from denoiseq.settings.predict import Predict as Predict
 from denoiseq.settings.prepare import Prepare as Prepare
 from denoiseq.settings.train import Train as Train
 from denoiseq.settings.trainer import Trainer as Trainer
+from denoiseq.settings.yaml_text import read_text_as_written as read_text_as_written
 
 COMMANDS: dict[str, type] = {
     "prepare": Prepare,

@@ -67,7 +67,7 @@ class Data:
     )
     thin_range: list[float] | None = setting(
         None,
-        "range such as [0.01,0.5] from which each training window draws its own fraction, "
+        "two fractions, such as 0.01 and 0.5, between which each training window draws its own, "
         "log-uniformly",
         Allowed(
             "two fractions as in [0.01,0.5]",

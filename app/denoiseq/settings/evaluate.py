@@ -25,7 +25,7 @@ from denoiseq.settings.trainer import Trainer
 class Evaluate:
     """Measure a checkpoint on held-out chromosomes: metrics and figures.
 
-    denoiseq evaluate checkpoint=outputs/mine/checkpoints/best.pt split=test
+    denoiseq evaluate --checkpoint outputs/mine/checkpoints/best.pt --split test
     """
 
     checkpoint: str | None = path("best.pt of a training; required")

@@ -67,12 +67,35 @@ def kind_of(hint: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as it is written on the command line."""
+    """A value as it is written in YAML and behind `key=`."""
     if isinstance(value, list):
         return f"[{','.join(map(shown, value))}]"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     return str(value)
+
+
+def flag_of(key: str) -> str:
+    """The name of a setting's flag."""
+    return f"--{key.replace('_', '-')}"
+
+
+def placeholder(kind: str) -> str:
+    """What stands for a value of that kind."""
+    words = [word for word in ("number", "path", "region") if word in kind]
+    return words[0].upper() if words else "TEXT"
+
+
+def flag_with_value(key: str, value: Any, kind: str) -> str:
+    """A setting as it is given by flags; a placeholder where it is null or empty."""
+    name = flag_of(key)
+    if value is None or value == []:
+        return f"{name} {placeholder(kind)}"
+    if not isinstance(value, list):
+        return f"{name} {shown(value)}"
+    if "number" in kind:
+        return f"{name} {','.join(map(shown, value))}"
+    return " ".join(f"{name} {shown(item)}" for item in value)
 
 
 def help_text(
@@ -90,7 +113,9 @@ def _help_blocks(
 ) -> list[str]:
     """The settings of `schema` itself, then a block for each group."""
     lines = [
-        _help_line(f"{prefix}{entry.name}={shown(values[entry.name])}", entry.brief())
+        _help_line(
+            flag_with_value(f"{prefix}{entry.name}", values[entry.name], entry.kind), entry.brief()
+        )
         for entry in entries(schema)
     ]
     blocks = ["\n".join(lines)]
@@ -100,14 +125,14 @@ def _help_blocks(
             continue
         if issubclass(kind, Model):
             kind = MODELS.get(values[name]["name"], kind)
-        choices = f"; {name}={' | '.join(files[name])}" if name in files else ""
+        choices = f"; --{name} {' | '.join(files[name])}" if name in files else ""
         inner = _help_blocks(kind, values[name], files, f"{name}.")
         blocks += [f"{name}: {doc}{choices}\n{inner[0]}", *inner[1:]]
     return blocks
 
 
 def _help_line(setting: str, text: str) -> str:
-    head = f"  {setting}"
+    head = "\n".join(textwrap.wrap(f"  {setting}", WIDTH, subsequent_indent="    "))
     if len(head) >= COLUMN:
         head += "\n" + " " * COLUMN
     lines = textwrap.wrap(text, WIDTH - COLUMN, break_on_hyphens=False)

@@ -62,7 +62,10 @@ class Optim:
     )
     batch_size: int = setting(8, "windows per step, over all processes", at_least(1))
     micro_batch: int = setting(
-        0, "windows passed through the network at once, to save memory; 0 = all", at_least(0)
+        0,
+        "windows passed through the network at once, to save memory; 0 = all, as "
+        "model.batch_norm=true needs",
+        at_least(0),
     )
     epochs: int = setting(
         25, "number of epochs; 0 = measure and save the weights of model.pretrained", at_least(0)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, cast, get_type_hints
+from dataclasses import asdict
+from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
@@ -16,6 +16,7 @@ from omegaconf.errors import (
 )
 
 from denoiseq.errors import UserError
+from denoiseq.settings.kinds import escape, expand_home, kinds
 from denoiseq.settings.model import MODELS, DenoisingResNet
 from denoiseq.settings.setting import check
 from denoiseq.settings.train import Train
@@ -23,16 +24,9 @@ from denoiseq.settings.train import Train
 Schema = TypeVar("Schema")
 
 
-def keys(schema: type, prefix: str = "") -> list[str]:
+def keys(schema: type) -> list[str]:
     """Every dotted key that `schema` accepts, those of its groups and of all models included."""
-    names = []
-    for kind in (schema, *schema.__subclasses__()):
-        hints = get_type_hints(kind)
-        for item in fields(kind):
-            names.append(prefix + item.name)
-            if is_dataclass(hints[item.name]):
-                names += keys(hints[item.name], f"{prefix}{item.name}.")
-    return list(dict.fromkeys(names))
+    return list(kinds(schema))
 
 
 def unknown_key(key: str, schema: type) -> str:
@@ -45,14 +39,20 @@ def unknown_key(key: str, schema: type) -> str:
 
 
 def parse(schema: type[Schema], values: DictConfig | dict[str, Any]) -> Schema:
-    """`values` as the dataclass `schema`; UserError, one sentence, for the first that is wrong."""
+    """`values` as the dataclass `schema`; UserError, one sentence, for the first that is wrong.
+
+    `${…}` is filled in in a DictConfig; in a dict, as checkpoints keep it, it is text.
+    """
+    values = escape(values)  # a DictConfig stays as it is
     try:
         base = OmegaConf.structured(schema)
         if schema is Train:
             name = OmegaConf.select(OmegaConf.create(values), "model.name") or DenoisingResNet.name
             check(name in MODELS, f"model.name is {name!r}, expected one of {', '.join(MODELS)}")
             base.model = OmegaConf.structured(MODELS[name])  # it decides the other keys of `model`
-        return cast(Schema, OmegaConf.to_object(OmegaConf.merge(base, values)))
+        settings = cast(Schema, OmegaConf.to_object(OmegaConf.merge(base, values)))
+        expand_home(settings)
+        return settings
     except ConfigKeyError as error:
         raise UserError(unknown_key(error.full_key or str(error.key), schema)) from error
     except MissingMandatoryValue as error:
@@ -71,9 +71,9 @@ def parse(schema: type[Schema], values: DictConfig | dict[str, Any]) -> Schema:
 
 def plain(settings: Any) -> dict[str, Any]:
     """A settings dataclass as plain dicts and lists, as checkpoints store it."""
-    return cast(dict, OmegaConf.to_container(OmegaConf.structured(settings), resolve=True))
+    return asdict(settings)
 
 
 def to_yaml(settings: Any) -> str:
-    """A settings dataclass as YAML text."""
-    return OmegaConf.to_yaml(OmegaConf.structured(settings), resolve=True)
+    """A settings dataclass as YAML text that Hydra reads."""
+    return OmegaConf.to_yaml(OmegaConf.create(escape(plain(settings))))

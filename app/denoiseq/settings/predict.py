@@ -26,8 +26,9 @@ LOCI = (4, "example loci in the report, from strong peaks to weak ones", between
 RANDOM_LOCI = (2, "further example loci, at random places with reads", between(0, 12))
 REGIONS: tuple[Any, ...] = (
     [],
-    "further loci to draw, as [chrI:100000-120000]; 0-based, half-open, 100 to 200,000 bp each",
+    "further loci to draw, such as chrI:100000-120000; 0-based, half-open, 100 to 200,000 bp each",
     Allowed("up to 12 of them", lambda value: len(value) <= 12),
+    "list of regions",
 )
 
 
@@ -40,17 +41,19 @@ def _is_depth(value: Any) -> bool:
 class Predict:
     """Denoise the coverage of a whole genome and call its peaks, from reads and a checkpoint.
 
-    denoiseq predict checkpoint=best.pt bam=reads.bam fasta=genome.fa depth=trained out=prediction
+    denoiseq predict --checkpoint best.pt --bam reads.bam --fasta hg38.fa --depth trained --out pred
     """
 
     checkpoint: str | None = path("best.pt of a training; required")
     bam: Any = setting(
         None,
-        "BAM or CRAM, or replicates to merge as [a.bam,b.bam]; prepared as the training data were",
+        "BAM or CRAM, or several replicates to merge; prepared as the training data were",
         kind="path, or list of paths",
     )
     fragments: str | None = path("fragment file, instead of reads")
-    barcodes: str | None = path("file with the barcodes of the fragment file to keep, one a line")
+    barcodes: str | None = path(
+        "barcodes of the fragment file to keep: one a line, or a table such as singlecell.csv"
+    )
     store: str | None = path("prepared store, instead of reads")
     fasta: str | None = path(
         "FASTA of the genome, to check the input and its shift; required by a model that reads the "

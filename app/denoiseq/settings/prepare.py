@@ -15,8 +15,6 @@ from denoiseq.settings.setting import (
     setting,
 )
 
-# Names under which assemblies keep the mitochondrion: naming one that a genome lacks is no mistake.
-MITOCHONDRIAL = ["chrM", "chrMT", "MT", "M", "Mito", "chrMito"]
 # shift -> what is added to a fragment's start and end to get its two cut sites
 SHIFTS = {
     "+4/-4": (4, -5),  # the Tn5 motif at both ends coincides
@@ -31,12 +29,12 @@ SHIFTS = {
 class Prepare:
     """Make a store of Tn5 cut sites from reads (BAM, CRAM, fragments), or of a coverage track.
 
-    denoiseq prepare bam=reads.bam fasta=genome.fa blacklist=blacklist.bed out=cuts.h5
+    denoiseq prepare --bam reads.bam --fasta genome.fa --blacklist blacklist.bed --out cuts.h5
     """
 
     bam: Any = setting(
         None,
-        "BAM or CRAM, sorted by coordinate and indexed; several files as [a.bam,b.bam]",
+        "BAM or CRAM, sorted by coordinate and indexed; one file, or several",
         kind="path, or list of paths",
     )
     replicates: str = setting(
@@ -45,11 +43,13 @@ class Prepare:
         one_of("merged", "apart"),
     )
     fragments: str | None = path(
-        "fragment file, instead of reads: chrom, start, end, barcode, count; sorted"
+        "fragment file or pipe, instead of reads: chrom, start, end, barcode, count; sorted"
     )
-    barcodes: str | None = path("file with the barcodes of the fragment file to keep, one a line")
+    barcodes: str | None = path(
+        "barcodes of the fragment file to keep: one a line, or a table such as singlecell.csv"
+    )
     groups: str | None = path(
-        "file with a barcode and its group on each line, tab-separated; makes one store a group, "
+        "table with a barcode and its group on each line; makes one store a group, "
         "named cuts.{group}.h5 for out=cuts.h5"
     )
     bigwig: str | None = path(
@@ -74,10 +74,12 @@ class Prepare:
     shift_check: bool = setting(True, "stop if the Tn5 motif is not where the shift expects it")
     keep_duplicates: bool = setting(False, "keep reads that are flagged as duplicates")
     max_fragment_bp: int = setting(2000, "longer fragments are dropped", at_least(10))
-    include: list[str] | None = setting(
-        None, "chromosomes to keep, as in [chr1,chr2]; null = all except `exclude`"
+    include: list[str] | None = setting(None, "chromosomes to keep; null = all except `exclude`")
+    exclude: list[str] | None = setting(
+        None,
+        "chromosomes to leave out, besides mitochondria and plastids; null = only these, "
+        "[] = none at all",
     )
-    exclude: list[str] = setting(MITOCHONDRIAL, "chromosomes to leave out")
     workers: int = setting(0, "processes that read; 0 = one per core", at_least(0))
     progress: bool = setting(True, "show a progress bar on a terminal")
 

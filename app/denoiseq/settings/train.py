@@ -22,8 +22,8 @@ STAGES = ["train", "evaluate", "predict"]
 class Train:
     """Train a denoiser on a store of cut sites.
 
-    denoiseq train data.store=cuts.h5 'data.validation=[chr2]' 'data.test=[chr3]' name=mine
-    denoiseq train +experiment=smoke
+    denoiseq train --data.store cuts.h5 --data.validation chr2 --data.test chr3 --name mine
+    denoiseq train --experiment smoke
     """
 
     out: str = path("run folder; by default outputs/{name}/{date and time}", MISSING)
@@ -32,7 +32,7 @@ class Train:
     resume: str | None = path("last.pt of a training to go on from")
     stages: list[str] = setting(
         ["train"],
-        "[train,evaluate,predict] also evaluates the test split and predicts on the BAM",
+        "what is done: train, then evaluate (the test split) or predict (on the BAM) or both",
         Allowed("train, then evaluate or predict or both", lambda value: set(value) <= set(STAGES)),
     )
     data: Data = group(Data, "stores, windows, noise, labels and folds")

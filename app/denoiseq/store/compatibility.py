@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from denoiseq.errors import UserError
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import Genome
 from denoiseq.genomics.intervals import listed, merge_within
+from denoiseq.genomics.organelles import is_organelle
 from denoiseq.store.header import blacklist_sha256
 from denoiseq.store.store import Store
 
@@ -97,7 +98,7 @@ def check_store_matches_training(trained: Mapping[str, Any], store: Store) -> No
     check_same_genome(trained, sizes, str(store.path))
     warn_of_other_ends(trained, store)
     if trained["blacklist_sha256"] != store.preprocessing["blacklist_sha256"]:
-        log.warning("warning: %s has another blacklist than the training had", store.path)
+        log.warning("%s has another blacklist than the training had", store.path)
 
 
 def warn_of_other_ends(trained: Mapping[str, Any], store: Store) -> None:
@@ -138,6 +139,19 @@ def check_same_genome(trained: Mapping[str, Any], sizes: Mapping[str, int], sour
         raise UserError(
             f"{source} is of another genome than the checkpoint's: it has "
             f"{listed(sizes, 5)}, the checkpoint {listed(genome, 5)}"
+        )
+
+
+def warn_of_organelles(store: Store, exclude: Collection[str] = ()) -> None:
+    """Warn of organelles in a store that are not in `exclude`: older versions knew few by name."""
+    names = set(store.plain_names.values())
+    organelles = sorted(c for c in names - set(exclude) if is_organelle(c, names))
+    if organelles:
+        log.warning(
+            "%s holds %s, an organelle, whose reads say nothing about chromatin: prepare it again "
+            "without exclude=[] and include= to leave it out",
+            store.path,
+            listed(organelles),
         )
 
 

@@ -27,6 +27,7 @@ import numpy as np
 from denoiseq.atomic import atomic_path
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Interval, Merged, merge
+from denoiseq.inputs import refuse_pipe
 
 VERSION = 1  # what is written, and read
 _HEADER_ROOM = 1 << 20
@@ -122,6 +123,7 @@ def kind_of(path: str | Path) -> str:
 def open_hdf5(path: str | Path, kind: str) -> Iterator[h5py.File]:
     """Open a store's file. The block reads it and does nothing else: its errors mean damage."""
     path = Path(path)
+    refuse_pipe(path, KINDS[kind].noun)
     if not path.is_file():
         raise FileNotFoundError(f"no such {KINDS[kind].noun}: {path}; prepare makes one.")
     try:

@@ -1,5 +1,6 @@
 """The protocol of stores, and how to open one. No other package asks which class a store is."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +13,8 @@ from denoiseq.store.cut_store import CutStore
 from denoiseq.store.header import kind_of
 from denoiseq.store.thinning import Thinning
 
+log = logging.getLogger(__name__)
+
 
 class Store(Protocol):
     """What one sample answers, and several side by side (`Samples`), of which the first one's
@@ -21,7 +24,7 @@ class Store(Protocol):
     plain_names : chrom -> its name in the genome, which differs where samples are side by side
     blacklist : merged intervals
     preprocessing : what decides what a store holds; `fingerprint` is its SHA-256
-    provenance : what it was made from, and with
+    provenance : what it was made from, and with, and what there was to warn of
     samples : the stores of single samples
     thinnable : whether it holds fragments, so that `cuts` and a thinning are possible
     """
@@ -77,5 +80,8 @@ class Sample(Store, Protocol):
 
 
 def open_store(path: str | Path) -> Sample:
-    """The store at `path`, of whichever kind it is."""
-    return CoverageStore(path) if kind_of(path) == "coverage" else CutStore(path)
+    """The store at `path`, of whichever kind it is; what preparing it warned of is logged again."""
+    store = CoverageStore(path) if kind_of(path) == "coverage" else CutStore(path)
+    for sentence in store.provenance.get("warnings", ()):
+        log.warning("%s", sentence)
+    return store

@@ -1,5 +1,5 @@
 """Training: epochs of steps, validation after each, checkpoints that resume to the same bits.
-Leaves checkpoints/{last,best}.pt, history.csv and TensorBoard events in the run folder.
+Leaves config.yaml, history.csv, checkpoints/{last,best}.pt and TensorBoard events in the folder.
 """
 
 import logging
@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
+from denoiseq.atomic import write_text
 from denoiseq.distributed import ALONE, LostRank, Ranks
 from denoiseq.errors import UserError
 from denoiseq.evaluation.baselines import fit_linear, tune_baselines
@@ -24,12 +25,13 @@ from denoiseq.evaluation.measure import Loss, measure, validate
 from denoiseq.evaluation.thresholds import Tuned
 from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
 from denoiseq.models.network import Network, Prediction
-from denoiseq.settings import Evaluate, Train
+from denoiseq.settings import Evaluate, Train, plain, to_yaml
 from denoiseq.settings.optim import PEAK_METRICS
 from denoiseq.training.interrupt import Stop
 from denoiseq.training.losses import atacworks_loss
 from denoiseq.training.optimizer import learning_rate
 from denoiseq.training.progress import Records
+from denoiseq.training.resume import adopt_best
 from denoiseq.training.state import State, checkpoint_path
 from denoiseq.training.step import first_not_finite, optimizer_step
 from denoiseq.windows.batches import TileBatches, window_loader
@@ -44,7 +46,7 @@ class Training:
     model : on its device, made with the training's seed
     settings : `out` is the run folder, `resume` a checkpoint to go on from
     ranks : the processes that share the training; only the main one writes
-    metadata : plain containers that every checkpoint stores as they are: config, versions, ...
+    metadata : further plain containers that every checkpoint stores as they are: versions, ...
     picture : draws example loci of a model as PNG, with what was chosen on validation
 
     Attributes: `loss` is of the whole batch, with several ranks its sums go through `Ranks.total`;
@@ -61,7 +63,8 @@ class Training:
         picture: Callable[[Any, Tuned, float], bytes | None] | None = None,
     ):
         self.model, self.windows, self.settings, self.ranks = model, windows, settings, ranks
-        self.metadata, self.picture, self.evaluation = metadata or {}, picture, Evaluate()
+        self.metadata = {"config": plain(settings), **(metadata or {})}
+        self.picture, self.evaluation = picture, Evaluate()
         self.device = next(model.parameters()).device
         self.loss: Loss = partial(atacworks_loss, weights=settings.loss, total=ranks.total)
         self.state = State(model, settings.optim)
@@ -130,8 +133,10 @@ class Training:
     def step(self, batch: dict[str, Tensor], windows: int, n_batches: int) -> float:
         """One optimizer step on a batch of `windows` over all ranks; returns the loss."""
         state, done, optim = self.state, self.state.done, self.settings.optim
-        monitored = [row[f"validation_{optim.monitor}"] for row in done.history]
-        rate = learning_rate(optim, done.epoch + done.batch / n_batches, monitored)
+        monitored = [row.get(f"validation_{optim.monitor}", math.nan) for row in done.history]
+        comparable_from = done.comparable_from(optim.monitor)
+        epochs_done = done.epoch + done.batch / n_batches
+        rate = learning_rate(optim, epochs_done, monitored, comparable_from)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
@@ -158,6 +163,8 @@ class Training:
         settings, state, train = self.settings, self.state, self.windows.train
         if settings.resume is not None:
             state.resume(Path(settings.resume), settings, train, self.ranks)
+        if self.ranks.main:  # not before, as what is refused leaves the run's own
+            write_text(Path(settings.out) / "config.yaml", to_yaml(settings))
         self.baselines = state.done.tuned or tune_baselines(
             self.windows.validation, settings, self.ranks, fit_linear(train, self.ranks)
         )
@@ -167,7 +174,13 @@ class Training:
             log.warning(
                 "no true peak on validation: the best epoch is chosen by loss, not %s", monitor
             )
-            self.settings = replace(settings, optim=replace(settings.optim, monitor="loss"))
+            monitor = "loss"
+            self.settings = replace(settings, optim=replace(settings.optim, monitor=monitor))
+        if settings.resume is not None:
+            if self.ranks.main:
+                best = checkpoint_path(settings.out, "best")
+                adopt_best(Path(settings.resume), best, state.done, monitor)
+            state.done.best = self.ranks.tell(state.done.best)
         self.records = Records(self.settings, state.done, self.ranks.main)
 
     def _loaded(self) -> Iterator[dict[str, Tensor]]:
@@ -219,6 +232,9 @@ class Training:
             "lr": state.optimizer.param_groups[0]["lr"],
             **{f"train_{name}": mean for name, mean in done.means().items()},
         }
+        # What is validated is what is saved.
+        for model in dict.fromkeys((self.model, state.validated)):
+            self.ranks.mean_statistics(model)
         result, scores = validate(
             state.validated, self.windows.validation, self.loss, self.settings, self.ranks
         )

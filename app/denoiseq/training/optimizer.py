@@ -24,11 +24,14 @@ def make_optimizer(model: nn.Module, settings: Optim) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parts, lr=settings.lr)
 
 
-def learning_rate(settings: Optim, epochs_done: float, monitored: Sequence[float] = ()) -> float:
+def learning_rate(
+    settings: Optim, epochs_done: float, monitored: Sequence[float] = (), comparable_from: int = 0
+) -> float:
     """The rate after a (fractional) number of epochs; `monitored` is the metric after each.
 
     "plateau" multiplies it by plateau_factor whenever the metric has had no new best for
-    plateau_epochs epochs, counted anew after each drop.
+    plateau_epochs epochs, counted anew after each drop, and from the value at `comparable_from` on,
+    with which those before it cannot be compared.
     """
     rate = settings.lr
     if epochs_done < settings.warmup_epochs:
@@ -36,7 +39,10 @@ def learning_rate(settings: Optim, epochs_done: float, monitored: Sequence[float
     if settings.schedule == "cosine":
         rate *= 0.5 * (1 + math.cos(math.pi * min(epochs_done / settings.epochs, 1.0)))
     if settings.schedule == "plateau":
-        rate *= settings.plateau_factor ** _plateaus(settings, monitored)
+        rate *= settings.plateau_factor ** sum(
+            _plateaus(settings, values)
+            for values in (monitored[:comparable_from], monitored[comparable_from:])
+        )
     return rate
 
 

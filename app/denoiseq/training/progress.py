@@ -5,7 +5,7 @@ its records, which are rewritten from it on resume, so they never run ahead of t
 import io
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from denoiseq.settings import Train
 from denoiseq.settings.optim import smaller_is_better
 
 log = logging.getLogger(__name__)
+# Metrics that the settings `loss` have a say in.
+WEIGHTED = ("loss", "loss_bce")
 
 
 @dataclass
@@ -27,7 +29,7 @@ class Progress:
     step counts optimizer steps; sums holds the current epoch's losses summed over windows; best
     is {"monitor", "value", "epoch"}; scale fits the denoised track to the truth. temperature,
     calibration, of peak logits, and operating_points are the last validation's; older checkpoints
-    lack them.
+    lack them. other_losses counts the first epochs whose loss was of other settings than now.
     """
 
     epoch: int = 0
@@ -41,6 +43,7 @@ class Progress:
     temperature: float = 1.0
     calibration: dict[str, Any] | None = None
     operating_points: dict[str, list[float]] | None = None
+    other_losses: int = 0
 
     def payload(self) -> dict[str, Any]:
         """The checkpoint's keys that this fills; `from_payload` reads them back."""
@@ -75,11 +78,30 @@ class Progress:
 
     def improves(self, monitor: str, value: float) -> bool:
         """Whether this epoch is the best so far; if so, remember it."""
-        best = self.best["value"] if self.best else math.nan
-        better = value < best if smaller_is_better(monitor) else value > best
-        if better := better or math.isnan(best):
+        if better := _is_better(monitor, value, self.best):
             self.best = {"monitor": monitor, "value": value, "epoch": self.epoch + 1}
         return better
+
+    def best_by(self, monitor: str, epochs: Container[int] | None = None) -> dict[str, Any] | None:
+        """The best of the comparable epochs, or of those in `epochs`; None where there is none."""
+        best = None
+        for row in self.history[self.comparable_from(monitor) :]:
+            value = row.get(f"validation_{monitor}")
+            if value is None or (epochs is not None and row["epoch"] not in epochs):
+                continue
+            if _is_better(monitor, value, best):
+                best = {"monitor": monitor, "value": value, "epoch": row["epoch"]}
+        return best
+
+    def best_is_comparable(self, monitor: str) -> bool:
+        """Whether the best epoch was chosen by `monitor` as it is measured now."""
+        if self.best is None or self.best["monitor"] != monitor:
+            return False
+        return self.best["epoch"] > self.comparable_from(monitor)
+
+    def comparable_from(self, monitor: str) -> int:
+        """How many of the first epochs have a value that cannot be compared with the later ones."""
+        return self.other_losses if monitor in WEIGHTED else 0
 
     def patient(self, patience: int) -> bool:
         """Whether the best epoch is less than `patience` epochs ago; 0 waits forever."""
@@ -89,6 +111,13 @@ class Progress:
         """End the current epoch with its row of history."""
         self.history.append(row)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
+
+
+def _is_better(monitor: str, value: float, best: dict[str, Any] | None) -> bool:
+    """Whether a value beats the best one; any beats nan."""
+    least = math.nan if best is None else best["value"]
+    better = value < least if smaller_is_better(monitor) else value > least
+    return better or math.isnan(least)
 
 
 class Records:

@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from denoiseq import models
-from denoiseq.atomic import check_writable, write_json, write_text
+from denoiseq.atomic import check_writable, write_json
 from denoiseq.distributed import Ranks, joined, use_threads
+from denoiseq.errors import UserError
 from denoiseq.evaluation import loci
 from denoiseq.evaluation import run as evaluation
-from denoiseq.logs import log_to
+from denoiseq.evaluation.calibration import at_temperature
+from denoiseq.evaluation.thresholds import tuned_peak_threshold
+from denoiseq.inputs import is_pipe, keep_pipes
+from denoiseq.logs import collected_warnings, log_to
+from denoiseq.models.checkpoint import load_checkpoint
 from denoiseq.models.layers import describe_convolutions
 from denoiseq.models.network import Network
 from denoiseq.models.pretrained import start_from
@@ -21,7 +26,7 @@ from denoiseq.prediction import run as prediction
 from denoiseq.provenance import software_facts, versions
 from denoiseq.report.metric_text import metrics_table
 from denoiseq.report.training_page import training_page
-from denoiseq.settings import Evaluate, Predict, Train, plain, to_yaml
+from denoiseq.settings import Data, Evaluate, Predict, Train
 from denoiseq.training.loop import Training
 from denoiseq.training.state import checkpoint_path
 from denoiseq.windows.splits import Stores, open_or_prepare, open_stores, splits
@@ -31,27 +36,28 @@ log = logging.getLogger(__name__)
 
 def run(settings: Train) -> None:
     """Train, measure the validation split, and go on to the further stages of the settings."""
-    with joined(settings.trainer.device) as ranks:
+    with joined(settings.trainer.device) as ranks, collected_warnings() as warnings:
         settings = _shared(settings, ranks)
         folder = Path(settings.out)
         if ranks.main:
             check_writable(folder / "metrics.json")
             log_to(folder / "train.log")
+        check_batch_norm(settings, ranks)
+        if ranks.main:
             open_or_prepare(settings.data)  # the other ranks then find the store
         ranks.wait()
         threads = use_threads(settings.trainer.threads)
         stores = open_stores(settings.data)
         windows = splits(settings.data, stores, settings.seed)
         network = _network(settings, ranks)
-        metadata = {"config": plain(settings), "versions": versions(), **stores.facts()}
+        metadata = {"versions": versions(), **stores.facts()}
         picture = partial(loci.picture, windows.validation, settings)
         training = Training(network, windows, settings, ranks, metadata, picture)
         if ranks.main:
-            write_text(folder / "config.yaml", to_yaml(settings))
             _log_start(training, stores, threads)
         metrics = training.train()
         if ranks.main:
-            _report(training, metrics)
+            _report(training, metrics, warnings)
         # Their memory and processes are not for the further stages.
         del stores, windows, network, training
     if ranks.main:
@@ -59,10 +65,42 @@ def run(settings: Train) -> None:
 
 
 def _shared(settings: Train, ranks: Ranks) -> Train:
-    """The settings with the run folder of the main rank; the other ranks do not report."""
+    """The settings with the run folder and the data of the main rank; the others do not report."""
     trainer = replace(settings.trainer, progress=settings.trainer.progress and ranks.main)
-    # The folder's name holds a time, which differs from rank to rank.
-    return replace(settings, out=ranks.tell(settings.out), trainer=trainer)
+    data = _without_pipes(settings) if ranks.main else None
+    # The folder's name holds a time, which differs from rank to rank; a pipe gives its data once.
+    out, data = ranks.tell((settings.out, data))
+    return replace(settings, out=out, data=data, trainer=trainer)
+
+
+def _without_pipes(settings: Train) -> Data:
+    """The data settings with copies of pipes in the run folder: also later commands read them."""
+    data, folder = settings.data, settings.out
+    prepare = keep_pipes(data.prepare, ("blacklist", "barcodes", "groups"), folder)
+    return replace(keep_pipes(data, ("labels", "truth"), folder), prepare=prepare)
+
+
+def check_batch_norm(settings: Train, ranks: Ranks) -> None:
+    """Refuse BatchNorm's statistics of a part of a process's windows; warn of those of a process.
+
+    With a micro-batch the windows pass twice, so running statistics would also be followed twice.
+    """
+    if not getattr(settings.model, "batch_norm", False):
+        return
+    share = -(-settings.optim.batch_size // ranks.world)
+    if 0 < settings.optim.micro_batch < share:
+        raise UserError(
+            f"optim.micro_batch={settings.optim.micro_batch} would change a training with "
+            "model.batch_norm=true, whose statistics would be of a micro-batch instead of the "
+            f"whole batch ({share} windows): give optim.micro_batch=0 and a "
+            "smaller optim.batch_size, or model.batch_norm=false"
+        )
+    if ranks.world > 1:
+        log.warning(
+            "model.batch_norm=true with %d processes: the statistics are those of each process's "
+            "own %d of %d windows, so the training depends on the number of processes",
+            ranks.world, share, settings.optim.batch_size,
+        )  # fmt: skip
 
 
 def _network(settings: Train, ranks: Ranks) -> Network:
@@ -105,7 +143,7 @@ def _log_start(training: Training, stores: Stores, threads: int) -> None:
         log.info("  %s", line)
 
 
-def _report(training: Training, metrics: dict[str, Any]) -> None:
+def _report(training: Training, metrics: dict[str, Any], warnings: list[str]) -> None:
     """Write the metrics of the best epoch and the page of the training."""
     settings, folder = training.settings, Path(training.settings.out)
     network, windows, done = training.model, training.windows, training.state.done
@@ -116,11 +154,14 @@ def _report(training: Training, metrics: dict[str, Any]) -> None:
         "Software": software_facts(network),
         "Data": {"fingerprint": windows.train.fingerprint},
     }
-    panels = loci.of_evaluation(
-        network.eval(), windows.validation, metrics, training.evaluation, settings
-    )
+    temperature = metrics.get("calibration", {}).get("temperature", 1.0)
+    with at_temperature(network.eval(), temperature):
+        panels = loci.of_evaluation(
+            network, windows.validation, metrics, training.evaluation, settings
+        )
     best = done.best["epoch"] if done.best else None
-    training_page(settings.name, metrics, done.history, best, panels, facts).write(folder)
+    page = training_page(settings.name, metrics, done.history, best, panels, facts)
+    replace(page, warnings=warnings).write(folder)
     log.info("checkpoint: %s", checkpoint_path(settings.out, "best"))
 
 
@@ -134,12 +175,25 @@ def _further_stages(settings: Train) -> None:
     }
     if "evaluate" in settings.stages:
         evaluation.run(Evaluate(split="test", **again))
-    if "predict" in settings.stages:
+    if "predict" in settings.stages and _can_predict(again["checkpoint"]):
         data, reads = settings.data, settings.data.prepare
-        if data.noisy_store or not (reads.bam or reads.fragments):
+        read_once = is_pipe(reads.fragments or "")
+        if data.noisy_store or read_once or not (reads.bam or reads.fragments):
             again["store"] = data.noisy_store or data.store
         else:
             again |= {"bam": reads.bam, "fragments": reads.fragments, "barcodes": reads.barcodes}
         again["fasta"] = data.fasta if data.sequence else None
         out = str(Path(settings.out) / "predict")
         prediction.run(Predict(out=out, depth="trained", seed=settings.seed, **again))
+
+
+def _can_predict(checkpoint: str) -> bool:
+    """Whether peaks can be called; a warning where validation had no true peak to tune by."""
+    if tuned_peak_threshold(load_checkpoint(Path(checkpoint))) is not None:
+        return True
+    log.warning(
+        "the predict stage is left out, because validation had no true peak to choose a peak "
+        "threshold by: run denoiseq predict with checkpoint=%s and peak_threshold=0.5, say",
+        checkpoint,
+    )
+    return False

@@ -1,14 +1,11 @@
-"""What a training stores in its checkpoints, and how another one goes on from them."""
+"""What a training stores in its checkpoints and takes up from them again."""
 
-import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from denoiseq.atomic import atomic_path
 from denoiseq.distributed import Ranks
 from denoiseq.errors import UserError
 from denoiseq.models.checkpoint import load_checkpoint
@@ -16,18 +13,8 @@ from denoiseq.models.network import Network
 from denoiseq.settings import Optim, Train
 from denoiseq.training.optimizer import Average, make_optimizer
 from denoiseq.training.progress import Progress
-from denoiseq.windows.dataset import WindowDataset, window_options
-
-log = logging.getLogger(__name__)
-# Settings that a resumed training must share, or its batches would not be the ones left to do.
-PINNED = ("seed", "batch_size", "optimizer", "ema_decay")
-# Settings that may change, although the training then does not go on as it would have.
-LASTING = (
-    *("epochs", "lr", "weight_decay", "schedule", "warmup_epochs", "plateau_epochs"),
-    *("plateau_factor", "gradient_clip", "patience"),
-)
-# Settings of windows that the first checkpoints of version 2 lack, with what they mean there.
-LATER_WINDOW_OPTIONS = {"thin_range": None, "reverse_complement": False}
+from denoiseq.training.resume import check_resumable, trained_settings
+from denoiseq.windows.dataset import WindowDataset
 
 
 def train_options(settings: Train) -> dict[str, Any]:
@@ -36,38 +23,6 @@ def train_options(settings: Train) -> dict[str, Any]:
     options["optimizer"] = options.pop("name")
     del options["device"], options["threads"]
     return options
-
-
-def check_resumable(
-    path: Path, payload: dict[str, Any], settings: Train, data: WindowDataset
-) -> None:
-    """Raise UserError if a training cannot go on from a checkpoint as it was."""
-    if payload["training_state"] is None:
-        raise UserError(
-            f"{path} was released to predict with, without its training's state: start a training "
-            "from its weights with model.pretrained=."
-        )
-    now = train_options(settings)
-    before = now | payload.get("train_options", {})
-    for name in PINNED:
-        if before[name] != now[name]:
-            raise UserError(
-                f"{path} was trained with {name}={before[name]}, not {now[name]}: "
-                "resume with the same settings."
-            )
-    if changed := [f"{n} {before[n]} -> {now[n]}" for n in LASTING if before[n] != now[n]]:
-        log.warning("warning: resumed with other settings: %s", ", ".join(changed))
-    windows = window_options(data.settings, data.seed)
-    if LATER_WINDOW_OPTIONS | payload["window_options"] != windows:
-        raise UserError(
-            f"{path} was trained on windows of {payload['window_options']}, "
-            f"not {windows}: resume with the same data settings."
-        )
-    if payload["fingerprint"] != data.fingerprint:
-        raise UserError(
-            f"{path} was trained on a store prepared otherwise than {data.store.path} or one that "
-            "goes with it: resume on the same ones."
-        )
 
 
 def checkpoint_path(folder: Path | str, name: str) -> Path:
@@ -120,17 +75,5 @@ class State:
             ) from error
         torch.set_rng_state(state["random"])
         self.done = Progress.from_payload(payload)
-        best = checkpoint_path(settings.out, "best")
-        if ranks.main and not _adopt_best(path, best) and self.done.best:
-            log.warning("no best.pt beside %s: the best epoch is chosen anew.", path)
-            self.done.best = None
-        self.done.best = ranks.tell(self.done.best)
-
-
-def _adopt_best(resumed: Path, best: Path) -> bool:
-    """Copy the best.pt beside a resumed checkpoint to `best`; whether there is one then."""
-    source = resumed.with_name("best.pt")
-    if source.is_file() and source.resolve() != best.resolve():
-        with atomic_path(best) as temporary:
-            shutil.copyfile(source, temporary)
-    return best.is_file()
+        if trained_settings(payload).loss != settings.loss:
+            self.done.other_losses = len(self.done.history)

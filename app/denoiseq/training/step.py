@@ -39,7 +39,8 @@ def optimizer_step(
     batch : this rank's share of the batch
     gradient_clip : limit of the gradient's norm; 0: none
     micro_batch : windows that go through the network at a time, to bound memory; 0: all. The loss
-        still sees the batch as a whole, at the cost of a second forward pass.
+        still sees the batch as a whole, at the cost of a second forward pass; BatchNorm
+        would not, and would follow its statistics twice.
     """
     optimizer.zero_grad(set_to_none=True)
     parts = [0, *range(micro_batch, len(batch["x"]), micro_batch)] if micro_batch else [0]

@@ -130,6 +130,15 @@ class WindowDataset(Dataset):
             return self.store.fingerprint
         return fingerprint({"clean": self.store.fingerprint, "noisy": self.noisy.fingerprint})
 
+    @cached_property
+    def peaks_fingerprint(self) -> dict[str, str]:
+        """Of the labels, and of the true peaks."""
+        kinds = {"labels": self.peaks, "truth": self.truth}
+        return {
+            kind: fingerprint({chrom: np.asarray(rows).tolist() for chrom, rows in peaks.items()})
+            for kind, peaks in kinds.items()
+        }
+
     def facts(self) -> dict[str, Any]:
         """What a checkpoint stores of the data; `preprocessing` is that of the noisy input, which
         the input of a prediction must share.
@@ -137,6 +146,7 @@ class WindowDataset(Dataset):
         return {
             "preprocessing": self.noisy.preprocessing,
             "fingerprint": self.fingerprint,
+            "peaks_fingerprint": self.peaks_fingerprint,
             "trained_cuts_per_mb": self.input_cuts_per_mb,
             "trained_cuts_per_mb_range": self.input_cuts_per_mb_range,
             "window_options": window_options(self.settings, self.seed),

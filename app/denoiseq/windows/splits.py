@@ -12,6 +12,7 @@ from denoiseq.genomics import synthetic
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import Genome
 from denoiseq.genomics.intervals import Merged, merge, split_chromosomes
+from denoiseq.inputs import refuse_pipe
 from denoiseq.prepare.cut_sites import resolve_shift
 from denoiseq.prepare.run import input_of, prepare_stores
 from denoiseq.settings import Data, DataOverrides, Prepare
@@ -21,6 +22,7 @@ from denoiseq.store.compatibility import (
     check_noisy_matches_clean,
     check_same_filters,
     check_same_input,
+    warn_of_organelles,
 )
 from denoiseq.store.samples import Samples
 from denoiseq.store.store import Sample, Store, open_store
@@ -69,6 +71,7 @@ def open_or_prepare(settings: Data) -> Sample:
     """Open the store, after making it (and the synthetic genome) if it does not exist."""
     path, prepare = Path(settings.store), settings.prepare
     reads = input_of(prepare)
+    refuse_pipe(path, "store")
     if not path.is_file() and reads is not None:
         if prepare.groups or prepare.replicates == "apart":
             raise UserError(
@@ -92,6 +95,8 @@ def open_stores(settings: Data) -> Stores:
     noisy = clean
     if settings.noisy_store is not None:
         noisy = list(map(open_store, [settings.noisy_store, *settings.more_noisy_stores]))
+    for store in clean:
+        warn_of_organelles(store, settings.exclude)
     for clean_store, noisy_store in zip(clean, noisy, strict=True):
         check_noisy_matches_clean(clean_store, noisy_store)
     for other in noisy[1:]:

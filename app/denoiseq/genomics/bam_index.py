@@ -1,0 +1,87 @@
+"""The index of a BAM or CRAM: whether it is there, whole, and of this very file.
+
+An index of another version of its file gives a part of the reads without an error. Its age is no
+proof: copies change times. What it says is compared with the file: where the placed reads end, and
+how many are on each chromosome (`not_of_this_file` is the error of whoever sees that they are not).
+"""
+
+import struct
+from pathlib import Path
+
+import pysam
+
+from denoiseq.errors import UserError
+
+
+def is_cram(path: Path) -> bool:
+    """Whether a file begins as a CRAM does."""
+    with path.open("rb") as raw:
+        return raw.read(4) == b"CRAM"
+
+
+def index_of(bam: Path) -> Path | None:
+    """The index that htslib takes, the first there is of its names; None without any."""
+    suffixes = (".crai",) if is_cram(bam) else (".csi", ".bai")
+    names = [name for x in suffixes for name in (Path(f"{bam}{x}"), bam.with_suffix(x))]
+    return next((name for name in names if name.is_file()), None)
+
+
+def not_of_this_file(bam: Path, why: str) -> UserError:
+    """The error of an index that does not fit its file."""
+    index = index_of(bam) or bam
+    return UserError(f"the index {index} is not of this file: {why}; {_make_anew(bam, index)}")
+
+
+def _make_anew(bam: Path, index: Path) -> str:
+    return f"make it anew: samtools index {'-c ' * (index.suffix == '.csi')}{bam.name}"
+
+
+def check_index(bam: Path, file: pysam.AlignmentFile) -> None:
+    """Refuse an index that is absent, damaged or of another file; reads at most one read."""
+    index = index_of(bam)
+    if index is None:
+        raise FileNotFoundError(f"{bam} has no index; make one: samtools index {bam.name}")
+    if not file.has_index():
+        raise UserError(f"the index {index} is damaged; {_make_anew(bam, index)}")
+    why = _misfit(bam, index, file)
+    if why is not None:
+        raise not_of_this_file(bam, why)
+
+
+def _misfit(bam: Path, index: Path, file: pysam.AlignmentFile) -> str | None:
+    """Why an index is not of its file, as far as its number of contigs and its end tell."""
+    if not file.is_cram:
+        contigs = _contigs_listed(index)
+        if contigs != file.nreferences:  # htslib would read beyond the end of its table
+            return f"it lists {contigs:,} contigs, {bam.name} {file.nreferences:,}"
+        if not has_counts(file):
+            return None  # it does not say either where the placed reads end
+    try:
+        after = next(file.fetch("*"), None)  # from where it says that the last placed read ends
+    except (OSError, ValueError):
+        return "no read begins where it says that the placed ones end"
+    if after is not None and after.reference_id >= 0:
+        return f"reads on {after.reference_name} go on where it says that the placed ones end"
+    if file.is_cram or after is not None:
+        return None
+    if file.tell() >> 16 > bam.stat().st_size:
+        return f"it says that the placed reads end beyond the end of {bam.name}"
+    if file.nocoordinate:
+        return f"it counts {file.nocoordinate:,} reads without a place, {bam.name} has none"
+    return None
+
+
+def has_counts(file: pysam.AlignmentFile) -> bool:
+    """Whether the index counts reads: that of a CRAM does not, nor that of some programs."""
+    if file.is_cram:
+        return False
+    return any(row.total for row in file.get_index_statistics())
+
+
+def _contigs_listed(index: Path) -> int:
+    """Number of contigs in a .bai or .csi that htslib could load (SAM and CSI specifications)."""
+    with pysam.BGZFile(str(index), "rb", None) as file:  # reads a plain file too
+        if file.read(4) == b"CSI\x01":
+            (auxiliary,) = struct.unpack("<8xi", file.read(12))
+            file.read(auxiliary)
+        return struct.unpack("<i", file.read(4))[0]
