@@ -239,7 +239,8 @@ def _seems_paired(bam: Path, file: pysam.AlignmentFile) -> bool:
     with _damage_as_user_error(bam):
         if next(file.fetch(until_eof=True), None) is None:
             raise UserError(f"{bam} holds no reads.")
-        for contig, start in _spots(file):
+    for contig, start in _spots(file):
+        with suppress(OSError):  # this is a guess: reading says what is damaged, file or index
             reads = islice(file.fetch(contig, start), _READS_OF_A_SPOT)
             paired += [read.is_paired for read in reads if not read.flag & _NOT_PRIMARY]
     return 2 * sum(paired) >= len(paired)
