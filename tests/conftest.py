@@ -129,13 +129,20 @@ PAIRED, PROPER, UNMAPPED, REVERSE, MATE_REVERSE = 0x1, 0x2, 0x4, 0x10, 0x20
 
 
 class Read(NamedTuple):
-    """One read of a hand-made BAM; by default the forward mate of a proper pair."""
+    """One read of a hand-made BAM; by default the forward mate of a proper pair, which is alone.
+
+    length : TLEN; mate_start : on the same chromosome; mate_cigar : of its MC tag
+    """
 
     start: int
     length: int = 100
     flag: int = PAIRED | PROPER | MATE_REVERSE
     mapq: int = 60
     chrom: str = "chr1"
+    name: str | None = None
+    cigar: str = "10M"
+    mate_start: int | None = None
+    mate_cigar: str | None = None
 
 
 def write_bam(path: Path, reads, sizes=None, order="coordinate", index=True) -> Path:
@@ -146,14 +153,19 @@ def write_bam(path: Path, reads, sizes=None, order="coordinate", index=True) -> 
     with pysam.AlignmentFile(str(path), "wb", header=head) as file:
         for number, read in enumerate(reads):
             record = pysam.AlignedSegment(head)
-            record.query_name = f"r{number}"
+            record.query_name = read.name or f"r{number}"
             record.flag = read.flag
             record.reference_id = head.get_tid(read.chrom)
             record.reference_start = read.start
             record.mapping_quality = read.mapq
             record.template_length = read.length
             if not read.flag & UNMAPPED:
-                record.cigartuples = [(0, 10)]
+                record.cigarstring = read.cigar
+            if read.mate_start is not None:
+                record.next_reference_id = record.reference_id
+                record.next_reference_start = read.mate_start
+            if read.mate_cigar is not None:
+                record.set_tag("MC", read.mate_cigar)
             file.write(record)
     if index:
         pysam.index(str(path))

@@ -318,6 +318,26 @@ def test_a_bam_and_its_store_are_predicted_alike(denoiseq, workplace, genome, tm
     assert not [path for path in (tmp_path / "a").iterdir() if path.name.startswith(".")]
 
 
+def test_a_model_of_ends_by_template_length_warns_once_and_is_used(
+    denoiseq, workplace, genome, tmp_path
+):
+    older = torch.load(workplace / "run/checkpoints/best.pt", weights_only=True)
+    assert older["preprocessing"].pop("ends") == "alignment"
+    torch.save(older, tmp_path / "older.pt")
+    checkpoint = f"checkpoint={tmp_path / 'older.pt'}"
+    reads = (f"bam={genome['bam']}", f"fasta={genome['fasta']}", f"blacklist={genome['blacklist']}")
+    for command in (
+        ("predict", *reads, "loci=0", f"out={tmp_path / 'p'}"),
+        ("evaluate", f"data.store={workplace / 'cuts.h5'}", f"out={tmp_path / 'e'}"),
+    ):
+        outcome = denoiseq(*command, checkpoint)
+        assert outcome.code == 0, outcome.err
+        assert outcome.err.count("was trained on fragment ends by template length") == 1
+    outcome = denoiseq("predict", *reads, "loci=0", f"out={tmp_path / 'q'}",
+                       f"checkpoint={workplace / 'run/checkpoints/best.pt'}")  # fmt: skip
+    assert outcome.code == 0 and "fragment ends by" not in outcome.err
+
+
 @pytest.fixture(scope="module")
 def halves(genome, tmp_path_factory):
     """The synthetic BAM as two replicates, and its good fragments as a fragment file."""

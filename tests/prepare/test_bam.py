@@ -203,8 +203,8 @@ def test_single_end_reads_give_one_cut_each(prepare, bam_of, read_type, tmp_path
 
 def test_the_layout_can_be_demanded(prepare, bam_of, read_type, tmp_path):
     single = bam_of([read_type(5, flag=0), read_type(9, flag=0x10)])
-    with pytest.raises(ValueError, match=r"single-end: none .* is paired; set layout=single"):
-        check_bam(single, SIZES, layout="paired")
+    with pytest.raises(UserError, match=r"single-end: none of its 2 reads is paired; set layout="):
+        prepare(SIZES, tmp_path / "x.h5", bam=single, layout="paired")
     pair = bam_of([read_type(100), read_type(190, -100, REVERSE)])
     qc = prepare(SIZES, tmp_path / "x.h5", bam=pair, layout="single")
     assert CutStore(tmp_path / "x.h5").cuts("chr1", 0, 10_000)[0].tolist() == [104, 195]

@@ -1,13 +1,11 @@
-from collections import Counter
-
 import numpy as np
 import pytest
 from denoiseq.genomics.bam import ReadFile
 from denoiseq.genomics.intervals import Interval, merge
-from denoiseq.prepare import reads
+from denoiseq.prepare import pairs
 from denoiseq.prepare.cut_sites import BOTH, CutWriter, in_order
 from denoiseq.prepare.parts import part_files
-from denoiseq.prepare.reads import READ_FATES, scan_bam
+from denoiseq.prepare.reads import NOTES, READ_FATES, scan_bam
 from denoiseq.settings import Prepare
 from denoiseq.settings.prepare import SHIFTS
 from hypothesis import given, settings
@@ -53,13 +51,16 @@ def test_every_read_is_counted_once_under_its_filter(bam_of, read_type, tmp_path
         "too_short": [read_type(19, 8)],
         "too_long": [read_type(20, 2_001)],
         "forward_mate": [read_type(21, 9), read_type(22, 2_000), read_type(23, mapq=30)],
+        "lone_reverse_mate": [read_type(90, -76, REVERSE, mate_start=24)],
     }
     reads = [read for group in cases.values() for read in group]
     _, counts = scan(bam_of(reads), tmp_path)
-    assert counts.by_file == [Counter({fate: len(group) for fate, group in cases.items()})]
-    assert set(cases) == set(READ_FATES)
-    assert counts.fragments == 3
-    assert np.flatnonzero(counts.fragment_sizes).tolist() == [9, 100, 2_000]
+    (fates,) = counts.by_file
+    assert {fate: fates[fate] for fate in READ_FATES} == {k: len(v) for k, v in cases.items()}
+    assert set(fates) == {*READ_FATES, *NOTES}
+    assert (fates["paired"], fates["unpaired"]) == (13, 1)  # of those whose flags pass
+    assert counts.fragments == 4
+    assert np.flatnonzero(counts.fragment_sizes).tolist() == [9, 76, 100, 2_000]
 
 
 def test_duplicates_are_kept_on_request_and_other_flags_are_not(bam_of, read_type, tmp_path):
@@ -93,11 +94,12 @@ def test_streaming_equals_sorting_everything(
     left, right = SHIFTS[shift]
     ends = [(i, s + left, s + n + right) for i, (s, n) in enumerate(ordered)]
     expected = sorted((cut, i) for i, *cuts in ends for cut in cuts)
-    before, reads._BATCH_READS = reads._BATCH_READS, batch
+    before = pairs._CHUNK_READS, pairs._CHUNKS
+    pairs._CHUNK_READS, pairs._CHUNKS = batch, 1
     try:
         cuts, counts = scan(bam, folder, shift=shift)
     finally:
-        reads._BATCH_READS = before
+        pairs._CHUNK_READS, pairs._CHUNKS = before
     assert cuts == expected
     assert (counts.fragments, counts.cut_sites) == (len(ordered), 2 * len(ordered))
 
@@ -113,6 +115,23 @@ def test_what_waits_in_memory_is_a_fragment_length_not_the_chromosome(tmp_path):
         writer.add(rows(np.arange(start, start + 1_000, 10), 150))
         assert len(writer._pending) <= 40
     assert writer.finish().cut_sites == 2 * 90_000
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_reads_that_are_not_sorted_are_refused(bam_writer, read_type, tmp_path, alone):
+    """The index is of the sorted file, as the header is."""
+    mates = [
+        read
+        for i, start in enumerate(range(100, 4_000, 10))
+        for read in (
+            read_type(start, 50, name=f"p{i}", mate_start=start + 40),
+            read_type(start + 40, -50, REVERSE, name=f"p{i}", mate_start=start),
+        )[: 1 if alone else 2]
+    ]
+    bam = bam_writer(tmp_path / "x.bam", sorted(mates, key=lambda read: read.start))
+    bam_writer(tmp_path / "x.bam", mates[::-1], index=False)
+    with pytest.raises(ValueError, match="reads on chr1 are not sorted by coordinate"):
+        scan(bam, tmp_path)
 
 
 def test_fragments_out_of_order_are_refused():

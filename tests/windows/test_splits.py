@@ -156,6 +156,28 @@ def test_coverage_as_noisy_input(make, covered):
     assert (window["x"] == 3).all() and window["coverage"].std() > 0
 
 
+@pytest.mark.parametrize(
+    ("trained", "input_", "warns"),
+    [
+        ({}, {"ends": "alignment"}, True),
+        ({"ends": "alignment"}, {}, True),
+        ({}, {}, False),
+        ({"ends": "alignment"}, {"ends": "alignment"}, False),
+        ({}, {"source": "fragments"}, False),
+        ({"source": "fragments"}, {"ends": "alignment"}, False),
+        ({"layout": "single"}, {"ends": "alignment"}, False),
+    ],
+)
+def test_fragment_ends_that_come_from_elsewhere_are_warned_of(make, caplog, trained, input_, warns):
+    trained, store = CutStore(make("a", **trained)).preprocessing, CutStore(make("b", **input_))
+    check_store_matches_training(trained, store)
+    words = ["template length", "alignment"]
+    if "ends" in trained:
+        words.reverse()
+    said = f"trained on fragment ends by {words[0]}, {store.path} has them by {words[1]}"
+    assert (said in caplog.text) == warns
+
+
 def test_cut_sites_and_coverage_are_not_taken_for_each_other(make, covered, tmp_path):
     cuts, track = CutStore(make("a")), CoverageStore(covered)
     check_store_matches_training(track.preprocessing, track)

@@ -3,10 +3,11 @@
 import gzip
 import os
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from bisect import bisect
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 
 import pysam
@@ -33,11 +34,13 @@ _CRAM_ENDS = tuple(
         "0b000000ffffffff0fe0454f460000000001000001000606010001000100",
     )
 )
-_READS_TO_TRY = 10_000
+_SPOTS, _READS_OF_A_SPOT = 20, 500  # a sample that the layout is guessed from
+_NOT_PRIMARY = 0x4 | 0x100 | 0x800
 _UNMAPPED = 0x4
 # name, flag, contig, position, quality, CIGAR, mate and template of a CRAM: without bases and tags
-# it is decoded faster, and without a reference
+# it is decoded faster, and without a reference. Of the tags, MD and NM would need one.
 _CRAM_OPTIONS = ["required_fields=0x1ff"]
+_CRAM_OPTIONS_WITH_TAGS = ["required_fields=0x9ff", "decode_md=0"]
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,18 @@ def _no_downloads() -> Iterator[None]:
 
 
 @contextmanager
-def open_bam(path: str | Path, log_warnings: bool = False) -> Iterator[pysam.AlignmentFile]:
-    """Open a BAM or CRAM; UserError where it cannot be read. Warnings are htslib's on opening."""
+def open_bam(
+    path: str | Path, log_warnings: bool = False, tags: bool = False
+) -> Iterator[pysam.AlignmentFile]:
+    """Open a BAM or CRAM; UserError where it cannot be read. Warnings are htslib's on opening.
+
+    tags : of the reads of a CRAM, which are not decoded otherwise
+    """
     messages = htslib_messages(Path(path)) if log_warnings else nullcontext()
     with quiet_htslib(), _no_downloads():
         try:
-            mode, options = ("rc", _CRAM_OPTIONS) if is_cram(Path(path)) else ("rb", None)
+            cram_options = _CRAM_OPTIONS_WITH_TAGS if tags else _CRAM_OPTIONS
+            mode, options = ("rc", cram_options) if is_cram(Path(path)) else ("rb", None)
             with messages:
                 file = pysam.AlignmentFile(str(path), mode, format_options=options)
         except (OSError, ValueError) as error:
@@ -109,6 +118,15 @@ def reads_of(file: ReadFile, chrom: str) -> Iterator[Iterable[pysam.AlignedSegme
             raise not_of_this_file(file.path, why) from error
 
 
+@contextmanager
+def stretches_of(
+    file: ReadFile, chrom: str
+) -> Iterator[Callable[[int, int], Iterable[pysam.AlignedSegment]]]:
+    """Reads that overlap any stretch [start, end) of a chromosome, with their tags."""
+    with open_bam(file.path, tags=True) as handle, _damage_as_user_error(file.path):
+        yield lambda start, end: handle.fetch(chrom, start, end)
+
+
 def contig_sizes(bam: str | Path) -> dict[str, int]:
     """Contigs of a file's header and their lengths in bp."""
     _check_exists(Path(bam))
@@ -128,7 +146,7 @@ def check_bam(
 
     sizes : chrom -> bp of the FASTA; either may have sequences that the other lacks.
     include, exclude : as the settings of `prepare`; contigs that they leave out need not fit.
-    layout : "paired" or "single"; "auto" is paired if any of the first reads is.
+    layout : "paired" or "single"; "auto" guesses it from reads all over the file.
     """
     bam = Path(bam)
     _check_exists(bam)
@@ -138,13 +156,8 @@ def check_bam(
         check_index(bam, file)
     with open_bam(bam) as file:
         check_genome(bam, contig_sizes(bam), sizes, include, exclude)
-        paired = _is_paired(bam, file)
-    if layout == "paired" and not paired:
-        raise UserError(
-            f"{bam} is single-end: none of its first reads is paired; "
-            "set layout=single, or layout=auto."
-        )
-    return ReadFile(bam, paired and layout != "single")
+        paired = _seems_paired(bam, file)
+    return ReadFile(bam, paired if layout == "auto" else layout == "paired")
 
 
 def _check_exists(bam: Path) -> None:
@@ -220,13 +233,26 @@ def check_genome(
         )
 
 
-def _is_paired(bam: Path, file: pysam.AlignmentFile) -> bool:
+def _seems_paired(bam: Path, file: pysam.AlignmentFile) -> bool:
+    """Whether at least half of the reads at spots all over the file are paired."""
+    paired: list[bool] = []
     with _damage_as_user_error(bam):
-        reads = islice(file.fetch(until_eof=True), _READS_TO_TRY)
-        paired = [read.is_paired for read in reads]
-    if not paired:
-        raise UserError(f"{bam} holds no reads.")
-    return any(paired)
+        if next(file.fetch(until_eof=True), None) is None:
+            raise UserError(f"{bam} holds no reads.")
+    for contig, start in _spots(file):
+        with suppress(OSError):  # this is a guess: reading says what is damaged, file or index
+            reads = islice(file.fetch(contig, start), _READS_OF_A_SPOT)
+            paired += [read.is_paired for read in reads if not read.flag & _NOT_PRIMARY]
+    return 2 * sum(paired) >= len(paired)
+
+
+def _spots(file: pysam.AlignmentFile) -> Iterator[tuple[str, int]]:
+    """Places at equal distances over the contigs laid end to end."""
+    ends = list(accumulate(file.lengths))
+    for i in range(_SPOTS):
+        place = ends[-1] * i // _SPOTS
+        number = bisect(ends, place)
+        yield file.references[number], place - (ends[number] - file.lengths[number])
 
 
 @dataclass(frozen=True)

@@ -56,10 +56,11 @@ def _predict(settings: Predict, ranks: Ranks, warnings: list[str]) -> None:
     settings = resolved(settings, payload, trained, name)
     sample.check_fasta_given(settings, trained)
     with claimed(unfinished, key) if ranks.main else nullcontext():
-        if ranks.main and settings.store is None:
-            sample.opened_store(settings, payload, trained, unfinished)  # prepared for all ranks
+        if ranks.main:
+            store = sample.opened_store(settings, payload, trained, unfinished)  # for all ranks
         ranks.wait()
-        store = sample.opened_store(settings, payload, trained, unfinished)
+        if not ranks.main:
+            store = sample.opened_store(settings, payload, trained, unfinished)
         genome, h = sample.genome(settings, trained, store), trained.data.half_window_bp
         thinning, depth = sample.thinning(settings, payload, store, h)
         source = Source(store, h, thinning, genome)

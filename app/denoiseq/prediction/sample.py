@@ -24,6 +24,7 @@ from denoiseq.store.compatibility import (
     check_store_matches_training,
     training_blacklist,
     warn_of_organelles,
+    warn_of_other_ends,
 )
 from denoiseq.store.store import Sample, open_store
 from denoiseq.store.thinning import Thinning
@@ -97,7 +98,9 @@ def opened_store(
         sizes, path = _chrom_sizes(settings, preprocessing)
         check_same_genome(preprocessing, sizes, path)
         prepare_stores(_preparation(settings, preprocessing, trained, cuts, sizes), sizes)
-    return open_store(cuts)
+    store = open_store(cuts)
+    warn_of_other_ends(preprocessing, store)
+    return store
 
 
 def _preparation(

@@ -1,5 +1,6 @@
 """The counts of a `.qc.json`: what was kept, what was dropped and why, by chromosome and file."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from denoiseq.genomics.intervals import unmasked_bp
 from denoiseq.prepare.coverage_runs import ChromCoverage
 from denoiseq.prepare.cut_sites import ChromCounts
 from denoiseq.prepare.reader import Task
+
+_log = logging.getLogger(__name__)
+
+ODD_SHARE = 0.02  # of the reads: more than that, unpaired or without mate, is worth a warning
 
 
 def cut_quality(
@@ -89,3 +94,35 @@ def check_some_left(source: str | Path, qc: Mapping[str, Any], remedy: str) -> N
     raise UserError(
         f"no fragment of {source} passed the filters: {', '.join(lost)}; loosen {remedy}."
     )
+
+
+def warn_of_mates(path: Path, row: Mapping[str, Any], layout: str) -> None:
+    """Warn of a BAM whose reads are not all of the layout that they are read by.
+
+    row : of the file in the qc.json; layout : the setting
+    """
+    mates, reads = row["mates"], row["reads"]
+    paired, unpaired = mates["paired"], mates["unpaired"]
+    every = paired + unpaired
+    if row["layout"] == "single":
+        if layout == "auto" and paired:
+            _log.warning(
+                "%s: %s of %s reads are paired, but the other %s are not, so each read counts by "
+                "itself; set layout=paired to use the pairs alone",
+                *(path, f"{paired:,}", f"{every:,}", f"{unpaired:,}"),
+            )
+        return
+    if unpaired > ODD_SHARE * every:
+        _log.warning(
+            "%s: %s of %s reads are unpaired and left out, since the other %s are paired; set "
+            "layout=single to use the 5' end of each read",
+            *(path, f"{unpaired:,}", f"{every:,}", f"{paired:,}"),
+        )
+    of_pairs = paired - reads["not_proper_pair"] - reads["low_mapq"] + unpaired
+    if mates["mateless"] > ODD_SHARE * of_pairs:
+        _log.warning(
+            "%s: %s of %s reads of proper pairs lack their mate in the file; the ends of %s of "
+            "their fragments are known by the template length (TLEN) alone, which can be wrong; "
+            "prepare the BAM from before reads were filtered out",
+            *(path, f"{mates['mateless']:,}", f"{of_pairs:,}", f"{mates['ends_by_tlen']:,}"),
+        )

@@ -46,7 +46,8 @@ class Reader(Protocol):
 
     example, unit : a file name for messages, and what the progress bar counts
     paths, chroms : the input's files, and the chromosomes that it has
-    preprocessing : what its stores record about the filters; `kind` is "coverage" of a track
+    preprocessing : what its stores record about the filters, known when all is read; `kind` is
+        "coverage" of a track
     ends : chrom -> a sample of the fragments that `read` saw, to check the shift with; None where
         the input has no fragments
     """

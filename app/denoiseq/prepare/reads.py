@@ -1,17 +1,18 @@
 """Reads of one chromosome of BAM or CRAM files to its cut sites: what becomes of each read.
 
-A fragment is [start, end) of a proper pair, taken from its forward mate alone. Of single-end data
-each read is a fragment of which one end is known, the 5' end of the read.
+A fragment is [start, end) of a proper pair; `pairs` finds both ends. Of single-end data each read
+is a fragment of which one end is known, the 5' end of the read.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from contextlib import ExitStack
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from denoiseq.genomics.bam import ReadFile, reads_of
+from denoiseq.genomics.bam import ReadFile, reads_of, stretches_of
 from denoiseq.genomics.intervals import Merged
 from denoiseq.prepare.cut_sites import (
     BOTH,
@@ -25,6 +26,7 @@ from denoiseq.prepare.cut_sites import (
     in_order,
     usable,
 )
+from denoiseq.prepare.pairs import FORWARD, REVERSE, Filters, fragments_of_pairs
 from denoiseq.settings import Prepare
 
 # what becomes of a read: it is counted under the first of these that holds
@@ -42,9 +44,12 @@ READ_FATES = (
     "reverse_mate",
     *FRAGMENT_FATES,
     "forward_mate",
+    "lone_reverse_mate",
 )
 SINGLE_FATES = (*_FLAG_BITS, "low_mapq", *FRAGMENT_FATES, "single_end")
-_PROPER_PAIR, _REVERSE = 0x1 | 0x2, 0x10
+# what else is counted of the reads whose flags pass
+NOTES = ("paired", "unpaired", "mateless", "ends_by_tlen")
+_PAIRED, _PROPER_PAIR, _REVERSE = 0x1, 0x1 | 0x2, 0x10
 _BATCH_READS = 1 << 16
 
 
@@ -79,40 +84,67 @@ def _fragments(
     file: ReadFile, chrom: str, size: int, settings: Prepare, fates: Counter[str]
 ) -> Iterator[Fragments]:
     """Batches of usable fragments; when the stream ends, every read has its fate."""
-    kept = "forward_mate" if file.paired else "single_end"
-    for batch in _passing(file, chrom, settings, fates):
-        rows = np.stack([np.fromiter(row, np.int64, len(row)) for row in batch])  # (3, F)
-        yield usable(rows, size, settings, fates, kept)
+    if not file.paired:
+        for batch in _single(file, chrom, settings, fates):
+            rows = np.stack([np.fromiter(row, np.int64, len(row)) for row in batch])  # (3, F)
+            yield usable(rows, size, settings, fates, "single_end")
+        return
+    kinds = _kinds_of_flags(settings.keep_duplicates, paired=True)
+    filters = Filters(kinds, settings.min_mapq, settings.max_fragment_bp)
+    counts = Counter[str]()
+    with reads_of(file, chrom) as reads, ExitStack() as opened:
+        stretch = cache(lambda: opened.enter_context(stretches_of(file, chrom)))
+        for spans in fragments_of_pairs(reads, stretch, filters, counts):
+            fragments = usable(_rows(spans.forward), size, settings, fates, "forward_mate")
+            if spans.lone_reverse.shape[1]:
+                lone = usable(_rows(spans.lone_reverse), size, settings, fates, "lone_reverse_mate")
+                places = np.searchsorted(fragments[0], lone[0], side="right")
+                fragments = np.insert(fragments, places, lone, axis=1)
+                counts["reverse_mate"] -= spans.lone_reverse.shape[1]
+            counts["mateless"] += spans.mateless
+            counts["ends_by_tlen"] += spans.ends_by_tlen
+            yield fragments
+    _settle(counts, fates)
 
 
-def _passing(
+def _rows(spans: np.ndarray) -> Fragments:
+    return np.concatenate([spans, np.full((1, spans.shape[1]), BOTH)])
+
+
+def _settle(counts: Counter[str], fates: Counter[str]) -> None:
+    """Add the counts of a paired file to its fates, which tell apart how many reads are paired."""
+    unpaired = counts.pop(_UNPAIRED, 0)
+    del counts[FORWARD], counts[REVERSE]  # no fates
+    counts["not_proper_pair"] += unpaired
+    fates.update(counts)
+    fates["unpaired"] = unpaired
+    passed = (fate for fate in READ_FATES if fate not in _FLAG_BITS)
+    fates["paired"] = sum(fates[fate] for fate in passed) - unpaired
+
+
+def _single(
     file: ReadFile, chrom: str, settings: Prepare, fates: Counter[str]
 ) -> Iterator[list[list[int]]]:
-    """Start, length (TLEN; of single reads, aligned bases) and known ends of what is kept."""
-    paired, min_mapq = file.paired, settings.min_mapq
-    fate_of_flag = _fates_of_flags(settings.keep_duplicates, paired)
-    counts = dict.fromkeys(READ_FATES if paired else SINGLE_FATES, 0)
+    """Start, aligned bases and the known end of each read that is kept."""
+    min_mapq, kinds = settings.min_mapq, _kinds_of_flags(settings.keep_duplicates, False)
+    counts = dict.fromkeys((*SINGLE_FATES, "paired", "unpaired"), 0)
     starts: list[int] = []
     lengths: list[int] = []
     ends: list[int] = []
     with reads_of(file, chrom) as reads:
         for read in reads:
             flag = read.flag
-            fate = fate_of_flag[flag]
-            if fate is not None:
-                counts[fate] += 1
-            elif read.mapping_quality < min_mapq:
+            kind = kinds[flag]
+            if kind is not FORWARD and kind is not REVERSE:
+                counts[kind] += 1
+                continue
+            counts["paired" if flag & _PAIRED else "unpaired"] += 1
+            if read.mapping_quality < min_mapq:
                 counts["low_mapq"] += 1
-            elif not paired:
-                starts.append(read.reference_start)
-                lengths.append(read.reference_length or 0)
-                ends.append(RIGHT if flag & _REVERSE else LEFT)
-            elif flag & _REVERSE:
-                counts["reverse_mate"] += 1
-            else:
-                starts.append(read.reference_start)
-                lengths.append(read.template_length)
-                ends.append(BOTH)
+                continue
+            starts.append(read.reference_start)
+            lengths.append(read.reference_length or 0)
+            ends.append(RIGHT if kind is REVERSE else LEFT)
             if len(starts) == _BATCH_READS:
                 yield [starts, lengths, ends]
                 starts, lengths, ends = [], [], []
@@ -120,16 +152,21 @@ def _passing(
     fates.update(counts)
 
 
-@lru_cache
-def _fates_of_flags(keep_duplicates: bool, paired: bool) -> list[str | None]:
-    """For each flag the fate that it alone decides; None: look at the read."""
+_UNPAIRED = "unpaired"
 
-    def fate_of(flag: int) -> str | None:
+
+@lru_cache
+def _kinds_of_flags(keep_duplicates: bool, paired: bool) -> list[str]:
+    """What each flag says: the fate that it alone decides, else FORWARD or REVERSE."""
+
+    def kind_of(flag: int) -> str:
         for fate, bit in _FLAG_BITS.items():
             if flag & bit and not (fate == "duplicate" and keep_duplicates):
                 return fate
+        if paired and not flag & _PAIRED:
+            return _UNPAIRED
         if paired and flag & _PROPER_PAIR != _PROPER_PAIR:
             return "not_proper_pair"
-        return None
+        return REVERSE if flag & _REVERSE else FORWARD
 
-    return [fate_of(flag) for flag in range(1 << 12)]
+    return [kind_of(flag) for flag in range(1 << 12)]

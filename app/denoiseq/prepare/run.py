@@ -156,6 +156,7 @@ def _prepare(
                   disable=None if settings.progress else True) as bar:  # fmt: skip
             task = Task(settings, chroms, blacklist, Path(folder), bar.update)
             contents = reader.read(task)
+        preprocessing |= reader.preprocessing  # reading can tell more of it
         content = reader.preprocessing.get("kind", "cuts")
         warn_of_dense_contigs(source, contents, content)
         more: dict[str, Any] = {}

@@ -62,7 +62,7 @@ class Prepare:
     blacklist: str | None = path("BED of regions whose cut sites are dropped and that stay masked")
     layout: str = setting(
         "auto",
-        "use proper pairs, or the 5' end of each single read; auto = as the reads are",
+        "use proper pairs, or the 5' end of each single read; auto = as most reads of the file are",
         one_of("auto", "paired", "single"),
     )
     min_mapq: int = setting(30, "least mapping quality of a read", between(0, 255))

@@ -96,8 +96,29 @@ def check_store_matches_training(trained: Mapping[str, Any], store: Store) -> No
     check_same_filters(store.preprocessing, trained, *words)
     sizes = {chrom: store.chroms[name] for name, chrom in store.plain_names.items()}
     check_same_genome(trained, sizes, str(store.path))
+    warn_of_other_ends(trained, store)
     if trained["blacklist_sha256"] != store.preprocessing["blacklist_sha256"]:
         log.warning("%s has another blacklist than the training had", store.path)
+
+
+def warn_of_other_ends(trained: Mapping[str, Any], store: Store) -> None:
+    """Warn where fragment ends come from elsewhere: stores made before 0.2.0 have them by TLEN."""
+    ends, trained_ends = _ends(store.preprocessing), _ends(trained)
+    if None not in (ends, trained_ends) and ends != trained_ends:
+        log.warning(
+            "the model was trained on fragment ends by %s, %s has them by %s: pairs that were "
+            "clipped or are as short as their reads differ, if the aligner wrote such; prepare and "
+            "train again to be sure",
+            *(trained_ends, store.path, ends),
+        )
+
+
+def _ends(preprocessing: Mapping[str, Any]) -> str | None:
+    """What told where fragments end; None of inputs that never had mates to pair."""
+    others = {"kind": "coverage", "source": "fragments", "layout": "single"}
+    if any(preprocessing.get(key) == value for key, value in others.items()):
+        return None
+    return preprocessing.get("ends", "template length")
 
 
 def _content(preprocessing: Mapping[str, Any]) -> str:

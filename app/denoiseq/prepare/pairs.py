@@ -1,0 +1,249 @@
+"""Mates of one chromosome to fragments: both ends come from alignments, in bounded memory.
+
+A fragment is [start of its forward mate, end of its reverse mate); the forward mate decides whether
+it is kept. Names are slow to read and hardly ever needed: of what an aligner wrote, the mates of a
+pair state the same start of the forward mate and the same |TLEN|, right or wrong. Only a batch of
+reads that do not match one to one in these, because a filter took mates away or a program moved
+reads, is read again, and mates are matched by name where they do not.
+"""
+
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import count, islice
+
+import numpy as np
+from pysam import AlignedSegment
+
+from denoiseq.prepare.mates import Spans, spans_by_name
+
+FORWARD, REVERSE = "forward", "reverse"  # what a flag can say beside a fate
+_CHUNK_READS, _CHUNKS = 1 << 10, 32  # gathered, and chunks matched, at once
+_MANY = 20  # odd starts are many above one in so many fragments
+_END = (1 << 31) - 1  # no chromosome is longer
+
+Stretch = Callable[[int, int], Iterable[AlignedSegment]]  # start, end -> its reads, with their tags
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What decides about a read: what its flag says (a fate, FORWARD or REVERSE), and its MAPQ.
+
+    Mates that are further apart than the longest fragment do not wait for each other.
+    """
+
+    kinds: list[str]
+    min_mapq: int
+    max_fragment_bp: int
+
+    def passes(self, read: AlignedSegment) -> bool:
+        """Whether a read is kept; the length of its fragment is another matter."""
+        of_pair = self.kinds[read.flag] in (FORWARD, REVERSE)
+        return of_pair and read.mapping_quality >= self.min_mapq and not self.apart(read)
+
+    def apart(self, read: AlignedSegment) -> bool:
+        """Whether a read says that its mate is too far away, by its place and by TLEN."""
+        places = read.next_reference_start - read.reference_start
+        return min(abs(places), abs(read.template_length)) >= self.max_fragment_bp
+
+
+class _Table:
+    """Rows of integers: gathered in short lists, which stay in the CPU's cache, kept as arrays."""
+
+    def __init__(self, columns: int) -> None:
+        self.columns: list[list[int]] = [[] for _ in range(columns)]
+        self._pieces: list[np.ndarray] = []
+
+    def pack(self) -> None:
+        """Turn the lists into an array, int64 (C, R), and clear them."""
+        kept = len(self.columns[0])
+        packed = (struct.pack(f"{kept}q", *column) for column in self.columns)  # 2x np.fromiter
+        self._pieces.append(
+            np.frombuffer(b"".join(packed), np.int64).reshape(len(self.columns), kept)
+        )
+        for column in self.columns:
+            column.clear()
+
+    def take(self, before: int) -> np.ndarray:
+        """Remove the packed rows whose first number is below `before`: int64 (C, R)."""
+        rows = np.concatenate(self._pieces, axis=1)
+        now = rows[0] < before
+        self._pieces = [rows[:, ~now]]
+        return rows[:, now]
+
+
+class _Waiting:
+    """Mates that are not matched yet, in the file's order.
+
+    forward, low : start and TLEN of forward mates that are kept, and of those of low MAPQ
+    reverse : of reverse mates: start of the forward one, TLEN, and end
+    """
+
+    def __init__(self) -> None:
+        self.forward, self.low, self.reverse = _Table(2), _Table(2), _Table(3)
+
+    def pack(self) -> None:
+        for table in (self.forward, self.low, self.reverse):
+            table.pack()
+
+    def take(self, before: int) -> "_Batch":
+        """Remove the mates of fragments that start before a position."""
+        starts, sizes = self.forward.take(before)
+        mate_starts, mate_sizes, ends = self.reverse.take(before)
+        low = _keys(*self.low.take(before))
+        return _Batch(starts, sizes, low, _keys(mate_starts, mate_sizes), ends)
+
+
+def _keys(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """One number for the start of the forward mate and |TLEN|, which is below 2^32."""
+    return starts << 32 | np.abs(sizes)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Mates to match, int64: of kept forward ones `starts` and `sizes`, of reverse ones `ends`.
+
+    low, mates : keys of forward mates of low MAPQ, and of reverse mates
+    """
+
+    starts: np.ndarray
+    sizes: np.ndarray
+    low: np.ndarray
+    mates: np.ndarray
+    ends: np.ndarray
+
+    def matched(self) -> np.ndarray | None:
+        """The end of each fragment, int64 (F,); None where the mates do not tell."""
+        keys = np.concatenate([_keys(self.starts, self.sizes), self.low])
+        order, mate_order = (np.argsort(k, kind="stable") for k in (keys, self.mates))
+        mates, ends = self.mates[mate_order], self.ends[mate_order]
+        if not np.array_equal(keys[order], mates) or len(self._unclear(mates, ends)):
+            return None
+        of_forward = np.empty_like(keys)
+        of_forward[order] = ends
+        return of_forward[: len(self.starts)]
+
+    def _unclear(self, mates: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Of sorted keys those with several ends, some of which belong to mates of low MAPQ."""
+        several = (mates[1:] == mates[:-1]) & (ends[1:] != ends[:-1])
+        keys = mates[1:][several]
+        return keys[np.isin(keys, self.low)]
+
+    def odd_starts(self) -> np.ndarray:
+        """Starts of the fragments whose mates do not tell."""
+        keys = np.concatenate([_keys(self.starts, self.sizes), self.low])
+        values, where = np.unique(np.concatenate([keys, self.mates]), return_inverse=True)
+        forward, reverse = np.split(where, [len(keys)])
+        n = len(values)
+        uneven = np.bincount(forward, minlength=n) != np.bincount(reverse, minlength=n)
+        order = np.argsort(self.mates)
+        unclear = self._unclear(self.mates[order], self.ends[order])
+        return np.unique(np.concatenate([values[uneven], unclear]) >> 32)
+
+    def without(self, starts: np.ndarray) -> "_Batch":
+        """The mates of fragments that start elsewhere."""
+        forward, low, mates = (
+            ~np.isin(of, starts) for of in (self.starts, self.low >> 32, self.mates >> 32)
+        )
+        columns = self.starts[forward], self.sizes[forward], self.low[low], self.mates[mates]
+        return _Batch(*columns, self.ends[mates])
+
+
+def fragments_of_pairs(
+    reads: Iterable[AlignedSegment],
+    stretch: Callable[[], Stretch],
+    filters: Filters,
+    counts: Counter[str],
+) -> Iterator[Spans]:
+    """Batches of fragments, ascending by start; `counts` gets every other read, under its fate.
+
+    stretch : opens the file for reading stretches of the chromosome again; called where it has to
+    """
+    waiting, first = _Waiting(), 0
+    for before in _collect(reads, filters, waiting, counts):
+        if before < min(first + filters.max_fragment_bp, _END):
+            continue  # where reads lie dense, so that few of them are read again with two batches
+        batch = waiting.take(before)
+        ends, starts = batch.matched(), batch.starts
+        if ends is not None:
+            yield Spans(np.stack([starts, ends - starts]))
+        elif np.any(np.diff(starts, prepend=first) < 0):  # not sorted: `in_order` refuses them
+            yield Spans(np.stack([starts, batch.sizes]))
+        else:
+            yield _with_names(batch, range(first, before), stretch(), filters)
+        first = before
+
+
+def _with_names(batch: _Batch, where: range, stretch: Stretch, filters: Filters) -> Spans:
+    """The fragments of a batch that start `where`: by name at its odd starts.
+
+    Where these are many, at all: two reads that lack their mates can look like mates.
+    """
+    reach, odd = filters.max_fragment_bp, batch.odd_starts()
+    rest = batch.without(odd)
+    ends = rest.matched()
+    if ends is None or _MANY * len(odd) > len(batch.starts):
+        reads = stretch(max(where.start - reach, 0), min(where.stop + reach, _END))
+        return spans_by_name(reads, where, filters.passes, reach)
+    chosen = {start for start in odd.tolist() if start in where}
+    first, last = min(chosen, default=0), max(chosen, default=0)
+    reads = (
+        read
+        for read in stretch(max(first - reach, 0), min(last + reach, _END))
+        if (read.next_reference_start if read.is_reverse else read.reference_start) in chosen
+    )
+    spans = spans_by_name(reads, chosen, filters.passes, reach)
+    both = np.concatenate([np.stack([rest.starts, ends - rest.starts]), spans.forward], axis=1)
+    return replace(spans, forward=both[:, np.argsort(both[0], kind="stable")])
+
+
+def _collect(
+    reads: Iterable[AlignedSegment], filters: Filters, waiting: _Waiting, counts: Counter[str]
+) -> Iterator[int]:
+    """Put mates into `waiting`; yields, again and again, before which start they are complete."""
+    kinds, min_mapq, reach = filters.kinds, filters.min_mapq, filters.max_fragment_bp
+    back, apart, reads = -reach, filters.apart, iter(reads)
+    add_start, add_size = (column.append for column in waiting.forward.columns)
+    add_low, add_low_size = (column.append for column in waiting.low.columns)
+    add_mate, add_mate_size, add_end = (column.append for column in waiting.reverse.columns)
+    fates = dict.fromkeys((*kinds, "too_long", "bad_template"), 0)
+    low_mapq = reverse = 0
+    for chunk in count(1):
+        read = None
+        for read in islice(reads, _CHUNK_READS):
+            kind = kinds[read.flag]
+            if kind is FORWARD:
+                size = read.template_length
+                near = back < size < reach or not apart(read)
+                if read.mapping_quality < min_mapq:
+                    low_mapq += 1
+                    if near:
+                        add_low(read.reference_start)
+                        add_low_size(size)
+                elif near:
+                    add_start(read.reference_start)
+                    add_size(size)
+                else:
+                    ahead = read.next_reference_start > read.reference_start
+                    fates["too_long" if ahead else "bad_template"] += 1
+            elif kind is REVERSE:
+                if read.mapping_quality < min_mapq:
+                    low_mapq += 1
+                else:
+                    reverse += 1
+                size = read.template_length
+                if back < size < reach or not apart(read):
+                    add_mate(read.next_reference_start)
+                    add_mate_size(size)
+                    add_end(read.reference_end or 0)
+            else:
+                fates[kind] += 1
+        waiting.pack()
+        if read is None:
+            break
+        if chunk % _CHUNKS == 0:
+            yield read.reference_start - reach
+    counts.update(fates)
+    counts.update(low_mapq=low_mapq, reverse_mate=reverse)
+    yield _END
