@@ -139,6 +139,7 @@ def test_what_has_to_seek_refuses_a_pipe_without_opening_it(tmp_path, opener, wh
         (b"\x89HDF\r\n\x1a\n" + bytes(99), "an HDF5 file"),
         (b"chr1\t1\t2\0\n", "binary data"),
     ],
+    ids=["xz", "bzip2", "zstd", "gzip twice", "BAM", "HDF5", "binary"],
 )
 def test_open_text_names_what_is_no_text(tmp_path, data, words):
     path = tmp_path / "x.bed"
