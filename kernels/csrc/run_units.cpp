@@ -1,0 +1,239 @@
+// Runs spectral and winograd: units of all items over threads, each by one thread or, where there
+// are fewer units (or parts of sums) than threads, step by step by all of them.
+#include <cstring>
+#include <vector>
+
+#include "run.h"
+
+namespace dilconv {
+namespace {
+
+// The workspace of a plan, divided.
+template <class Plan>
+struct Space {
+  const Plan& plan;
+  float* floats;
+
+  float* weights() const { return floats; }
+  float* sums(int64_t part) const { return floats + plan.weights + part * plan.sums; }
+  float* unit(int64_t number) const { return sums(plan.parts) + number * plan.unit; }
+  float* own(int64_t thread) const { return unit(plan.threads) + thread * plan.own; }
+};
+
+// What happens to an item, in all plans. Work: steps(), run(step, item, share, unit, own) and
+// accumulate(item, share, unit, own, sums).
+template <class Work, class Plan>
+void run_whole(const Work& work, const Space<Plan>& space) {
+  const Plan& plan = space.plan;
+  const auto run = [&](int thread, int64_t first, int64_t last, float* sums) {
+    float *unit = space.unit(thread), *own = space.own(thread);
+    for (int64_t item = first; item < last; ++item) {
+      for (int step = 0; step < work.steps(); ++step) work.run(step, item, {}, unit, own);
+      if (sums) work.accumulate(item, {}, unit, own, sums);
+    }
+  };
+  if (plan.parts == 0)
+    return run_items(plan.items(), plan.threads, [&](int thread, int64_t first, int64_t last) {
+      run(thread, first, last, nullptr);
+    });
+  run_tasks(plan.parts, plan.threads, [&](int thread, int64_t part) {
+    const Share share{part, plan.parts};
+    float* sums = space.sums(part);
+    std::memset(sums, 0, static_cast<size_t>(plan.sums) * sizeof(float));
+    run(thread, share.begin(plan.items()), share.end(plan.items()), sums);
+  });
+}
+
+// A unit at work, and the part that its sums belong to.
+struct Member {
+  int64_t item, part;
+};
+
+// Those that are at work in one round: of every part the next few.
+template <class Plan>
+std::vector<Member> members(const Plan& plan, int64_t round, int64_t each) {
+  std::vector<Member> found;
+  const int64_t parts = std::max(plan.parts, 1);
+  for (int64_t part = 0; part < parts; ++part) {
+    const Share share{part, parts};
+    const int64_t first = share.begin(plan.items()) + round * each;
+    const int64_t last = std::min(first + each, share.end(plan.items()));
+    for (int64_t item = first; item < last; ++item) found.push_back({item, part});
+  }
+  return found;
+}
+
+// Every step of a round by all threads. The sums of a part are added up item by item as in
+// run_whole, so the bits are the same.
+template <class Work, class Plan>
+void run_together(const Work& work, const Space<Plan>& space) {
+  const Plan& plan = space.plan;
+  const int64_t parts = std::max(plan.parts, 1), each = std::max<int64_t>(plan.threads / parts, 1);
+  run_tasks(plan.parts, plan.threads, [&](int, int64_t part) {
+    std::memset(space.sums(part), 0, static_cast<size_t>(plan.sums) * sizeof(float));
+  });
+  for (int64_t round = 0;; ++round) {
+    const std::vector<Member> at_work = members(plan, round, each);
+    const auto count = static_cast<int64_t>(at_work.size());
+    if (count == 0) return;
+    const auto share_out = [&](int64_t tasks, const auto& call) {
+      const int64_t shares = tasks < plan.threads ? (2 * plan.threads + tasks - 1) / tasks : 1;
+      run_tasks(tasks * shares, plan.threads, [&](int thread, int64_t i) {
+        call(i / shares, Share{i % shares, shares}, space.own(thread));
+      });
+    };
+    for (int step = 0; step < work.steps(); ++step)
+      share_out(count, [&](int64_t i, Share share, float* own) {
+        work.run(step, at_work[i].item, share, space.unit(i), own);
+      });
+    if (plan.parts == 0) continue;
+    share_out(plan.parts, [&](int64_t part, Share share, float* own) {
+      for (int64_t i = 0; i < count; ++i)
+        if (at_work[i].part == part)
+          work.accumulate(at_work[i].item, share, space.unit(i), own, space.sums(part));
+    });
+  }
+}
+
+template <class Work, class Plan>
+void run_units(const Work& work, const Space<Plan>& space) {
+  const Plan& plan = space.plan;
+  if (plan.together)
+    run_together(work, space);
+  else
+    run_whole(work, space);
+  if (plan.parts > 1)
+    add_parts(space.sums(0), space.sums(1), plan.sums, plan.sums, plan.parts, plan.threads);
+}
+
+// ----------------------------------------------------------------------------------- spectral
+
+template <class T>
+struct SpectralWork {
+  const IsaKernels& isa;
+  const SpectralPlan& plan;
+  const Tensors& t;
+  const Epilogue<T>& epilogue;
+  const float* spectra;
+
+  int steps() const { return 1 + 2 * plan.need_dx + plan.need_dw; }
+
+  void run(int step, int64_t item, Share share, float* unit, float* own) const {
+    const SpectralKernels<T>& kernels = spectral_of<T>(isa);
+    const int64_t n = item / plan.units(), number = item % plan.units();
+    if (step == 0 && share.number == 0) epilogue.take(item);
+    SpectralConv<T> conv{};
+    static_cast<SpectralShape&>(conv) = plan.conv;
+    conv.spectra = spectra, conv.bias = t.bias, conv.relu = t.relu;
+    set_item(&conv, t, n, conv.K, conv.outputs);
+    if (!plan.need_dx) conv.y = nullptr;
+    if (plan.need_dw) conv.multiplied = rows_of<T>(t.multiplied, n);
+    if (step == 0) return kernels.load(conv, number, share, unit, own);
+    if (step == 1 && plan.need_dx) return isa.spectra->multiply(plan.conv, spectra, share, unit);
+    if (step == 2 && plan.need_dx) return kernels.store(conv, number, share, unit, own);
+    kernels.load_multiplied(conv, number, share, unit, own);
+  }
+
+  void accumulate(int64_t, Share share, const float* unit, float* own, float* sums) const {
+    isa.spectra->correlate(plan.conv, unit, share, own, sums);
+  }
+};
+
+}  // namespace
+
+template <class T>
+int32_t run_spectral(const IsaKernels& isa, const dilconv_problem& p, Pass pass,
+                     const SpectralPlan& plan, const Tensors& t, Epilogue<T>* epilogue) {
+  const Posed posed = pose(p, pass == kForward ? kForward : kBackwardData);
+  const Workspace workspace(plan.workspace());
+  if (!workspace || !epilogue->open(plan.units())) return DILCONV_NO_MEMORY;
+  const Space<SpectralPlan> space{plan, workspace.get()};
+  WeightView weights = posed.weights;
+  weights.data = t.w + posed.first_weight;
+  const int64_t filters = plan.conv.C * plan.conv.K;
+  if (plan.need_dx) {
+    float* end = space.weights() + isa.spectra->spectra_floats(plan.conv);
+    std::fill(end - plan.conv.K, end, 0.0f);  // see weight_spectra
+    run_shares(filters, plan.cost.once, plan.threads, [&](int thread, Share share) {
+      isa.spectra->weight_spectra(plan.conv, weights, share, space.weights(), space.own(thread));
+    });
+  }
+  run_units(SpectralWork<T>{isa, plan, t, *epilogue, space.weights()}, space);
+  epilogue->close();
+  if (plan.need_dw)
+    run_shares(filters, plan.cost.once, plan.threads, [&](int thread, Share share) {
+      isa.spectra->weight_gradient(plan.conv, space.sums(0), weights, share,
+                                   t.dw + posed.first_weight, space.own(thread));
+    });
+  return DILCONV_OK;
+}
+
+// ----------------------------------------------------------------------------------- winograd
+
+namespace {
+
+template <class T>
+struct WinogradWork {
+  const IsaKernels& isa;
+  const WinogradPlan& plan;
+  const Tensors& t;
+  const Epilogue<T>& epilogue;
+  const float* weights;
+
+  int steps() const { return plan.need_dw ? 2 : 3; }
+
+  void run(int step, int64_t item, Share share, float* unit, float*) const {
+    const WinogradKernels<T>& kernels = winograd_of<T>(isa);
+    const int64_t n = item / plan.units(), number = item % plan.units();
+    if (step == 0 && share.number == 0) epilogue.take(item);
+    WinogradConv<T> conv{};
+    static_cast<WinogradShape&>(conv) = plan.conv;
+    conv.weights = weights, conv.bias = t.bias, conv.relu = t.relu;
+    set_item(&conv, t, n, conv.K, conv.outputs);
+    if (plan.need_dw) conv.g = conv.x, conv.x = rows_of<T>(t.multiplied, n);
+    if (step == 0) return kernels.load(conv, number, share, unit);
+    if (plan.need_dw) return kernels.load_gradient(conv, number, share, unit);
+    if (step == 1) return isa.winograd_weights->multiply(plan.conv, number, weights, share, unit);
+    kernels.store(conv, number, share, unit);
+  }
+
+  void accumulate(int64_t item, Share share, const float* unit, float*, float* sums) const {
+    isa.winograd_weights->correlate(plan.conv, item % plan.units(), unit, share, sums);
+  }
+};
+
+}  // namespace
+
+template <class T>
+int32_t run_winograd(const IsaKernels& isa, const dilconv_problem& p, Pass pass,
+                     const WinogradPlan& plan, const Tensors& t, Epilogue<T>* epilogue) {
+  const Posed posed = pose(p, pass);
+  const Workspace workspace(plan.workspace());
+  if (!workspace || !epilogue->open(plan.units())) return DILCONV_NO_MEMORY;
+  const Space<WinogradPlan> space{plan, workspace.get()};
+  if (!plan.need_dw) {
+    WeightView weights = posed.weights;
+    weights.data = t.w + posed.first_weight;
+    run_shares(kWinogradPoints * plan.conv.K, plan.cost.once, plan.threads, [&](int, Share share) {
+      isa.winograd_weights->transform_weights(plan.conv, weights, share, space.weights());
+    });
+  }
+  run_units(WinogradWork<T>{isa, plan, t, *epilogue, space.weights()}, space);
+  epilogue->close();
+  if (plan.need_dw)
+    run_shares(plan.conv.K, plan.cost.once, plan.threads, [&](int, Share share) {
+      isa.winograd_weights->weight_gradient(plan.conv, space.sums(0), share, t.dw);
+    });
+  return DILCONV_OK;
+}
+
+#define DILCONV_RUN(T)                                                              \
+  template int32_t run_spectral(const IsaKernels&, const dilconv_problem&, Pass,    \
+                                const SpectralPlan&, const Tensors&, Epilogue<T>*); \
+  template int32_t run_winograd(const IsaKernels&, const dilconv_problem&, Pass,    \
+                                const WinogradPlan&, const Tensors&, Epilogue<T>*);
+DILCONV_RUN(float)
+DILCONV_RUN(Bf16)
+#undef DILCONV_RUN
+
+}  // namespace dilconv
