@@ -279,7 +279,7 @@ void add_weights(const LeftTiles& tiles, const LeftTile& t, const float* sums, i
   for (int64_t i = t.fresh; i < tiles.rows(); ++i) {
     const int64_t c = c0 + t.c + (tiles.taps ? 0 : i), s = t.s + (tiles.taps ? i : 0);
     for (int64_t k = k0; k < p.K && k < k0 + kTile; ++k)
-      dw[(k * p.C + c) * p.taps.S + s] += sums[i * kTile + k - k0];
+      dw[k * p.dw_filter + c * p.taps.S + s] += sums[i * kTile + k - k0];
   }
 }
 

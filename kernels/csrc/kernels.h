@@ -70,11 +70,12 @@ struct ConvBlock {
 // One (item, width block) of backward-weight; dw (K,C,S) is added to.
 template <class T>
 struct WeightBlock {
-  int64_t C, K;  // K may be some of the filters
+  int64_t C, K;  // some of the channels and filters, or all
   Taps taps;
   Blocking blocking;
   Rows<T> x, g, relu_of;
   float* dw;
+  int64_t dw_filter;  // floats from one filter's to the next
 };
 
 // The gradient of one item on its way through ReLU, bias and residual: g masked by relu_of, to be

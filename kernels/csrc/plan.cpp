@@ -169,17 +169,24 @@ double direct_cycles(const DirectKernels<T>& kernels, const DirectPlan& plan, co
                     rows * (packed ? kernels.pack_cycles : 1.0));
 }
 
-// Threads, and how fine the work has to be cut for them.
-void share_direct(DirectPlan* plan, int threads, int64_t K, bool weights) {
+// Filters come in groups of whole tiles of any kernel.
+void cut_filters(DirectPlan* plan, int64_t K, int64_t groups) {
+  constexpr int64_t kTiles = 16;
+  plan->filters = std::min(K, round_up(divide_up(K, std::max<int64_t>(groups, 1)), kTiles));
+  plan->groups = divide_up(K, plan->filters);
+}
+
+// Threads, and how fine the work has to be cut for them: `finest` pieces beside groups of filters.
+void share_direct(DirectPlan* plan, int threads, int64_t tasks, int64_t finest, int64_t K) {
+  cut_filters(plan, K, K);
   const double work = plan->cost.of(plan->batch);
-  const int64_t items = std::max<int64_t>(plan->items(), 1), tasks = weights ? plan->parts : items;
-  const int64_t finest = weights ? divide_up(K, 4) : plan->blocking.q_block / plan->unit;
-  plan->threads =
-      useful_threads(static_cast<int>(std::min<int64_t>(threads, tasks * finest)), work);
+  const int64_t most = std::max<int64_t>(tasks * finest * plan->groups, 1);
+  plan->threads = useful_threads(static_cast<int>(std::min<int64_t>(threads, most)), work);
   plan->cycles = shared_cycles(plan->threads, work);
-  if (plan->threads > 1)
-    plan->shares = std::clamp<int64_t>(divide_up(2 * plan->threads, tasks), 1, finest);
-  if (weights && plan->threads <= plan->parts) plan->shares = 1;
+  const bool even = tasks % plan->threads == 0 || tasks >= 4 * plan->threads;
+  const int64_t pieces = even ? 1 : divide_up(4 * plan->threads, tasks);
+  plan->shares = std::clamp<int64_t>(pieces, 1, finest);
+  cut_filters(plan, K, divide_up(pieces, plan->shares));
 }
 
 template <class T>
@@ -188,23 +195,25 @@ DirectPlan plan_direct_of(const DirectKernels<T>& kernels, const dilconv_problem
   const bool weights = pass == kBackwardWeight;
   const int64_t count = p.K * p.C * p.S;
   DirectPlan plan{};
-  plan.unit = kernels.q_unit, plan.batch = p.N, plan.outputs = posed.outputs, plan.shares = 1;
+  plan.unit = kernels.q_unit, plan.batch = p.N, plan.outputs = posed.outputs;
   const RowLayout layout = weights ? RowLayout{posed.C, 1, posed.taps, count, 1}
                                    : kernels.layout(posed.C, posed.K, posed.taps);
   cut_blocks<T>(&plan, layout, posed, weights);
   plan.cost.item = direct_cycles(kernels, plan, posed, layout.floats, weights);
   if (weights) {
-    plan.parts =
-        summed_parts(plan.items(), plan.cost.item / static_cast<double>(plan.blocks), count);
+    const double block = plan.cost.item / static_cast<double>(plan.blocks);
+    plan.parts = summed_parts(plan.items(), block, count);
     plan.sums = (plan.parts - 1) * round_up(count, kLine);  // the first part's are dw itself
-  } else {
-    plan.filters = posed.K;
-    while (plan.filters > kLine && layout.floats / posed.K * plan.filters * kFloat > kSharedBytes)
-      plan.filters = round_up(plan.filters / 2, kLine);
-    const RowLayout packed = kernels.layout(posed.C, plan.filters, posed.taps);
-    plan.shared = round_up(packed.floats, kLine), plan.tiles = packed.tiles;
+    share_direct(&plan, p.threads, plan.parts, posed.C, posed.K);
+    return plan;
   }
-  share_direct(&plan, p.threads, posed.K, weights);
+  share_direct(&plan, p.threads, std::max<int64_t>(plan.items(), 1),
+               plan.blocking.q_block / plan.unit, posed.K);
+  const int64_t least = divide_up(layout.floats * kFloat, kSharedBytes);
+  if (plan.groups < least) cut_filters(&plan, posed.K, 2 * least);
+  plan.group = round_up(kernels.layout(posed.C, plan.filters, posed.taps).floats, kLine);
+  plan.at_once = std::clamp<int64_t>(kSharedBytes / kFloat / plan.group, 1, plan.groups);
+  plan.shared = plan.at_once * plan.group;
   return plan;
 }
 

@@ -35,14 +35,18 @@ struct Cost {
   double of(int64_t N) const { return once + item * static_cast<double>(N); }
 };
 
+// Where there are fewer blocks (or parts of sums) than threads, these are cut further, which
+// changes no bits: in forward by columns and filters, in backward-weight by channels and filters.
 struct DirectPlan {
   Blocking blocking;
-  int64_t unit;  // outputs in which a block can be cut further without changing any bit
+  int64_t unit;  // outputs at whose multiples a block may be cut
   int64_t batch, outputs, blocks;
   int threads;
-  int parts;                         // of the items, each with sums of its own (backward-weight)
-  int64_t shares;                    // of a block's columns, or of a part's filters: a task each
-  int64_t filters, tiles;            // forward: packed at a time, in so many tiles
+  int parts;       // of the items, each with sums of its own (backward-weight)
+  int64_t shares;  // of a block's columns, or of the channels
+  int64_t filters, groups,
+      at_once;    // of a group; in all; that are packed (forward) and run at once
+  int64_t group;  // floats of a group's packed weights
   int64_t shared, sums, per_thread;  // workspace in floats: once; of all parts; per thread
   Cost cost;
   double cycles;

@@ -264,15 +264,19 @@ struct OutputValues {
   }
 };
 
-// What tap s counts at point f: G.
-float tap_value(int64_t f, int64_t s, int64_t S) {
-  constexpr float kPoint[] = {0, 1, -1, 2, -2};
-  constexpr float kShare[] = {1.0f / 4, -1.0f / 6, -1.0f / 6, 1.0f / 24, 1.0f / 24};
-  if (f == kWinogradPoints - 1) return s == S - 1;
-  float value = kShare[f];
-  for (int64_t i = 0; i < s; ++i) value *= kPoint[f];
-  return value;
-}
+// What each tap counts at each point.
+struct TapValues {
+  float g[kWinogradPoints][kWinogradPoints] = {};
+  explicit TapValues(int64_t S) {
+    constexpr float kPoint[] = {0, 1, -1, 2, -2};
+    constexpr float kShare[] = {1.0f / 4, -1.0f / 6, -1.0f / 6, 1.0f / 24, 1.0f / 24};
+    for (int f = 0; f + 1 < kWinogradPoints; ++f) {
+      float value = kShare[f];
+      for (int64_t s = 0; s < S; ++s, value *= kPoint[f]) g[f][s] = value;
+    }
+    g[kWinogradPoints - 1][S - 1] = 1;
+  }
+};
 
 // ----------------------------------------------------------------------------------- products
 
@@ -368,6 +372,7 @@ int64_t unit_floats(const WinogradShape& p) {
 // U[f][pair of vectors of filters][c][filter], zero beyond the last filter.
 void transform_weights(const WinogradShape& p, const WeightView& w, Share share, float* out) {
   const int64_t S = p.taps.S, pairs = padded(p.K) / kPair, total = kWinogradPoints * pairs;
+  const TapValues values(S);
   out += share.begin(total) * p.C * kPair;
   for (int64_t n = share.begin(total); n < share.end(total); ++n) {
     const int64_t f = n / pairs, k0 = n % pairs * kPair;
@@ -376,7 +381,7 @@ void transform_weights(const WinogradShape& p, const WeightView& w, Share share,
         float sum = 0;
         for (int64_t s = 0; s < S && k < p.K; ++s) {
           const float weight = w.data[k * w.k_stride + c * w.c_stride + s * w.s_stride];
-          sum += tap_value(f, s, S) * (w.to_bf16 ? rounded(weight) : weight);
+          sum += values.g[f][s] * (w.to_bf16 ? rounded(weight) : weight);
         }
         *out++ = sum;
       }
@@ -385,13 +390,14 @@ void transform_weights(const WinogradShape& p, const WeightView& w, Share share,
 
 void weight_gradient(const WinogradShape& p, const float* sums, Share share, float* dw) {
   const int64_t S = p.taps.S, C = padded(p.C), plane = p.K * C;
+  const TapValues values(S);
   dw += share.begin(p.K) * p.C * S;
   for (int64_t k = share.begin(p.K); k < share.end(p.K); ++k)
     for (int64_t c = 0; c < p.C; ++c)
       for (int64_t s = 0; s < S; ++s) {
         float sum = 0;
         for (int64_t f = 0; f < kWinogradPoints; ++f)
-          sum += tap_value(f, s, S) * sums[f * plane + k * C + c];
+          sum += values.g[f][s] * sums[f * plane + k * C + c];
         *dw++ = sum;
       }
 }
