@@ -41,12 +41,13 @@ double shared_cycles(int threads, double cycles) {
   return std::min(cycles, cycles / useful + (useful > 1 ? kRegion : 0));
 }
 
-// As many as add little to the work, so that threads seldom have to share one; a number that many
-// others divide, or divides them.
+// As many as add little to the work, so that threads seldom have to share one: a power of two, as
+// numbers of threads mostly are.
 int summed_parts(int64_t items, double item_cycles, int64_t sums) {
-  constexpr double kAdding = 0.5, kShare = 0.01;
+  constexpr int kMost = 16;
+  constexpr double kAdding = 0.5, kShare = 0.02;
   const double work = item_cycles * static_cast<double>(items);
-  for (const int parts : {48, 24, 12, 8, 4, 2})
+  for (int parts = kMost; parts > 1; parts /= 2)
     if (parts <= items && parts * sums <= kSummedFloats &&
         parts * kAdding * static_cast<double>(sums) <= kShare * work)
       return parts;
@@ -63,13 +64,9 @@ Spread spread(int64_t items, double item_cycles, int parts, int steps, int threa
       std::max(count_up(count, T), parts ? count_up(P, T) * std::floor(count / P) : 0.0);
   const double most = parts ? std::min(T, P) : std::min(T, count);
   Spread best{static_cast<int>(most), false, turns * item_cycles + kRegion};
-  const double at_once = parts ? P * std::floor(T / P) : T;
-  if (T > P) {
-    const double rounds = count_up(count, at_once);
-    const double cycles =
-        kTogether * count * item_cycles / T + rounds * (steps + (parts ? 1 : 0)) * kRegion;
-    if (cycles < best.cycles) best = {threads, true, cycles};
-  }
+  const double together = kTogether * count * item_cycles / T +
+                          count_up(count, T) * (steps + (parts ? 1 : 0)) * kRegion;
+  if (together < best.cycles) best = {threads, true, together};
   return best.cycles < alone.cycles ? best : alone;
 }
 

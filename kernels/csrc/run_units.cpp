@@ -49,18 +49,19 @@ struct Member {
   int64_t item, part;
 };
 
-// Those that are at work in one round: of every part the next few.
+// All items in the order in which they are at work, as many of them at a time as there are threads:
+// the first items of all parts, then the second ones, and so on.
 template <class Plan>
-std::vector<Member> members(const Plan& plan, int64_t round, int64_t each) {
-  std::vector<Member> found;
-  const int64_t parts = std::max(plan.parts, 1);
-  for (int64_t part = 0; part < parts; ++part) {
-    const Share share{part, parts};
-    const int64_t first = share.begin(plan.items()) + round * each;
-    const int64_t last = std::min(first + each, share.end(plan.items()));
-    for (int64_t item = first; item < last; ++item) found.push_back({item, part});
+std::vector<Member> members(const Plan& plan) {
+  const int64_t parts = std::max(plan.parts, 1), longest = (plan.items() + parts - 1) / parts;
+  std::vector<Member> all;
+  all.reserve(static_cast<size_t>(plan.items()));
+  for (int64_t i = 0; i < longest * parts; ++i) {
+    const Share share{i % parts, parts};
+    const int64_t item = share.begin(plan.items()) + i / parts;
+    if (item < share.end(plan.items())) all.push_back({item, share.number});
   }
-  return found;
+  return all;
 }
 
 // Every step of a round by all threads. The sums of a part are added up item by item as in
@@ -68,14 +69,15 @@ std::vector<Member> members(const Plan& plan, int64_t round, int64_t each) {
 template <class Work, class Plan>
 void run_together(const Work& work, const Space<Plan>& space) {
   const Plan& plan = space.plan;
-  const int64_t parts = std::max(plan.parts, 1), each = std::max<int64_t>(plan.threads / parts, 1);
-  run_tasks(plan.parts, plan.threads, [&](int, int64_t part) {
-    std::memset(space.sums(part), 0, static_cast<size_t>(plan.sums) * sizeof(float));
-  });
-  for (int64_t round = 0;; ++round) {
-    const std::vector<Member> at_work = members(plan, round, each);
-    const auto count = static_cast<int64_t>(at_work.size());
-    if (count == 0) return;
+  const int64_t floats = plan.parts * plan.sums;
+  run_shares(
+      floats / 1024 + 1, 0.2 * static_cast<double>(floats), plan.threads, [&](int, Share share) {
+        std::fill(space.sums(0) + share.begin(floats), space.sums(0) + share.end(floats), 0.0f);
+      });
+  const std::vector<Member> all = members(plan);
+  for (int64_t first = 0; first < plan.items(); first += plan.threads) {
+    const Member* at_work = all.data() + first;
+    const int64_t count = std::min<int64_t>(plan.threads, plan.items() - first);
     const auto share_out = [&](int64_t tasks, const auto& call) {
       const int64_t shares = tasks < plan.threads ? (2 * plan.threads + tasks - 1) / tasks : 1;
       run_tasks(tasks * shares, plan.threads, [&](int thread, int64_t i) {

@@ -170,10 +170,15 @@ def backward(problem, g, y, x, w, dx, dw, db, dr) -> None:
 
 
 def plan(isa: str, problem: Problem, pass_name: str) -> PlanReport:
-    """What one call of the pass would do, and the workspace that it would allocate and free."""
+    """What one call of the pass would do, and the workspace that it would take."""
     report, isa_number = PlanReport(), built_isas().index(isa)
     _check(_library().dilconv_plan(isa_number, problem, PASSES.index(pass_name), report))
     return report
+
+
+def release_memory() -> int:
+    """Give back the workspace that no call is using; its bytes."""
+    return _library().dilconv_release_memory()
 
 
 def peak_flops(isa: str, iterations: int) -> float:
