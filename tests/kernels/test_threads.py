@@ -133,7 +133,7 @@ def test_the_same_bits_on_1_to_16_threads(shape, algorithm, dtype, set_threads):
     for threads in range(2, 17):
         set_threads(threads)
         for name, ours, one in zip(
-            "y dx dw db dr".split(), results(shape, algorithm, dtype), expected, strict=True
+            ["y", "dx", "dw", "db", "dr"], results(shape, algorithm, dtype), expected, strict=True
         ):
             assert torch.equal(ours, one), (name, threads)
 
