@@ -371,19 +371,20 @@ int64_t unit_floats(const WinogradShape& p) {
 
 // U[f][pair of vectors of filters][c][filter], zero beyond the last filter.
 void transform_weights(const WinogradShape& p, const WeightView& w, Share share, float* out) {
-  const int64_t S = p.taps.S, pairs = padded(p.K) / kPair, total = kWinogradPoints * pairs;
+  const int64_t S = p.taps.S, total = padded(p.K) / kPair * p.C, plane = total * kPair;
   const TapValues values(S);
-  out += share.begin(total) * p.C * kPair;
   for (int64_t n = share.begin(total); n < share.end(total); ++n) {
-    const int64_t f = n / pairs, k0 = n % pairs * kPair;
-    for (int64_t c = 0; c < p.C; ++c)
-      for (int64_t k = k0; k < k0 + kPair; ++k) {
-        float sum = 0;
-        for (int64_t s = 0; s < S && k < p.K; ++s) {
-          const float weight = w.data[k * w.k_stride + c * w.c_stride + s * w.s_stride];
-          sum += values.g[f][s] * (w.to_bf16 ? rounded(weight) : weight);
-        }
-        *out++ = sum;
+    const int64_t k0 = n / p.C * kPair, filters = least(kPair, p.K - k0);
+    const float* from = w.data + k0 * w.k_stride + n % p.C * w.c_stride;
+    float taps[kWinogradPoints][kPair] = {};
+    for (int64_t k = 0; k < filters; ++k, from += w.k_stride)
+      for (int64_t s = 0; s < S; ++s)
+        taps[s][k] = w.to_bf16 ? rounded(from[s * w.s_stride]) : from[s * w.s_stride];
+    for (int64_t f = 0; f < kWinogradPoints; ++f)
+      for (int64_t k = 0; k < kPair; k += kLanes) {
+        Vec sum{};
+        for (int64_t s = 0; s < S; ++s) sum += values.g[f][s] * load(taps[s] + k);
+        store(out + f * plane + n * kPair + k, sum);
       }
   }
 }
@@ -391,14 +392,13 @@ void transform_weights(const WinogradShape& p, const WeightView& w, Share share,
 void weight_gradient(const WinogradShape& p, const float* sums, Share share, float* dw) {
   const int64_t S = p.taps.S, C = padded(p.C), plane = p.K * C;
   const TapValues values(S);
-  dw += share.begin(p.K) * p.C * S;
   for (int64_t k = share.begin(p.K); k < share.end(p.K); ++k)
-    for (int64_t c = 0; c < p.C; ++c)
+    for (int64_t c = 0; c < p.C; c += kLanes)
       for (int64_t s = 0; s < S; ++s) {
-        float sum = 0;
+        Vec sum{};
         for (int64_t f = 0; f < kWinogradPoints; ++f)
-          sum += values.g[f][s] * sums[f * plane + k * C + c];
-        *dw++ = sum;
+          sum += values.g[f][s] * load(sums + f * plane + k * C + c);
+        for (int64_t i = 0; i < least(kLanes, p.C - c); ++i) dw[(k * p.C + c + i) * S + s] = sum[i];
       }
 }
 
