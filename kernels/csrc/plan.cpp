@@ -27,13 +27,14 @@ int64_t l2_bytes() {
 namespace {
 
 constexpr double kRegion = 15e3;  // cycles to call the threads and to wait for the last of them
+constexpr double kWorth = 45e3;   // of work that another thread is called for
 
 double count_up(double value, double by) { return std::ceil(value / by); }
 
 }  // namespace
 
 int useful_threads(int threads, double cycles) {
-  return static_cast<int>(std::clamp(cycles / kRegion, 1.0, static_cast<double>(threads)));
+  return static_cast<int>(std::clamp(cycles / kWorth, 1.0, static_cast<double>(threads)));
 }
 
 double shared_cycles(int threads, double cycles) {
@@ -49,13 +50,14 @@ int summed_parts(int64_t items, double item_cycles, int64_t sums) {
   const double work = item_cycles * static_cast<double>(items);
   for (int parts = kMost; parts > 1; parts /= 2)
     if (parts <= items && parts * sums <= kSummedFloats &&
-        parts * kAdding * static_cast<double>(sums) <= kShare * work)
+        (parts - 1) * kAdding * static_cast<double>(sums) <= kShare * work)
       return parts;
   return 1;
 }
 
 Spread spread(int64_t items, double item_cycles, int parts, int steps, int threads) {
-  constexpr double kTogether = 1.05;  // what one thread leaves in its caches, another needs
+  // What one thread leaves in its caches, another needs; and each step waits for the slowest.
+  constexpr double kTogether = 1.05, kStep = 2 * kRegion;
   const double count = static_cast<double>(std::max<int64_t>(items, 1)), T = threads, P = parts;
   const Spread alone{1, false, count * item_cycles};
   if (threads == 1) return alone;
@@ -64,8 +66,8 @@ Spread spread(int64_t items, double item_cycles, int parts, int steps, int threa
       std::max(count_up(count, T), parts ? count_up(P, T) * std::floor(count / P) : 0.0);
   const double most = parts ? std::min(T, P) : std::min(T, count);
   Spread best{static_cast<int>(most), false, turns * item_cycles + kRegion};
-  const double together = kTogether * count * item_cycles / T +
-                          count_up(count, T) * (steps + (parts ? 1 : 0)) * kRegion;
+  const double together =
+      kTogether * count * item_cycles / T + count_up(count, T) * (steps + (parts ? 1 : 0)) * kStep;
   if (together < best.cycles) best = {threads, true, together};
   return best.cycles < alone.cycles ? best : alone;
 }
@@ -296,13 +298,6 @@ double unit_cycles(const SpectralPlan& plan, int64_t lanes) {
   return unit;
 }
 
-// Of the weights' spectra, and of the way back from dw's.
-double once_cycles(const SpectralPlan& plan) {
-  const SpectralShape& c = plan.conv;
-  const double points = static_cast<double>(c.C * c.tiling.parts * c.K * c.table.length);
-  return points * ((plan.need_dx ? 2.5 : 0) + (plan.need_dw ? 1.2 : 0));
-}
-
 // The plan of one length and number of parts; its cost is infinite where memory does not do.
 SpectralPlan plan_tiles(const IsaKernels& isa, const dilconv_problem& p, Pass pass, int log2,
                         int64_t filter_parts) {
@@ -323,9 +318,12 @@ SpectralPlan plan_tiles(const IsaKernels& isa, const dilconv_problem& p, Pass pa
   plan.own = round_up(kernels.own_floats(conv), kLine);
   const bool fits = (plan.unit + plan.own) * kFloat <= kOwnBytes &&
                     (plan.weights + std::max(plan.sums, kSummedFloats)) * kFloat <= kSharedBytes;
-  const double unit = unit_cycles(plan, lanes);
-  plan.cost = {fits ? once_cycles(plan) : std::numeric_limits<double>::infinity(),
-               unit * static_cast<double>(plan.units())};
+  const double points =
+      static_cast<double>(conv.C * conv.tiling.parts * conv.K * conv.table.length);
+  plan.transform = plan.need_dx ? 2.5 * points : 0;
+  plan.back = plan.need_dw ? 1.2 * points : 0;
+  plan.cost = {fits ? plan.transform + plan.back : std::numeric_limits<double>::infinity(),
+               unit_cycles(plan, lanes) * static_cast<double>(plan.units())};
   return plan;
 }
 

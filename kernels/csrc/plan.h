@@ -83,6 +83,7 @@ struct UnitPlan {
   int parts;
   // Workspace in floats: for the weights; of each part; of a unit at work, and of its thread.
   int64_t weights, sums, unit, own;
+  double transform, back;  // cycles of what is done once: the weights, and what becomes of the sums
   Cost cost;
   double cycles;  // infinite: not possible
 
@@ -92,9 +93,9 @@ struct UnitPlan {
   // Beside the items, threads share what is done once.
   void take(const Spread& items, int most) {
     together = items.together;
-    threads = useful_threads(most, cost.once);
+    threads = useful_threads(most, transform > back ? transform : back);
     if (threads < items.threads) threads = items.threads;
-    cycles = items.cycles + shared_cycles(threads, cost.once);
+    cycles = items.cycles + shared_cycles(threads, transform) + shared_cycles(threads, back);
   }
 };
 using SpectralPlan = UnitPlan<SpectralShape>;

@@ -67,8 +67,8 @@ WinogradPlan plan_winograd(const IsaKernels& isa, const dilconv_problem& p, Pass
   const int64_t whole = conv.all_tiles() - 1;  // a phase; then those that hold an output
   const int64_t ends = std::min(conv.outputs - whole * conv.hop() * posed.taps.d, posed.taps.d);
   const double tiles = static_cast<double>(whole * posed.taps.d + ends);
-  const double count = static_cast<double>(p.C * p.K * p.S);
-  plan.cost = {count * 2.5, tiles * tile_cycles(conv, weights, isa.direct->lanes)};
+  (weights ? plan.back : plan.transform) = 2.5 * static_cast<double>(p.C * p.K * p.S);
+  plan.cost = {plan.transform + plan.back, tiles * tile_cycles(conv, weights, isa.direct->lanes)};
   const double unit = plan.cost.item / static_cast<double>(plan.units());
   if (weights) plan.parts = summed_parts(plan.items(), unit, plan.sums);
   plan.take(spread(plan.items(), unit, plan.parts, weights ? 2 : 3, p.threads), p.threads);

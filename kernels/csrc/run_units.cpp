@@ -156,14 +156,14 @@ int32_t run_spectral(const IsaKernels& isa, const dilconv_problem& p, Pass pass,
   if (plan.need_dx) {
     float* end = space.weights() + isa.spectra->spectra_floats(plan.conv);
     std::fill(end - plan.conv.K, end, 0.0f);  // see weight_spectra
-    run_shares(filters, plan.cost.once, plan.threads, [&](int thread, Share share) {
+    run_shares(filters, plan.transform, plan.threads, [&](int thread, Share share) {
       isa.spectra->weight_spectra(plan.conv, weights, share, space.weights(), space.own(thread));
     });
   }
   run_units(SpectralWork<T>{isa, plan, t, *epilogue, space.weights()}, space);
   epilogue->close();
   if (plan.need_dw)
-    run_shares(filters, plan.cost.once, plan.threads, [&](int thread, Share share) {
+    run_shares(filters, plan.back, plan.threads, [&](int thread, Share share) {
       isa.spectra->weight_gradient(plan.conv, space.sums(0), weights, share,
                                    t.dw + posed.first_weight, space.own(thread));
     });
@@ -216,14 +216,14 @@ int32_t run_winograd(const IsaKernels& isa, const dilconv_problem& p, Pass pass,
   if (!plan.need_dw) {
     WeightView weights = posed.weights;
     weights.data = t.w + posed.first_weight;
-    run_shares(kWinogradPoints * plan.conv.K, plan.cost.once, plan.threads, [&](int, Share share) {
+    run_shares(kWinogradPoints * plan.conv.K, plan.transform, plan.threads, [&](int, Share share) {
       isa.winograd_weights->transform_weights(plan.conv, weights, share, space.weights());
     });
   }
   run_units(WinogradWork<T>{isa, plan, t, *epilogue, space.weights()}, space);
   epilogue->close();
   if (plan.need_dw)
-    run_shares(plan.conv.K, plan.cost.once, plan.threads, [&](int, Share share) {
+    run_shares(plan.conv.K, plan.back, plan.threads, [&](int, Share share) {
       isa.winograd_weights->weight_gradient(plan.conv, space.sums(0), share, t.dw);
     });
   return DILCONV_OK;
