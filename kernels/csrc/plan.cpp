@@ -27,7 +27,7 @@ int64_t l2_bytes() {
 namespace {
 
 constexpr double kRegion = 15e3;  // cycles to call the threads and to wait for the last of them
-constexpr double kWorth = 45e3;   // of work that another thread is called for
+constexpr double kWorth = 30e3;   // of work that another thread is called for
 
 double count_up(double value, double by) { return std::ceil(value / by); }
 
@@ -46,7 +46,7 @@ double shared_cycles(int threads, double cycles) {
 // numbers of threads mostly are.
 int summed_parts(int64_t items, double item_cycles, int64_t sums) {
   constexpr int kMost = 16;
-  constexpr double kAdding = 0.5, kShare = 0.02;
+  constexpr double kAdding = 0.45, kShare = 0.02;
   const double work = item_cycles * static_cast<double>(items);
   for (int parts = kMost; parts > 1; parts /= 2)
     if (parts <= items && parts * sums <= kSummedFloats &&
@@ -57,7 +57,7 @@ int summed_parts(int64_t items, double item_cycles, int64_t sums) {
 
 Spread spread(int64_t items, double item_cycles, int parts, int steps, int threads) {
   // What one thread leaves in its caches, another needs; and each step waits for the slowest.
-  constexpr double kTogether = 1.05, kStep = 2 * kRegion;
+  constexpr double kTogether = 1.15, kStep = 2 * kRegion;
   const double count = static_cast<double>(std::max<int64_t>(items, 1)), T = threads, P = parts;
   const Spread alone{1, false, count * item_cycles};
   if (threads == 1) return alone;
@@ -66,8 +66,10 @@ Spread spread(int64_t items, double item_cycles, int parts, int steps, int threa
       std::max(count_up(count, T), parts ? count_up(P, T) * std::floor(count / P) : 0.0);
   const double most = parts ? std::min(T, P) : std::min(T, count);
   Spread best{static_cast<int>(most), false, turns * item_cycles + kRegion};
+  const double full = std::floor(count / T), rest = count / T - full;
   const double together =
-      kTogether * count * item_cycles / T + count_up(count, T) * (steps + (parts ? 1 : 0)) * kStep;
+      parts ? kTogether * count / T * item_cycles + (2 * count_up(count, T) + steps + 1) * kStep
+            : (full + kTogether * rest) * item_cycles + steps * kStep + kRegion;
   if (together < best.cycles) best = {threads, true, together};
   return best.cycles < alone.cycles ? best : alone;
 }

@@ -20,31 +20,37 @@ struct Space {
   float* own(int64_t thread) const { return unit(plan.threads) + thread * plan.own; }
 };
 
-// What happens to an item, in all plans. Work: steps(), run(step, item, share, unit, own) and
+// All steps of an item on one thread. Work: steps(), run(step, item, share, unit, own) and
 // accumulate(item, share, unit, own, sums).
+template <class Work>
+void run_item(const Work& work, int64_t item, float* unit, float* own) {
+  for (int step = 0; step < work.steps(); ++step) work.run(step, item, {}, unit, own);
+}
+
+// Items of [0, count), each by one thread.
 template <class Work, class Plan>
-void run_whole(const Work& work, const Space<Plan>& space) {
-  const Plan& plan = space.plan;
-  const auto run = [&](int thread, int64_t first, int64_t last, float* sums) {
-    float *unit = space.unit(thread), *own = space.own(thread);
-    for (int64_t item = first; item < last; ++item) {
-      for (int step = 0; step < work.steps(); ++step) work.run(step, item, {}, unit, own);
-      if (sums) work.accumulate(item, {}, unit, own, sums);
-    }
-  };
-  if (plan.parts == 0)
-    return run_items(plan.items(), plan.threads, [&](int thread, int64_t first, int64_t last) {
-      run(thread, first, last, nullptr);
-    });
-  run_tasks(plan.parts, plan.threads, [&](int thread, int64_t part) {
-    const Share share{part, plan.parts};
-    float* sums = space.sums(part);
-    std::memset(sums, 0, static_cast<size_t>(plan.sums) * sizeof(float));
-    run(thread, share.begin(plan.items()), share.end(plan.items()), sums);
+void run_whole(const Work& work, const Space<Plan>& space, int64_t count) {
+  run_items(count, space.plan.threads, [&](int thread, int64_t item, int64_t last) {
+    for (; item < last; ++item) run_item(work, item, space.unit(thread), space.own(thread));
   });
 }
 
-// A unit at work, and the part that its sums belong to.
+// Parts, each by one thread.
+template <class Work, class Plan>
+void run_parts(const Work& work, const Space<Plan>& space) {
+  const Plan& plan = space.plan;
+  run_tasks(plan.parts, plan.threads, [&](int thread, int64_t part) {
+    const Share share{part, plan.parts};
+    float *unit = space.unit(thread), *own = space.own(thread), *sums = space.sums(part);
+    std::memset(sums, 0, static_cast<size_t>(plan.sums) * sizeof(float));
+    for (int64_t item = share.begin(plan.items()); item < share.end(plan.items()); ++item) {
+      run_item(work, item, unit, own);
+      work.accumulate(item, {}, unit, own, sums);
+    }
+  });
+}
+
+// An item at work, and the part that its sums belong to.
 struct Member {
   int64_t item, part;
 };
@@ -64,32 +70,49 @@ std::vector<Member> members(const Plan& plan) {
   return all;
 }
 
-// Every step of a round by all threads. The sums of a part are added up item by item as in
-// run_whole, so the bits are the same.
+// Runs call(task, share, own) of tasks that are each shared by so many threads that all have work.
+template <class Plan, class Call>
+void run_shared(int64_t tasks, const Space<Plan>& space, const Call& call) {
+  if (tasks == 0) return;
+  const int64_t threads = space.plan.threads;
+  const int64_t shares = tasks < threads ? (2 * threads + tasks - 1) / tasks : 1;
+  run_tasks(tasks * shares, space.plan.threads, [&](int thread, int64_t i) {
+    call(i / shares, Share{i % shares, shares}, space.own(thread));
+  });
+}
+
+// Items that are at work at a time: one for each thread, or, where they are fewer, step by step.
+template <class Work, class Plan>
+void run_round(const Work& work, const Space<Plan>& space, const Member* at_work, int64_t count) {
+  if (count == space.plan.threads)
+    return run_tasks(count, space.plan.threads, [&](int thread, int64_t i) {
+      run_item(work, at_work[i].item, space.unit(i), space.own(thread));
+    });
+  for (int step = 0; step < work.steps(); ++step)
+    run_shared(count, space, [&](int64_t i, Share share, float* own) {
+      work.run(step, at_work[i].item, share, space.unit(i), own);
+    });
+}
+
+// All threads work on the same items or sums. Those of a part are added up item by item as in
+// run_parts, so the bits are the same.
 template <class Work, class Plan>
 void run_together(const Work& work, const Space<Plan>& space) {
   const Plan& plan = space.plan;
-  const int64_t floats = plan.parts * plan.sums;
-  run_shares(
-      floats / 1024 + 1, 0.2 * static_cast<double>(floats), plan.threads, [&](int, Share share) {
-        std::fill(space.sums(0) + share.begin(floats), space.sums(0) + share.end(floats), 0.0f);
-      });
+  const int64_t floats = plan.parts * plan.sums, items = plan.items();
+  const int64_t alone = plan.parts ? 0 : items / plan.threads * plan.threads;
+  if (alone > 0) run_whole(work, space, alone);
+  run_shares(floats / 1024 + 1, 0.2 * static_cast<double>(floats), plan.threads,
+             [&](int, Share share) {
+               float* sums = space.sums(0);
+               std::fill(sums + share.begin(floats), sums + share.end(floats), 0.0f);
+             });
   const std::vector<Member> all = members(plan);
-  for (int64_t first = 0; first < plan.items(); first += plan.threads) {
+  for (int64_t first = alone; first < items; first += plan.threads) {
     const Member* at_work = all.data() + first;
-    const int64_t count = std::min<int64_t>(plan.threads, plan.items() - first);
-    const auto share_out = [&](int64_t tasks, const auto& call) {
-      const int64_t shares = tasks < plan.threads ? (2 * plan.threads + tasks - 1) / tasks : 1;
-      run_tasks(tasks * shares, plan.threads, [&](int thread, int64_t i) {
-        call(i / shares, Share{i % shares, shares}, space.own(thread));
-      });
-    };
-    for (int step = 0; step < work.steps(); ++step)
-      share_out(count, [&](int64_t i, Share share, float* own) {
-        work.run(step, at_work[i].item, share, space.unit(i), own);
-      });
-    if (plan.parts == 0) continue;
-    share_out(plan.parts, [&](int64_t part, Share share, float* own) {
+    const int64_t count = std::min<int64_t>(plan.threads, items - first);
+    run_round(work, space, at_work, count);
+    run_shared(plan.parts, space, [&](int64_t part, Share share, float* own) {
       for (int64_t i = 0; i < count; ++i)
         if (at_work[i].part == part)
           work.accumulate(at_work[i].item, share, space.unit(i), own, space.sums(part));
@@ -102,8 +125,10 @@ void run_units(const Work& work, const Space<Plan>& space) {
   const Plan& plan = space.plan;
   if (plan.together)
     run_together(work, space);
+  else if (plan.parts)
+    run_parts(work, space);
   else
-    run_whole(work, space);
+    run_whole(work, space, plan.items());
   if (plan.parts > 1)
     add_parts(space.sums(0), space.sums(1), plan.sums, plan.sums, plan.parts, plan.threads);
 }
