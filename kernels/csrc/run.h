@@ -66,8 +66,8 @@ void run_tasks(int64_t tasks, int threads, const Work& work) {
 // Runs work(thread, first, last) over runs of the items: enough runs to keep all threads busy to
 // the end, long enough that a thread mostly goes on to the neighbour of what it has done.
 template <class Work>
-void run_items(int64_t items, int threads, const Work& work) {
-  const int64_t runs = threads == 1 ? 1 : std::min<int64_t>(items, 8 * threads);
+void run_items(int64_t items, int threads, const Work& work, int64_t runs_each = 8) {
+  const int64_t runs = threads == 1 ? 1 : std::min(items, runs_each * threads);
   run_tasks(runs, threads, [&](int thread, int64_t run) {
     const Share share{run, runs};
     work(thread, share.begin(items), share.end(items));

@@ -39,15 +39,19 @@ void run_whole(const Work& work, const Space<Plan>& space, int64_t count) {
 template <class Work, class Plan>
 void run_parts(const Work& work, const Space<Plan>& space) {
   const Plan& plan = space.plan;
-  run_tasks(plan.parts, plan.threads, [&](int thread, int64_t part) {
-    const Share share{part, plan.parts};
-    float *unit = space.unit(thread), *own = space.own(thread), *sums = space.sums(part);
-    std::memset(sums, 0, static_cast<size_t>(plan.sums) * sizeof(float));
-    for (int64_t item = share.begin(plan.items()); item < share.end(plan.items()); ++item) {
-      run_item(work, item, unit, own);
-      work.accumulate(item, {}, unit, own, sums);
+  const auto run = [&](int thread, int64_t part, int64_t last) {
+    float *unit = space.unit(thread), *own = space.own(thread);
+    for (; part < last; ++part) {
+      const Share share{part, plan.parts};
+      float* sums = space.sums(part);
+      std::memset(sums, 0, static_cast<size_t>(plan.sums) * sizeof(float));
+      for (int64_t item = share.begin(plan.items()); item < share.end(plan.items()); ++item) {
+        run_item(work, item, unit, own);
+        work.accumulate(item, {}, unit, own, sums);
+      }
     }
-  });
+  };
+  run_items(plan.parts, plan.threads, run, 2);
 }
 
 // An item at work, and the part that its sums belong to.
