@@ -35,7 +35,7 @@ void run_whole(const Work& work, const Space<Plan>& space, int64_t count) {
   });
 }
 
-// Parts, each by one thread.
+// Parts, each by one thread; short ones in longer runs, for neighbours share cache lines.
 template <class Work, class Plan>
 void run_parts(const Work& work, const Space<Plan>& space) {
   const Plan& plan = space.plan;
@@ -51,7 +51,7 @@ void run_parts(const Work& work, const Space<Plan>& space) {
       }
     }
   };
-  run_items(plan.parts, plan.threads, run, 2);
+  run_items(plan.parts, plan.threads, run, plan.items() < 4 * plan.parts ? 1 : 8);
 }
 
 // An item at work, and the part that its sums belong to.
