@@ -74,18 +74,20 @@ struct Filters {
 RowLayout layout(int64_t C, int64_t K, const Taps& taps) {
   const Steps s(C, taps);
   const Filters f(K);
-  return {s.rows, kTile, s.taps(taps), f.tiles * f.rows * s.rows * s.total};
+  return {s.rows, kTile, s.taps(taps), f.tiles * f.rows * s.rows * s.total, f.tiles};
 }
 
 // [filter tile][16 rows][step][filter][row].
-void pack_weights(const ConvBlock<Bf16>& p, const WeightView& w, float* packed) {
+void pack_weights(const ConvBlock<Bf16>& p, const WeightView& w, Share share, float* packed) {
   const Steps steps(p.C, p.taps);
   const Filters f(p.K);
   const auto weight = [&](int64_t k, int64_t c, int64_t s) {
     const bool inside = k < p.K && c < p.C && s < p.taps.S;
     return inside ? bf16_of(w.data[k * w.k_stride + c * w.c_stride + s * w.s_stride]) : Bf16{};
   };
-  for (int64_t k0 = 0; k0 < f.tiles * f.rows; k0 += f.rows)
+  const int64_t first = share.begin(f.tiles) * f.rows, last = share.end(f.tiles) * f.rows;
+  packed += first * steps.rows * steps.total;
+  for (int64_t k0 = first; k0 < last; k0 += f.rows)
     for (int64_t r0 = 0; r0 < steps.rows; r0 += kTile)
       for (int64_t step = 0; step < steps.total; ++step)
         for (int64_t k = k0; k < k0 + f.rows; ++k)
@@ -277,7 +279,7 @@ void add_weights(const LeftTiles& tiles, const LeftTile& t, const float* sums, i
   for (int64_t i = t.fresh; i < tiles.rows(); ++i) {
     const int64_t c = c0 + t.c + (tiles.taps ? 0 : i), s = t.s + (tiles.taps ? i : 0);
     for (int64_t k = k0; k < p.K && k < k0 + kTile; ++k)
-      dw[(k * p.C + c) * p.taps.S + s] += sums[i * kTile + k - k0];
+      dw[k * p.dw_filter + c * p.taps.S + s] += sums[i * kTile + k - k0];
   }
 }
 

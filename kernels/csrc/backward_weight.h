@@ -125,7 +125,7 @@ const T* row_of(const WeightBlock<T>& p, int64_t c0, int64_t q0, int64_t row) {
 template <class T, class Row>
 void weight_block(const WeightBlock<T>& p, int64_t c0, int64_t c1, int64_t q0,
                   const Runs<Row>& runs) {
-  const int64_t dw_stride = p.C * p.taps.S, total = (c1 - c0) * p.taps.S;
+  const int64_t dw_stride = p.dw_filter, total = (c1 - c0) * p.taps.S;
   const Split tiles(p.K, kWeightFilters);
   for (int64_t tile = 0; tile < tiles.parts; ++tile) {
     const int64_t k0 = tiles.begin(tile), filters = tiles.begin(tile + 1) - k0;

@@ -48,7 +48,7 @@ bool taps_inside(int64_t channels, int64_t taps) { return taps >= channels || ta
 int64_t rows_of(int64_t C) { return kPairs ? (C + 1) / 2 : C; }
 
 RowLayout layout(int64_t C, int64_t K, const Taps& taps) {
-  return {rows_of(C), 1, taps, rows_of(C) * K * taps.S};
+  return {rows_of(C), 1, taps, rows_of(C) * K * taps.S, Split(K, kFiltersMost).parts};
 }
 
 float step_weight(const WeightView& w, int64_t C, int64_t k, int64_t row, int64_t s) {
@@ -63,18 +63,20 @@ float step_weight(const WeightView& w, int64_t C, int64_t k, int64_t row, int64_
 
 // Into [block of rows][filter tile][row or tap][tap or row][filter].
 template <class T>
-void pack_weights(const ConvBlock<T>& p, const WeightView& w, float* packed) {
+void pack_weights(const ConvBlock<T>& p, const WeightView& w, Share share, float* packed) {
   const Split blocks(rows_of(p.C), p.blocking.c_block);
   const Split tiles(p.K, kFiltersMost);
   for (int64_t block = 0; block < blocks.parts; ++block) {
     const int64_t r0 = blocks.begin(block), rows = blocks.begin(block + 1) - r0;
     const bool inside = taps_inside(rows, p.taps.S);
     const int64_t outer = inside ? rows : p.taps.S, inner = inside ? p.taps.S : rows;
-    for (int64_t tile = 0; tile < tiles.parts; ++tile)
+    for (int64_t tile = share.begin(tiles.parts); tile < share.end(tiles.parts); ++tile) {
+      float* out = packed + (r0 * p.K + tiles.begin(tile) * rows) * p.taps.S;
       for (int64_t o = 0; o < outer; ++o)
         for (int64_t i = 0; i < inner; ++i)
           for (int64_t k = tiles.begin(tile); k < tiles.begin(tile + 1); ++k)
-            *packed++ = step_weight(w, p.C, k, r0 + (inside ? o : i), inside ? i : o);
+            *out++ = step_weight(w, p.C, k, r0 + (inside ? o : i), inside ? i : o);
+    }
   }
 }
 

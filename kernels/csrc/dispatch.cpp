@@ -116,7 +116,7 @@ DILCONV_EXPORT const char* dilconv_status_text(int32_t status) {
     case DILCONV_OK:
       return "ok";
     case DILCONV_BAD_ARGUMENT:
-      return "a size or stride is outside its range";
+      return "a size, stride or word is outside its range, or a pointer is missing";
     case DILCONV_NO_MEMORY:
       return "the workspace could not be allocated";
     case DILCONV_UNKNOWN_ISA:

@@ -40,7 +40,7 @@ void pass_gradient(const GradientPass<T>& p, int64_t begin, int64_t end, double*
       if (out) put(out + q, v);
       rest += v;
     }
-    sums[k] += total + rest;
+    sums[k] = total + rest;
   }
 }
 

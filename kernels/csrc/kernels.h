@@ -29,6 +29,13 @@ struct Split {
   int64_t begin(int64_t part) const { return part * small + (part < larger ? part : larger); }
 };
 
+// One of `of` equal-as-possible shares of some work: a thread's, or all of it.
+struct Share {
+  int64_t number = 0, of = 1;
+  int64_t begin(int64_t total) const { return total * number / of; }
+  int64_t end(int64_t total) const { return total * (number + 1) / of; }
+};
+
 // How x (or g) is laid out in the packed buffer: one row a channel, tap s starting at s*tap_stride.
 // tap_stride == d keeps the taps overlapped in one contiguous run; a dilation larger than the block
 // is compacted to tap_stride = q_block, so that no gap between the taps is ever copied.
@@ -63,11 +70,12 @@ struct ConvBlock {
 // One (item, width block) of backward-weight; dw (K,C,S) is added to.
 template <class T>
 struct WeightBlock {
-  int64_t C, K;
+  int64_t C, K;  // some of the channels and filters, or all
   Taps taps;
   Blocking blocking;
   Rows<T> x, g, relu_of;
   float* dw;
+  int64_t dw_filter;  // floats from one filter's to the next
 };
 
 // The gradient of one item on its way through ReLU, bias and residual: g masked by relu_of, to be
@@ -93,6 +101,7 @@ struct RowLayout {
   int64_t unit;    // they come in so many
   Taps taps;       // the steps in which a row is read
   int64_t floats;  // that the packed weights of all filters take
+  int64_t tiles;   // of filters, in which these are packed
 };
 
 template <class T>
@@ -104,10 +113,10 @@ struct DirectKernels {
   double pack_cycles;      // ... of a vector's way from the tensor into the rows
   double backward_cycles;  // of backward-weight, as forward_cycles
   RowLayout (*layout)(int64_t C, int64_t K, const Taps&);
-  void (*pack_weights)(const ConvBlock<T>&, const WeightView&, float* packed);
+  void (*pack_weights)(const ConvBlock<T>&, const WeightView&, Share of_tiles, float* packed);
   void (*forward)(const ConvBlock<T>&, int64_t q_begin, int64_t q_end, float* workspace);
   void (*backward_weight)(const WeightBlock<T>&, int64_t q_begin, int64_t q_end, float* workspace);
-  // Columns [begin, end): sums[k] += sum of row k.
+  // Columns [begin, end): sums[k] = sum of row k.
   void (*pass_gradient)(const GradientPass<T>&, int64_t begin, int64_t end, double* sums);
 };
 
@@ -147,45 +156,46 @@ struct SpectralShape {
   FftTable table;
 };
 
-// Spectra as weight_spectra leaves them.
+// A convolution of one item. The gradients of both x and w take `conv` as backward-data poses it,
+// as a convolution of g (C of it = filters); x joins for the weight gradient.
 template <class T>
 struct SpectralConv : SpectralShape {
   Rows<T> x, relu_of;
-  const float* spectra;
-  T* y;
+  const float* spectra;  // as weight_spectra leaves them
+  T* y;                  // null: only the weight gradient is wanted
   int64_t y_stride;
   const float* bias;
   Rows<T> residual;
   bool relu;
+  Rows<T> multiplied;  // x for the weight gradient: (channels = K, width = outputs), or null
 };
 
-// Backward of one item: `conv` is backward-data posed as a convolution of g (C of it = filters);
-// x joins for the weight gradient, whose spectrum is summed up in dw_spectrum.
-template <class T>
-struct SpectralBackward {
-  SpectralConv<T> conv;
-  bool need_dx, need_dw;
-  Rows<T> x;           // (channels = conv.K, width = conv.outputs)
-  float* dw_spectrum;  // weight_spectrum_floats() floats
-};
-
-// What the tensors' type does not change.
+// What the tensors' type does not change. `unit`: the spectra of a unit's inputs and outputs, which
+// threads may share; `own`: a thread's workspace.
 struct SpectraKernels {
   int64_t (*spectra_floats)(const SpectralShape&);
   int64_t (*dw_spectrum_floats)(const SpectralShape&);
-  int64_t (*workspace_floats)(const SpectralShape&);  // of forward and of backward, per thread
-  // Spectra of input channels [c0, c1), all filters.
-  void (*weight_spectra)(const SpectralShape&, const WeightView&, int64_t c0, int64_t c1,
-                         float* spectra, float* workspace);
-  // dw(c, k, s) of conv, written through the view of the weights, from the summed spectrum.
-  void (*weight_gradient)(const SpectralShape&, const float* dw_spectrum, const WeightView&,
-                          float* dw, float* workspace);
+  int64_t (*unit_floats)(const SpectralShape&);
+  int64_t (*own_floats)(const SpectralShape&);
+  // Spectra of a share of the weights; the last K floats are cleared before, and not 0 afterwards
+  // where a filter holds Inf or NaN.
+  void (*weight_spectra)(const SpectralShape&, const WeightView&, Share, float* spectra,
+                         float* own);
+  // A share of the frequencies: outputs = spectra of the weights * inputs.
+  void (*multiply)(const SpectralShape&, const float* spectra, Share, float* unit);
+  // A share of the frequencies: dw_spectrum += inputs * conj(what load_multiplied left).
+  void (*correlate)(const SpectralShape&, const float* unit, Share, float* own, float* dw_spectrum);
+  // A share of dw(c, k, s) of conv, written through the view of the weights.
+  void (*weight_gradient)(const SpectralShape&, const float* dw_spectrum, const WeightView&, Share,
+                          float* dw, float* own);
 };
 
+// The passes of a unit, in this order; a share is of the channels or filters.
 template <class T>
 struct SpectralKernels {
-  void (*forward)(const SpectralConv<T>&, int64_t unit, float* workspace);
-  void (*backward)(const SpectralBackward<T>&, int64_t unit, float* workspace);
+  void (*load)(const SpectralConv<T>&, int64_t number, Share, float* unit, float* own);
+  void (*store)(const SpectralConv<T>&, int64_t number, Share, float* unit, float* own);
+  void (*load_multiplied)(const SpectralConv<T>&, int64_t number, Share, float* unit, float* own);
 };
 
 // ------------------------------------------------------------------------------------ winograd
@@ -207,37 +217,40 @@ struct WinogradShape {
   }
 };
 
+// Forward of one item, or its weight gradient: x and g are multiplied then.
 template <class T>
 struct WinogradConv : WinogradShape {
-  Rows<T> x, relu_of;
+  Rows<T> x, relu_of;    // relu_of: of g, in the weight gradient
   const float* weights;  // as transform_weights leaves them
   T* y;
   int64_t y_stride;
   const float* bias;
   Rows<T> residual;
   bool relu;
+  Rows<T> g;
 };
 
-// Backward-weight of one item, added to sums.
-template <class T>
-struct WinogradGradient : WinogradShape {
-  Rows<T> x, g, relu_of;
-  float* sums;
-};
-
-// What the tensors' type does not change.
+// What the tensors' type does not change. `space`: the values of a unit's inputs and outputs, which
+// threads may share.
 struct WinogradWeights {
   int64_t (*weights_floats)(const WinogradShape&);
   int64_t (*sums_floats)(const WinogradShape&);
-  int64_t (*workspace_floats)(const WinogradShape&);  // per thread
-  void (*transform_weights)(const WinogradShape&, const WeightView&, float* out);
-  void (*weight_gradient)(const WinogradShape&, const float* sums, float* dw);  // (K,C,S)
+  int64_t (*unit_floats)(const WinogradShape&);
+  void (*transform_weights)(const WinogradShape&, const WeightView&, Share, float* out);
+  // A share of the products: outputs = weights * inputs.
+  void (*multiply)(const WinogradShape&, int64_t number, const float* weights, Share, float* space);
+  // A share of the sums += gradients * inputs.
+  void (*correlate)(const WinogradShape&, int64_t number, const float* space, Share, float* sums);
+  void (*weight_gradient)(const WinogradShape&, const float* sums, Share of_filters,
+                          float* dw);  // (K,C,S)
 };
 
+// The passes of a unit; a share is of the channels or filters.
 template <class T>
 struct WinogradKernels {
-  void (*forward)(const WinogradConv<T>&, int64_t unit, float* workspace);
-  void (*backward_weight)(const WinogradGradient<T>&, int64_t unit, float* workspace);
+  void (*load)(const WinogradConv<T>&, int64_t number, Share, float* space);
+  void (*store)(const WinogradConv<T>&, int64_t number, Share, float* space);
+  void (*load_gradient)(const WinogradConv<T>&, int64_t number, Share, float* space);
 };
 
 // Runs `iterations` rounds of independent multiply-adds; the operations done.

@@ -16,17 +16,19 @@ int64_t padded(int64_t channels, int64_t lanes) {
   return divide_up(channels, 2 * lanes) * 2 * lanes;
 }
 
-// Units whose panel and values take half of L2, and at least two a thread where there are enough.
-void cut_units(WinogradShape* p, int64_t batch, int64_t threads, int64_t lanes) {
+// Units whose panel and values take half of L2, and four an item where these are not too small.
+void cut_units(WinogradShape* p, int64_t lanes) {
+  constexpr int64_t kUnits = 4, kFewTiles = 24;
   const int64_t C = padded(p->C, lanes), K = padded(p->K, lanes);
   const int64_t floats = (p->hop() + p->taps.S + kWinogradPoints) * C + kWinogradPoints * K;
   const int64_t tiles = std::clamp<int64_t>(
       l2_bytes() / 2 / static_cast<int64_t>(sizeof(float)) / floats, lanes, kMostTiles);
   p->phases = std::min({p->all_phases(), kRun, tiles});
-  p->tiles = std::max<int64_t>(tiles / p->phases, 1);
-  const int64_t across = batch * Split(p->all_phases(), p->phases).parts;
-  const int64_t wanted = threads > 1 ? divide_up(2 * threads, std::max<int64_t>(across, 1)) : 1;
-  p->tiles = std::min(p->tiles, divide_up(p->all_tiles(), wanted));
+  const int64_t across = Split(p->all_phases(), p->phases).parts;
+  const int64_t fewest = divide_up(kFewTiles, p->phases);
+  const int64_t even = divide_up(p->all_tiles(), divide_up(kUnits, across));
+  p->tiles = std::max<int64_t>(std::min(tiles / p->phases, std::max(even, fewest)), 1);
+  p->tiles = std::min(p->tiles, p->all_tiles());
 }
 
 // Cycles of one tile: products at half a cycle a vector multiply-add, and a vector's way from the
@@ -45,27 +47,31 @@ WinogradPlan plan_winograd(const IsaKernels& isa, const dilconv_problem& p, Pass
   const Posed posed = pose(p, pass);
   const bool weights = pass == kBackwardWeight;
   WinogradPlan plan{};
-  plan.cycles = std::numeric_limits<double>::infinity();
+  plan.cost.once = plan.cycles = std::numeric_limits<double>::infinity();
   if (posed.taps.S < kShortest || posed.taps.S > kLongest) return plan;
+  const WinogradWeights& kernels = *isa.winograd_weights;
   WinogradShape& conv = plan.conv;
   conv.C = posed.C, conv.K = posed.K, conv.outputs = posed.outputs, conv.taps = posed.taps;
-  cut_units(&conv, p.N, p.threads, isa.direct->lanes);
+  cut_units(&conv, isa.direct->lanes);
   plan.batch = p.N;
-  plan.threads = useful_threads(p.threads, plan.items());
-  plan.per_thread = isa.winograd_weights->workspace_floats(conv);
-  if (weights) {
-    plan.sums = isa.winograd_weights->sums_floats(conv);
-    plan.parts = summed_parts(plan.items(), plan.threads, plan.sums);
-  } else {
-    plan.shared = isa.winograd_weights->weights_floats(conv);
-  }
+  plan.need_dx = !weights, plan.need_dw = weights;
+  plan.unit = kernels.unit_floats(conv);
+  if (weights)
+    plan.sums = kernels.sums_floats(conv);
+  else
+    plan.weights = kernels.weights_floats(conv);
+  const auto bytes = [](int64_t floats) { return floats * static_cast<int64_t>(sizeof(float)); };
+  if (bytes(plan.unit) > kOwnBytes ||
+      bytes(plan.weights + std::max(plan.sums, kSummedFloats)) > kSharedBytes)
+    return plan;
   const int64_t whole = conv.all_tiles() - 1;  // a phase; then those that hold an output
   const int64_t ends = std::min(conv.outputs - whole * conv.hop() * posed.taps.d, posed.taps.d);
-  const double tiles = static_cast<double>(p.N) * static_cast<double>(whole * posed.taps.d + ends);
-  const double count = static_cast<double>(p.C * p.K * p.S);
-  const double once = count * (weights ? 8.0 + 2.0 * plan.parts : 12.0);
-  plan.cycles = tiles * tile_cycles(conv, weights, isa.direct->lanes) / plan.threads + once +
-                region_cycles(plan.threads);
+  const double tiles = static_cast<double>(whole * posed.taps.d + ends);
+  (weights ? plan.back : plan.transform) = 2.5 * static_cast<double>(p.C * p.K * p.S);
+  plan.cost = {plan.transform + plan.back, tiles * tile_cycles(conv, weights, isa.direct->lanes)};
+  const double unit = plan.cost.item / static_cast<double>(plan.units());
+  if (weights) plan.parts = summed_parts(plan.items(), unit, plan.sums);
+  plan.take(spread(plan.items(), unit, plan.parts, weights ? 2 : 3, p.threads), p.threads);
   return plan;
 }
 

@@ -84,11 +84,14 @@ void run_multiply(int64_t filters, int64_t count, const Complex* x, int64_t x_st
   if constexpr (KR > 1) run_multiply<KR - 1>(filters, count, x, x_stride, channels, w, y, y_stride);
 }
 
-void multiply_spectra(const SpectralShape& p, const float* spectra, const Complex* x, Complex* y) {
+// A share of the frequencies.
+void multiply_spectra(const SpectralShape& p, const float* spectra, Share share, const Complex* x,
+                      Complex* y) {
   const int64_t channels = part_channels(p), x_stride = odd(channels), y_stride = odd(p.K);
+  const int64_t first = share.begin(p.table.height()), last = share.end(p.table.height());
   const Split tiles(p.K, kFiltersMost);
-  const float* w = spectra;
-  for (int64_t h = 0; h < p.table.height(); ++h) {
+  const float* w = spectra + 3 * first * p.K * channels;
+  for (int64_t h = first; h < last; ++h) {
     const int64_t slot = p.table.first(h);
     for (int64_t tile = 0; tile < tiles.parts; ++tile) {
       const int64_t k0 = tiles.begin(tile), filters = tiles.begin(tile + 1) - k0;
@@ -215,8 +218,9 @@ int64_t operand_floats(const SpectralShape& p) {
               (x > g ? x : g) * kLanes);
 }
 
-void correlate_spectra(const SpectralShape& p, const Complex* g, const Complex* x, float* scratch,
-                       Complex* sums) {
+// A share of the frequencies.
+void correlate_spectra(const SpectralShape& p, const Complex* g, const Complex* x, Share share,
+                       float* scratch, Complex* sums) {
   const bool tx = transposes_x(p);
   const int64_t na = tx ? p.K : part_channels(p), nb = tx ? part_channels(p) : p.K;
   const Complex *a = tx ? x : g, *b = tx ? g : x;
@@ -224,7 +228,9 @@ void correlate_spectra(const SpectralShape& p, const Complex* g, const Complex* 
   Transposed* transposed = reinterpret_cast<Transposed*>(scratch);
   Vec* b_sums = reinterpret_cast<Vec*>(transposed + 2 * blocks);
   const Split pairs(nb, kFiltersMost), singles(nb, 2 * kFiltersMost);
-  for (int64_t h = 0; h < p.table.height(); ++h) {
+  const int64_t first_h = share.begin(p.table.height()), last_h = share.end(p.table.height());
+  sums += first_h * blocks * nb;
+  for (int64_t h = first_h; h < last_h; ++h) {
     const int64_t slot = p.table.first(h), points = p.table.count(h);
     const Complex* b_h = b + slot * odd(nb);
     for (int64_t i = 0; i < points; ++i) {

@@ -1,5 +1,5 @@
-// What every algorithm's run takes: workspace, the tensors of a call, threads that take parts of
-// the items, and the gradients of bias and residual that are made on the way.
+// What every algorithm's run takes: the tensors of a call, threads that take tasks, and the
+// gradients of bias and residual that are made on the way.
 #ifndef DILCONV_RUN_H_
 #define DILCONV_RUN_H_
 
@@ -8,26 +8,14 @@
 #endif
 
 #include <algorithm>
-#include <cstdlib>
 #include <memory>
 
+#include "arena.h"
 #include "dilconv.h"
 #include "dispatch.h"
 #include "plan.h"
 
 namespace dilconv {
-namespace {
-
-struct Free {
-  void operator()(void* p) const { std::free(p); }
-};
-using Floats = std::unique_ptr<float, Free>;
-
-Floats allocate(int64_t floats) {
-  void* p = nullptr;
-  const size_t bytes = static_cast<size_t>(std::max<int64_t>(floats, 1)) * sizeof(float);
-  return Floats(posix_memalign(&p, 64, bytes) == 0 ? static_cast<float*>(p) : nullptr);
-}
 
 // The tensors of one call; backward-data sees g as x and dx as y.
 struct Tensors {
@@ -35,7 +23,9 @@ struct Tensors {
   const float* w;
   const float* bias;
   bool relu;
-  void* y;
+  void* y;                     // null: dw alone is wanted
+  dilconv_operand multiplied;  // x of backward, for dw
+  float* dw;
 };
 
 template <class T>
@@ -45,15 +35,15 @@ Rows<T> rows_of(const dilconv_operand& t, int64_t item) {
 
 // Fills in what changes from item to item; Conv: ConvBlock<T>, SpectralConv<T> or WinogradConv<T>.
 template <class T, template <class> class Conv>
-void set_item(Conv<T>* conv, const Tensors& t, int64_t n, int64_t y_stride) {
+void set_item(Conv<T>* conv, const Tensors& t, int64_t n, int64_t K, int64_t y_stride) {
   conv->x = rows_of<T>(t.x, n);
   conv->relu_of = rows_of<T>(t.relu_of, n);
   conv->residual = rows_of<T>(t.residual, n);
-  conv->y = t.y ? static_cast<T*>(t.y) + n * conv->K * y_stride : nullptr;
+  conv->y = t.y ? static_cast<T*>(t.y) + n * K * y_stride : nullptr;
   conv->y_stride = y_stride;
 }
 
-int thread_number() {
+inline int thread_number() {
 #ifdef _OPENMP
   return omp_get_thread_num();
 #else
@@ -61,67 +51,115 @@ int thread_number() {
 #endif
 }
 
-// Runs work(thread, part, first item, last item) for a fixed cut of the items into `parts`, which
-// threads take as they come free: a core that is busy elsewhere holds nobody up.
+// Runs work(thread, task) for all tasks, which threads take as they come free: a core that is busy
+// elsewhere holds nobody up. One thread enters no parallel region.
 template <class Work>
-void run_parts(int64_t items, int parts, [[maybe_unused]] int threads, const Work& work) {
+void run_tasks(int64_t tasks, int threads, const Work& work) {
+  if (threads == 1 || tasks == 1) {
+    for (int64_t task = 0; task < tasks; ++task) work(0, task);
+    return;
+  }
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (int part = 0; part < parts; ++part)
-    work(thread_number(), part, items * part / parts, items * (part + 1) / parts);
+  for (int64_t task = 0; task < tasks; ++task) work(thread_number(), task);
 }
 
-// Parts of items whose results do not depend on the cut.
-int free_parts(int64_t items, int threads) {
-  return static_cast<int>(threads == 1 ? 1 : std::min<int64_t>(items, 8 * threads));
+// Runs work(thread, first, last) over runs of the items: enough runs to keep all threads busy to
+// the end, long enough that a thread mostly goes on to the neighbour of what it has done.
+template <class Work>
+void run_items(int64_t items, int threads, const Work& work, int64_t runs_each = 8) {
+  const int64_t runs = threads == 1 ? 1 : std::min(items, runs_each * threads);
+  run_tasks(runs, threads, [&](int thread, int64_t run) {
+    const Share share{run, runs};
+    work(thread, share.begin(items), share.end(items));
+  });
+}
+
+// Runs work(thread, share) of work that takes so many cycles and cannot be cut finer than `finest`.
+template <class Work>
+void run_shares(int64_t finest, double cycles, int threads, const Work& work) {
+  const int useful = useful_threads(threads, cycles);
+  const int64_t shares = useful == 1 ? 1 : std::clamp<int64_t>(finest, 1, 4 * useful);
+  run_tasks(shares, useful,
+            [&](int thread, int64_t number) { work(thread, Share{number, shares}); });
+}
+
+// sums[0] += sums[1] + ... + sums[parts-1], `count` floats `apart`, in this order; the first may
+// lie elsewhere.
+inline void add_parts(float* first, const float* others, int64_t count, int64_t apart, int parts,
+                      int threads) {
+  if (parts == 1) return;
+  const double cycles = 0.5 * static_cast<double>(count) * parts;
+  run_shares(count / 1024 + 1, cycles, threads, [&](int, Share share) {
+    for (int part = 0; part + 1 < parts; ++part)
+      for (int64_t i = share.begin(count); i < share.end(count); ++i)
+        first[i] += others[part * apart + i];
+  });
 }
 
 // The bias's gradient db (K) and the residual's dr (N,K,Q), each unless null, made on the way: item
 // by item each share of the columns right before the kernel that reads them, while it is in cache.
+// Every share has sums of its own, so the bits depend on the shares alone.
 template <class T>
 class Epilogue {
  public:
-  Epilogue(const IsaKernels& isa, const dilconv_problem& p, const dilconv_operand& g,
-           const dilconv_operand& relu_of, float* db, T* dr)
-      : isa_(isa), p_(p), g_(g), relu_of_(relu_of), db_(db), dr_(dr) {}
+  Epilogue(const IsaKernels& isa, const dilconv_problem& p, const Tensors& t, float* db, T* dr)
+      : isa_(isa), p_(p), g_(t.x), relu_of_(t.relu_of), db_(db), dr_(dr) {}
 
-  // Before a run in so many parts; false without memory.
-  bool open(int parts) {
+  // Before a run over so many shares of each item; false without memory.
+  bool open(int64_t shares) {
     if (!db_ && !dr_) return true;
-    parts_ = parts;
-    sums_.reset(static_cast<double*>(std::calloc(parts * p_.K, sizeof(double))));
-    return sums_ != nullptr;
+    shares_ = shares;
+    constexpr int64_t kDouble = sizeof(double) / sizeof(float);
+    sums_ = std::make_unique<Workspace>(p_.N * shares * p_.K * kDouble);
+    return static_cast<bool>(*sums_);
   }
 
-  // Of `shares` of item n.
-  void take(int part, int64_t n, int64_t share, int64_t shares) const {
-    if (parts_ == 0) return;
+  // Share number n * shares + i, once each.
+  void take(int64_t number) const {
+    if (shares_ == 0) return;
+    const int64_t n = number / shares_;
+    const Share share{number % shares_, shares_};
     T* dr = dr_ ? dr_ + n * p_.K * p_.Q : nullptr;
     direct_of<T>(isa_).pass_gradient({p_.K, rows_of<T>(g_, n), rows_of<T>(relu_of_, n), dr, p_.Q},
-                                     p_.Q * share / shares, p_.Q * (share + 1) / shares,
-                                     sums_.get() + part * p_.K);
+                                     share.begin(p_.Q), share.end(p_.Q), sums() + number * p_.K);
   }
 
-  // After it: adds the parts in order; a second run takes nothing.
+  // After it: adds the shares in order; a second run takes nothing.
   void close() {
-    for (int64_t k = 0; db_ && k < p_.K; ++k) {
-      double sum = 0;
-      for (int part = 0; part < parts_; ++part) sum += sums_.get()[part * p_.K + k];
-      db_[k] = static_cast<float>(sum);
-    }
+    if (shares_ == 0) return;
+    for (int64_t i = 1; db_ && i < p_.N * shares_; ++i)
+      for (int64_t k = 0; k < p_.K; ++k) sums()[k] += sums()[i * p_.K + k];
+    for (int64_t k = 0; db_ && k < p_.K; ++k) db_[k] = static_cast<float>(sums()[k]);
     db_ = nullptr, dr_ = nullptr;
-    parts_ = 0;
+    shares_ = 0;
   }
 
  private:
+  double* sums() const { return reinterpret_cast<double*>(sums_->get()); }
+
   const IsaKernels& isa_;
   const dilconv_problem& p_;
   const dilconv_operand g_, relu_of_;
   float* db_;
   T* dr_;
-  int parts_ = 0;
-  std::unique_ptr<double, Free> sums_;  // [part][k]
+  int64_t shares_ = 0;
+  std::unique_ptr<Workspace> sums_;  // [item][share][k]
 };
 
-}  // namespace
+// Forward or backward-data, and backward-weight, by each algorithm; a status.
+template <class T>
+int32_t convolve_direct(const IsaKernels&, const dilconv_problem&, Pass, const DirectPlan&,
+                        const Tensors&, Epilogue<T>*);
+template <class T>
+int32_t weights_direct(const IsaKernels&, const dilconv_problem&, const DirectPlan&, const Tensors&,
+                       Epilogue<T>*);
+// kBackward: both gradients from one transform of g.
+template <class T>
+int32_t run_spectral(const IsaKernels&, const dilconv_problem&, Pass, const SpectralPlan&,
+                     const Tensors&, Epilogue<T>*);
+template <class T>
+int32_t run_winograd(const IsaKernels&, const dilconv_problem&, Pass, const WinogradPlan&,
+                     const Tensors&, Epilogue<T>*);
+
 }  // namespace dilconv
 #endif  // DILCONV_RUN_H_

@@ -38,12 +38,16 @@ DILCONV_INLINE IntVec bits(Vec v) { return reinterpret_cast<IntVec>(v); }
 struct Loaded {
   IntVec re{}, im{};
   void add(const Complex& v) { re |= bits(v.re), im |= bits(v.im); }
+  void add(const Loaded& other) { re |= other.re, im |= other.im; }
 };
 
-// All ones where something was loaded: makes exact zeros of the rest.
+// All ones where something was loaded: makes exact zeros of the rest. Of a filter that holds Inf or
+// NaN all is kept: 0 times it is NaN.
 struct Keep {
   IntVec re, im;
-  explicit Keep(const Loaded& l) : re((l.re & 0x7fffffff) != 0), im((l.im & 0x7fffffff) != 0) {}
+  Keep(const Loaded& l, bool all)
+      : re(((l.re & 0x7fffffff) != 0) | -int32_t{all}),
+        im(((l.im & 0x7fffffff) != 0) | -int32_t{all}) {}
   DILCONV_INLINE Vec only(Vec v, IntVec mask) { return reinterpret_cast<Vec>(bits(v) & mask); }
 };
 
@@ -334,12 +338,11 @@ void restore_row(const FftTable& table, const Spectrum& in, const Lanes& l, cons
 }
 
 // The first `count` points of every tile of the unit, from their spectra into the row, exact zeros
-// (and the epilogue) where nothing but zeros was loaded.
+// (and the epilogue) where they are not kept.
 template <class T>
 void restore_tiles(const FftTable& table, const Spectrum& in, const Lanes& l,
                    const OutputRow<T>& row, const Ahead<T>& ahead, int64_t count, Complex* z,
-                   const Loaded& loaded) {
-  const Keep keep(loaded);
+                   const Keep& keep) {
   if (l.phases < kLanes) {
     fft_inverse(table, in.at, in.stride, z, count, InPlace{z});
     return store_lanes<kLanes / 2>(l, row, ahead, count, z, keep);

@@ -8,6 +8,7 @@
 //     for each of the 6 points f: M[f][tile][k] = sum_c V[f][tile][c] * U[f][c][k]
 //     for each tile: P[position][k] = A M                  hop outputs of 6 values
 //     transpose back, epilogue, store
+// Each of these steps may be shared by threads, by channels, products or filters.
 //
 // With channels as lanes the dilation is only a distance between rows of P: any d costs the same.
 // Backward-data is the same with channels and filters swapped and the taps flipped. Backward-weight
@@ -112,11 +113,19 @@ void load_run(const Source<T>& from, int64_t c, int64_t at, int64_t count, float
   }
 }
 
+// Vectors of channels or filters [begin, end), counted in floats.
+struct Lanes {
+  int64_t begin, end;
+  Lanes(Share share, int64_t channels)
+      : begin(share.begin(padded(channels) / kLanes) * kLanes),
+        end(share.end(padded(channels) / kLanes) * kLanes) {}
+};
+
 // Channel by channel: the runs of a few rows, not of all, fit the translation buffer.
 template <class T>
-void load_panel(const Source<T>& from, const Runs& runs, float* panel) {
+void load_panel(const Source<T>& from, const Runs& runs, const Lanes& lanes, float* panel) {
   const int64_t row = padded(from.channels);
-  for (int64_t c = 0; c < row; c += kLanes)
+  for (int64_t c = lanes.begin; c < lanes.end; c += kLanes)
     for (int64_t i = 0; i < runs.runs; ++i)
       load_run(from, c, runs.first + i * runs.stride, runs.length,
                panel + i * runs.length * row + c);
@@ -149,9 +158,10 @@ void store_run(const WinogradConv<T>& p, const float* panel, int64_t k, int64_t 
 }
 
 template <class T>
-void store_panel(const WinogradConv<T>& p, const Runs& runs, const float* panel) {
+void store_panel(const WinogradConv<T>& p, const Runs& runs, const Lanes& lanes,
+                 const float* panel) {
   const int64_t row = padded(p.K);
-  for (int64_t k = 0; k < p.K; k += kLanes)
+  for (int64_t k = lanes.begin; k < lanes.end; k += kLanes)
     for (int64_t i = 0; i < runs.runs; ++i)
       store_run(p, panel + i * runs.length * row + k, k, runs.first + i * runs.stride, runs.length);
 }
@@ -159,11 +169,12 @@ void store_panel(const WinogradConv<T>& p, const Runs& runs, const float* panel)
 // --------------------------------------------------------------------------------- transforms
 
 // V = B P: what the inputs' polynomial is worth at the points, times what makes all numbers whole.
-void input_values(const Block& b, int64_t hop, int64_t row, const float* panel, float* v) {
+void input_values(const Block& b, int64_t hop, int64_t row, const Lanes& lanes, const float* panel,
+                  float* v) {
   const int64_t step = b.step * row, plane = b.count * row;
   for (int64_t e = 0; e < b.count; ++e, v += row) {
     const float* at = panel + (e / b.phases * hop * b.phases + e % b.phases) * row;
-    for (int64_t c = 0; c < row; c += kLanes) {
+    for (int64_t c = lanes.begin; c < lanes.end; c += kLanes) {
       Vec x[kWinogradPoints];
       for (int j = 0; j < kWinogradPoints; ++j) x[j] = load(at + j * step + c);
       const Vec a = x[4] - 4 * x[2], s = x[3] - 4 * x[1], t = x[4] - x[2], u = 2 * (x[3] - x[1]);
@@ -179,11 +190,12 @@ void input_values(const Block& b, int64_t hop, int64_t row, const float* panel, 
 
 // A' g: what the polynomial of kHop gradients is worth at the points.
 template <int kHop>
-void gradient_values(const Block& b, int64_t row, const float* panel, float* h) {
+void gradient_values(const Block& b, int64_t row, const Lanes& lanes, const float* panel,
+                     float* h) {
   const int64_t step = b.step * row, plane = b.count * row;
   for (int64_t e = 0; e < b.count; ++e, h += row) {
     const float* at = panel + (e / b.phases * kHop * b.phases + e % b.phases) * row;
-    for (int64_t k = 0; k < row; k += kLanes) {
+    for (int64_t k = lanes.begin; k < lanes.end; k += kLanes) {
       Vec even{}, odd{}, even2{}, odd2{}, g{};
       const Vec first = load(at + k);
       for (int j = 0; j < kHop; ++j) {
@@ -203,11 +215,11 @@ void gradient_values(const Block& b, int64_t row, const float* panel, float* h) 
 
 // P = A M: kHop outputs from the products' values.
 template <int kHop>
-void output_values(const Block& b, int64_t row, const float* m, float* panel) {
+void output_values(const Block& b, int64_t row, const Lanes& lanes, const float* m, float* panel) {
   const int64_t step = b.step * row, plane = b.count * row;
   for (int64_t e = 0; e < b.count; ++e, m += row) {
     float* at = panel + (e / b.phases * kHop * b.phases + e % b.phases) * row;
-    for (int64_t k = 0; k < row; k += kLanes) {
+    for (int64_t k = lanes.begin; k < lanes.end; k += kLanes) {
       Vec v[kWinogradPoints];
       for (int f = 0; f < kWinogradPoints; ++f) v[f] = load(m + f * plane + k);
       const Vec sum = v[1] + v[2], difference = v[1] - v[2];
@@ -232,33 +244,39 @@ void with_hop(int64_t hop, const Function& call) {
 struct GradientValues {
   const Block& b;
   int64_t row;
+  const Lanes& lanes;
   const float* panel;
   float* h;
   template <int kHop>
   void operator()() const {
-    gradient_values<kHop>(b, row, panel, h);
+    gradient_values<kHop>(b, row, lanes, panel, h);
   }
 };
 struct OutputValues {
   const Block& b;
   int64_t row;
+  const Lanes& lanes;
   const float* m;
   float* panel;
   template <int kHop>
   void operator()() const {
-    output_values<kHop>(b, row, m, panel);
+    output_values<kHop>(b, row, lanes, m, panel);
   }
 };
 
-// What tap s counts at point f: G.
-float tap_value(int64_t f, int64_t s, int64_t S) {
-  constexpr float kPoint[] = {0, 1, -1, 2, -2};
-  constexpr float kShare[] = {1.0f / 4, -1.0f / 6, -1.0f / 6, 1.0f / 24, 1.0f / 24};
-  if (f == kWinogradPoints - 1) return s == S - 1;
-  float value = kShare[f];
-  for (int64_t i = 0; i < s; ++i) value *= kPoint[f];
-  return value;
-}
+// What each tap counts at each point.
+struct TapValues {
+  float g[kWinogradPoints][kWinogradPoints] = {};
+  explicit TapValues(int64_t S) {
+    constexpr float kPoint[] = {0, 1, -1, 2, -2};
+    constexpr float kShare[] = {1.0f / 4, -1.0f / 6, -1.0f / 6, 1.0f / 24, 1.0f / 24};
+    for (int f = 0; f + 1 < kWinogradPoints; ++f) {
+      float value = kShare[f];
+      for (int64_t s = 0; s < S; ++s, value *= kPoint[f]) g[f][s] = value;
+    }
+    g[kWinogradPoints - 1][S - 1] = 1;
+  }
+};
 
 // ----------------------------------------------------------------------------------- products
 
@@ -304,30 +322,38 @@ void run_multiply(int64_t rows, const Product& p) {
 
 // M[f] = V[f] U[f], the filters of a tile outermost.
 void multiply_values(const WinogradShape& p, int64_t count, const float* v, const float* u,
-                     float* m) {
-  const int64_t C = padded(p.C), K = padded(p.K);
+                     Share share, float* m) {
+  const int64_t C = padded(p.C), K = padded(p.K), pairs = K / kPair;
+  const int64_t total = kWinogradPoints * pairs;
   const Split tiles(count, kRows);
-  for (int64_t f = 0; f < kWinogradPoints; ++f, v += count * C, m += count * K)
-    for (int64_t k = 0; k < K; k += kPair, u += p.C * kPair)
-      for (int64_t tile = 0; tile < tiles.parts; ++tile) {
-        const int64_t e = tiles.begin(tile);
-        run_multiply<kRows, false>(tiles.begin(tile + 1) - e,
-                                   {p.C, v + e * C, C, 1, u, kPair, m + e * K + k, K});
-      }
+  for (int64_t n = share.begin(total); n < share.end(total); ++n) {
+    const int64_t f = n / pairs, k = n % pairs * kPair;
+    const float *values = v + f * count * C, *weights = u + n * p.C * kPair;
+    float* out = m + f * count * K + k;
+    for (int64_t tile = 0; tile < tiles.parts; ++tile) {
+      const int64_t e = tiles.begin(tile);
+      run_multiply<kRows, false>(tiles.begin(tile + 1) - e,
+                                 {p.C, values + e * C, C, 1, weights, kPair, out + e * K, K});
+    }
+  }
 }
 
 // D[f] += (A' g)[f]' V[f].
 void correlate_values(const WinogradShape& p, int64_t count, const float* h, const float* v,
-                      float* sums) {
-  const int64_t C = padded(p.C), K = padded(p.K);
+                      Share share, float* sums) {
+  const int64_t C = padded(p.C), K = padded(p.K), pairs = C / kPair;
+  const int64_t total = kWinogradPoints * pairs;
   const Split tiles(p.K, kRows);
-  for (int64_t f = 0; f < kWinogradPoints; ++f, v += count * C, h += count * K, sums += p.K * C)
-    for (int64_t c = 0; c < C; c += kPair)
-      for (int64_t tile = 0; tile < tiles.parts; ++tile) {
-        const int64_t k = tiles.begin(tile);
-        run_multiply<kRows, true>(tiles.begin(tile + 1) - k,
-                                  {count, h + k, 1, K, v + c, C, sums + k * C + c, C});
-      }
+  for (int64_t n = share.begin(total); n < share.end(total); ++n) {
+    const int64_t f = n / pairs, c = n % pairs * kPair;
+    const float *gradients = h + f * count * K, *values = v + f * count * C + c;
+    float* out = sums + f * p.K * C + c;
+    for (int64_t tile = 0; tile < tiles.parts; ++tile) {
+      const int64_t k = tiles.begin(tile);
+      run_multiply<kRows, true>(tiles.begin(tile + 1) - k,
+                                {count, gradients + k, 1, K, values, C, out + k * C, C});
+    }
+  }
 }
 
 // -------------------------------------------------------------------------------- entry points
@@ -339,41 +365,47 @@ int64_t panel_floats(const WinogradShape& p) {
   const int64_t rows = p.tiles * p.hop(), halo = p.taps.S - 1;
   return p.phases * most((rows + halo) * padded(p.C), rows * padded(p.K));
 }
-int64_t workspace_floats(const WinogradShape& p) {
+int64_t unit_floats(const WinogradShape& p) {
   return panel_floats(p) + kWinogradPoints * p.phases * p.tiles * (padded(p.C) + padded(p.K));
 }
 
 // U[f][pair of vectors of filters][c][filter], zero beyond the last filter.
-void transform_weights(const WinogradShape& p, const WeightView& w, float* out) {
-  const int64_t S = p.taps.S;
-  for (int64_t f = 0; f < kWinogradPoints; ++f)
-    for (int64_t k0 = 0; k0 < padded(p.K); k0 += kPair)
-      for (int64_t c = 0; c < p.C; ++c)
-        for (int64_t k = k0; k < k0 + kPair; ++k) {
-          float sum = 0;
-          for (int64_t s = 0; s < S && k < p.K; ++s) {
-            const float weight = w.data[k * w.k_stride + c * w.c_stride + s * w.s_stride];
-            sum += tap_value(f, s, S) * (w.to_bf16 ? rounded(weight) : weight);
-          }
-          *out++ = sum;
-        }
+void transform_weights(const WinogradShape& p, const WeightView& w, Share share, float* out) {
+  const int64_t S = p.taps.S, total = padded(p.K) / kPair * p.C, plane = total * kPair;
+  const TapValues values(S);
+  for (int64_t n = share.begin(total); n < share.end(total); ++n) {
+    const int64_t k0 = n / p.C * kPair, filters = least(kPair, p.K - k0);
+    const float* from = w.data + k0 * w.k_stride + n % p.C * w.c_stride;
+    float taps[kWinogradPoints][kPair] = {};
+    for (int64_t k = 0; k < filters; ++k, from += w.k_stride)
+      for (int64_t s = 0; s < S; ++s)
+        taps[s][k] = w.to_bf16 ? rounded(from[s * w.s_stride]) : from[s * w.s_stride];
+    for (int64_t f = 0; f < kWinogradPoints; ++f)
+      for (int64_t k = 0; k < kPair; k += kLanes) {
+        Vec sum{};
+        for (int64_t s = 0; s < S; ++s) sum += values.g[f][s] * load(taps[s] + k);
+        store(out + f * plane + n * kPair + k, sum);
+      }
+  }
 }
 
-void weight_gradient(const WinogradShape& p, const float* sums, float* dw) {
+void weight_gradient(const WinogradShape& p, const float* sums, Share share, float* dw) {
   const int64_t S = p.taps.S, C = padded(p.C), plane = p.K * C;
-  for (int64_t k = 0; k < p.K; ++k)
-    for (int64_t c = 0; c < p.C; ++c)
+  const TapValues values(S);
+  for (int64_t k = share.begin(p.K); k < share.end(p.K); ++k)
+    for (int64_t c = 0; c < p.C; c += kLanes)
       for (int64_t s = 0; s < S; ++s) {
-        float sum = 0;
+        Vec sum{};
         for (int64_t f = 0; f < kWinogradPoints; ++f)
-          sum += tap_value(f, s, S) * sums[f * plane + k * C + c];
-        *dw++ = sum;
+          sum += values.g[f][s] * load(sums + f * plane + k * C + c);
+        for (int64_t i = 0; i < least(kLanes, p.C - c); ++i) dw[(k * p.C + c + i) * S + s] = sum[i];
       }
 }
 
-struct Workspace {
+// What a unit holds.
+struct Space {
   float *panel, *inputs, *outputs;
-  Workspace(const WinogradShape& p, const Block& b, float* floats)
+  Space(const WinogradShape& p, const Block& b, float* floats)
       : panel(floats),
         inputs(panel + panel_floats(p)),
         outputs(inputs + kWinogradPoints * b.count * padded(p.C)) {}
@@ -381,43 +413,62 @@ struct Workspace {
 
 // Values of the unit's inputs, by way of the panel.
 template <class T>
-void take_inputs(const WinogradShape& p, const Block& b, const Source<T>& from,
-                 const Workspace& w) {
-  const int64_t rows = b.tiles * p.hop() + p.taps.S - 1;
-  const Runs runs(p, b, rows, b.position - p.taps.pad_left);
-  load_panel(from, runs, w.panel);
-  input_values(b, p.hop(), padded(p.C), w.panel, w.inputs);
+void load_inputs(const WinogradConv<T>& p, int64_t number, Share share, float* floats) {
+  const Block b(p, number);
+  if (b.count == 0) return;
+  const Space space(p, b, floats);
+  const Lanes lanes(share, p.C);
+  const Runs runs(p, b, b.tiles * p.hop() + p.taps.S - 1, b.position - p.taps.pad_left);
+  const Rows<T> mask = p.g.data ? Rows<T>{} : p.relu_of;
+  load_panel(Source<T>{p.x, mask, p.C, p.taps.W}, runs, lanes, space.panel);
+  input_values(b, p.hop(), padded(p.C), lanes, space.panel, space.inputs);
+}
+
+void multiply(const WinogradShape& p, int64_t number, const float* weights, Share share,
+              float* floats) {
+  const Block b(p, number);
+  const Space space(p, b, floats);
+  if (b.count > 0) multiply_values(p, b.count, space.inputs, weights, share, space.outputs);
 }
 
 template <class T>
-void forward(const WinogradConv<T>& p, int64_t unit, float* workspace) {
-  const Block b(p, unit);
+void store_outputs(const WinogradConv<T>& p, int64_t number, Share share, float* floats) {
+  const Block b(p, number);
   if (b.count == 0) return;
-  const Workspace w(p, b, workspace);
-  take_inputs(p, b, Source<T>{p.x, p.relu_of, p.C, p.taps.W}, w);
-  multiply_values(p, b.count, w.inputs, p.weights, w.outputs);
-  with_hop<5>(p.hop(), OutputValues{b, padded(p.K), w.outputs, w.panel});
-  store_panel(p, Runs(p, b, b.tiles * p.hop(), b.position), w.panel);
+  const Space space(p, b, floats);
+  const Lanes lanes(share, p.K);
+  with_hop<5>(p.hop(), OutputValues{b, padded(p.K), lanes, space.outputs, space.panel});
+  store_panel(p, Runs(p, b, b.tiles * p.hop(), b.position), lanes, space.panel);
 }
 
+// Values of the unit's gradients, where the outputs' would be.
 template <class T>
-void backward_weight(const WinogradGradient<T>& p, int64_t unit, float* workspace) {
-  const Block b(p, unit);
+void load_gradient(const WinogradConv<T>& p, int64_t number, Share share, float* floats) {
+  const Block b(p, number);
   if (b.count == 0) return;
-  const Workspace w(p, b, workspace);
-  take_inputs(p, b, Source<T>{p.x, {}, p.C, p.taps.W}, w);
+  const Space space(p, b, floats);
+  const Lanes lanes(share, p.K);
   const Runs runs(p, b, b.tiles * p.hop(), b.position);
-  load_panel(Source<T>{p.g, p.relu_of, p.K, p.outputs}, runs, w.panel);
-  with_hop<5>(p.hop(), GradientValues{b, padded(p.K), w.panel, w.outputs});
-  correlate_values(p, b.count, w.outputs, w.inputs, p.sums);
+  load_panel(Source<T>{p.g, p.relu_of, p.K, p.outputs}, runs, lanes, space.panel);
+  with_hop<5>(p.hop(), GradientValues{b, padded(p.K), lanes, space.panel, space.outputs});
+}
+
+void correlate(const WinogradShape& p, int64_t number, const float* floats, Share share,
+               float* sums) {
+  const Block b(p, number);
+  const Space space(p, b, const_cast<float*>(floats));
+  if (b.count > 0) correlate_values(p, b.count, space.outputs, space.inputs, share, sums);
 }
 
 }  // namespace
 
-extern const WinogradWeights winograd_weights{weights_floats, sums_floats, workspace_floats,
-                                              transform_weights, weight_gradient};
-extern const WinogradKernels<float> winograd{forward<float>, backward_weight<float>};
-extern const WinogradKernels<Bf16> winograd_bf16{forward<Bf16>, backward_weight<Bf16>};
+extern const WinogradWeights winograd_weights{weights_floats,    sums_floats, unit_floats,
+                                              transform_weights, multiply,    correlate,
+                                              weight_gradient};
+extern const WinogradKernels<float> winograd{load_inputs<float>, store_outputs<float>,
+                                             load_gradient<float>};
+extern const WinogradKernels<Bf16> winograd_bf16{load_inputs<Bf16>, store_outputs<Bf16>,
+                                                 load_gradient<Bf16>};
 
 }  // namespace DILCONV_ISA
 }  // namespace dilconv

@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from dilconv._native import active_isa, available_isas
 from dilconv.conv import Conv1d, conv1d
 from dilconv.convert import convert, revert
-from dilconv.memory import keep_freed_memory
+from dilconv.memory import keep_freed_memory, release_memory
 from dilconv.planner import Plan, plan
 
 try:
@@ -23,5 +23,6 @@ __all__ = [
     "convert",
     "keep_freed_memory",
     "plan",
+    "release_memory",
     "revert",
 ]

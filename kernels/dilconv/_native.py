@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch  # first: the OpenMP runtime that torch ships is then the one that libdilconv uses
 
-ABI_VERSION = 5
+ABI_VERSION = 6
 PASSES = ("forward", "backward_data", "backward_weight", "backward")
 ALGORITHMS = ("auto", "direct", "spectral", "winograd")
 DTYPES = (torch.float32, torch.bfloat16)
@@ -60,6 +60,7 @@ _SIGNATURES = {
     "dilconv_forward": (_int32, [_int32, _problem, *[_pointer] * 3, _Operand, _pointer]),
     "dilconv_backward": (_int32, [_int32, _problem, _Operand, *[_pointer] * 7]),
     "dilconv_plan": (_int32, [_int32, _problem, _int32, ctypes.POINTER(PlanReport)]),
+    "dilconv_release_memory": (_int64, []),
     "dilconv_peak_flops": (ctypes.c_double, [_int32, _int64]),
 }
 
@@ -169,10 +170,15 @@ def backward(problem, g, y, x, w, dx, dw, db, dr) -> None:
 
 
 def plan(isa: str, problem: Problem, pass_name: str) -> PlanReport:
-    """What one call of the pass would do, and the workspace that it would allocate and free."""
+    """What one call of the pass would do, and the workspace that it would take."""
     report, isa_number = PlanReport(), built_isas().index(isa)
     _check(_library().dilconv_plan(isa_number, problem, PASSES.index(pass_name), report))
     return report
+
+
+def release_memory() -> int:
+    """Give back the workspace that no call is using; its bytes."""
+    return _library().dilconv_release_memory()
 
 
 def peak_flops(isa: str, iterations: int) -> float:

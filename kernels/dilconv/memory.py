@@ -1,8 +1,10 @@
-"""A setting of the allocator for long-running tensor programs; off by default."""
+"""Memory between calls: what the kernels keep, and a setting of the allocator of tensors."""
 
 from __future__ import annotations
 
 import ctypes
+
+from dilconv import _native
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # <malloc.h> of glibc
 
@@ -20,3 +22,12 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError):  # not glibc
         return False
     return all([mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, -1)])  # -1: never
+
+
+def release_memory() -> int:
+    """Give the workspace that is kept from call to call back to the operating system; its bytes.
+
+    The kernels keep what their largest call needed: at most 32 MB a thread, and 256 MB beside. Call
+    it when a program has done with its convolutions but goes on; the next call allocates anew.
+    """
+    return _native.release_memory()

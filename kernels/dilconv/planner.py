@@ -25,9 +25,13 @@ _SPECTRAL = ("fft_length", "hop", "parts")
 class Plan:
     """What one call would do. `print(plan)` says it in words.
 
-    direct_cycles, spectral_cycles, winograd_cycles : the cost model's estimates; infinite where the
-        algorithm cannot take the problem
-    workspace_bytes : allocated for the call and freed again; bounded, and the same for any larger N
+    Algorithm and tiles follow from the layer and W alone, not from N or the number of threads, so
+    that the bits of an item's result do not depend on them either.
+
+    direct_cycles, spectral_cycles, winograd_cycles : the cost model's estimates for this N and so
+        many threads; infinite where the algorithm cannot take the problem
+    workspace_bytes : what the call works in, kept for the next one; at most 32 MB a thread and 256
+        MB beside, and the same for any larger N
     fft_length, hop, parts : points and outputs of a spectral tile, and the parts that the filter is
         cut into; 0 unless the call is spectral
     """
@@ -44,6 +48,7 @@ class Plan:
     hop: int
     parts: int
     tiles: str
+    requested: str = "auto"
 
     def __str__(self) -> str:
         return (
@@ -57,6 +62,12 @@ class Plan:
         fastest, second, *_ = sorted(cycles, key=lambda name: cycles[name])
         if math.isinf(cycles[second]):
             return "no other algorithm can take it"
+        ratio = cycles[self.algorithm] / cycles[fastest]
+        if self.requested == "auto" and ratio > 1.1:
+            return (
+                f"{fastest} is estimated {ratio:.1f} times as fast for this N and so many threads, "
+                "but the choice, and with it the bits, is the same for all"
+            )
         ratio = cycles[second] / cycles[fastest]
         return f"{fastest} is estimated {ratio:.1f} times as fast as {second}"
 
@@ -113,6 +124,7 @@ def plan(
         **{name: getattr(report, name) for name in _REPORTED},
         **{name: getattr(report, name) if chosen == "spectral" else 0 for name in _SPECTRAL},
         tiles=_tiles(chosen, report),
+        requested=algorithm,
     )
 
 

@@ -6,8 +6,10 @@
 // x, y, the residual and their gradients are of the problem's dtype, with unit stride along the
 // width; strides are counted in elements. Weights, bias and their gradients are always float32, as
 // all sums are; with bfloat16 the weights are rounded to it. Weights, bias and the outputs y, dx,
-// dw, db are dense. Between calls the library keeps nothing
-// but constant FFT tables; it never prints, exits or throws: every call returns a status code.
+// dw, db are dense. Between calls the library keeps constant FFT tables and the memory that calls
+// work in (dilconv_release_memory); it never prints, exits or throws: every call returns a status
+// code. Calls may run at the same time in several threads, and in a forked child on one thread.
+// Results have the same bits whatever the number of threads; those of an item, in any batch.
 #ifndef DILCONV_H_
 #define DILCONV_H_
 
@@ -17,11 +19,11 @@
 extern "C" {
 #endif
 
-#define DILCONV_ABI_VERSION 5
+#define DILCONV_ABI_VERSION 6
 
 enum dilconv_status {
   DILCONV_OK = 0,
-  DILCONV_BAD_ARGUMENT = 1,    // a size or stride outside its range
+  DILCONV_BAD_ARGUMENT = 1,    // a size, stride or word outside its range, a pointer missing
   DILCONV_NO_MEMORY = 2,       // the workspace could not be allocated
   DILCONV_UNKNOWN_ISA = 3,     // no such instruction set in this build
   DILCONV_UNSUPPORTED_ISA = 4  // this CPU cannot run it
@@ -78,7 +80,7 @@ int32_t dilconv_backward(int32_t isa, const dilconv_problem* problem, dilconv_op
 typedef struct {
   int32_t algorithm;        // any but DILCONV_AUTO
   int32_t threads;          // that get work
-  int64_t workspace_bytes;  // allocated for the call and freed again, whatever N
+  int64_t workspace_bytes;  // that the call works in, whatever N
   // The cost model's estimates; infinite: not possible.
   double direct_cycles, spectral_cycles, winograd_cycles;
   int64_t block;                           // direct: outputs per cache block
@@ -90,6 +92,10 @@ typedef struct {
 // pass: 0 forward, 1 backward-data alone, 2 backward-weight alone, 3 both.
 int32_t dilconv_plan(int32_t isa, const dilconv_problem* problem, int32_t pass,
                      dilconv_plan_report* report);
+
+// Gives the memory that is kept from call to call, and that no call is using, back to the operating
+// system; its bytes. The next call allocates anew.
+int64_t dilconv_release_memory(void);
 
 // Runs `iterations` rounds of independent multiply-adds of the ISA on one thread and returns the
 // number of floating-point operations done: divided by the time taken, the machine's FMA peak.

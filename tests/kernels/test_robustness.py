@@ -203,3 +203,76 @@ def test_tiles_of_zeros_leave_the_epilogue_alone(isa, d, activation):
     (dx,) = torch.autograd.grad(y, x, g)
     far = slice(spectral_plan(layer, "backward_data").hop * d, None)
     assert dx.count_nonzero() > 0 and not dx[..., far].any()
+
+
+ALGORITHMS = ["direct", "spectral", "winograd"]
+# Filters beyond one vector and beyond two: some ride through one transform.
+BROKEN = [(3, 40, 5, 8, 1000), (2, 5, 3, 1, 300), (20, 17, 4, 3, 700)]  # C, K, S, d, W
+OF_X, OF_W, OF_G = (1, 1, 150), (1, 0, 2), (0, 3, 77)
+
+
+def all_results(tensors, d, algorithm, activation=None):
+    """y, dx, dw, db and, as torch computes them, the same."""
+    x, w, b, g = tensors
+
+    def grads(conv):
+        leaves = [t.clone().requires_grad_() for t in (x, w, b)]
+        y = conv(*leaves)
+        return y.detach(), *torch.autograd.grad(y, leaves, g)
+
+    pad = ((w.shape[2] - 1) * d // 2, (w.shape[2] - 1) * d - (w.shape[2] - 1) * d // 2)
+    options = {"padding": pad, "dilation": d, "activation": activation, "algorithm": algorithm}
+
+    def in_torch(x, w, b):
+        y = F.conv1d(F.pad(x, pad), w, b, dilation=d)
+        return F.relu(y) if activation else y
+
+    return grads(lambda x, w, b: dilconv.conv1d(x, w, b, **options)), grads(in_torch)
+
+
+@pytest.mark.parametrize("zeros", ["nothing", "x", "g"])
+@pytest.mark.parametrize("activation", [None, "relu"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")], ids=str)
+@pytest.mark.parametrize("where", ["x", "w", "b", "g"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_inf_and_nan_show_wherever_torch_shows_them(algorithm, where, value, activation, zeros):
+    for C, K, S, d, W in BROKEN:
+        x, w, b, g = (
+            torch.randn(2, C, W),
+            torch.randn(K, C, S),
+            torch.randn(K),
+            torch.randn(2, K, W),
+        )
+        {"x": x, "g": g}.get(zeros, torch.empty(0)).zero_()
+        tensor, at = {"x": (x, OF_X), "w": (w, OF_W), "b": (b, 2), "g": (g, OF_G)}[where]
+        tensor[at] = value
+        for name, ours, torchs in zip(
+            ("y", "dx", "dw", "db"),
+            *all_results((x, w, b, g), d, algorithm, activation),
+            strict=True,
+        ):
+            assert not (ours.isfinite() & ~torchs.isfinite()).any(), (name, C, K)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")], ids=str)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_broken_filter_or_channel_breaks_no_other(isa, algorithm, value):
+    """In y the one filter, in dw the one filter of g or channel of x: the rest rounds as before."""
+
+    def check(found, whole, dim, broken):
+        others = [i for i in range(whole.shape[dim]) if i != broken]
+        kept, expected = (t.index_select(dim, torch.tensor(others)) for t in (found, whole))
+        torch.testing.assert_close(kept, expected, rtol=1e-4, atol=1e-4 * whole.abs().max().item())
+        assert not found.select(dim, broken).isfinite().all()
+
+    for C, K, S, d, W in BROKEN:
+        tensors = torch.randn(2, C, W), torch.randn(K, C, S), torch.randn(K), torch.randn(2, K, W)
+        y, _, dw, _ = all_results(tensors, d, algorithm)[0]
+        for which, at, result, dim, broken in (
+            (1, OF_W, 0, 1, OF_W[0]),
+            (0, OF_X, 2, 1, OF_X[1]),
+            (3, OF_G, 2, 0, OF_G[1]),
+        ):
+            hit = [t.clone() for t in tensors]
+            hit[which][at] = value
+            check(all_results(hit, d, algorithm)[0][result], (y, None, dw)[result], dim, broken)
