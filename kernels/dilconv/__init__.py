@@ -2,6 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from dilconv import batching  # noqa: F401  registers the rules of vmap
 from dilconv._native import active_isa, available_isas
 from dilconv.conv import Conv1d, conv1d
 from dilconv.convert import convert, revert
