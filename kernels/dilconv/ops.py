@@ -15,7 +15,6 @@ from __future__ import annotations
 import torch
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
-from torch.overrides import has_torch_function
 
 from dilconv import _native
 from dilconv.geometry import output_width
@@ -273,11 +272,9 @@ except AttributeError:  # a torch without these names: always call the dispatche
 def _is_plain(tensors) -> bool:
     """Whether the dispatcher would call only reverse-mode autograd and the CPU kernel.
 
-    If not, a transform, a mode, a tracer, a profiler, a subclass or a lazy negation needs it.
+    If not, a transform, a mode, a tracer, a profiler or a lazy negation needs it.
     """
-    if not _KEYS_ARE_READABLE or has_torch_function(tensors) or _profiling():
-        return False
-    if forward_ad._current_level >= 0:
+    if not _KEYS_ARE_READABLE or forward_ad._current_level >= 0 or _profiling():
         return False
     if _keys_of_thread().raw_repr() & ~_PLAIN_THREAD:
         return False
@@ -289,7 +286,13 @@ def _is_plain(tensors) -> bool:
 
 def _call(operator, apply, kernel, arguments):
     tensors = arguments[:4]
-    if torch.compiler.is_compiling() or not _is_plain(tensors):
+    if torch.compiler.is_compiling():
+        return operator(*arguments)
+    if not _is_plain(tensors):
+        if torch.onnx.is_in_onnx_export():
+            raise RuntimeError(
+                "ONNX has no operator like dilconv's: call dilconv.revert(model) before the export"
+            )
         return operator(*arguments)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
         return apply(*arguments)
