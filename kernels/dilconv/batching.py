@@ -25,7 +25,7 @@ def _fold(t, dim, size, into: int):
 
 def _unfold(t, size, dim: int):
     """Undo `_fold`: the result and its mapped dimension."""
-    return t.unflatten(dim, (size, t.shape[dim] // size)), dim
+    return t.unflatten(dim, (size, t.shape[dim] // max(size, 1))), dim
 
 
 def _each(call, size, *mapped):

@@ -139,9 +139,25 @@ def _forward_gradients(ctx, g):
     return *grads, *[None] * 6
 
 
+def _outer_levels(tangent):
+    """A `jvp` whose own calls are derived by the surrounding forward modes; torch turns them off."""
+
+    def jvp(*arguments):
+        with forward_ad._set_fwd_grad_enabled(True):
+            return tangent(*arguments)
+
+    return jvp
+
+
+def _primals(ctx):
+    """What was saved, without its tangents: the level at hand must not derive its own `jvp`."""
+    return [None if t is None else forward_ad.unpack_dual(t).primal for t in ctx.saved_tensors]
+
+
+@_outer_levels
 def _forward_tangent(ctx, dx, dw, db, dr, *_):
     """Forward mode: y is linear in x and in w, and a ReLU passes on what it passed of y."""
-    x, w, y = ctx.saved_tensors
+    x, w, y = _primals(ctx)
     rest = (None, None, *ctx.geometry, False, ctx.algorithm)
     tangent = x.new_zeros(_shape_of_y(x, w, *ctx.geometry))
     if dx is not None:
@@ -182,9 +198,10 @@ def _backward_gradients(ctx, ddx, ddw, ddb, ddr):
     return _masked(dg, y), grad_x, grad_w, *[None] * 7
 
 
+@_outer_levels
 def _backward_tangent(ctx, dg, dx, dw, _, *__):
     """Forward mode over reverse mode: dx, dw, db, dr are linear in g, and dx in w, dw in x."""
-    g, x, w, y = ctx.saved_tensors
+    g, x, w, y = _primals(ctx)
     geometry, needs = ctx.geometry, ctx.needs
     calls = []
     if dg is not None:
