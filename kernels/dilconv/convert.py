@@ -89,8 +89,8 @@ def _word(activation: str | nn.Module) -> str:
 def unfuse(model: nn.Module) -> nn.Module:
     """Give every fused ReLU of `model` a module of its own, in place; `fuse` undoes it.
 
-    Weights, state dict and outputs stay the same, to the bit. Hooks see the ReLUs then, as methods
-    of attribution such as DeepLIFT need it. Returns `model` itself.
+    Weights, state dict and outputs stay the same, to the bit, and hooks see the ReLUs, as DeepLIFT
+    and other methods of attribution need it. Returns `model` itself.
     """
     for module in model.modules():
         if isinstance(module, Conv1d) and module.activation == "relu":
@@ -99,9 +99,19 @@ def unfuse(model: nn.Module) -> nn.Module:
 
 
 def fuse(model: nn.Module) -> nn.Module:
-    """Compute every ReLU that is the activation of a `dilconv.Conv1d` inside it, in place."""
+    """Undo `unfuse`: compute a ReLU that is the activation of a `dilconv.Conv1d` inside it.
+
+    One with hooks stays a module. Returns `model` itself.
+    """
     for module in model.modules():
-        if isinstance(module, Conv1d) and type(module.activation) is nn.ReLU:
+        if isinstance(module, Conv1d) and _is_plain_relu(module.activation):
             del module.activation
             module.activation = "relu"
     return model
+
+
+def _is_plain_relu(activation) -> bool:
+    if type(activation) is not nn.ReLU:
+        return False
+    hooks = (value for name, value in vars(activation).items() if name.endswith("_hooks"))
+    return not any(hooks)

@@ -246,7 +246,10 @@ def test_an_ensemble_of_models():
 def test_hessian_of_a_model():
     plain, ours = networks()
     x = torch.randn(1, C, W)
-    blocks = [hessian(lambda a, m=m: m(a).square().sum())(x.to(d)) for m, d in zip((ours, plain), (torch.float32, torch.float64), strict=True)]
+    blocks = [
+        hessian(lambda a, m=m: m(a).square().sum())(x.to(d))
+        for m, d in zip((ours, plain), (torch.float32, torch.float64), strict=True)
+    ]
     close(*([block] for block in blocks))
 
 
@@ -304,8 +307,10 @@ def test_batched_gradients():
     check(jacobian, inputs()[:2])
     for strategy in ("reverse-mode", "forward-mode"):
         check(
-            lambda f, how=strategy: lambda x, w: torch.autograd.functional.jacobian(
-                lambda x: f(x, w), x, vectorize=True, strategy=how
+            lambda f, how=strategy: (
+                lambda x, w: torch.autograd.functional.jacobian(
+                    lambda x: f(x, w), x, vectorize=True, strategy=how
+                )
             ),
             inputs()[:2],
         )
