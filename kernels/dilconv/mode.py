@@ -26,23 +26,25 @@ class enabled(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-def _on_kernels(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """`F.conv1d` of these arguments, or None where torch has to take them."""
-    if not isinstance(input, torch.Tensor) or not isinstance(weight, torch.Tensor):
+def _on_kernels(
+    input=None, weight=None, bias=None, stride=1, padding=0, dilation=1, groups=1, *more, **others
+):
+    """`F.conv1d` of these arguments, or None where torch has to take or to refuse them."""
+    tensors = [input, weight] if bias is None else [input, weight, bias]
+    if more or others or not all(isinstance(t, torch.Tensor) for t in tensors):
         return None
     try:
         dilation = _number(dilation)
         padding = padding if isinstance(padding, str) else _number(padding)
         reason = uncovered(_number(stride), groups) or ineligible(input, weight, bias, None)
+        if reason is not None:
+            leave_to_torch(reason)
+            return None
         both = resolve_padding(padding, weight.shape[-1], dilation)
         check_shapes(input[None] if input.dim() == 2 else input, weight, bias, None, both, dilation)
     except (ValueError, IndexError):  # torch has its own words for it
         return None
-    dtypes = {t.dtype for t in (input, weight, bias) if t is not None}
-    if len(dtypes) > 1 and not torch.is_autocast_enabled("cpu"):
-        return None
-    if reason is not None:
-        leave_to_torch(reason)
+    if len({t.dtype for t in tensors}) > 1 and not torch.is_autocast_enabled("cpu"):
         return None
     return conv1d(input, weight, bias, padding=padding, dilation=dilation)
 
