@@ -12,6 +12,8 @@ dispatcher, which takes several times as long in Python as a small convolution.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
@@ -151,7 +153,8 @@ def _outer_levels(tangent):
 
 def _primals(ctx):
     """What was saved, without its tangents: the level at hand must not derive its own `jvp`."""
-    return [None if t is None else forward_ad.unpack_dual(t).primal for t in ctx.saved_tensors]
+    unpack = partial(forward_ad.unpack_dual, level=0)  # torch has one level; torch.func wraps more
+    return [None if t is None else unpack(t).primal for t in ctx.saved_tensors]
 
 
 @_outer_levels
