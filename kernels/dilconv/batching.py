@@ -29,7 +29,7 @@ def _unfold(t, size, dim: int):
 
 
 def _each(call, size, *mapped):
-    """One call for each sample of tensors (None among them) with their mapped dimension in front."""
+    """One call for each sample of `mapped`: tensors with that dimension in front, or None."""
     samples = [call(*(t if t is None else t[i] for t in mapped)) for i in range(size)]
     return torch.stack(samples), 0
 

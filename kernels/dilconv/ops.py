@@ -19,6 +19,7 @@ from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 
 from dilconv import _native
+from dilconv.dispatch import is_plain
 from dilconv.geometry import output_width
 
 _library = torch.library.Library("dilconv", "DEF")
@@ -142,7 +143,7 @@ def _forward_gradients(ctx, g):
 
 
 def _outer_levels(tangent):
-    """A `jvp` whose own calls are derived by the surrounding forward modes; torch turns them off."""
+    """A `jvp` whose own calls the surrounding forward modes derive; torch would turn them off."""
 
     def jvp(*arguments):
         with forward_ad._set_fwd_grad_enabled(True):
@@ -221,7 +222,7 @@ def _backward_tangent(ctx, dg, dx, dw, _, *__):
     return tuple(tangents)
 
 
-def _function(name: str, kernel, context, gradients, tangent):
+def _function(kernel, name: str, context, gradients, tangent):
     """Calls `kernel` with autograd's formulas; torch prints them as `nameBackward`.
 
     The result leaves out what `torch.autograd.Function.apply` does for torch.func: an operator has
@@ -236,10 +237,10 @@ def _function(name: str, kernel, context, gradients, tangent):
     body = {"forward": forward, "backward": gradients, "jvp": tangent}
     body = {key: staticmethod(function) for key, function in body.items()}
     function = type(name, (torch.autograd.Function,), body)
-    return super(torch.autograd.Function, function).apply
+    return super(torch.autograd.Function, function).apply  # type: ignore[misc]
 
 
-def _register_autograd(operator, name: str, *formulas) -> None:
+def _register_autograd(operator, *formulas) -> None:
     """`torch.library.register_autograd`, with forward mode and under torch.func's transforms."""
 
     def below(*inputs):
@@ -257,58 +258,23 @@ def _register_autograd(operator, name: str, *formulas) -> None:
         with enable_single_level_autograd_function():  # the dispatcher calls this once a level
             return apply(*inputs, (keys, *modes))
 
-    apply = _function(name, below, *formulas)
+    apply = _function(below, *formulas)
     _library.impl(operator, autograd, "Autograd", with_keyset=True)
 
 
-_formulas = _forward_context, _forward_gradients, _forward_tangent
-_apply_forward = _function("Dilconv1d", _forward_cpu, *_formulas)
-_register_autograd(torch.ops.dilconv.forward.default, "Dilconv1d", *_formulas)
-_formulas = _backward_context, _backward_gradients, _backward_tangent
-_apply_backward = _function("Dilconv1dGradients", _gradients_cpu, *_formulas)
-_register_autograd(torch.ops.dilconv.backward.default, "Dilconv1dGradients", *_formulas)
-
-
-def _key_bits(*names: str) -> int:
-    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.Undefined)
-    for name in names:
-        keys = keys.add(torch._C._dispatch_key_parse(name))
-    return keys.raw_repr()
-
-
-try:
-    _keys_of_tensor = torch._C._dispatch_keys
-    _keys_of_thread = torch._C._dispatch_tls_local_include_set
-    _profiling = torch._C._autograd._profiler_enabled
-    # Dispatch keys of a strided CPU tensor, and of a thread without modes or transforms.
-    _PLAIN_TENSOR = _key_bits("CPU", "AutogradCPU", "AutocastCPU", "ADInplaceOrView")
-    _PLAIN_THREAD = _key_bits("BackendSelect", "ADInplaceOrView")
-    _ = forward_ad._current_level
-    _KEYS_ARE_READABLE = True
-except AttributeError:  # a torch without these names: always call the dispatcher
-    _KEYS_ARE_READABLE = False
-
-
-def _is_plain(tensors) -> bool:
-    """Whether the dispatcher would call only reverse-mode autograd and the CPU kernel.
-
-    If not, a transform, a mode, a tracer, a profiler or a lazy negation needs it.
-    """
-    if not _KEYS_ARE_READABLE or forward_ad._current_level >= 0 or _profiling():
-        return False
-    if _keys_of_thread().raw_repr() & ~_PLAIN_THREAD:
-        return False
-    for t in tensors:
-        if t is not None and _keys_of_tensor(t).raw_repr() & ~_PLAIN_TENSOR:
-            return False
-    return True
+_OF_FORWARD = "Dilconv1d", _forward_context, _forward_gradients, _forward_tangent
+_OF_BACKWARD = "Dilconv1dGradients", _backward_context, _backward_gradients, _backward_tangent
+_apply_forward = _function(_forward_cpu, *_OF_FORWARD)
+_apply_backward = _function(_gradients_cpu, *_OF_BACKWARD)
+_register_autograd(torch.ops.dilconv.forward.default, *_OF_FORWARD)
+_register_autograd(torch.ops.dilconv.backward.default, *_OF_BACKWARD)
 
 
 def _call(operator, apply, kernel, arguments):
     tensors = arguments[:4]
     if torch.compiler.is_compiling():
         return operator(*arguments)
-    if not _is_plain(tensors):
+    if not is_plain(tensors):
         if torch.onnx.is_in_onnx_export():
             raise RuntimeError(
                 "ONNX has no operator like dilconv's: call dilconv.revert(model) before the export"

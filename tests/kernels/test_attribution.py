@@ -1,4 +1,4 @@
-"""DeepLIFT by hooks: right on a model whose ReLUs are modules, which `unfuse` makes of any model."""
+"""DeepLIFT by hooks is right where ReLUs are modules, which `unfuse` makes of any model's."""
 
 import copy
 
@@ -146,3 +146,15 @@ def test_activation_module_is_called_once_behind_the_residual():
         dilconv.revert(layer)
     with pytest.raises(ValueError, match="activation must be"):
         dilconv.Conv1d(2, 3, 3, activation="gelu")
+
+
+def test_direct_sums_change_within_the_receptive_field_alone():
+    """A mutation leaves every other output its bits."""
+    layer = dilconv.convert(nn.Conv1d(4, 64, 21, padding=10))
+    layer.algorithm = "direct"
+    one = sequences()[0][:1].repeat(1, 1, 10)
+    mutated = one.clone()
+    mutated[0, :, 1000] = mutated[0, :, 1000].roll(1)
+    before, after = layer(torch.cat([one, mutated]))
+    changed = (before != after).any(0).nonzero().flatten()
+    assert changed.min() >= 990 and changed.max() <= 1010

@@ -1,4 +1,4 @@
-"""Graphs of models with dilconv's layers: torch.fx, torch.export, make_fx; and what needs a revert."""
+"""Graphs of models with dilconv's layers: torch.fx, torch.export, make_fx; what needs a revert."""
 
 import copy
 import pickle

@@ -317,7 +317,7 @@ def test_batched_gradients():
 
 
 def test_no_grad_inside_and_outside_of_grad():
-    """As torch has it: what is computed inside no_grad is a constant; what surrounds grad is not."""
+    """As torch has it: what is computed inside no_grad is a constant."""
 
     def part(f):
         def score(x, w):
