@@ -112,8 +112,16 @@ def _shape_of_y(x, w, *geometry) -> tuple[int, int, int]:
     return x.shape[0], w.shape[0], output_width(x.shape[2], w.shape[2], *geometry)
 
 
+def _refuse_onnx() -> None:
+    if torch.onnx.is_in_onnx_export():
+        raise RuntimeError(
+            "ONNX has no operator like dilconv's: call dilconv.revert(model) before the export"
+        )
+
+
 @torch.library.register_fake("dilconv::forward")
 def _forward_fake(x, w, b, residual, pad_left, pad_right, dilation, relu, algorithm):
+    _refuse_onnx()
     return x.new_empty(_shape_of_y(x, w, pad_left, pad_right, dilation))
 
 
@@ -272,13 +280,8 @@ _register_autograd(torch.ops.dilconv.backward.default, *_OF_BACKWARD)
 
 def _call(operator, apply, kernel, arguments):
     tensors = arguments[:4]
-    if torch.compiler.is_compiling():
-        return operator(*arguments)
-    if not is_plain(tensors):
-        if torch.onnx.is_in_onnx_export():
-            raise RuntimeError(
-                "ONNX has no operator like dilconv's: call dilconv.revert(model) before the export"
-            )
+    if torch.compiler.is_compiling() or not is_plain(tensors):
+        _refuse_onnx()
         return operator(*arguments)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
         return apply(*arguments)

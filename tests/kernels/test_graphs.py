@@ -135,6 +135,14 @@ def test_exporters_without_the_operator_say_revert_first(export):
             export(copy.deepcopy(each))
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_newer_onnx_exporter_says_so_too():
+    pytest.importorskip("onnxscript")
+    model, _ = converted()
+    with pytest.raises(RuntimeError, match=r"dilconv\.revert\(model\)"):
+        torch.onnx.export(model, (torch.randn(2, 4, 50),), dynamo=True)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_reverted_model_is_scripted():
     model, _ = converted()
