@@ -16,7 +16,7 @@ from pathlib import Path
 
 _GNU_OPENMP = re.compile(rb"^(\w+)-(\w+) r-x.*/libgomp", re.MULTILINE)
 _SYSCALL_BYTES = 64  # more than libc's function syscall() has
-_LOOKS, _BETWEEN_LOOKS_S = 10, 0.001
+_LOOKS, _BETWEEN_LOOKS_S = 50, 0.002  # 0.1 s: a thread may wait that long for a busy core
 
 _running_at_fork = False
 _lost = False
