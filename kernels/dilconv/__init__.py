@@ -2,10 +2,12 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from dilconv import batching  # noqa: F401  registers the rules of vmap
 from dilconv._native import active_isa, available_isas
 from dilconv.conv import Conv1d, conv1d
-from dilconv.convert import convert, revert
+from dilconv.convert import convert, fuse, revert, unfuse
 from dilconv.memory import keep_freed_memory, release_memory
+from dilconv.mode import enabled
 from dilconv.planner import Plan, plan
 
 try:
@@ -21,8 +23,11 @@ __all__ = [
     "available_isas",
     "conv1d",
     "convert",
+    "enabled",
+    "fuse",
     "keep_freed_memory",
     "plan",
     "release_memory",
     "revert",
+    "unfuse",
 ]

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch  # first: the OpenMP runtime that torch ships is then the one that libdilconv uses
 
+from dilconv.forks import openmp_threads_lost
+
 ABI_VERSION = 6
 PASSES = ("forward", "backward_data", "backward_weight", "backward")
 ALGORITHMS = ("auto", "direct", "spectral", "winograd")
@@ -136,14 +138,12 @@ def _check(status: int) -> None:
         raise MemoryError(f"dilconv: {text}") if status == 2 else RuntimeError(f"dilconv: {text}")
 
 
-_loaded_in = os.getpid()
-
-
 def _run(function, problem: Problem, *arguments) -> None:
-    if os.getpid() != _loaded_in:
+    if problem.threads > 1 and openmp_threads_lost():
         raise RuntimeError(
             "dilconv was called in a forked child process, where its OpenMP threads do not exist: "
-            "start the process with the 'spawn' or 'forkserver' method"
+            "start the process with the 'spawn' or 'forkserver' method, or call "
+            "torch.set_num_threads(1) in it"
         )
     isa = _isa_number(os.environ.get("DILCONV_ISA"), problem.dtype)
     _check(function(isa, problem, *arguments))

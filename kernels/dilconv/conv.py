@@ -12,6 +12,7 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.overrides import handle_torch_function, has_torch_function
 
 from dilconv import _native, ops
 from dilconv.geometry import output_width, resolve_padding
@@ -24,7 +25,16 @@ def _warn_once(reason: str) -> None:
     _log.warning("dilconv leaves this convolution to torch: %s", reason)
 
 
-def _check(x, w, b, residual, padding: tuple[int, int], dilation: int) -> None:
+@torch.compiler.assume_constant_result
+def leave_to_torch(reason: str) -> None:
+    """Log once why a convolution runs in torch; a compiler logs it and keeps no trace of it."""
+    _warn_once(reason)
+
+
+def check_shapes(x, w, b, residual, padding: tuple[int, int], dilation: int) -> None:
+    """ValueError unless x (N, C, W), w (K, C, S) and the rest are a convolution with an output."""
+    if dilation < 1:
+        raise ValueError(f"dilation must be at least 1, got {dilation}")
     if x.dim() != 3 or w.dim() != 3:
         raise ValueError(
             f"conv1d takes x (N, C, W) or (C, W) and w (K, C, S), got {tuple(x.shape)} and "
@@ -49,7 +59,7 @@ def _check(x, w, b, residual, padding: tuple[int, int], dilation: int) -> None:
         )
 
 
-def _ineligible(x, w, b, residual) -> str | None:
+def ineligible(x, w, b, residual) -> str | None:
     """Why the kernels cannot take these tensors, or None."""
     tensors = [t for t in (x, w, b, residual) if t is not None]
     for t in tensors:
@@ -61,6 +71,11 @@ def _ineligible(x, w, b, residual) -> str | None:
     if any(t.dtype not in (x.dtype, torch.float32) for t in tensors):
         return f"{w.dtype} weights beside x in {x.dtype}"
     return None
+
+
+def _check_activation(activation) -> None:
+    if activation not in (None, "relu"):
+        raise ValueError(f"activation must be None or 'relu', got {activation!r}")
 
 
 def _finished(y, residual, activation):
@@ -106,59 +121,88 @@ def conv1d(
     Tensor (N, K, Q) or (K, Q) in x's dtype, Q = W + left + right - (S-1)*dilation
         Sums are float32 and rounded once, after the activation.
     """
-    if activation not in (None, "relu"):
-        raise ValueError(f"activation must be None or 'relu', got {activation!r}")
+    tensors = x, w, b, residual
+    if has_torch_function(tensors):  # a tensor's class, a mode or torch.fx takes the whole call
+        return handle_torch_function(
+            conv1d,
+            tensors,
+            *(x, w, b),
+            padding=padding,
+            dilation=dilation,
+            activation=activation,
+            residual=residual,
+            algorithm=algorithm,
+        )
+    _check_activation(activation)
     _native.check_algorithm(algorithm)
-    if dilation < 1:
-        raise ValueError(f"dilation must be at least 1, got {dilation}")
     unbatched = x.dim() == 2
     if unbatched:
         x, residual = x[None], None if residual is None else residual[None]
     left, right = resolve_padding(padding, w.shape[-1], dilation)
-    _check(x, w, b, residual, (left, right), dilation)
-    reason = _ineligible(x, w, b, residual)
+    check_shapes(x, w, b, residual, (left, right), dilation)
+    reason = ineligible(x, w, b, residual)
     if reason is None:
         y = ops.forward(x, w, b, residual, left, right, dilation, activation == "relu", algorithm)
     else:
-        _warn_once(reason)
+        leave_to_torch(reason)
         y = F.conv1d(F.pad(x, (left, right)), w, b, dilation=dilation)
         y = _finished(y, residual, activation)
     return y[0] if unbatched else y
 
 
+def uncovered(stride: int, groups: int) -> str | None:
+    """Why the kernels cannot take such a convolution, or None."""
+    if stride != 1:
+        return f"stride {stride}"
+    return None if groups == 1 else f"groups {groups}"
+
+
 def unsupported(layer: nn.Conv1d) -> str | None:
     """Why the kernels cannot take a layer with these settings, or None."""
-    if layer.stride != (1,):
-        return f"stride {layer.stride[0]}"
-    if layer.groups != 1:
-        return f"groups {layer.groups}"
-    return None if layer.padding_mode == "zeros" else f"padding mode {layer.padding_mode!r}"
+    if layer.padding_mode != "zeros":
+        return f"padding mode {layer.padding_mode!r}"
+    return uncovered(layer.stride[0], layer.groups)
 
 
 class Conv1d(nn.Conv1d):
-    """Drop-in for `torch.nn.Conv1d` (same arguments and state_dict) with a fused activation.
+    """Drop-in for `torch.nn.Conv1d` (same arguments and state_dict) with an activation.
 
-    `forward(x, residual) = act(conv(x) + bias + residual)`; `activation` and `algorithm` are as in
-    `conv1d`. Strides, groups and padding modes other than zeros run in torch.
+    `forward(x, residual) = act(conv(x) + bias + residual)`; `algorithm` is as in `conv1d`.
+    `activation` may be a module instead of a word. It is then called after the convolution, where
+    hooks see it; `convert.unfuse` puts one in for "relu". Strides, groups and padding modes other
+    than zeros run in torch.
     """
 
-    def __init__(self, *args, activation: str | None = None, algorithm: str = "auto", **kwargs):
+    activation: str | nn.Module | None
+
+    def __init__(
+        self,
+        *args,
+        activation: str | nn.Module | None = None,
+        algorithm: str = "auto",
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
-        if activation not in (None, "relu"):
-            raise ValueError(f"activation must be None or 'relu', got {activation!r}")
+        if not isinstance(activation, nn.Module):
+            _check_activation(activation)
         self.activation = activation
         self.algorithm = algorithm
 
     def extra_repr(self) -> str:
-        activation = f", activation={self.activation!r}" if self.activation else ""
-        return super().extra_repr() + activation
+        fused = isinstance(self.activation, str)
+        return super().extra_repr() + (f", activation={self.activation!r}" if fused else "")
 
     def forward(self, x: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
         """x (N, C, W) or (C, W), residual of the output's shape -> (N, K, Q) or (K, Q)."""
+        if isinstance(self.activation, nn.Module):
+            return self.activation(self._convolved(x, residual, None))
+        return self._convolved(x, residual, self.activation)
+
+    def _convolved(self, x, residual, activation):
         reason = unsupported(self)
         if reason is not None:
-            _warn_once(reason)
-            return _finished(super().forward(x), residual, self.activation)
+            leave_to_torch(reason)
+            return _finished(super().forward(x), residual, activation)
         padding = self.padding if isinstance(self.padding, str) else self.padding[0]
         return conv1d(
             x,
@@ -166,7 +210,12 @@ class Conv1d(nn.Conv1d):
             self.bias,
             padding=padding,
             dilation=self.dilation[0],
-            activation=self.activation,
+            activation=activation,
             residual=residual,
             algorithm=self.algorithm,
+        )
+
+    def __prepare_scriptable__(self):
+        raise RuntimeError(
+            "torch.jit.script cannot compile dilconv.Conv1d: call dilconv.revert(model) before it"
         )

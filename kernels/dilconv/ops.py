@@ -3,7 +3,8 @@
 Shapes: x (N,C,W), w (K,C,S), b (K,), residual, y and g (N,K,Q) with
 Q = W + pad_left + pad_right - (S-1)*dilation. x, residual, y and their gradients are float32 or
 bfloat16. w and b may be float32 with either, and then so are their gradients: autocast casts x
-alone, and a bfloat16 sum rounds once. `conv.conv1d` checks the arguments, not this module.
+alone, and a bfloat16 sum rounds once. `conv.conv1d` checks the arguments, not this module, and
+`batching` has the rules of vmap.
 
 `forward` and `backward` are the same operators for callers in Python: plain tensors bypass the
 dispatcher, which takes several times as long in Python as a small convolution.
@@ -11,10 +12,14 @@ dispatcher, which takes several times as long in Python as a small convolution.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
-from torch.overrides import has_torch_function
+from torch._functorch.utils import enable_single_level_autograd_function
+from torch.autograd import forward_ad
 
 from dilconv import _native
+from dilconv.dispatch import is_plain
 from dilconv.geometry import output_width
 
 _library = torch.library.Library("dilconv", "DEF")
@@ -103,10 +108,21 @@ _AUTOCAST = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
 _library.impl("forward", _forward_autocast, "AutocastCPU")
 
 
+def _shape_of_y(x, w, *geometry) -> tuple[int, int, int]:
+    return x.shape[0], w.shape[0], output_width(x.shape[2], w.shape[2], *geometry)
+
+
+def _refuse_onnx() -> None:
+    if torch.onnx.is_in_onnx_export():
+        raise RuntimeError(
+            "ONNX has no operator like dilconv's: call dilconv.revert(model) before the export"
+        )
+
+
 @torch.library.register_fake("dilconv::forward")
 def _forward_fake(x, w, b, residual, pad_left, pad_right, dilation, relu, algorithm):
-    Q = output_width(x.shape[2], w.shape[2], pad_left, pad_right, dilation)
-    return x.new_empty((x.shape[0], w.shape[0], Q))
+    _refuse_onnx()
+    return x.new_empty(_shape_of_y(x, w, pad_left, pad_right, dilation))
 
 
 @torch.library.register_fake("dilconv::backward")
@@ -117,7 +133,9 @@ def _backward_fake(g, x, w, y, pad_left, pad_right, dilation, needs, algorithm):
 
 def _forward_context(ctx, inputs, output):
     x, w, _, _, *ctx.geometry, relu, ctx.algorithm = inputs
-    ctx.save_for_backward(x, w, output if relu else None)
+    saved = x, w, output if relu else None
+    ctx.save_for_backward(*saved)
+    ctx.save_for_forward(*saved)
 
 
 def _forward_gradients(ctx, g):
@@ -129,12 +147,46 @@ def _forward_gradients(ctx, g):
     grads = [grad if need else None for grad, need in zip(gradients, needs, strict=True)]
     if y is None and ctx.needs_input_grad[3]:
         grads[3] = g
-    return *grads, *[None] * 5
+    return *grads, *[None] * 6
+
+
+def _outer_levels(tangent):
+    """A `jvp` whose own calls the surrounding forward modes derive; torch would turn them off."""
+
+    def jvp(*arguments):
+        with forward_ad._set_fwd_grad_enabled(True):
+            return tangent(*arguments)
+
+    return jvp
+
+
+def _primals(ctx):
+    """What was saved, without its tangents: the level at hand must not derive its own `jvp`."""
+    unpack = partial(forward_ad.unpack_dual, level=0)  # torch has one level; torch.func wraps more
+    return [None if t is None else unpack(t).primal for t in ctx.saved_tensors]
+
+
+@_outer_levels
+def _forward_tangent(ctx, dx, dw, db, dr, *_):
+    """Forward mode: y is linear in x and in w, and a ReLU passes on what it passed of y."""
+    x, w, y = _primals(ctx)
+    rest = (None, None, *ctx.geometry, False, ctx.algorithm)
+    tangent = x.new_zeros(_shape_of_y(x, w, *ctx.geometry))
+    if dx is not None:
+        tangent = tangent + forward(dx, w, *rest)
+    if dw is not None:
+        tangent = tangent + forward(x, dw, *rest)
+    if db is not None:
+        tangent = tangent + db[:, None].to(x.dtype)
+    if dr is not None:
+        tangent = tangent + dr
+    return _masked(tangent, y)
 
 
 def _backward_context(ctx, inputs, output):
     g, x, w, y, *ctx.geometry, ctx.needs, ctx.algorithm = inputs
     ctx.save_for_backward(g, x, w, y)
+    ctx.save_for_forward(g, x, w, y)
 
 
 def _backward_gradients(ctx, ddx, ddw, ddb, ddr):
@@ -155,71 +207,84 @@ def _backward_gradients(ctx, ddx, ddw, ddb, ddr):
         dg = dg + ddb[:, None]
     if need_dr:
         dg = dg + ddr
-    return _masked(dg, y), grad_x, grad_w, *[None] * 6
+    return _masked(dg, y), grad_x, grad_w, *[None] * 7
 
 
-def _function(operator: str, name: str, kernel, context, gradients) -> type:
-    """Register an operator's formulas; them and its kernel as a `torch.autograd.Function` too.
+@_outer_levels
+def _backward_tangent(ctx, dg, dx, dw, _, *__):
+    """Forward mode over reverse mode: dx, dw, db, dr are linear in g, and dx in w, dw in x."""
+    g, x, w, y = _primals(ctx)
+    geometry, needs = ctx.geometry, ctx.needs
+    calls = []
+    if dg is not None:
+        calls.append((dg, x, w, needs))
+    if dx is not None and needs[1]:
+        calls.append((g, dx, w, [False, True, False, False]))
+    if dw is not None and needs[0]:
+        calls.append((g, x, dw, [True, False, False, False]))
+    tangents = list(map(torch.zeros_like, _backward_fake(g, x, w, y, *geometry, needs, None)))
+    for *tensors, flags in calls:
+        terms = backward(*tensors, y, *geometry, flags, ctx.algorithm)
+        for i in filter(flags.__getitem__, range(4)):
+            tangents[i] = tangents[i] + terms[i]
+    return tuple(tangents)
 
-    The function needs no dispatcher; torch prints it as `nameBackward`.
+
+def _function(kernel, name: str, context, gradients, tangent):
+    """Calls `kernel` with autograd's formulas; torch prints them as `nameBackward`.
+
+    The result leaves out what `torch.autograd.Function.apply` does for torch.func: an operator has
+    the dispatcher for that, and a plain tensor has no need of it.
     """
-    torch.library.register_autograd(f"dilconv::{operator}", gradients, setup_context=context)
 
     def forward(ctx, *inputs):
         outputs = kernel(*inputs)
-        context(ctx, inputs, outputs)
+        context(ctx, inputs[:9], outputs)
         return outputs
 
-    body = {"forward": staticmethod(forward), "backward": staticmethod(gradients)}
-    return type(name, (torch.autograd.Function,), body)
+    body = {"forward": forward, "backward": gradients, "jvp": tangent}
+    body = {key: staticmethod(function) for key, function in body.items()}
+    function = type(name, (torch.autograd.Function,), body)
+    return super(torch.autograd.Function, function).apply  # type: ignore[misc]
 
 
-_Forward = _function("forward", "Dilconv1d", _forward_cpu, _forward_context, _forward_gradients)
-_Backward = _function(
-    "backward", "Dilconv1dGradients", _gradients_cpu, _backward_context, _backward_gradients
-)
+def _register_autograd(operator, *formulas) -> None:
+    """`torch.library.register_autograd`, with forward mode and under torch.func's transforms."""
+
+    def below(*inputs):
+        *inputs, (keys, reverse_mode, forward_mode) = inputs
+        # An autograd.Function turns both modes off; the levels below have to record as well.
+        with (
+            torch.set_grad_enabled(reverse_mode),
+            forward_ad._set_fwd_grad_enabled(forward_mode),
+            torch._C._AutoDispatchBelowAutograd(),
+        ):
+            return operator.redispatch(keys & torch._C._after_autograd_keyset, *inputs)
+
+    def autograd(keys, *inputs):
+        modes = torch.is_grad_enabled(), torch._C._is_fwd_grad_enabled()
+        with enable_single_level_autograd_function():  # the dispatcher calls this once a level
+            return apply(*inputs, (keys, *modes))
+
+    apply = _function(below, *formulas)
+    _library.impl(operator, autograd, "Autograd", with_keyset=True)
 
 
-def _key_bits(*names: str) -> int:
-    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.Undefined)
-    for name in names:
-        keys = keys.add(torch._C._dispatch_key_parse(name))
-    return keys.raw_repr()
+_OF_FORWARD = "Dilconv1d", _forward_context, _forward_gradients, _forward_tangent
+_OF_BACKWARD = "Dilconv1dGradients", _backward_context, _backward_gradients, _backward_tangent
+_apply_forward = _function(_forward_cpu, *_OF_FORWARD)
+_apply_backward = _function(_gradients_cpu, *_OF_BACKWARD)
+_register_autograd(torch.ops.dilconv.forward.default, *_OF_FORWARD)
+_register_autograd(torch.ops.dilconv.backward.default, *_OF_BACKWARD)
 
 
-try:
-    _keys_of_tensor = torch._C._dispatch_keys
-    _keys_of_thread = torch._C._dispatch_tls_local_include_set
-    _profiling = torch._C._autograd._profiler_enabled
-    # Dispatch keys of a strided CPU tensor, and of a thread without modes or transforms.
-    _PLAIN_TENSOR = _key_bits("CPU", "AutogradCPU", "AutocastCPU", "ADInplaceOrView")
-    _PLAIN_THREAD = _key_bits("BackendSelect", "ADInplaceOrView")
-    _KEYS_ARE_READABLE = True
-except AttributeError:  # a torch without these names: always call the dispatcher
-    _KEYS_ARE_READABLE = False
-
-
-def _is_plain(tensors) -> bool:
-    """Whether the dispatcher would call only autograd and the CPU kernel.
-
-    If not, a transform, a mode, a tracer, a profiler, a subclass or a lazy negation needs it.
-    """
-    if not _KEYS_ARE_READABLE or has_torch_function(tensors) or _profiling():
-        return False
-    if _keys_of_thread().raw_repr() & ~_PLAIN_THREAD:
-        return False
-    for t in tensors:
-        if t is not None and _keys_of_tensor(t).raw_repr() & ~_PLAIN_TENSOR:
-            return False
-    return True
-
-
-def _call(operator, function, kernel, arguments):
+def _call(operator, apply, kernel, arguments):
     tensors = arguments[:4]
-    if torch.compiler.is_compiling() or not _is_plain(tensors):
+    if torch.compiler.is_compiling() or not is_plain(tensors):
+        _refuse_onnx()
         return operator(*arguments)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-        return function.apply(*arguments)
+        return apply(*arguments)
     return kernel(*arguments)
 
 
@@ -227,10 +292,10 @@ def forward(*arguments):
     """`torch.ops.dilconv.forward`, by the fastest path that gives the same result."""
     if torch.is_autocast_enabled("cpu"):
         arguments = _autocast(*arguments)
-    return _call(torch.ops.dilconv.forward.default, _Forward, _forward_cpu, arguments)
+    return _call(torch.ops.dilconv.forward.default, _apply_forward, _forward_cpu, arguments)
 
 
 def backward(*arguments):
     """`torch.ops.dilconv.backward` likewise; what is not needed may come back as None."""
     operator = torch.ops.dilconv.backward.default
-    return _call(operator, _Backward, _gradients_cpu, arguments)
+    return _call(operator, _apply_backward, _gradients_cpu, arguments)

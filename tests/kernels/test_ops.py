@@ -1,7 +1,6 @@
-"""The operators as torch sees them: opcheck, compile, the layer as a drop-in, forked children."""
+"""The operators as torch sees them: opcheck, compile, the layer as a drop-in."""
 
 import logging
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -167,24 +166,6 @@ def test_default_isa_is_one_that_runs_here(monkeypatch):
     chosen = dilconv.active_isa()
     assert chosen in dilconv.available_isas()
     assert chosen != "generic" or dilconv.available_isas() == ("generic",)
-
-
-def _call_in_fork(queue):
-    try:
-        dilconv.conv1d(torch.zeros(1, 1, 4), torch.zeros(1, 1, 1))
-        queue.put("no error")
-    except RuntimeError as error:
-        queue.put(str(error))
-
-
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_forked_child_is_refused():
-    context = multiprocessing.get_context("fork")
-    queue = context.Queue()
-    child = context.Process(target=_call_in_fork, args=(queue,))
-    child.start()
-    assert "forked child" in queue.get(timeout=60)
-    child.join()
 
 
 def test_one_openmp_runtime():

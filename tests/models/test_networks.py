@@ -136,6 +136,28 @@ def test_dilconv_and_torch_agree_in_every_network(make_any, algorithm):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(a.detach().abs().max()))
 
 
+def test_unfused_networks_show_hooks_every_relu(make_any):
+    """Each in a module that a pass calls once, on torch and on dilconv, with the same bits."""
+    dilconv = pytest.importorskip("dilconv")
+    theirs, ours = make_any(), make_any(conv="dilconv")
+    x = torch.rand(2, 1, 333) * 20
+    before = ours(x)
+    state = list(ours.state_dict())
+    calls = []
+    for model in (theirs, dilconv.unfuse(ours)):
+        modules = [m for m in model.modules() if isinstance(m, torch.nn.ReLU | torch.nn.MaxPool1d)]
+        counts = dict.fromkeys(modules, 0)
+        for module in modules:
+            module.register_forward_hook(
+                lambda m, *_, counts=counts: counts.update({m: counts[m] + 1})
+            )
+        after = model(x)
+        calls.append(list(counts.values()))
+    assert set(calls[0]) == {1} and sorted(calls[0]) == sorted(calls[1])
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert list(ours.state_dict()) == state
+
+
 def test_bf16_of_every_network_is_near_fp32(make_any):
     x = torch.rand(2, 1, 200) * 5
     full, half = make_any(), make_any(precision="bf16")

@@ -37,7 +37,8 @@ class SameConv1d(nn.Module):
     extra zero of an odd total is on the right (as torch's `padding="same"` and AtacWorks).
 
     conv : which implementation multiplies; the weights and their names are the same
-    activation : None, "relu" or "prelu"
+    activation : None, "relu" or "prelu"; a module for hooks to see, unless dilconv applies the ReLU
+        in its pass (`dilconv.unfuse(network)` gives all of these a module, for attribution)
     batch_norm : normalise between convolution and residual
     """
 
@@ -56,7 +57,6 @@ class SameConv1d(nn.Module):
         super().__init__()
         total = (kernel_size - 1) * dilation
         self.padding = (total // 2, total - total // 2)
-        self.activation = activation
         # dilconv does bias, residual and ReLU in its one pass, unless a norm has to come between.
         self.fused = conv.backend == "dilconv" and not batch_norm and activation != "prelu"
         self.pad_before = conv.backend == "torch"
@@ -64,7 +64,9 @@ class SameConv1d(nn.Module):
             in_channels, out_channels, kernel_size, dilation=dilation, bias=bias
         )
         self.norm_layer = nn.BatchNorm1d(out_channels) if batch_norm else None
-        self.act_layer = nn.PReLU() if activation == "prelu" else None
+        self.act_layer = None
+        if activation is not None and not self.fused:
+            self.act_layer = nn.PReLU() if activation == "prelu" else nn.ReLU()
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x (N, C, L), residual (N, K, L) or None -> (N, K, L)."""
@@ -76,9 +78,7 @@ class SameConv1d(nn.Module):
             y = self.norm_layer(y)
         if residual is not None:
             y = y + residual
-        if self.act_layer is not None:
-            return self.act_layer(y)
-        return torch.relu(y) if self.activation == "relu" else y
+        return y if self.act_layer is None else self.act_layer(y)
 
 
 class ResBlock(nn.Module):

@@ -39,7 +39,9 @@ class UNet(Network):
             layer(deep + level, level, settings.up_kernel_size)
             for level, deep in reversed(list(pairwise(channels)))
         )
-        self.pool, self.upsample = nn.MaxPool1d(2), nn.Upsample(scale_factor=2)
+        # A pool for each level: hooks of attribution remember one input a module.
+        self.pools = nn.ModuleList(nn.MaxPool1d(2) for _ in self.up)
+        self.upsample = nn.Upsample(scale_factor=2)
         self.tile_step_bp = 2 ** (len(channels) - 1)
         if self.task != "classification":
             self.regressor = self._regression_head(channels[0])
@@ -56,10 +58,10 @@ class UNet(Network):
         """h (N, in_channels, L) -> (N, channels[0], L), L a multiple of tile_step_bp."""
         beside = []
         with self._autocast(h):
-            for layer in self.down[:-1]:
+            for layer, pool in zip(self.down, self.pools, strict=False):  # all but the last layer
                 h = layer(h)
                 beside.append(h)
-                h = self.pool(h)  # (N, C, L/2)
+                h = pool(h)  # (N, C, L/2)
             h = self.down[-1](h)
             for layer in self.up:
                 h = layer(torch.cat([self.upsample(h), beside.pop()], dim=1))
@@ -67,6 +69,6 @@ class UNet(Network):
 
     def _path(self) -> list[nn.Module]:
         """Down to the bottleneck and back; the joins on the way are shorter."""
-        down = [step for layer in self.down[:-1] for step in (layer, self.pool)]
+        down = [step for pair in zip(self.down, self.pools, strict=False) for step in pair]
         up = [step for layer in self.up for step in (self.upsample, layer)]
         return [*down, self.down[-1], *up]
