@@ -14,6 +14,7 @@
 #include "dilconv.h"
 #include "dispatch.h"
 #include "plan.h"
+#include "sharing.h"
 
 namespace dilconv {
 
@@ -51,16 +52,25 @@ inline int thread_number() {
 #endif
 }
 
-// Runs work(thread, task) for all tasks, which threads take as they come free: a core that is busy
-// elsewhere holds nobody up. One thread enters no parallel region.
+template <class Work>
+void run_alone(int64_t tasks, const Work& work) {
+  for (int64_t task = 0; task < tasks; ++task) work(0, task);
+}
+
+// Runs work(thread, task) for all tasks, which threads take as they come free, on at most so many
+// threads: fewer while other programs use the cores. One thread enters no parallel region.
 template <class Work>
 void run_tasks(int64_t tasks, int threads, const Work& work) {
-  if (threads == 1 || tasks == 1) {
-    for (int64_t task = 0; task < tasks; ++task) work(0, task);
-    return;
+  const int most = static_cast<int>(std::min<int64_t>(threads, tasks));
+  if (most <= 1) return run_alone(tasks, work);
+  Region region(most);
+  if (region.threads() == 1) return run_alone(tasks, work);
+#pragma omp parallel num_threads(region.threads())
+  {
+    const Region::Stint stint(&region);
+#pragma omp for schedule(dynamic, 1) nowait
+    for (int64_t task = 0; task < tasks; ++task) work(thread_number(), task);
   }
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (int64_t task = 0; task < tasks; ++task) work(thread_number(), task);
 }
 
 // Runs work(thread, first, last) over runs of the items: enough runs to keep all threads busy to

@@ -15,7 +15,7 @@ import torch  # first: the OpenMP runtime that torch ships is then the one that 
 
 from dilconv.forks import openmp_threads_lost
 
-ABI_VERSION = 6
+ABI_VERSION = 7
 PASSES = ("forward", "backward_data", "backward_weight", "backward")
 ALGORITHMS = ("auto", "direct", "spectral", "winograd")
 DTYPES = (torch.float32, torch.bfloat16)
@@ -63,6 +63,8 @@ _SIGNATURES = {
     "dilconv_backward": (_int32, [_int32, _problem, _Operand, *[_pointer] * 7]),
     "dilconv_plan": (_int32, [_int32, _problem, _int32, ctypes.POINTER(PlanReport)]),
     "dilconv_release_memory": (_int64, []),
+    "dilconv_threads_now": (_int32, [_int32]),
+    "dilconv_count_region": (None, [*[_int32] * 2, *[_int64] * 2]),
     "dilconv_peak_flops": (ctypes.c_double, [_int32, _int64]),
 }
 
@@ -179,6 +181,16 @@ def plan(isa: str, problem: Problem, pass_name: str) -> PlanReport:
 def release_memory() -> int:
     """Give back the workspace that no call is using; its bytes."""
     return _library().dilconv_release_memory()
+
+
+def threads_now(most: int) -> int:
+    """Threads that a parallel region takes now: fewer than `most` where cores are shared."""
+    return _library().dilconv_threads_now(most)
+
+
+def count_region(most: int, threads: int, elapsed: int, computed: int) -> None:
+    """As if a region had run so: nanoseconds on the clock, and those computed by its threads."""
+    _library().dilconv_count_region(most, threads, elapsed, computed)
 
 
 def peak_flops(isa: str, iterations: int) -> float:

@@ -19,7 +19,7 @@
 extern "C" {
 #endif
 
-#define DILCONV_ABI_VERSION 6
+#define DILCONV_ABI_VERSION 7
 
 enum dilconv_status {
   DILCONV_OK = 0,
@@ -96,6 +96,13 @@ int32_t dilconv_plan(int32_t isa, const dilconv_problem* problem, int32_t pass,
 // Gives the memory that is kept from call to call, and that no call is using, back to the operating
 // system; its bytes. The next call allocates anew.
 int64_t dilconv_release_memory(void);
+
+// Threads that a parallel region takes now where it may take `most`: fewer for a while after
+// regions whose threads had to wait for cores that other programs used, unless the environment's
+// DILCONV_YIELD is 0. And counts a made-up region, for tests of this: nanoseconds that it took on
+// `threads`, and those that all of its threads together computed.
+int32_t dilconv_threads_now(int32_t most);
+void dilconv_count_region(int32_t most, int32_t threads, int64_t elapsed, int64_t computed);
 
 // Runs `iterations` rounds of independent multiply-adds of the ISA on one thread and returns the
 // number of floating-point operations done: divided by the time taken, the machine's FMA peak.
