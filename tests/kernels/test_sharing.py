@@ -90,19 +90,44 @@ def test_the_same_bits_on_fewer_threads(set_threads):
             assert all(map(torch.equal, results(algorithm), expected)), (algorithm, fewer)
 
 
+def printed(code, **environment):
+    """What a process of its own prints."""
+    command = [sys.executable, "-c", "from dilconv import _native\n" + code]
+    everything = os.environ | environment
+    done = subprocess.run(command, env=everything, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
 def test_switched_off():
-    code = (
-        "from dilconv import _native\n"
-        "for _ in range(100): _native.count_region(2, 2, 1000, 500)\n"
-        "print(_native.threads_now(2))"
-    )
+    code = "_native.count_region(2, 2, 1000, 500)\nprint(_native.threads_now(2))"
+    assert printed(code, DILCONV_YIELD="0") == ["2"]
+    assert printed(code) == ["1"]
 
-    def threads(**environment):
-        command = [sys.executable, "-c", code]
-        done = subprocess.run(
-            command, env=os.environ | environment, capture_output=True, text=True, check=True
-        )
-        return int(done.stdout)
 
-    assert threads(DILCONV_YIELD="0") == 2
-    assert threads() == 1
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_more_threads_than_cores_while_these_are_shared():
+    """GNU's OpenMP then spins briefly; they are gone when the cores are free."""
+    code = """
+import os, time
+
+def threads(enough):
+    for _ in range(1000):
+        number = len(os.listdir("/proc/self/task"))
+        if enough(number):
+            break
+        time.sleep(0.01)
+    return number
+
+cores = len(os.sched_getaffinity(0))
+before = len(os.listdir("/proc/self/task"))
+for _ in range(3):
+    _native.count_region(cores, cores, 1_000_000, 100_000)
+print(threads(lambda n: n >= before + 2) - before)
+_native.count_region(cores, 1, 1_000_000_000, 0)
+for _ in range(200):
+    _native.count_region(cores, cores, 1_000_000, cores * 1_000_000)
+print(threads(lambda n: n == before) - before)
+"""
+    if len(os.sched_getaffinity(0)) == 1:
+        pytest.skip("one core has no second thread to wait for")
+    assert printed(code) == ["2", "0"]
