@@ -31,9 +31,9 @@ def idle():
 
 
 def calm():
-    run(1024, 1024, 1_000_000 * MILLISECOND)  # longer than any while with fewer threads
+    run(2, 2, 1_000_000 * MILLISECOND)  # longer than any while with fewer threads
     for _ in range(1000):
-        run(1024, 1024)
+        run(2, 2)
 
 
 @pytest.mark.parametrize("most", [2, 3, 8, 192])
@@ -63,7 +63,7 @@ def test_tasks_that_do_not_divide_among_the_threads_are_no_reason():
 def test_one_slow_region_costs_no_more_than_it_lost():
     run(2, 0.5, 100 * MILLISECOND)
     threads = [run(2, 2) for _ in range(200)]
-    assert threads.count(1) <= 100
+    assert 0 < threads.count(1) <= 100
     assert threads[-100:] == [2] * 100
 
 
