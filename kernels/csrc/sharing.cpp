@@ -86,7 +86,8 @@ void Sharing::ran(int most, int threads, int64_t elapsed, int64_t computed) {
   if (!on_) return;
   const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
   if (!lock) return;  // a call at the same time counts its own
-  if (threads < most && left_.fetch_sub(elapsed, std::memory_order_relaxed) <= elapsed)
+  if (left_.load(std::memory_order_relaxed) > 0 &&
+      left_.fetch_sub(elapsed, std::memory_order_relaxed) <= elapsed)
     elapsed_ = asked_ = computed_ = 0;  // the next region tries all threads, and counts alone
   if (threads == 1 || elapsed <= 0 || computed <= 0) return;  // 0: by a clock that is too coarse
   const double E = static_cast<double>(elapsed);
