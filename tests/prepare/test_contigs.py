@@ -248,7 +248,7 @@ def test_an_included_chromosome_without_fragments_is_a_warning(
 ):
     source = input_of(kind, MAIN, spread({"chr1": 500}, MAIN))
     prepare(MAIN, tmp_path / "x.h5", shift_check=False, include=include, **source)
-    warned = "has no fragment on chr2 (33.3% of the bases of include)" in str(messages())
+    warned = "has no fragment on chr2 (33.3% of the bases asked for)" in str(messages())
     assert warned == (include == ["chr1", "chr2"])
 
 

@@ -122,8 +122,8 @@ def warn_of_empty_chromosomes(
     share = sum(sizes[chrom] for chrom in empty) / max(sum(sizes.values()), 1)
     if share > LEAST_EMPTY:
         _log.warning(
-            "%s has no fragment on %s (%s of the bases of include): what is made of its store "
-            "takes that for closed chromatin; leave out what was not sequenced or kept",
+            "%s has no fragment on %s (%s of the bases asked for): what is made of its store "
+            "takes that for closed chromatin; leave out what the file does not cover",
             source,
             listed(empty, 5),
             _percent(share),
