@@ -15,6 +15,7 @@ import pysam
 from denoiseq.errors import UserError
 from denoiseq.genomics.bam_index import (
     check_index,
+    check_whole,
     has_counts,
     index_of,
     is_cram,
@@ -130,6 +131,7 @@ def stretches_of(
 def contig_sizes(bam: str | Path) -> dict[str, int]:
     """Contigs of a file's header and their lengths in bp."""
     _check_exists(Path(bam))
+    check_whole(Path(bam))
     with open_bam(bam) as file, _damage_as_user_error(Path(bam)):
         return dict(zip(file.references, file.lengths, strict=True))
 
@@ -151,6 +153,7 @@ def check_bam(
     bam = Path(bam)
     _check_exists(bam)
     _check_complete(bam)
+    check_whole(bam)
     with open_bam(bam, log_warnings=True) as file:
         _check_sorted(bam, file)
         check_index(bam, file)

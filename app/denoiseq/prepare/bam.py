@@ -63,6 +63,8 @@ class BamReader:
         for file, row in zip(self._files, qc["files"], strict=True):
             warn_of_mates(file.path, row, task.settings.layout)
         remedy = "min_mapq, keep_duplicates, include, exclude or the blacklist"
+        if qc["reads"].get("not_proper_pair"):
+            remedy = f"layout (single takes reads that are no proper pairs), {remedy}"
         check_some_left(" and ".join(map(str, self.paths)), qc, remedy)
         parts = {chrom: result.part for chrom, result in counts.items()}
         return [StoreParts(Path(str(task.settings.out)), qc, parts)]
