@@ -115,6 +115,13 @@ def test_keys_have_the_lists_and_quotes_of_hydra(argument, key, expected):
     assert getattr(composed("prepare", argument), key) == expected
 
 
+def test_flags_of_the_trainer_do_without_its_name():
+    settings_ = composed("predict", "--no-progress", "--threads", "3", "--workers", "2").trainer
+    assert (settings_.progress, settings_.threads) == (False, 3)
+    assert composed("predict", "--workers", "2").workers == 2  # predict's own
+    assert composed("train", "--progress", "data.store=x.h5").trainer.progress is True
+
+
 def test_an_element_of_a_list_keeps_its_text():
     assert composed("prepare", "exclude=[a,b]", "exclude.0=1_1").exclude == ["1_1", "b"]
 
