@@ -119,7 +119,6 @@ def test_flags_of_the_trainer_do_without_its_name():
     settings_ = composed("predict", "--no-progress", "--threads", "3", "--workers", "2").trainer
     assert (settings_.progress, settings_.threads) == (False, 3)
     assert composed("predict", "--workers", "2").workers == 2  # predict's own
-    assert composed("train", "--progress", "data.store=x.h5").trainer.progress is True
 
 
 def test_an_element_of_a_list_keeps_its_text():
