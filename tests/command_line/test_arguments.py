@@ -100,7 +100,6 @@ def test_keys_take_any_text_that_is_not_quoted(text):
         (r"out='it\'s'", "out", "it's"),
         ("out='a\\\\'", "out", "a\\"),
         ("out=NULL", "out", None),
-        ("out=", "out", ""),
         ("+out=1.10", "out", "1.10"),
         ("++out=1.10", "out", "1.10"),
         ("include=[1,2]", "include", ["1", "2"]),
