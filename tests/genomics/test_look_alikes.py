@@ -122,6 +122,7 @@ def test_fragments_with_other_columns_are_read(tmp_path, of):
             (SAM, "SAM text"),
             (COUNTED_FROM_1, r"a table with starts counted from 1: .*{print \$1, \$2 - 1, \$3}' x"),
         ),
+        pytest.param(["chr1\t2\t5\t+\tx", "chr1\t7\t9\t-\ty"], "an interval list .*from 1"),
         pytest.param(["@SQ\tSN:chr1\tLN:9", "chr1\t1\t5\t+\tx"], "SAM text, or an interval list"),
     ],
 )

@@ -167,6 +167,13 @@ FORMATS = (
         "awk -v OFS='\\t' '$2 + 0 {{print $1, $2 - 1, $3}}' {name}",
     ),
     Format(
+        _most(lambda row: len(row) == 5 and _whole(*row[1:3]) and row[3] in _STRANDS),
+        "an interval list (Picard's)",
+        "column 4 is a strand, not a barcode; give the reads as bam=, or fragments",
+        "its starts are counted from 1; convert it: "
+        "awk -v OFS='\\t' '!/^@/ {{print $1, $2 - 1, $3}}' {name}",
+    ),
+    Format(
         _most(_is_bedpe),
         "a BEDPE",
         "columns 4 to 6 are a second interval, the mate's; give the BAM as bam=, or one line for "
