@@ -37,7 +37,7 @@ class BamReader:
         self._files = _check_files(self.paths, genome, settings)
         self._counted = [count_reads(file) for file in self._files]
         self._reads_of = sum((Counter(counts.placed) for counts in self._counted), Counter[str]())
-        self.chroms: Collection[str] = contig_sizes(self.paths[0])
+        self.chroms: Collection[str] = self._counted[0].placed
         reads = {chrom: self._reads_of[chrom] for chrom in self.chroms}
         contigs, lost = check_contigs(self.paths, reads, genome, settings)
         self._not_in_fasta = {"contigs": contigs, "reads": lost}
@@ -157,7 +157,7 @@ def _check_files(paths: list[Path], genome: Mapping[str, int], settings: Prepare
     first = files[0]
     contigs = contig_sizes(first.path)
     for file in files:
-        if contig_sizes(file.path) != contigs:
+        if file is not first and contig_sizes(file.path) != contigs:
             raise UserError(
                 f"{file.path} and {first.path} are aligned to different genomes: their headers "
                 "list different contigs; align them alike, or prepare them apart."

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from pysam import AlignedSegment
 
+from denoiseq.genomics.bam import NOT_PRIMARY
+
 _REVERSE, _MATE_REVERSE, _NUMBER = 0x10, 0x20, 0x40 | 0x80
-_PAIRED, _NOT_PRIMARY = 0x1, 0x4 | 0x100 | 0x800
+_PAIRED = 0x1
 _ON_REFERENCE = re.compile(r"(\d+)[MDN=X]")
 _CIGAR = re.compile(r"(?:\d+[MIDNSHP=X])+")
 _NEVER = -1  # the length of what is no fragment: its mates do not face each other
@@ -82,7 +84,7 @@ def _matched(
     reverse: Reads = {}
     more: dict[str, list[AlignedSegment]] = defaultdict(list)  # further reads of a name and strand
     for read in reads:
-        if read.flag & _PAIRED and not read.flag & _NOT_PRIMARY:
+        if read.flag & _PAIRED and not read.flag & NOT_PRIMARY:
             name, side = str(read.query_name), reverse if read.flag & _REVERSE else forward
             if side.setdefault(name, read) is not read:
                 more[name].append(read)
