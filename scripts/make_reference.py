@@ -76,6 +76,7 @@ VALUES_RULES = """\
 - `~` and `~user` at the beginning of a path are home folders, in every form. A file whose own name
   begins so is written `./~name`.
 - Commas within the numbers of a region belong to it: `'regions=[chr1:1,000-2,000]'` is one region.
+- The flags of `trainer.` do without that name: `--no-progress`, `--threads 4`.
 - Settings of Hydra itself (`hydra.…`) and its signs (`~key`, `+key=…`, `++key=…`) have no flags.
 """
 

@@ -416,10 +416,10 @@ def test_a_depth_out_of_range_is_said(denoiseq, workplace, tmp_path):
     store = f"store={workplace / 'cuts.h5'}"
     deep = denoiseq("predict", best, store, f"out={tmp_path / 'deep'}")
     assert deep.code == 0
-    assert "warning" in deep.err and "depth=trained" in deep.err
+    assert "the model was trained at" in deep.err and "depth=trained" in deep.err
     assert "too many and too wide peaks" in deep.err
     fit = denoiseq("predict", best, store, f"out={tmp_path / 'fit'}", "depth=trained")
-    assert "warning" not in fit.err
+    assert "the model was trained at" not in fit.err
     denoiseq("predict", best, store, f"out={tmp_path / 'again'}", "depth=trained", "seed=1")
     name = "cuts.coverage.bw"
     assert (tmp_path / "again" / name).read_bytes() != (tmp_path / "fit" / name).read_bytes()

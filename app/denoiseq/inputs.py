@@ -54,6 +54,11 @@ def refuse_pipe(path: str | Path, what: str) -> None:
         )
 
 
+def cut_off(path: str | Path) -> UserError:
+    """The error of a file that lacks what its format ends with."""
+    return UserError(f"{path} is truncated: its end marker is missing; copy or make it again.")
+
+
 @contextmanager
 def open_text(
     path: str | Path, what: str, advance: Callable[[int], object] = lambda _: None
@@ -77,9 +82,7 @@ def open_text(
             state = "truncated or damaged" if cut else f"not a {what} or is damaged"
             raise UserError(f"{path} is {state} ({error}); copy or make it again.") from error
         if source.cut_off:
-            raise UserError(
-                f"{path} is truncated: its end marker is missing; copy or make it again."
-            )
+            raise cut_off(path)
 
 
 @contextmanager

@@ -100,7 +100,6 @@ def test_keys_take_any_text_that_is_not_quoted(text):
         (r"out='it\'s'", "out", "it's"),
         ("out='a\\\\'", "out", "a\\"),
         ("out=NULL", "out", None),
-        ("out=", "out", ""),
         ("+out=1.10", "out", "1.10"),
         ("++out=1.10", "out", "1.10"),
         ("include=[1,2]", "include", ["1", "2"]),
@@ -113,6 +112,12 @@ def test_keys_take_any_text_that_is_not_quoted(text):
 )
 def test_keys_have_the_lists_and_quotes_of_hydra(argument, key, expected):
     assert getattr(composed("prepare", argument), key) == expected
+
+
+def test_flags_of_the_trainer_do_without_its_name():
+    settings_ = composed("predict", "--no-progress", "--threads", "3", "--workers", "2").trainer
+    assert (settings_.progress, settings_.threads) == (False, 3)
+    assert composed("predict", "--workers", "2").workers == 2  # predict's own
 
 
 def test_an_element_of_a_list_keeps_its_text():

@@ -64,6 +64,14 @@ def test_read_cells_finds_the_column_of_barcodes(tmp_path, text):
     assert listed(tmp_path / "x", text) == KEPT
 
 
+@pytest.mark.parametrize(
+    "text", ["AAACCC-1,TTTGGG-1,CCCAAA-1", '"AAACCC-1"\t"TTTGGG-1"\t"CCCAAA-1"\n']
+)
+def test_read_cells_on_one_line(tmp_path, text):
+    (tmp_path / "x").write_text(text)
+    assert list(read_cells(tmp_path / "x", None)[0]) == [b"AAACCC-1", b"TTTGGG-1", b"CCCAAA-1"]
+
+
 def test_read_cells_of_one_endless_line_is_refused(tmp_path):
     with pytest.raises(UserError, match="x is not a list of barcodes"):
         listed(tmp_path / "x", "A" * 200_000)

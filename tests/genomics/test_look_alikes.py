@@ -42,6 +42,10 @@ SPARSE = {
     "sparse": lambda i, c, s, e: (c, s, s + 20 + i % 7, f"{i}.25"),
     "bins": lambda i, c, s, e: (c, s, s + 25, 1 + i % 4),
 }
+COUNTED_FROM_1 = {
+    "macs": lambda i, c, s, e: (c, s + 1, e, e - s, s + 9, 30.0, 5.1, 4.2, 3.3, f"p{i}"),
+    "granges": lambda i, c, s, e: (c, s + 1, s + 501, 501, "*"),
+}
 SITES = {"cut sites": lambda i, c, s, e: (c, s, s + 1, f"AAAC{i}-1")}
 SAM = {"sam": lambda i, c, s, e: (f"r{i}", 99, c, s + 1, 60, "40M", "=", s, e - s, "ACGT", "FFFF")}
 
@@ -116,7 +120,9 @@ def test_fragments_with_other_columns_are_read(tmp_path, of):
             (VARIANTS, "a VCF"),
             (TRACKS, "a bedGraph"),
             (SAM, "SAM text"),
+            (COUNTED_FROM_1, r"a table with starts counted from 1: .*{print \$1, \$2 - 1, \$3}' x"),
         ),
+        pytest.param(["chr1\t2\t5\t+\tx", "chr1\t7\t9\t-\ty"], "an interval list .*from 1"),
         pytest.param(["@SQ\tSN:chr1\tLN:9", "chr1\t1\t5\t+\tx"], "SAM text, or an interval list"),
     ],
 )
@@ -127,7 +133,15 @@ def test_read_bed_names_another_format(tmp_path, lines, name):
         read_bed(path)
 
 
-@pytest.mark.parametrize("of", [*READS.values(), *PEAKS.values(), *SPARSE.values()])
+LENGTHS = {
+    "length": lambda i, c, s, e: (c, s, e, e - s),
+    "twos": lambda i, c, s, e: (c, s, s + 1, 2),
+}
+
+
+@pytest.mark.parametrize(
+    "of", [*READS.values(), *PEAKS.values(), *SPARSE.values(), *LENGTHS.values()]
+)
 def test_read_bed_takes_any_intervals(tmp_path, of):
     path = tmp_path / "x.bed"
     path.write_text("\n".join(rows(of)))

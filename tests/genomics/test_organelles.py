@@ -12,6 +12,7 @@ ORGANELLES = """
     ChrC chrC chloroplast Chloroplast plastid Pltd chrPltd chrCp NC_000932.1_chloroplast
     apicoplast Pf3D7_MIT_v3 Pf3D7_API_v3 PvP01_API_v1 PFC10_API_IRAB M76611 Pf_M76611
     NC_012920.1 NC_012920 NC_012920_1 nc_005089.1 J01415.2 AY172335.1 NC_001224.1 KP263414.1
+    MT_human human_MT mouse_MT MT_mm10 Zm_Mt Os_Pt
     ref|NC_001224| gi|251831106|ref|NC_012920.1| NC_024511.2 NC_001328.1 AP000423.1 CP068254.1
 """
 CHROMOSOMES = """
@@ -20,6 +21,7 @@ CHROMOSOMES = """
     chrMU chr1_M chr1_MATERNAL chrY_M scaffold_M scaffold_C scaffold_pt12 contig_mt12 LGM LG_C
     Muller_C MT123456.1 CP123456.1 CP068277.2 AB325691 NC_000001.11 NC_012921.1 NC_0129201.1
     PTG000001L MTplus MT_minus mt+ MITE_12 2-micron plasmid_1 chrUn_KN707000v1_decoy GL000220.1
+    MT_random Mt_chr1 Pt_chr01 MT_1 my_pt1
     chrEBV HLA-C*01:02:01:01 Pf3D7_01_v3 MtrunA17Chr1 chr17_ctg5_hap1
 """
 

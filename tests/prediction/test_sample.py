@@ -34,6 +34,21 @@ def test_opened_store_has_the_chromosomes_of_the_training(
     assert store.n_fragments == sum(COUNTS[chrom] // 3 for chrom in chroms)
 
 
+@pytest.mark.parametrize("lacks", ["reads", "FASTA", None])
+def test_opened_store_warns_of_chromosomes_that_are_lacking(
+    opened, bam_of, read_type, tmp_path, caplog, lacks
+):
+    few = {"chr2": SIZES["chr2"], "decoy": SIZES["decoy"]}
+    reads = [read_type(50 * i, 0, 0, chrom="chr2") for i in range(9)]
+    bam = bam_of(reads, sizes=few if lacks == "reads" else SIZES)
+    fasta, sizes = tmp_path / "x.fa", few if lacks == "FASTA" else SIZES
+    fasta.write_text("".join(f">{chrom}\n{'A' * size}\n" for chrom, size in sizes.items()))
+    store = opened(["chr1", "chr2"], bam=bam, fasta=fasta)
+    assert store.n_fragments == 9
+    text = "nothing is predicted on 1 of the 2 chromosomes of the training (55.6% of the bases)"
+    assert (text in caplog.text) == (lacks is not None)
+
+
 def test_opened_store_of_fragments_on_further_contigs(opened, tmp_path):
     """Without a FASTA only the training's chromosomes are known: the others are no other genome."""
     path = tmp_path / "x.tsv"

@@ -241,6 +241,17 @@ def test_include_says_which_chromosomes_are_enough(prepare, input_of, messages, 
         prepare({"chr2": 50_000}, tmp_path / "y.h5", include=["chr1", "chr2"], **source)
 
 
+@pytest.mark.parametrize("kind", ["bam", "fragments"])
+@pytest.mark.parametrize("include", [["chr1", "chr2"], ["chr1"], None])
+def test_an_included_chromosome_without_fragments_is_a_warning(
+    prepare, input_of, messages, tmp_path, kind, include
+):
+    source = input_of(kind, MAIN, spread({"chr1": 500}, MAIN))
+    prepare(MAIN, tmp_path / "x.h5", shift_check=False, include=include, **source)
+    warned = "has no fragment on chr2 (33.3% of the bases asked for)" in str(messages())
+    assert warned == (include == ["chr1", "chr2"])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_misspelled_name_to_exclude_is_refused(prepare, input_of, tmp_path, kind):
     sizes = {**MAIN, "chrEBV": 171_823}

@@ -182,7 +182,8 @@ def test_truncated_files(write, tmp_path, keep, kind):
             st.sampled_from(["c", "chr22", "KI270728.1"]),
             st.integers(0, 2**31),
             st.integers(1, 3_000),
-            st.text("ACGT-1", min_size=1, max_size=20),
+            # a letter first: lines whose column 4 is a number or a strand may be another format
+            st.text("ACGT-1", max_size=20).map("A{}".format),
             st.sampled_from(["", "\t1", "\t12\t+"]),
         ),
         min_size=1,

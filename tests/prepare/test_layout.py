@@ -87,6 +87,30 @@ def test_reads_without_their_mates_keep_their_fragments(mixed_bam, prepared, kee
     )
 
 
+@pytest.mark.parametrize(("odd", "warned"), [(2, False), (3, True)])
+def test_mates_that_do_not_face_each_other_are_a_warning(
+    bam_writer, read_type, tmp_path, prepared, odd, warned
+):
+    reads = []
+    for i in range(60):
+        size = -90 if i < odd else 90  # of the former the reverse mate comes first
+        start, name = 1_000 + 5 * i, f"p{i}"
+        reads.append(read_type(start, size, FORWARD, name=name, mate_start=start + size))
+        reads.append(read_type(start + size, -size, REVERSE, name=name, mate_start=start))
+    reads.sort(key=lambda read: read.start)
+    qc, text = prepared(bam_writer(tmp_path / "x.bam", reads, SIZES))
+    assert (qc["reads"]["bad_template"], qc["fragments"]) == (odd, 60 - odd)
+    assert (f"{odd} of 120 reads of proper pairs are left out as bad_template" in text) == warned
+
+
+def test_no_proper_pair_names_the_layout(bam_writer, read_type, tmp_path, prepared):
+    reads = [read_type(5 * i, 90, 0x1 | 0x20, mate_start=5 * i + 50) for i in range(9)]
+    bam = bam_writer(tmp_path / "x.bam", reads, SIZES)
+    with pytest.raises(UserError, match=r"not_proper_pair 9; loosen layout \(single"):
+        prepared(bam)
+    assert prepared(bam, layout="single")[0]["fragments"] == 9
+
+
 @pytest.mark.parametrize("pairs", [60, 40])
 def test_a_wrong_guess_is_read_again_and_the_progress_goes_back(
     mixed_bam, tmp_path, monkeypatch, pairs

@@ -264,6 +264,29 @@ ODD = {
         [(1_000, 1_102)],
         {"forward_mate": 1, "low_mapq": 1, "reverse_mate": 2},
     ),
+    "names that end in the mate's number": (
+        [
+            lone(1_000, 7, FORWARD | SECOND, name="r/2", mate_start=1_080),
+            lone(1_080, -100, REVERSE | FIRST, name="r/1", mate_start=1_000),
+            lone(1_300, 0, FORWARD | FIRST, name="s.1.1", mate_start=1_380),
+            lone(1_380, -100, REVERSE | SECOND, name="s.1.2", mate_start=1_300),
+            lone(1_600, 70, FORWARD | FIRST, name="t.1", mate_start=1_680),  # mates of two pairs
+            lone(1_690, -80, REVERSE | SECOND, name="t.2", mate_start=1_630),
+        ],
+        [(1_000, 1_100), (1_300, 1_400), (1_600, 1_670), (1_630, 1_710)],
+        {
+            "forward_mate": 3,
+            "reverse_mate": 2,
+            "lone_reverse_mate": 1,
+            "mateless": 2,
+            "ends_by_tlen": 1,
+        },
+    ),
+    "an MC that is no CIGAR": (
+        [lone(1_000, 101, FORWARD, name="r", mate_start=1_080, mate_cigar="-40M")],
+        [(1_000, 1_101)],
+        {"forward_mate": 1, "mateless": 1, "ends_by_tlen": 1},
+    ),
     "first mates of one name": (  # of two pairs: each lacks its second one
         [
             lone(1_000, 100, FORWARD | FIRST, name="r", mate_start=1_080),

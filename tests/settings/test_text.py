@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 from denoiseq import settings
+from denoiseq.errors import UserError
 from denoiseq.settings.kinds import escape
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,3 +79,18 @@ def test_kinds_of_settings():
     assert kinds["depth"] == settings.Kind("number, or trained")
     assert kinds["model"].group and kinds["shift_check"].boolean
     assert {f.name for f in dataclasses.fields(settings.Train)} <= set(kinds)
+
+
+@pytest.mark.parametrize(
+    ("schema", "values", "key"),
+    [
+        (settings.Prepare, {"blacklist": ""}, "blacklist"),
+        (settings.Predict, {"bam": ["a.bam", ""]}, "bam"),
+        (settings.Train, {"data": FOLDS, "out": ""}, "out"),
+        (settings.Train, {"data": FOLDS | {"truth": ""}, "out": "t"}, r"data\.truth"),
+    ],
+)
+def test_an_empty_path_is_refused(schema, values, key):
+    """As a shell gives for a variable that is not set."""
+    with pytest.raises(UserError, match=f"^{key} is empty: give a path"):
+        settings.parse(schema, values)

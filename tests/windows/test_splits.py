@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 from denoiseq import settings
+from denoiseq.logs import collected_warnings
 from denoiseq.prediction import sample
 from denoiseq.store.compatibility import check_same_filters, check_store_matches_training
 from denoiseq.store.coverage_store import CoverageStore, write_coverage_store
@@ -265,16 +266,21 @@ def test_depth_of_a_coverage_store(covered, caplog):
         sample.thinning(settings.Predict(depth=depth / 3), payload, store, 100)
 
 
-def test_an_organelle_in_a_store_is_warned_of(make, caplog, monkeypatch, tmp_path):
-    monkeypatch.setattr(logging.getLogger("denoiseq"), "propagate", True)
+def test_an_organelle_in_a_store_is_warned_of(make, tmp_path):
     path = make("a", sizes={**SIZES, "Mt": 9_000})
-    open_stores(config(path, exclude=["Mt"]))
-    assert not caplog.records
-    open_stores(config(path))
+    with collected_warnings() as warnings:
+        open_stores(config(path, exclude=["Mt"]))
+    assert warnings == []
     payload = {"preprocessing": CutStore(path).preprocessing}
-    sample.opened_store(settings.Predict(store=path), payload, settings.Train(), tmp_path)
-    texts = [record.getMessage() for record in caplog.records]
-    assert len(texts) == 2 and all("a.h5 holds Mt, an organelle" in text for text in texts)
+    predicted = settings.Predict(store=path)
+    for opened in (
+        lambda: open_stores(config(path)),
+        lambda: sample.opened_store(predicted, payload, settings.Train(), tmp_path),
+    ):
+        with collected_warnings() as warnings:
+            opened()
+        (text,) = warnings
+        assert "a.h5 holds Mt, an organelle" in text
 
 
 def test_a_model_of_the_sequence_needs_a_fasta(make, fasta):

@@ -115,7 +115,7 @@ class _Reader:
 
     def _flag(self, argument: str) -> None:
         name, equals, value = argument.partition("=")
-        key = name[2:].replace("-", "_")
+        key = self._key_of(name[2:].replace("-", "_"))
         kind, negated = self.kinds.get(key), self.kinds.get(key.removeprefix("no_"))
         if not name.startswith("--"):
             raise UserError(self._unknown(name))
@@ -141,6 +141,13 @@ class _Reader:
             self._setting(
                 key, kind, value if equals else self._value(name, placeholder(kind.words))
             )
+
+    def _key_of(self, typed: str) -> str:
+        """The key that a flag names; of the trainer's, --no-progress and --threads 4 do as well."""
+        plain = typed.removeprefix("no_")
+        if {typed, plain}.isdisjoint(self.kinds) and f"trainer.{plain}" in self.kinds:
+            return f"{'no_' * (typed != plain)}trainer.{plain}"
+        return typed
 
     def _setting(self, key: str, kind: Kind, value: str) -> None:
         """A flag with a value: a list collects them, of others the last one counts."""

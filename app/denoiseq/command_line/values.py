@@ -8,9 +8,8 @@ from denoiseq.errors import UserError
 from denoiseq.settings import Kind, escape
 
 QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
-WORD = re.compile(
-    r"[\w.+-]+", re.ASCII
-)  # what Hydra reads as one value: numbers, true, null, names
+# what Hydra reads as one value: numbers, true, null, names
+WORD = re.compile(r"[\w.+-]+", re.ASCII)
 SWEEPS = re.compile(r"(choice|shuffle|sort|tag|range|interval|glob)\((.*)\)", re.DOTALL)
 # Sweeps of numbers or of file names, which hold no text to keep.
 WITHOUT_TEXT = ("range", "interval", "glob")

@@ -15,6 +15,7 @@ import pysam
 from denoiseq.errors import UserError
 from denoiseq.genomics.bam_index import (
     check_index,
+    check_whole,
     has_counts,
     index_of,
     is_cram,
@@ -23,7 +24,7 @@ from denoiseq.genomics.bam_index import (
 from denoiseq.genomics.htslib import htslib_messages, quiet_htslib
 from denoiseq.genomics.intervals import listed
 from denoiseq.genomics.organelles import left_out
-from denoiseq.inputs import BGZF_END, refuse_pipe
+from denoiseq.inputs import BGZF_END, cut_off, refuse_pipe
 
 # what every complete CRAM ends with: the empty container of version 3 and of 2.1 (CRAM
 # specification, section 9)
@@ -35,7 +36,7 @@ _CRAM_ENDS = tuple(
     )
 )
 _SPOTS, _READS_OF_A_SPOT = 20, 500  # a sample that the layout is guessed from
-_NOT_PRIMARY = 0x4 | 0x100 | 0x800
+NOT_PRIMARY = 0x4 | 0x100 | 0x800  # flags: unmapped, secondary, supplementary
 _UNMAPPED = 0x4
 # name, flag, contig, position, quality, CIGAR, mate and template of a CRAM: without bases and tags
 # it is decoded faster, and without a reference. Of the tags, MD and NM would need one.
@@ -130,8 +131,13 @@ def stretches_of(
 def contig_sizes(bam: str | Path) -> dict[str, int]:
     """Contigs of a file's header and their lengths in bp."""
     _check_exists(Path(bam))
+    check_whole(Path(bam))
     with open_bam(bam) as file, _damage_as_user_error(Path(bam)):
-        return dict(zip(file.references, file.lengths, strict=True))
+        return _contigs(file)
+
+
+def _contigs(file: pysam.AlignmentFile) -> dict[str, int]:
+    return dict(zip(file.references, file.lengths, strict=True))
 
 
 def check_bam(
@@ -151,11 +157,12 @@ def check_bam(
     bam = Path(bam)
     _check_exists(bam)
     _check_complete(bam)
+    check_whole(bam)
     with open_bam(bam, log_warnings=True) as file:
         _check_sorted(bam, file)
         check_index(bam, file)
     with open_bam(bam) as file:
-        check_genome(bam, contig_sizes(bam), sizes, include, exclude)
+        check_genome(bam, _contigs(file), sizes, include, exclude)
         paired = _seems_paired(bam, file)
     return ReadFile(bam, paired if layout == "auto" else layout == "paired")
 
@@ -182,9 +189,7 @@ def check_end(path: Path, ends: tuple[bytes, ...] = (BGZF_END,)) -> None:
     with path.open("rb") as raw:
         raw.seek(max(path.stat().st_size - max(map(len, ends)), 0))
         if not raw.read().endswith(ends):
-            raise UserError(
-                f"{path} is truncated: its end marker is missing; copy or make it again."
-            )
+            raise cut_off(path)
 
 
 def _check_complete(bam: Path) -> None:
@@ -242,7 +247,7 @@ def _seems_paired(bam: Path, file: pysam.AlignmentFile) -> bool:
     for contig, start in _spots(file):
         with suppress(OSError):  # this is a guess: reading says what is damaged, file or index
             reads = islice(file.fetch(contig, start), _READS_OF_A_SPOT)
-            paired += [read.is_paired for read in reads if not read.flag & _NOT_PRIMARY]
+            paired += [read.is_paired for read in reads if not read.flag & NOT_PRIMARY]
     return 2 * sum(paired) >= len(paired)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pysam
 
 from denoiseq.errors import UserError
+from denoiseq.genomics.htslib import quiet_htslib
 
 
 def is_cram(path: Path) -> bool:
@@ -32,8 +33,19 @@ def not_of_this_file(bam: Path, why: str) -> UserError:
     return UserError(f"the index {index} is not of this file: {why}; {_make_anew(bam, index)}")
 
 
+def _damaged(bam: Path, index: Path) -> UserError:
+    return UserError(f"the index {index} is damaged; {_make_anew(bam, index)}")
+
+
 def _make_anew(bam: Path, index: Path) -> str:
     return f"make it anew: samtools index {'-c ' * (index.suffix == '.csi')}{bam.name}"
+
+
+def check_whole(bam: Path) -> None:
+    """Refuse an index that was cut off, before htslib loads it: by some it ends the process."""
+    index = index_of(bam)
+    if index is not None and not is_cram(bam) and not _is_whole(index):
+        raise _damaged(bam, index)
 
 
 def check_index(bam: Path, file: pysam.AlignmentFile) -> None:
@@ -42,7 +54,7 @@ def check_index(bam: Path, file: pysam.AlignmentFile) -> None:
     if index is None:
         raise FileNotFoundError(f"{bam} has no index; make one: samtools index {bam.name}")
     if not file.has_index():
-        raise UserError(f"the index {index} is damaged; {_make_anew(bam, index)}")
+        raise _damaged(bam, index)
     why = _misfit(bam, index, file)
     if why is not None:
         raise not_of_this_file(bam, why)
@@ -76,6 +88,37 @@ def has_counts(file: pysam.AlignmentFile) -> bool:
     if file.is_cram:
         return False
     return any(row.total for row in file.get_index_statistics())
+
+
+def _is_whole(index: Path) -> bool:
+    """Whether a .bai or .csi holds all that it announces (SAM and CSI specifications)."""
+    try:
+        with quiet_htslib(), pysam.BGZFile(str(index), "rb", None) as file:  # or a plain file
+            data = file.read()
+        is_csi = data[:4] == b"CSI\x01"
+        if not is_csi and data[:4] != b"BAI\x01":
+            return False
+        at = 16 + _number(data, 12) if is_csi else 4
+        contigs, at = _number(data, at), at + 4
+        to_chunks = 12 if is_csi else 4  # bytes of a bin before its number of chunks
+        for _ in range(contigs):
+            bins, at = _number(data, at), at + 4
+            for _ in range(bins):
+                at += to_chunks
+                at += 4 + 16 * _number(data, at)
+            if not is_csi:
+                at += 4 + 8 * _number(data, at)
+    except (OSError, ValueError, struct.error):
+        return False
+    return at <= len(data)
+
+
+def _number(data: bytes, at: int) -> int:
+    """The number, never negative, at a place of an index."""
+    (number,) = struct.unpack_from("<i", data, at)
+    if number < 0:
+        raise ValueError(number)
+    return number
 
 
 def _contigs_listed(index: Path) -> int:

@@ -26,6 +26,7 @@ _GROUP = ("group", "groups", "cluster", "clusters", "celltype", "celltypes")
 # is__cell_barcode of Cell Ranger ATAC, is_GRCh38_cell_barcode of two species, is_cell of ARC
 _IS_CELL = re.compile(r"is_\w*cell(_barcode)?", re.IGNORECASE)
 _YES = ("1", "true")
+_SEQUENCE = re.compile(r"[ACGTN]{6,}(-[0-9]+)?", re.IGNORECASE)
 
 
 class Row(NamedTuple):
@@ -116,13 +117,16 @@ def _table(path: str | Path) -> list[tuple[int, list[str]]]:
     delimiters = (d for d in "\t,;" if any(d in line for _, line in lines))
     delimiter = next(delimiters, " " if quoted else "\t")
     try:
-        return [
+        table = [
             (number, [cell.strip().strip("'\"").strip() for cell in row])
             for number, line in lines
             for row in csv.reader([line], delimiter=delimiter, skipinitialspace=True)
         ]
     except csv.Error as error:
         raise UserError(f"{path} is not a list of barcodes ({error}).") from error
+    if len(table) == 1 and all(map(_SEQUENCE.fullmatch, table[0][1])):  # all on one line
+        return [(table[0][0], [barcode]) for barcode in table[0][1]]
+    return table
 
 
 def _columns(rows: list[list[str]]) -> _Columns:

@@ -78,6 +78,11 @@ def _is_gff(row: Row) -> bool:
     return known and row[6] in (*_STRANDS, ".", "?")
 
 
+def _counts_from_1(row: Row) -> bool:
+    """A length in column 4 that fits only where start and end are both counted from 1."""
+    return len(row) > 3 and _whole(*row[1:4]) and int(row[3]) == int(row[2]) - int(row[1]) + 1 > 2
+
+
 def _is_bedpe(row: Row) -> bool:
     """A second interval, on the chromosome of the first; or a mate without a place."""
     if len(row) < 6:
@@ -152,6 +157,21 @@ FORMATS = (
         "its lines are annotation; give the reads as bam=, or fragments",
         "columns 4 and 5 are start (counted from 1) and end; convert it: "
         "awk -v OFS='\\t' '!/^#/ {{print $1, $4 - 1, $5}}' {name}",
+    ),
+    Format(
+        _most(_counts_from_1),
+        "a table with starts counted from 1",
+        "column 4 is end - start + 1, a length and not a barcode; subtract 1 from each start, and "
+        "leave out column 4",
+        "column 4 is end - start + 1, as in MACS's .xls and R's GRanges; convert it: "
+        "awk -v OFS='\\t' '$2 + 0 {{print $1, $2 - 1, $3}}' {name}",
+    ),
+    Format(
+        _most(lambda row: len(row) == 5 and _whole(*row[1:3]) and row[3] in _STRANDS),
+        "an interval list (Picard's)",
+        "column 4 is a strand, not a barcode; give the reads as bam=, or fragments",
+        "its starts are counted from 1; convert it: "
+        "awk -v OFS='\\t' '!/^@/ {{print $1, $2 - 1, $3}}' {name}",
     ),
     Format(
         _most(_is_bedpe),

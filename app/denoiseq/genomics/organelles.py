@@ -39,13 +39,14 @@ _KNOWN = frozenset(" ".join(_ACCESSIONS.values()).split())
 _ACCESSION = re.compile(r"(?<![A-Z0-9])(?:NC_[0-9]{6}|[A-Z]{1,2}[0-9]{5,6})(?![A-Z0-9])")
 
 _CHROM = r"(?:chr(?:om(?:osome)?)?[ _:.-]?)"
+_GENOME = r"(?:(?:grc[a-z]|hg|mm|rn)[0-9]+|human|mouse|rat)"
 _BEFORE, _AFTER = r"(?:.*[^a-z])?", r"(?:[^a-z0-9].*)?"  # what sets a word apart
 _NAMES = re.compile(
     rf"""
     .*(?:mitoch|mitogenome|chloroplast|apicoplast|kinetoplast|plastid|plastome|maxicircle).*
     | {_BEFORE}{_CHROM}?(?:mito|pltd|kdna|(?:mt|cp|pt)[_-]?(?:dna|genome)){_AFTER}
     | {_BEFORE}{_CHROM}(?:mt?{_AFTER}|c|cp|pt)
-    | (?:(?:grc[a-z]|hg|mm|rn)[0-9]+_+)?(?:mt|pt)                # GRCh38_MT of mixed genomes
+    | (?:(?:{_GENOME}|[a-z][a-z])_+)?(?:mt|pt)(?:_+{_GENOME})?   # GRCh38_MT of mixed genomes, Zm_Pt
     | {_CHROM}?(?:mit|api|rcrs) | m | cp | (?:lg|super|scaffold)[_-]?mt
     | p[a-z0-9]+_(?:mit|api)_(?:v[0-9]+|irab)                    # Pf3D7_MIT_v3
     """,

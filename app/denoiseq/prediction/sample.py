@@ -15,6 +15,7 @@ import numpy as np
 from denoiseq.errors import UserError
 from denoiseq.genomics.bam import contig_sizes
 from denoiseq.genomics.fasta import Genome, chrom_sizes, input_channels
+from denoiseq.genomics.intervals import listed
 from denoiseq.prediction.resume import CUTS
 from denoiseq.prepare.run import prepare_stores
 from denoiseq.settings import Predict, Prepare, Train, plain
@@ -100,7 +101,23 @@ def opened_store(
         prepare_stores(_preparation(settings, preprocessing, trained, cuts, sizes), sizes)
     store = open_store(cuts)
     warn_of_other_ends(preprocessing, store)
+    _warn_of_lacking(preprocessing["genome"], store, settings)
     return store
+
+
+def _warn_of_lacking(trained: Mapping[str, int], store: Sample, settings: Predict) -> None:
+    """Warn of the training's chromosomes that the reads or their FASTA lack."""
+    lacking = {chrom: size for chrom, size in trained.items() if chrom not in store.chroms}
+    if lacking:
+        log.warning(
+            "%s: nothing is predicted on %d of the %d chromosomes of the training (%.3g%% of the "
+            "bases), which the reads or the FASTA lack: %s",
+            name_of(settings),
+            len(lacking),
+            len(trained),
+            100 * sum(lacking.values()) / sum(trained.values()),
+            listed(lacking, 5),
+        )
 
 
 def _preparation(

@@ -37,7 +37,7 @@ class BamReader:
         self._files = _check_files(self.paths, genome, settings)
         self._counted = [count_reads(file) for file in self._files]
         self._reads_of = sum((Counter(counts.placed) for counts in self._counted), Counter[str]())
-        self.chroms: Collection[str] = contig_sizes(self.paths[0])
+        self.chroms: Collection[str] = self._counted[0].placed
         reads = {chrom: self._reads_of[chrom] for chrom in self.chroms}
         contigs, lost = check_contigs(self.paths, reads, genome, settings)
         self._not_in_fasta = {"contigs": contigs, "reads": lost}
@@ -63,6 +63,8 @@ class BamReader:
         for file, row in zip(self._files, qc["files"], strict=True):
             warn_of_mates(file.path, row, task.settings.layout)
         remedy = "min_mapq, keep_duplicates, include, exclude or the blacklist"
+        if qc["reads"].get("not_proper_pair"):
+            remedy = f"layout (single takes reads that are no proper pairs), {remedy}"
         check_some_left(" and ".join(map(str, self.paths)), qc, remedy)
         parts = {chrom: result.part for chrom, result in counts.items()}
         return [StoreParts(Path(str(task.settings.out)), qc, parts)]
@@ -155,7 +157,7 @@ def _check_files(paths: list[Path], genome: Mapping[str, int], settings: Prepare
     first = files[0]
     contigs = contig_sizes(first.path)
     for file in files:
-        if contig_sizes(file.path) != contigs:
+        if file is not first and contig_sizes(file.path) != contigs:
             raise UserError(
                 f"{file.path} and {first.path} are aligned to different genomes: their headers "
                 "list different contigs; align them alike, or prepare them apart."

@@ -23,6 +23,7 @@ MOST_LACKING = 0.2  # share of the reads on contigs that the FASTA lacks, above 
 LEAST_SHARE, LEAST_DENSITY, LEAST_FRAGMENTS = 0.03, 3, 100
 LONGEST_BP = 3_000_000  # plant mitochondria; longer contigs are chromosomes
 _BINS = 20
+LEAST_EMPTY = 0.05  # share of the bases; a Y chromosome, or scaffolds, may lack fragments
 
 
 def check_contigs(
@@ -108,6 +109,24 @@ def warn_of_dense_contigs(source: str, stores: Sequence[StoreParts], content: st
             "; ".join(texts.values()),
             "them" if len(texts) > 1 else "it",
             ",".join(texts),
+        )
+
+
+def warn_of_empty_chromosomes(
+    source: str, stores: Sequence[StoreParts], include: Sequence[str] | None
+) -> None:
+    """Warn where chromosomes that `include` names have no fragment, unless they are short."""
+    rows = [store.qc["chromosomes"] for store in stores]
+    sizes = {chrom: row["size"] for chrom, row in rows[0].items() if chrom in (include or ())}
+    empty = [chrom for chrom in sizes if not any(row[chrom].get("fragments", 1) for row in rows)]
+    share = sum(sizes[chrom] for chrom in empty) / max(sum(sizes.values()), 1)
+    if share > LEAST_EMPTY:
+        _log.warning(
+            "%s has no fragment on %s (%s of the bases asked for): what is made of its store "
+            "takes that for closed chromatin; leave out what the file does not cover",
+            source,
+            listed(empty, 5),
+            _percent(share),
         )
 
 

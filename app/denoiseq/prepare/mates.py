@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from pysam import AlignedSegment
 
+from denoiseq.genomics.bam import NOT_PRIMARY
+
 _REVERSE, _MATE_REVERSE, _NUMBER = 0x10, 0x20, 0x40 | 0x80
-_PAIRED, _NOT_PRIMARY = 0x1, 0x4 | 0x100 | 0x800
+_PAIRED = 0x1
 _ON_REFERENCE = re.compile(r"(\d+)[MDN=X]")
+_CIGAR = re.compile(r"(?:\d+[MIDNSHP=X])+")
 _NEVER = -1  # the length of what is no fragment: its mates do not face each other
 
 Reads = dict[str, AlignedSegment]  # by name
@@ -81,7 +84,7 @@ def _matched(
     reverse: Reads = {}
     more: dict[str, list[AlignedSegment]] = defaultdict(list)  # further reads of a name and strand
     for read in reads:
-        if read.flag & _PAIRED and not read.flag & _NOT_PRIMARY:
+        if read.flag & _PAIRED and not read.flag & NOT_PRIMARY:
             name, side = str(read.query_name), reverse if read.flag & _REVERSE else forward
             if side.setdefault(name, read) is not read:
                 more[name].append(read)
@@ -89,14 +92,22 @@ def _matched(
         group = [side.pop(name) for side in (forward, reverse) if name in side]
         yield from _matched_by_place([*group, *further])
     for name, read in forward.items():
-        mate = reverse.get(name)
+        mate = reverse.get(name) or _numbered_mate(read, forward, reverse)
         if mate is not None and not read.flag & mate.flag & _NUMBER:  # not both first, or second
-            del reverse[name]
+            del reverse[str(mate.query_name)]
             yield read, mate
         else:
             yield read, None
     for read in reverse.values():
         yield read, None
+
+
+def _numbered_mate(read: AlignedSegment, forward: Reads, reverse: Reads) -> AlignedSegment | None:
+    """The reverse mate where names end in the mate's number, as x/1 and x/2, or x.1 and x.2, do."""
+    name = str(read.query_name)
+    mate_name = name[:-1] + {"1": "2", "2": "1"}.get(name[-1:], "")
+    mate = None if mate_name in forward else reverse.get(mate_name)
+    return mate if mate is not None and _are_mates(read, mate) else None
 
 
 def _matched_by_place(
@@ -148,6 +159,6 @@ def _length_alone(read: AlignedSegment, max_fragment_bp: int) -> tuple[int, str]
 
 
 def _aligned_bp(read: AlignedSegment) -> int:
-    """Bases of the reference under the mate's alignment by the MC tag; 0 where there is none."""
-    cigar = read.get_tag("MC") if read.has_tag("MC") else ""
-    return sum(map(int, _ON_REFERENCE.findall(str(cigar))))
+    """Bases of the reference under the mate's alignment by the MC tag; 0 where it tells none."""
+    cigar = str(read.get_tag("MC")) if read.has_tag("MC") else ""
+    return sum(map(int, _ON_REFERENCE.findall(cigar))) if _CIGAR.fullmatch(cigar) else 0

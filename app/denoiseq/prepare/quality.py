@@ -119,6 +119,12 @@ def warn_of_mates(path: Path, row: Mapping[str, Any], layout: str) -> None:
             *(path, f"{unpaired:,}", f"{every:,}", f"{paired:,}"),
         )
     of_pairs = paired - reads["not_proper_pair"] - reads["low_mapq"] + unpaired
+    if reads["bad_template"] > ODD_SHARE * of_pairs:
+        _log.warning(
+            "%s: %s of %s reads of proper pairs are left out as bad_template: their mates do not "
+            "face them, or they end beyond the chromosome; look at how the reads were aligned",
+            *(path, f"{reads['bad_template']:,}", f"{of_pairs:,}"),
+        )
     if mates["mateless"] > ODD_SHARE * of_pairs:
         _log.warning(
             "%s: %s of %s reads of proper pairs lack their mate in the file; the ends of %s of "

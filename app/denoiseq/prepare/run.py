@@ -26,7 +26,7 @@ from denoiseq.genomics.organelles import is_organelle, left_out
 from denoiseq.logs import collected_warnings, log_to
 from denoiseq.prepare.bam import BamReader
 from denoiseq.prepare.bigwig import BigWigReader
-from denoiseq.prepare.contigs import warn_of_dense_contigs
+from denoiseq.prepare.contigs import warn_of_dense_contigs, warn_of_empty_chromosomes
 from denoiseq.prepare.cut_sites import resolve_shift
 from denoiseq.prepare.fragments import FragmentReader
 from denoiseq.prepare.parts import map_parts
@@ -159,6 +159,7 @@ def _prepare(
         preprocessing |= reader.preprocessing  # reading can tell more of it
         content = reader.preprocessing.get("kind", "cuts")
         warn_of_dense_contigs(source, contents, content)
+        warn_of_empty_chromosomes(source, contents, settings.include)
         more: dict[str, Any] = {}
         if reader.ends is not None:
             more["shift_check"] = check_ends(source, reader.ends, settings)

@@ -72,6 +72,9 @@ def check_settings(settings: Any, prefix: str = "") -> None:
     """Raise UserError, one sentence, for the first value that its field does not allow."""
     for item in fields(settings):
         value, allowed = getattr(settings, item.name), item.metadata.get("allowed", ANYTHING)
+        if "path" in item.metadata.get("kind", ""):  # "" would be the working directory
+            empty = "" in (value if isinstance(value, list) else [value])
+            check(not empty, f"{prefix}{item.name} is empty: give a path, or leave it out")
         fits = value is None or value == MISSING or allowed.holds(value)
         check(fits, f"{prefix}{item.name} is {value!r}, expected {allowed.words}")
 

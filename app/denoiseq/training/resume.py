@@ -15,6 +15,7 @@ from denoiseq.atomic import atomic_path
 from denoiseq.errors import UserError
 from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
 from denoiseq.settings import Data, Train, parse, plain
+from denoiseq.settings.help import shown
 from denoiseq.training.progress import Progress
 from denoiseq.windows.dataset import WindowDataset
 
@@ -97,16 +98,7 @@ def _within(name: str, names: tuple[str, ...]) -> bool:
 
 
 def _text(changes: Changes) -> str:
-    return ", ".join(f"{n} {_typed(old)} -> {_typed(new)}" for n, (old, new) in changes.items())
-
-
-def _typed(value: Any) -> str:
-    """A value as it is typed on the command line."""
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_typed, value))}]"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
+    return ", ".join(f"{n} {shown(old)} -> {shown(new)}" for n, (old, new) in changes.items())
 
 
 def _changed_peaks(
