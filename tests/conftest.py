@@ -31,10 +31,12 @@ class Outcome(NamedTuple):
 
 
 @pytest.fixture
-def set_threads():
-    """`set_threads(n)` sets torch's number of threads until the test ends."""
+def set_threads(monkeypatch):
+    """`set_threads(n)` sets torch's number of threads until the test ends, on as many cores."""
     import torch
+    from dilconv import _native
 
+    monkeypatch.setattr(_native, "cores", lambda: 1024)
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)

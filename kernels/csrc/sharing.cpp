@@ -34,8 +34,8 @@ constexpr double kKept = 0.875;  // of what is remembered, by the next region
 void ShortSpin::on(int running) {
 #ifdef _OPENMP
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (turn_ % 2 == 1) return;
   const int more = std::max(omp_get_num_procs() - running, 0) + 2;  // with the one that starts them
+  if (turn_ % 2 == 1 || more > running + 2) return;  // not many threads for the sake of a few
   const int64_t mine = ++turn_;
   const auto hold = [this, more, mine] {
     std::atomic<int> started{0};
@@ -135,6 +135,14 @@ Region::Stint::~Stint() {
 }  // namespace dilconv
 
 using dilconv::Sharing;
+
+DILCONV_EXPORT int32_t dilconv_cores(void) {
+#ifdef _OPENMP
+  return omp_get_num_procs();
+#else
+  return 1;
+#endif
+}
 
 DILCONV_EXPORT int32_t dilconv_threads_now(int32_t most) {
   return Sharing::of_process().threads(most);

@@ -63,6 +63,7 @@ _SIGNATURES = {
     "dilconv_backward": (_int32, [_int32, _problem, _Operand, *[_pointer] * 7]),
     "dilconv_plan": (_int32, [_int32, _problem, _int32, ctypes.POINTER(PlanReport)]),
     "dilconv_release_memory": (_int64, []),
+    "dilconv_cores": (_int32, []),
     "dilconv_threads_now": (_int32, [_int32]),
     "dilconv_count_region": (None, [*[_int32] * 2, *[_int64] * 2]),
     "dilconv_peak_flops": (ctypes.c_double, [_int32, _int64]),
@@ -181,6 +182,16 @@ def plan(isa: str, problem: Problem, pass_name: str) -> PlanReport:
 def release_memory() -> int:
     """Give back the workspace that no call is using; its bytes."""
     return _library().dilconv_release_memory()
+
+
+def cores() -> int:
+    """Cores that this process may run on."""
+    return _library().dilconv_cores()
+
+
+def usable_threads() -> int:
+    """torch's number of threads, and no more than there are cores: more would only wait."""
+    return min(torch.get_num_threads(), cores())
 
 
 def threads_now(most: int) -> int:

@@ -44,7 +44,7 @@ def _unit_width(t):
 def _problem(x, w, pad_left, dilation, Q, relu, algorithm) -> _native.Problem:
     (N, C, W), (K, _, S) = x.shape, w.shape
     batch, channel, _ = x.stride()
-    threads, number = torch.get_num_threads(), _native.ALGORITHMS.index(algorithm)
+    threads, number = _native.usable_threads(), _native.ALGORITHMS.index(algorithm)
     dtype = _native.DTYPES.index(x.dtype)
     return _native.Problem(
         N, C, K, W, S, dilation, pad_left, Q, batch, channel, relu, threads, number, 0, dtype

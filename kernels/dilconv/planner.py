@@ -96,7 +96,7 @@ def plan(
     pass_name : "forward", "backward_data", "backward_weight" or "backward" (both)
     algorithm : "auto", "direct", "spectral" or "winograd"
     threads : int, optional
-        `torch.get_num_threads()` where not given.
+        Where not given: `torch.get_num_threads()`, and no more than there are cores to run on.
     dtype : torch.float32 or torch.bfloat16
         Of x and y.
     """
@@ -112,7 +112,7 @@ def plan(
             f"nothing to plan: N={N} C={C} K={K} W={W} S={S} dilation={dilation} leave {Q} outputs"
         )
     isa = _native.active_isa(dtype)
-    threads = threads or torch.get_num_threads()
+    threads = threads or _native.usable_threads()
     numbers = _native.ALGORITHMS.index(algorithm), 0, _native.DTYPES.index(dtype)
     sizes = N, C, K, W, S, dilation, left, Q, C * W, W
     report = _native.plan(isa, _native.Problem(*sizes, False, threads, *numbers), pass_name)

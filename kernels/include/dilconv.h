@@ -97,6 +97,9 @@ int32_t dilconv_plan(int32_t isa, const dilconv_problem* problem, int32_t pass,
 // system; its bytes. The next call allocates anew.
 int64_t dilconv_release_memory(void);
 
+// Cores that this process may run on; more threads would only wait for each other.
+int32_t dilconv_cores(void);
+
 // Threads that a parallel region takes now where it may take `most`: fewer for a while after
 // regions whose threads had to wait for cores that other programs used, unless the environment's
 // DILCONV_YIELD is 0. And counts a made-up region, for tests of this: nanoseconds that it took on

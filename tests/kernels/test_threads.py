@@ -1,5 +1,6 @@
 """Plans and results are the same on any number of threads, and those of an item in any batch."""
 
+import os
 from dataclasses import replace
 
 import dilconv
@@ -158,3 +159,15 @@ def test_the_same_bits_alone_and_in_a_batch(shape, algorithm, threads, set_threa
     alone = run(1)
     for n in (2, 7, 64):
         assert all(torch.equal(a[0], b[0]) for a, b in zip(alone, run(n), strict=True)), n
+
+
+def test_no_more_threads_than_cores(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    for cores, expected in ((2, 2), (3, 3), (64, 3)):
+        monkeypatch.setattr(_native, "cores", lambda cores=cores: cores)
+        assert _native.usable_threads() == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system counts otherwise")
+def test_cores_are_those_of_the_process():
+    assert _native.cores() == len(os.sched_getaffinity(0))
