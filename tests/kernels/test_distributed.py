@@ -44,6 +44,8 @@ def work(folder, rank):
     )
     model = nn.parallel.DistributedDataParallel(network())
     torch.save(gradients(model, whole_batch().chunk(WORLD)[rank]), folder / f"{rank}.pt")
+    # If the model holds the group last, torch may wait for gloo's thread, and that for the GIL.
+    del model
     dist.destroy_process_group()
 
 
