@@ -8,6 +8,7 @@ import numpy as np
 import pysam
 import pytest
 from denoiseq.genomics import fragment_file
+from denoiseq.genomics.bad_lines import BadLines
 from denoiseq.genomics.barcodes import read_cells
 from denoiseq.genomics.fragment_file import read_fragments
 from denoiseq.genomics.intervals import Interval
@@ -171,9 +172,9 @@ def test_truncated_files(write, tmp_path, keep, kind):
         path.write_bytes(gzip.compress(rows.encode()))
     path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
     with pytest.raises(ValueError, match=r"atac_fragments.tsv.gz is truncated"):
-        list(read_fragments(path))
+        list(read_fragments(path, BadLines(path)))
     with pytest.raises(FileNotFoundError, match="no such fragment file"):
-        list(read_fragments(tmp_path / "none.tsv"))
+        list(read_fragments(tmp_path / "none.tsv", BadLines(tmp_path)))
 
 
 @given(
@@ -198,7 +199,7 @@ def test_any_blocks_of_lines_read_as_split_lines_do(tmp_path_factory, rows, bloc
     path.write_text("# head\n" + text + "\n" * newline)
     before, fragment_file._BLOCK_BYTES = fragment_file._BLOCK_BYTES, block
     try:
-        got = list(read_fragments(path))
+        got = list(read_fragments(path, BadLines(path)))
     finally:
         fragment_file._BLOCK_BYTES = before
     lines = [
@@ -216,7 +217,8 @@ def test_any_blocks_of_lines_read_as_split_lines_do(tmp_path_factory, rows, bloc
 def test_memory_does_not_grow_with_the_file(write, tmp_path, monkeypatch):
     monkeypatch.setattr(fragment_file, "_BLOCK_BYTES", 1 << 12)
     rows = "".join(f"chr1\t{i // 10}\t{i // 10 + 50}\tA\t1\n" for i in range(50_000))
-    sizes = [len(piece.starts) for piece in read_fragments(write(rows))]
+    path = write(rows)
+    sizes = [len(piece.starts) for piece in read_fragments(path, BadLines(path))]
     assert sum(sizes) == 50_000 and max(sizes) < 400
 
 
