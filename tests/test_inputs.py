@@ -12,11 +12,11 @@ from pathlib import Path
 import pysam
 import pytest
 from denoiseq.errors import UserError
+from denoiseq.genomics.bad_lines import BadLines
 from denoiseq.genomics.bam import check_bam, contig_sizes
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.bigwig_reader import bigwig_sizes
 from denoiseq.genomics.fasta import chrom_sizes
-from denoiseq.genomics.bad_lines import BadLines
 from denoiseq.genomics.fragment_file import read_fragments
 from denoiseq.genomics.intervals import Interval
 from denoiseq.inputs import is_pipe, keep_pipes, open_text, read_lines

@@ -2,8 +2,8 @@
 
 import pytest
 from denoiseq.errors import UserError
-from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.bad_lines import BadLines
+from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fragment_file import read_fragments
 
 STARTS = [(f"chr{1 + i // 100}", 50 * (i % 100)) for i in range(200)]

@@ -41,11 +41,11 @@ class BadLines:
             raise self._refusal(f"{self.count:,} of {self.lines:,}")
         if self.count:
             _log.warning(
-                "%s: %s of %s lines %s left out, as no fragment; the first is line %d: %s",
+                "%s: %s of %s lines %s left out; the first is line %d: %s",
                 self._path,
                 f"{self.count:,}",
                 f"{self.lines:,}",
-                "is" if self.count == 1 else "are",
+                "is no fragment and is" if self.count == 1 else "are no fragments and are",
                 *self._first,
             )
 

@@ -79,8 +79,14 @@ def open_bam(
         try:
             cram_options = _CRAM_OPTIONS_WITH_TAGS if tags else _CRAM_OPTIONS
             mode, options = ("rc", cram_options) if is_cram(Path(path)) else ("rb", None)
+            index = index_of(Path(path))
             with messages:
-                file = pysam.AlignmentFile(str(path), mode, format_options=options)
+                file = pysam.AlignmentFile(
+                    str(path),
+                    mode,
+                    format_options=options,
+                    index_filename=None if index is None else str(index),
+                )
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read as BAM or CRAM ({error}).") from error
         try:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyBigWig
 
 from denoiseq.errors import UserError
 from denoiseq.inputs import refuse_pipe
@@ -63,13 +63,33 @@ def _values(path: str | Path, file: Any, chrom: str, start: int, end: int) -> np
     return values if len(values) else np.full(end - start, np.nan, np.float32)  # without any data
 
 
+def _pybigwig() -> Any:
+    """The library that reads bigWig files, which nothing else needs."""
+    try:
+        pybigwig = import_module("pyBigWig")
+    except ImportError as error:
+        raise UserError(
+            f"bigWig files are read with pyBigWig, which cannot be loaded ({error}): "
+            "pip install pyBigWig; other inputs do not need it."
+        ) from error
+    if not pybigwig.numpy:
+        raise UserError(
+            "this pyBigWig was built without numpy, so it cannot read tracks: "
+            "pip install --force-reinstall --no-cache-dir pyBigWig, with numpy installed."
+        )
+    return pybigwig
+
+
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Any]:
     refuse_pipe(path, "bigWig")
     if not Path(path).is_file():
         raise FileNotFoundError(f"no such bigWig file: {path}")
+    with Path(path).open("rb"):  # whoever may not read it is told so
+        pass
+    pybigwig = _pybigwig()
     try:
-        file = pyBigWig.open(str(path))
+        file = pybigwig.open(str(path))
     except RuntimeError as error:
         raise UserError(f"{path} is not a bigWig file, or it is damaged.") from error
     with file:

@@ -81,6 +81,8 @@ def _blocks(path: Path, advance: Callable[[int], object]) -> Iterator[tuple[int,
                 yield line, block
             line += block.count(b"\n")
     if rest.strip():
+        if line > 1 and len(rest.split()) < 3 and not rest.startswith(b"#"):
+            raise UserError(f"{path} is truncated within its last line; copy or make it again.")
         block = rest.removesuffix(b"\r") + b"\n"
         yield line, _checked_head(path, block) if line == 1 else block
 

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain, groupby
 from pathlib import Path
 
@@ -76,6 +77,13 @@ class FragmentReader:
         self.ends: Mapping[str, Fragments] | None = self._samples
         self._fates = Counter[str]()
         self._counts: list[dict[str, ChromCounts]] = [{} for _ in self._stores]
+
+    @staticmethod
+    def own_sizes(settings: Prepare) -> Mapping[str, int]:
+        raise UserError(
+            "fasta is required: give fasta=genome.fa or fasta=chrom.sizes, because a fragment file "
+            "does not say how long its chromosomes are"
+        )
 
     def total(self, chroms: Mapping[str, int]) -> int | None:
         return None if is_pipe(self.paths[0]) else self.paths[0].stat().st_size
@@ -201,11 +209,9 @@ class FragmentReader:
             "reads were aligned to, give that one"
         )
         self._bad.add(lines.first_line + np.flatnonzero(beyond), lambda: why)
-        rows = [
-            None if row is None else row[~beyond]
-            for row in (lines.starts, lines.ends, lines.barcodes)
-        ]
-        return Lines(lines.chrom, lines.first_line, *rows)
+        starts, ends = lines.starts[~beyond], lines.ends[~beyond]
+        barcodes = None if lines.barcodes is None else lines.barcodes[~beyond]
+        return replace(lines, starts=starts, ends=ends, barcodes=barcodes)
 
     def _with_form(self, pieces: Iterator[Lines]) -> Iterator[Lines]:
         """The pieces; their first barcodes tell how the file writes them."""
