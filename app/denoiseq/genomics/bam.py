@@ -88,6 +88,11 @@ def open_bam(
                     index_filename=None if index is None else str(index),
                 )
         except (OSError, ValueError) as error:
+            if "no sequences" in str(error):
+                raise UserError(
+                    f"the header of {path} lists no chromosomes, as where reads are not aligned: "
+                    "align them, sort and index the result, and give that."
+                ) from error
             raise UserError(f"{path} cannot be read as BAM or CRAM ({error}).") from error
         try:
             yield file
