@@ -142,6 +142,7 @@ def stretches_of(
 def contig_sizes(bam: str | Path) -> dict[str, int]:
     """Contigs of a file's header and their lengths in bp."""
     _check_exists(Path(bam))
+    _check_complete(Path(bam))
     check_whole(Path(bam))
     with open_bam(bam) as file, _damage_as_user_error(Path(bam)):
         return _contigs(file)

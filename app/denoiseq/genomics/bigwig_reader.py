@@ -11,6 +11,9 @@ import numpy as np
 from denoiseq.errors import UserError
 from denoiseq.inputs import refuse_pipe
 
+# of a bigWig and a bigBed, in either order of bytes
+_BEGINNINGS = [bytes.fromhex(text)[::way] for text in ("26fc8f88", "ebf28987") for way in (1, -1)]
+
 
 def bigwig_sizes(path: str | Path) -> dict[str, int]:
     """Chromosomes of a bigWig's header and their lengths in bp."""
@@ -85,8 +88,13 @@ def _opened(path: str | Path) -> Iterator[Any]:
     refuse_pipe(path, "bigWig")
     if not Path(path).is_file():
         raise FileNotFoundError(f"no such bigWig file: {path}")
-    with Path(path).open("rb"):  # whoever may not read it is told so
-        pass
+    with Path(path).open("rb") as raw:
+        head = raw.read(4)
+    if head not in _BEGINNINGS:
+        raise UserError(
+            f"{path} is not a bigWig file, or it is damaged: convert a bedGraph (bedGraphToBigWig) "
+            "or a wiggle (wigToBigWig), and unpack what is gzipped (gunzip)."
+        )
     pybigwig = _pybigwig()
     try:
         file = pybigwig.open(str(path))
