@@ -202,3 +202,13 @@ def test_build_index_says_why_it_failed(tmp_path, capfd):
     with pytest.raises(UserError, match=r"x.fa is not a FASTA .* damaged \(.*at line 4\)"):
         chrom_sizes(path)
     assert capfd.readouterr().err == ""
+
+
+def test_the_index_beside_the_target_of_a_link_is_taken(write, tmp_path):
+    path = write(fasta_text(GENOME))
+    assert_reads(path, GENOME)
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / path.name
+    link.symlink_to(path)
+    assert_reads(link, GENOME)
+    assert list((tmp_path / "links").iterdir()) == [link]

@@ -6,7 +6,7 @@ import struct
 import pysam
 import pytest
 from denoiseq.errors import UserError
-from denoiseq.genomics.bam import check_bam, contig_sizes, count_reads
+from denoiseq.genomics.bam import check_bam, contig_sizes, count_reads, reads_of
 
 SIZES = {"chr1": 10_000, "chr2": 5_000}
 UNPLACED = 0x4
@@ -229,3 +229,23 @@ def test_prepare_compares_a_crai_that_lacks_slices(cram, prepare, tmp_path):
     index.write_bytes(gzip.compress(b"".join([*lines[:5], lines[-1]])))
     with pytest.raises(UserError, match=r"500 mapped reads on chr2 are counted, 0 came"):
         prepare(SIZES, tmp_path / "x.h5", bam=path)
+
+
+def test_an_index_beside_the_target_of_a_link_is_taken(version, cram, tmp_path):
+    (tmp_path / "links").mkdir()
+    for path in (version("reads.bam", 20), cram("reads", 20)):
+        link = tmp_path / "links" / path.name
+        link.symlink_to(path)
+        file = check_bam(link, SIZES)
+        assert count_reads(file).placed == {"chr1": 20, "chr2": 20}
+        with reads_of(file, "chr2") as reads:
+            assert len(list(reads)) == 20
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])
+def test_check_bam_calls_a_crai_that_was_cut_off_damaged(cram, kept):
+    path = cram("reads", 20)
+    index = path.with_suffix(".cram.crai")
+    index.write_bytes(index.read_bytes()[: int(kept * index.stat().st_size)])
+    with pytest.raises(UserError, match=r"cram.crai is damaged; make it anew: samtools index"):
+        check_bam(path, SIZES)

@@ -79,9 +79,20 @@ def open_bam(
         try:
             cram_options = _CRAM_OPTIONS_WITH_TAGS if tags else _CRAM_OPTIONS
             mode, options = ("rc", cram_options) if is_cram(Path(path)) else ("rb", None)
+            index = index_of(Path(path))
             with messages:
-                file = pysam.AlignmentFile(str(path), mode, format_options=options)
+                file = pysam.AlignmentFile(
+                    str(path),
+                    mode,
+                    format_options=options,
+                    index_filename=None if index is None else str(index),
+                )
         except (OSError, ValueError) as error:
+            if "no sequences" in str(error):
+                raise UserError(
+                    f"the header of {path} lists no chromosomes, as where reads are not aligned: "
+                    "align them, sort and index the result, and give that."
+                ) from error
             raise UserError(f"{path} cannot be read as BAM or CRAM ({error}).") from error
         try:
             yield file
@@ -131,6 +142,7 @@ def stretches_of(
 def contig_sizes(bam: str | Path) -> dict[str, int]:
     """Contigs of a file's header and their lengths in bp."""
     _check_exists(Path(bam))
+    _check_complete(Path(bam))
     check_whole(Path(bam))
     with open_bam(bam) as file, _damage_as_user_error(Path(bam)):
         return _contigs(file)

@@ -5,7 +5,9 @@ proof: copies change times. What it says is compared with the file: where the pl
 how many are on each chromosome (`not_of_this_file` is the error of whoever sees that they are not).
 """
 
+import gzip
 import struct
+import zlib
 from pathlib import Path
 
 import pysam
@@ -21,9 +23,12 @@ def is_cram(path: Path) -> bool:
 
 
 def index_of(bam: Path) -> Path | None:
-    """The index that htslib takes, the first there is of its names; None without any."""
+    """The first index there is, in the order of htslib: beside the file, or what it links to."""
     suffixes = (".crai",) if is_cram(bam) else (".csi", ".bai")
-    names = [name for x in suffixes for name in (Path(f"{bam}{x}"), bam.with_suffix(x))]
+    files = dict.fromkeys((bam, bam.resolve()))
+    names = (
+        name for at in files for x in suffixes for name in (Path(f"{at}{x}"), at.with_suffix(x))
+    )
     return next((name for name in names if name.is_file()), None)
 
 
@@ -44,7 +49,11 @@ def _make_anew(bam: Path, index: Path) -> str:
 def check_whole(bam: Path) -> None:
     """Refuse an index that was cut off, before htslib loads it: by some it ends the process."""
     index = index_of(bam)
-    if index is not None and not is_cram(bam) and not _is_whole(index):
+    if index is None:
+        return
+    with index.open("rb"):  # whoever may not read it is told so
+        pass
+    if not (_is_whole_crai(index) if is_cram(bam) else _is_whole(index)):
         raise _damaged(bam, index)
 
 
@@ -88,6 +97,16 @@ def has_counts(file: pysam.AlignmentFile) -> bool:
     if file.is_cram:
         return False
     return any(row.total for row in file.get_index_statistics())
+
+
+def _is_whole_crai(index: Path) -> bool:
+    """Whether a .crai, gzipped or not, is lines of six numbers (CRAM specification, section 12)."""
+    try:
+        data = index.read_bytes()
+        lines = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).splitlines()
+        return bool(lines) and all(len([*map(int, line.split())]) == 6 for line in lines)
+    except (OSError, EOFError, ValueError, zlib.error):
+        return False
 
 
 def _is_whole(index: Path) -> bool:

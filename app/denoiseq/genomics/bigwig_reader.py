@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyBigWig
 
 from denoiseq.errors import UserError
 from denoiseq.inputs import refuse_pipe
+
+# of a bigWig and a bigBed, in either order of bytes
+_BEGINNINGS = [bytes.fromhex(text)[::way] for text in ("26fc8f88", "ebf28987") for way in (1, -1)]
 
 
 def bigwig_sizes(path: str | Path) -> dict[str, int]:
@@ -63,13 +66,38 @@ def _values(path: str | Path, file: Any, chrom: str, start: int, end: int) -> np
     return values if len(values) else np.full(end - start, np.nan, np.float32)  # without any data
 
 
+def _pybigwig() -> Any:
+    """The library that reads bigWig files, which nothing else needs."""
+    try:
+        pybigwig = import_module("pyBigWig")
+    except ImportError as error:
+        raise UserError(
+            f"bigWig files are read with pyBigWig, which cannot be loaded ({error}): "
+            "pip install pyBigWig; other inputs do not need it."
+        ) from error
+    if not pybigwig.numpy:
+        raise UserError(
+            "this pyBigWig was built without numpy, so it cannot read tracks: "
+            "pip install --force-reinstall --no-cache-dir pyBigWig, with numpy installed."
+        )
+    return pybigwig
+
+
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Any]:
     refuse_pipe(path, "bigWig")
     if not Path(path).is_file():
         raise FileNotFoundError(f"no such bigWig file: {path}")
+    with Path(path).open("rb") as raw:
+        head = raw.read(4)
+    if head not in _BEGINNINGS:
+        raise UserError(
+            f"{path} is not a bigWig file, or it is damaged: convert a bedGraph (bedGraphToBigWig) "
+            "or a wiggle (wigToBigWig), and unpack what is gzipped (gunzip)."
+        )
+    pybigwig = _pybigwig()
     try:
-        file = pyBigWig.open(str(path))
+        file = pybigwig.open(str(path))
     except RuntimeError as error:
         raise UserError(f"{path} is not a bigWig file, or it is damaged.") from error
     with file:

@@ -10,6 +10,7 @@ import pysam
 from denoiseq.errors import UserError
 from denoiseq.genomics.fasta_index import usable_index
 from denoiseq.genomics.htslib import quiet_htslib
+from denoiseq.genomics.size_table import is_size_table, read_size_table
 from denoiseq.inputs import refuse_pipe
 
 _BASES = b"ACGT"
@@ -19,11 +20,14 @@ for _code, (_upper, _lower) in enumerate(zip(_BASES, _BASES.lower(), strict=True
 
 
 def chrom_sizes(fasta: str | Path) -> dict[str, int]:
-    """Names and lengths (bp) of the sequences of a FASTA, in its order.
+    """Names and lengths (bp) of the sequences of a FASTA, or of a table of sizes, in its order.
 
-    Its index is checked first, once a process: where it is not of this file, it is made anew.
+    The index of a FASTA is checked first, once a process: where it is not of this file, it is made
+    anew.
     """
     fasta = Path(fasta)
+    if is_size_table(fasta):
+        return read_size_table(fasta)
     with _open(fasta, _usable_index(fasta)) as file:
         return dict(zip(file.references, file.lengths, strict=True))
 
@@ -103,6 +107,11 @@ def _usable_index(fasta: Path) -> list[Path]:
     refuse_pipe(fasta, "FASTA")
     if not fasta.is_file():
         raise FileNotFoundError(f"no such FASTA file: {fasta}")
+    if is_size_table(fasta):
+        raise UserError(
+            f"{fasta} is a table of chromosome sizes, but the bases are needed here: give the "
+            "FASTA itself."
+        )
     return usable_index(fasta)
 
 

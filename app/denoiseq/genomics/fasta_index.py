@@ -35,17 +35,22 @@ ReadAt = Callable[[int, int], bytes]  # where, how many bytes at most
 
 
 def index_files(fasta: Path) -> list[Path]:
-    """Where the index belongs: .fai, and .gzi of a compressed FASTA."""
+    """Where the index is or belongs: .fai, and .gzi of a compressed FASTA.
+
+    It lies beside the FASTA, or beside the file that this links to.
+    """
     with fasta.open("rb") as raw:
         head = raw.read(18)
-    if head[:2] != b"\x1f\x8b":
-        return [Path(f"{fasta}.fai")]
-    if head[12:14] != b"BC":
+    zipped = head[:2] == b"\x1f\x8b"
+    if zipped and head[12:14] != b"BC":
         raise UserError(
             f"{fasta} is compressed by gzip, which allows no random access; "
             f"recompress it: gunzip -c {fasta.name} | bgzip > {fasta.stem}.bgz.fa.gz"
         )
-    return [Path(f"{fasta}.fai"), Path(f"{fasta}.gzi")]
+    suffixes = (".fai", ".gzi") if zipped else (".fai",)
+    beside, linked = ([Path(f"{at}{x}") for x in suffixes] for at in (fasta, fasta.resolve()))
+    exists = [all(index.is_file() for index in indices) for indices in (beside, linked)]
+    return linked if exists == [False, True] else beside
 
 
 def usable_index(fasta: Path) -> list[Path]:

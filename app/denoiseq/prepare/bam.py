@@ -32,8 +32,7 @@ class BamReader:
     unit = "read"
 
     def __init__(self, settings: Prepare, genome: Mapping[str, int]) -> None:
-        bams = settings.bam if isinstance(settings.bam, list) else [settings.bam]
-        self.paths = [Path(bam) for bam in bams]
+        self.paths = _paths(settings)
         self._files = _check_files(self.paths, genome, settings)
         self._counted = [count_reads(file) for file in self._files]
         self._reads_of = sum((Counter(counts.placed) for counts in self._counted), Counter[str]())
@@ -43,6 +42,10 @@ class BamReader:
         self._not_in_fasta = {"contigs": contigs, "reads": lost}
         self.preprocessing = {name: getattr(settings, name) for name in FILTERS}
         self.ends: Mapping[str, Fragments] | None = None
+
+    @staticmethod
+    def own_sizes(settings: Prepare) -> Mapping[str, int]:
+        return contig_sizes(_paths(settings)[0])  # those of the others are checked to be equal
 
     def total(self, chroms: Mapping[str, int]) -> int:
         return sum(self._reads_of[chrom] for chrom in chroms)
@@ -134,6 +137,11 @@ class BamReader:
             "reads": {"total": sum(reads.values()), **reads},
             "mates": {name: total[name] for name in NOTES},
         }
+
+
+def _paths(settings: Prepare) -> list[Path]:
+    bams = settings.bam if isinstance(settings.bam, list) else [settings.bam]
+    return [Path(bam) for bam in bams]
 
 
 def _reads(counts: Counter[str]) -> int:

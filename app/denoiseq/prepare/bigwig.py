@@ -33,6 +33,10 @@ class BigWigReader:
         self.chroms: Collection[str] = sizes
         self.preprocessing: dict[str, Any] = {"kind": "coverage"}
 
+    @staticmethod
+    def own_sizes(settings: Prepare) -> Mapping[str, int]:
+        return bigwig_sizes(str(settings.bigwig))
+
     def total(self, chroms: Mapping[str, int]) -> int:
         return sum(chroms.values())
 

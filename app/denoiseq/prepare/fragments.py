@@ -3,12 +3,14 @@
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
 
 from denoiseq.errors import UserError
+from denoiseq.genomics.bad_lines import BadLines
 from denoiseq.genomics.fragment_file import Lines, check_exists, read_fragments
 from denoiseq.genomics.intervals import listed, select_chromosomes
 from denoiseq.inputs import is_pipe
@@ -33,9 +35,11 @@ _log = logging.getLogger(__name__)
 
 # fragments that are nearly all of one length in this range, in bp, look like reads
 _READ_BP, _SHARE, _LEAST_FRAGMENTS = (20, 300), 0.9, 1_000
+_OVERRUN = 3  # chromosomes beyond whose end fragments begin: they are of another assembly
 
 # what becomes of a line: it is counted under the first of these that holds
 LINE_FATES = (
+    "bad_line",
     "not_in_genome",
     "excluded_chromosome",
     "other_barcode",
@@ -61,6 +65,8 @@ class FragmentReader:
         self.chroms: Collection[str] = {*genome, *(settings.exclude or ())}
         self._genome = genome
         self._lines_of = Counter[str]()  # chromosome -> lines, in the file's order
+        self._bad = BadLines(self.paths[0])
+        self._overrun: set[str] = set()  # chromosomes beyond whose end a fragment begins
         out = Path(str(settings.out))
         self._stores = {"": out} if groups == [""] else store_paths(out, groups)
         # another program filtered the reads
@@ -72,6 +78,13 @@ class FragmentReader:
         self._fates = Counter[str]()
         self._counts: list[dict[str, ChromCounts]] = [{} for _ in self._stores]
 
+    @staticmethod
+    def own_sizes(settings: Prepare) -> Mapping[str, int]:
+        raise UserError(
+            "fasta is required: give fasta=genome.fa or fasta=chrom.sizes, because a fragment file "
+            "does not say how long its chromosomes are"
+        )
+
     def total(self, chroms: Mapping[str, int]) -> int | None:
         return None if is_pipe(self.paths[0]) else self.paths[0].stat().st_size
 
@@ -79,9 +92,9 @@ class FragmentReader:
         """A store for each group with a cut site; `reads` are the whole file's by LINE_FATES."""
         (path,) = self.paths
         self._read_file(task)
-        lines = {fate: self._fates[fate] for fate in LINE_FATES}
+        lines = {fate: self._fates[fate] for fate in LINE_FATES} | {"bad_line": self._bad.count}
         lines = {"total": sum(lines.values()), **lines}
-        if lines["total"] == lines["not_in_genome"]:
+        if lines["total"] == lines["not_in_genome"] + lines["bad_line"]:
             raise UserError(
                 f"{path} is of another genome: the FASTA has none of its chromosomes "
                 f"({listed(self._lines_of, 5)})."
@@ -115,7 +128,7 @@ class FragmentReader:
         """Write and count the cut sites of each group."""
         (path,) = self.paths
         last = ""
-        pieces = read_fragments(path, bool(self._cells), task.advance)
+        pieces = read_fragments(path, self._bad, bool(self._cells), task.advance)
         if self._cells:
             pieces = self._with_form(pieces)
         for chrom, lines in groupby(pieces, key=lambda piece: piece.chrom):
@@ -133,6 +146,7 @@ class FragmentReader:
                     self._fates[fate] += len(piece.starts)
                     if self._cells:
                         self._look_up(piece)
+        self._bad.check()
 
     def _counted(self, pieces: Iterable[Lines]) -> Iterator[Lines]:
         for piece in pieces:
@@ -160,13 +174,9 @@ class FragmentReader:
 
     def _fragments(self, chrom: str, lines: Lines, task: Task) -> Fragments:
         """The usable fragments of listed barcodes, with the group in a fourth row: int64 (4, F)."""
-        path, size = self.paths[0], task.chroms[chrom]
-        beyond = lines.ends > size
-        if beyond.any():
-            raise UserError(
-                f"{path}, line {lines.first_line + int(beyond.argmax())}: the fragment ends "
-                f"beyond {chrom} ({size} bp): give the FASTA that the reads were aligned to."
-            )
+        size = task.chroms[chrom]
+        if lines.ends.max() > size:
+            lines = self._within(lines, size)
         rows = np.stack([lines.starts, lines.ends - lines.starts, np.full_like(lines.starts, BOTH)])
         if not self._cells:
             rows = np.concatenate([rows, np.zeros((1, rows.shape[1]), dtype=np.int64)])
@@ -180,6 +190,28 @@ class FragmentReader:
         rows = usable(rows, size, task.settings, self._fates, "kept")
         self._cells.keep(rows[4])
         return rows[:4]
+
+    def _within(self, lines: Lines, size: int) -> Lines:
+        """The lines that end within their chromosome; the others are bad.
+
+        UserError where so many chromosomes are too short that the FASTA is of another assembly.
+        """
+        beyond = lines.ends > size
+        if lines.starts.max() >= size:  # no clipped or rounded end explains that
+            self._overrun.add(lines.chrom)
+        if len(self._overrun) >= _OVERRUN:
+            raise UserError(
+                f"{self.paths[0]} does not fit the FASTA: fragments begin beyond the ends of "
+                f"{listed(sorted(self._overrun))}; give the FASTA that the reads were aligned to."
+            )
+        why = (
+            f"its end is beyond {lines.chrom} ({size} bp); if the FASTA is not the one that the "
+            "reads were aligned to, give that one"
+        )
+        self._bad.add(lines.first_line + np.flatnonzero(beyond), lambda: why)
+        starts, ends = lines.starts[~beyond], lines.ends[~beyond]
+        barcodes = None if lines.barcodes is None else lines.barcodes[~beyond]
+        return replace(lines, starts=starts, ends=ends, barcodes=barcodes)
 
     def _with_form(self, pieces: Iterator[Lines]) -> Iterator[Lines]:
         """The pieces; their first barcodes tell how the file writes them."""

@@ -61,6 +61,10 @@ class Reader(Protocol):
 
     def __init__(self, settings: Prepare, genome: Mapping[str, int]) -> None: ...
 
+    @staticmethod
+    def own_sizes(settings: Prepare) -> Mapping[str, int]:
+        """chrom -> bp by the input's own header; UserError where it has none."""
+
     def total(self, chroms: Mapping[str, int]) -> int | None:
         """Units that reading these chromosomes takes; None where that is not known."""
 

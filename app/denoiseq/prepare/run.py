@@ -1,4 +1,4 @@
-"""`denoiseq prepare`: an input and a FASTA to stores, each with its `.qc.json`."""
+"""`denoiseq prepare`: an input and its genome to stores, each with its `.qc.json`."""
 
 from __future__ import annotations
 
@@ -68,20 +68,22 @@ def prepare_stores(
 ) -> dict[Path, dict[str, Any]]:
     """Make the stores; returns each with the content of its `.qc.json`, which is written first.
 
-    Memory does not grow with the input. sizes : chrom -> bp, where known without the FASTA.
+    Memory does not grow with the input. sizes : chrom -> bp, where the caller knows them and needs
+    no check of the shift without a FASTA; else they are of `fasta`, or of the input's header.
     """
     kind = _input_kind(settings)
     out = required(settings.out, "out", "cuts.h5")
     _check_no_input(Path(out), settings)
     inputs = {}
     with collected_warnings() as of_genome:
-        if sizes is None:
-            fasta = required(settings.fasta, "fasta", "genome.fa")
-            sizes, inputs["fasta"] = chrom_sizes(fasta), [Path(fasta)]
+        if sizes is None and settings.fasta is not None:
+            sizes, inputs["fasta"] = chrom_sizes(settings.fasta), [Path(settings.fasta)]
         blacklist = [] if settings.blacklist is None else read_bed(settings.blacklist)
         if settings.blacklist is not None and not blacklist:
             log.warning("the blacklist %s holds no interval: nothing is masked", settings.blacklist)
     settings = resolve_shift(settings)
+    if sizes is not None and settings.fasta is None:  # a caller that can do without the check
+        settings = replace(settings, shift_check=False)
     if kind != "bam" or settings.replicates == "merged":
         with collected_warnings(of_genome) as warnings:
             return _prepare(kind, settings, sizes, blacklist, inputs, warnings)
@@ -125,18 +127,21 @@ def _check_no_input(out: Path, settings: Prepare) -> None:
 def _prepare(
     kind: str,
     settings: Prepare,
-    sizes: Mapping[str, int],
+    sizes: Mapping[str, int] | None,
     intervals: list[Interval],
     inputs: Mapping[str, list[Path]],
     warnings: list[str],
 ) -> dict[Path, dict[str, Any]]:
     """Make the stores of one input.
 
+    sizes : chrom -> bp; None: those of the input's header
     intervals : the blacklist's. inputs : further files.
     warnings : those logged so far; it grows by itself, and goes into every store.
     """
     out = Path(str(settings.out))
     check_writable(out)
+    if sizes is None:
+        sizes = READERS[kind].own_sizes(settings)
     reader = READERS[kind](settings, sizes)
     source = " and ".join(map(str, reader.paths))
     chroms = _choose_chromosomes(reader, source, sizes, settings)

@@ -14,6 +14,7 @@ import numpy as np
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.fasta import bases_around
+from denoiseq.genomics.size_table import is_size_table
 from denoiseq.prepare.cut_sites import LEFT, RIGHT, Fragments
 from denoiseq.settings import Prepare
 from denoiseq.settings.prepare import SHIFTS
@@ -57,9 +58,18 @@ def check_ends(
     """Check the shift against the bases around the ends of fragments, a sample by chromosome.
 
     Returns the content of `shift_check` in the qc.json; None where it is off or there is no FASTA.
-    UserError where the Tn5 motif is elsewhere than the shift expects it; a warning without a motif.
+    UserError where the Tn5 motif is elsewhere than the shift expects it; a warning without a motif
+    or a FASTA.
     """
-    if not settings.shift_check or settings.fasta is None:
+    if not settings.shift_check:
+        return None
+    if settings.fasta is None or is_size_table(settings.fasta):
+        _log.warning(
+            "the Tn5 shift of %s is not checked, because no FASTA is given: shift=%s is taken as "
+            "it is; give fasta=genome.fa, or shift_check=false if you know the shift",
+            source,
+            settings.shift,
+        )
         return None
     left, right = [], []
     for chrom, (starts, lengths, known) in ends.items():

@@ -57,7 +57,7 @@ class Predict:
     store: str | None = path("prepared store, instead of reads")
     fasta: str | None = path(
         "FASTA of the genome, to check the input and its shift; required by a model that reads the "
-        "sequence"
+        "sequence. A chrom.sizes file or .fai checks the input alone"
     )
     blacklist: str | None = setting(
         None,

@@ -31,6 +31,7 @@ from denoiseq.inputs import refuse_pipe
 
 VERSION = 1  # what is written, and read
 _HEADER_ROOM = 1 << 20
+_LOCKED = (errno.EAGAIN, errno.EACCES, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 # what h5py, numpy and json raise for objects that are absent, damaged or of another kind
 _DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError)
 
@@ -126,12 +127,23 @@ def open_hdf5(path: str | Path, kind: str) -> Iterator[h5py.File]:
     refuse_pipe(path, KINDS[kind].noun)
     if not path.is_file():
         raise FileNotFoundError(f"no such {KINDS[kind].noun}: {path}; prepare makes one.")
+    with path.open("rb"):  # whoever may not read it is told so
+        pass
     try:
         with h5py.File(path, "r") as file:
             yield file
     except UserError:
         raise
     except _DAMAGE as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in _LOCKED:
+            raise UserError(
+                f"{path} is locked by another process, which may be writing it: wait until that "
+                "has ended; if there is none, its file system refuses locks: set "
+                "HDF5_USE_FILE_LOCKING=FALSE."
+            ) from error
+        if number is not None:  # the system's, as of a broken disk, says nothing about the content
+            raise OSError(number, os.strerror(number), str(path)) from error
         raise UserError(
             f"{path} is not a {KINDS[kind].noun}, or it is truncated; make it again with prepare."
         ) from error
