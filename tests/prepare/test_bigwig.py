@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pyBigWig
 import pytest
-from denoiseq.genomics.bigwig_reader import stream_bigwig
+from denoiseq.errors import UserError
+from denoiseq.genomics.bigwig_reader import bigwig_sizes, stream_bigwig
 from denoiseq.genomics.intervals import Interval, unmasked_bp
 from denoiseq.prepare import bigwig
 from denoiseq.store.coverage_store import CoverageStore
@@ -107,7 +108,7 @@ def test_a_truncated_bigwig(prepare, path, tmp_path):
 )
 def test_without_a_whole_pybigwig_only_tracks_cannot_be_prepared(module, why, synthetic, tmp_path):
     (tmp_path / "pyBigWig.py").write_text(module)
-    (tmp_path / "x.bw").write_bytes(b"")
+    (tmp_path / "x.bw").write_bytes(bytes.fromhex("26fc8f88"))
     script = (
         "from denoiseq.prepare.run import prepare_stores\n"
         "from denoiseq.settings import Prepare\n"
@@ -122,3 +123,11 @@ def test_without_a_whole_pybigwig_only_tracks_cannot_be_prepared(module, why, sy
     )  # fmt: skip
     assert why in done.stdout, done.stderr
     assert (tmp_path / "reads.h5").exists() and not (tmp_path / "track.h5").exists()
+
+
+@pytest.mark.parametrize("data", [b"chr1\t0\t9\t1\n", b"\x1f\x8b\x08\x00", b""])
+def test_what_is_no_bigwig_is_told_from_its_first_bytes(data, tmp_path, capfd):
+    (tmp_path / "x.bw").write_bytes(data)
+    with pytest.raises(UserError, match=r"x.bw is not a bigWig file.*bedGraphToBigWig.*gunzip"):
+        bigwig_sizes(tmp_path / "x.bw")
+    assert capfd.readouterr().err == ""

@@ -324,6 +324,13 @@ def test_many_bad_lines_are_refused(prepared, more, why):
         prepared(text)
 
 
+def test_pieces_begin_anew_after_a_bad_line(tmp_path):
+    path = tmp_path / "x.tsv"
+    path.write_text("\n".join([*GOOD[:9], BAD["negative"], *GOOD[9:20], ""]))
+    pieces = list(read_fragments(path, BadLines(path)))
+    assert [(piece.first_line, len(piece.starts)) for piece in pieces] == [(1, 9), (11, 11)]
+
+
 def test_bad_lines_are_refused_as_soon_as_there_are_1000(tmp_path):
     path = tmp_path / "x.tsv"
     path.write_text("".join(f"chr1\t{i}\t{i + 9}\n" for i in range(200_000)) + "chr1\n" * 1_001)

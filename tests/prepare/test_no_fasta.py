@@ -1,6 +1,7 @@
 """Without a FASTA: sizes from the header of the input, or from a table of them."""
 
 import pyBigWig
+import pysam
 import pytest
 from denoiseq.genomics.fasta import chrom_sizes
 from denoiseq.prepare.run import prepare_stores
@@ -53,3 +54,25 @@ def test_a_track_needs_no_fasta_and_no_check(prepare_alone, tmp_path):
         [],
         ["chr1", "chr2"],
     )
+
+
+def test_sizes_of_what_is_no_aligned_bam_are_refused(prepare_alone, tmp_path):
+    (tmp_path / "text.bam").write_text("chr1\t5\t90\n")
+    with pytest.raises(ValueError, match=r"text.bam is not a BAM file, nor a CRAM"):
+        prepare_alone(bam=tmp_path / "text.bam")
+    header = pysam.AlignmentHeader.from_dict({"HD": {"VN": "1.6", "SO": "unsorted"}})
+    pysam.AlignmentFile(str(tmp_path / "bare.bam"), "wb", header=header).close()
+    with pytest.raises(ValueError, match=r"the header of .*bare.bam lists no chromosomes"):
+        prepare_alone(bam=tmp_path / "bare.bam")
+
+
+def test_replicates_apart_have_their_own_headers(bam_writer, read_type, tmp_path):
+    sizes = {"a": {"chr1": 10_000}, "b": {"chr1": 9_000, "chr2": 5_000}}
+    bams = [
+        str(bam_writer(tmp_path / f"{name}.bam", [read_type(i) for i in range(50)], of_file))
+        for name, of_file in sizes.items()
+    ]
+    settings = Prepare(bam=bams, replicates="apart", out=str(tmp_path / "x.h5"), workers=1)
+    prepare_stores(settings)
+    stores = {name: CutStore(tmp_path / f"x.{name}.h5") for name in sizes}
+    assert {name: store.chroms for name, store in stores.items()} == sizes
