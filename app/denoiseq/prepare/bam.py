@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -23,6 +24,8 @@ from denoiseq.store.compatibility import FILTERS
 from denoiseq.workers import processes, start_worker
 
 _log = logging.getLogger(__name__)
+# A signal that ends a job comes to all its processes; the main one's is given this time to come.
+SIGNAL_S = 0.5
 
 
 class BamReader:
@@ -192,6 +195,7 @@ def _results(jobs: Mapping[str, tuple], workers: int) -> Iterator[tuple[str, Chr
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool as error:
+        time.sleep(SIGNAL_S)
         raise OSError(
             "a process of prepare ended abruptly, perhaps out of memory; try workers=1."
         ) from error
