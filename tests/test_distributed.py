@@ -195,7 +195,7 @@ from denoiseq.interrupt import Stop
 what, folder = sys.argv[1], Path(sys.argv[2])
 code = 0
 try:
-    with Stop("Work", lambda: "go on with it") as stop, joined("cpu", stop.how) as ranks:
+    with Stop("Work", lambda: "go on with it"), joined("cpu") as ranks:
         (folder / str(ranks.rank)).touch()
         if what == "all_fail" or (what == "one_fails" and ranks.rank == 1):
             raise UserError("no such setting")

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from denoiseq.errors import LostRank, UserError, is_reported, mark_reported, sentence
-from denoiseq.interrupt import ANEW
+from denoiseq.interrupt import how_to_go_on
 from denoiseq.rank_watch import MEETING, RankWatch
 
 # How long ranks wait for one that prepares data or evaluates: `rank_watch` notices one that died.
@@ -101,10 +101,10 @@ ALONE = Ranks()
 
 
 @contextmanager
-def joined(name: str, how: Callable[[], str] = lambda: ANEW) -> Iterator[Ranks]:
+def joined(name: str) -> Iterator[Ranks]:
     """Join the ranks that `torchrun` started; rank 0 of 1 without it. `name`: see `device`.
 
-    An error ends all ranks. `how` says how to go on where another one is lost.
+    An error ends all ranks; where another one is lost, the innermost `Stop` says how to go on.
     """
     world, chosen = int(os.environ.get("WORLD_SIZE", 1)), device(name)
     if world == 1:
@@ -122,7 +122,7 @@ def joined(name: str, how: Callable[[], str] = lambda: ANEW) -> Iterator[Ranks]:
         yield ranks
         ranks.wait()
     except LostRank as error:
-        told = error if error.advised else advised(error, f"{error}: {how()}.")
+        told = error if error.advised else advised(error, f"{error}: {how_to_go_on()}.")
         watch.leave(told)
         raise told from error.__cause__
     except BaseException as error:

@@ -107,6 +107,11 @@ def end_with(error: BaseException) -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
+def how_to_go_on() -> str:
+    """What the innermost `Stop` says."""
+    return _active[-1].how() if _active else ANEW
+
+
 def hand_on(error: BaseException) -> None:
     """Give the signal to the handler of the launcher whose job this is: it may requeue the job."""
     number = error.signal if isinstance(error, Interrupted) else None

@@ -20,16 +20,16 @@ from typing import Any
 
 from denoiseq import errors
 from denoiseq.errors import LostRank
-from denoiseq.interrupt import end_with
+from denoiseq.interrupt import end_with, how_to_go_on
 
 # How long ranks wait for each other at the start: their hosts may load libraries from a slow disk.
 MEETING = timedelta(minutes=5)
 # A host that has not answered the kernel for so long is lost.
-IDLE_S, INTERVAL_S, ATTEMPTS = 10, 5, 6
+IDLE_S, INTERVAL_S, ATTEMPTS = 10, 4, 5
 # The main thread has so long to report a loss; then this module does.
-REPORT_S = 20
-# A collective that has not noticed the loss after so long never will.
-STUCK_S = 20
+REPORT_S = 10
+# A collective that has not noticed the loss after so much longer never will.
+STUCK_S = 10
 HEARD_S = 10
 # An error that another rank reports may be one that all meet, which is then rank 0's own as well.
 OWN_S = 1
@@ -104,7 +104,7 @@ class RankWatch:
             self.noticed.set()
             end_with(self.lost)
         if not self._leaving.wait(REPORT_S) and not reported:
-            print(f"error: {what}", file=sys.stderr, flush=True)
+            print(f"error: {what}: {how_to_go_on()}.", file=sys.stderr, flush=True)
         stuck_s = 0
         while not self._leaving.wait(1):
             stuck_s = stuck_s + 1 if self.in_collective else 0

@@ -33,8 +33,7 @@ log = logging.getLogger(__name__)
 
 def run(settings: Evaluate) -> None:
     """Metrics of a checkpoint on held-out chromosomes; of several ranks the first measures."""
-    stop = Stop("Evaluation", lambda: ANEW)
-    with stop, joined(settings.trainer.device) as ranks:
+    with Stop("Evaluation", lambda: ANEW), joined(settings.trainer.device) as ranks:
         if ranks.main:
             evaluate(settings)
 

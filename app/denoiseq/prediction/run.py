@@ -36,8 +36,7 @@ STRONGEST = 20  # peaks in the table of the report
 
 def run(settings: Predict) -> None:
     """Denoised coverage, peak probability and peaks of a whole genome, and a report."""
-    stop = Stop("Prediction", lambda: GO_ON)
-    with stop, joined(settings.trainer.device, stop.how) as ranks:
+    with Stop("Prediction", lambda: GO_ON), joined(settings.trainer.device) as ranks:
         predict(settings, ranks)
 
 

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 def run(settings: Train) -> None:
     """Train, measure the validation split, and go on to the further stages of the settings."""
     stop = Stop("Training", lambda: ANEW)
-    with stop, joined(settings.trainer.device, lambda: stop.how()) as ranks:
+    with stop, joined(settings.trainer.device) as ranks:
         settings = _shared(settings, ranks)
         with collected_warnings() as warnings:
             _train(settings, ranks, warnings)
