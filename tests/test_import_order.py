@@ -61,7 +61,7 @@ MAY_IMPORT = {
     "atomic": {"errors"},
     "errors": set(),
     "inputs": {"atomic", "errors"},
-    "workers": set(),
+    "workers": {"interrupt"},
     "logs": set(),
     "distributed": {"errors", "interrupt", "rank_watch"},
     "interrupt": set(),

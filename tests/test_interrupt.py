@@ -7,6 +7,7 @@ import threading
 import pytest
 from denoiseq.distributed import Ranks
 from denoiseq.interrupt import SIGNALS, Interrupted, Stop, end_with, hand_on
+from denoiseq.workers import server_context
 
 IGNORABLE = [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2]
 
@@ -131,6 +132,16 @@ def test_hand_on_gives_a_signal_to_the_launcher_that_waits_for_it():
 def test_hand_on_leaves_the_usual_handlers_alone(number):
     hand_on(interrupted_by(number))
     hand_on(KeyboardInterrupt())
+
+
+@pytest.mark.parametrize("number", IGNORABLE)
+def test_server_context_keeps_workers_from_the_signals_of_a_scheduler(number):
+    context = server_context()
+    worker = context.Process(target=signal.raise_signal, args=(number,))
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 0
+    assert signal.getsignal(number) is signal.SIG_DFL
 
 
 # A name that no file has: the command waits for a signal before it reads any.
