@@ -8,6 +8,12 @@ class UserError(ValueError):
     """What the user gave cannot be used: one sentence that says what, where, and what to do."""
 
 
+class LostRank(ConnectionError):
+    """Another rank died, stopped, or can no longer be reached."""
+
+    advised = False  # whether the text says how to go on
+
+
 # The user's besides: files, disks and lost ranks; memory; numbers out of range.
 EXPECTED = (UserError, OSError, MemoryError, FloatingPointError)
 OUT_OF_MEMORY = (
@@ -33,3 +39,18 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def is_bug(error: BaseException) -> bool:
+    """Whether an error is neither the user's nor an interruption."""
+    return not (isinstance(error, (*EXPECTED, KeyboardInterrupt)) or out_of_memory(error))
+
+
+def mark_reported(error: BaseException) -> None:
+    """Note that another rank reports this error."""
+    error._denoiseq_reported = True  # type: ignore[attr-defined]
+
+
+def is_reported(error: BaseException) -> bool:
+    """Whether another rank reports this error."""
+    return getattr(error, "_denoiseq_reported", False)

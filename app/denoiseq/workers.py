@@ -4,6 +4,10 @@ import multiprocessing
 import os
 import signal
 import threading
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
+
+from denoiseq.interrupt import OF_SCHEDULERS
 
 
 def start_worker(*_number: int) -> None:
@@ -20,6 +24,22 @@ def start_worker(*_number: int) -> None:
             os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
+
+
+def server_context() -> BaseContext:
+    """Where workers come from: a server, because a fork would copy locks and open files.
+
+    The server ignores the signals that a scheduler sends to all processes of a job, and its
+    workers do: the main process ends them.
+    """
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in OF_SCHEDULERS}
+        try:
+            forkserver.ensure_running()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler or signal.SIG_DFL)
+    return multiprocessing.get_context("forkserver")
 
 
 def processes(workers: int) -> int:

@@ -70,8 +70,9 @@ def claimed(folder: Path, key: dict[str, Any]) -> Iterator[None]:
                 raise
             kept = f"chromosomes done: {done}; the same command goes on from there"
             if isinstance(error, KeyboardInterrupt):
-                raise KeyboardInterrupt(kept) from error
-            log.info("%s", kept)
+                error.args = (kept,)
+            else:
+                log.info("%s", kept)
             raise
         shutil.rmtree(folder)
 

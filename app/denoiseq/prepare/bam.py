@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -20,9 +21,11 @@ from denoiseq.prepare.reader import StoreParts, Task
 from denoiseq.prepare.reads import NOTES, READ_FATES, SINGLE_FATES, scan_bam
 from denoiseq.settings import Prepare
 from denoiseq.store.compatibility import FILTERS
-from denoiseq.workers import processes, start_worker
+from denoiseq.workers import processes, server_context, start_worker
 
 _log = logging.getLogger(__name__)
+# A signal that ends a job comes to all its processes; the main one's is given this time to come.
+SIGNAL_S = 0.5
 
 
 class BamReader:
@@ -192,16 +195,19 @@ def _results(jobs: Mapping[str, tuple], workers: int) -> Iterator[tuple[str, Chr
         for chrom, job in jobs.items():
             yield chrom, scan_bam(*job)
         return
-    # forkserver: a plain fork would copy threads' locks (OpenMP, HDF5) into the children
-    context = multiprocessing.get_context("forkserver")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=server_context(), initializer=start_worker)
     try:
         futures = {pool.submit(scan_bam, *job): chrom for chrom, job in jobs.items()}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool as error:
+        time.sleep(SIGNAL_S)
         raise OSError(
             "a process of prepare ended abruptly, perhaps out of memory; try workers=1."
         ) from error
+    except BaseException:  # a chromosome that nobody waits for may take minutes
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)

@@ -61,14 +61,14 @@ def check_resumable(
     others = {name: pair for name, pair in changes.items() if name not in lasting}
     if others := others | _changed_peaks(payload, before.data, settings.data, data):
         raise UserError(
-            f"{path} was trained with other settings ({_text(others)}): resume with the settings "
-            "of the training, or start a new one from its weights with model.pretrained=."
+            f"{path} was trained with other settings ({shown_changes(others)}): resume with the "
+            "settings of the training, or start a new one from its weights with model.pretrained=."
         )
     _check_store(path, payload, settings.data, data)
     if not settings.data.sequence:
         lasting.pop("data.fasta", None)  # nothing reads it
     if lasting:
-        log.warning("%s is resumed with other settings: %s", path, _text(lasting))
+        log.warning("%s is resumed with other settings: %s", path, shown_changes(lasting))
 
 
 def changed_settings(before: Train, now: Train) -> Changes:
@@ -97,7 +97,8 @@ def _within(name: str, names: tuple[str, ...]) -> bool:
     return any(name == other or name.startswith(f"{other}.") for other in names)
 
 
-def _text(changes: Changes) -> str:
+def shown_changes(changes: Changes) -> str:
+    """Each changed setting, as name old -> new."""
     return ", ".join(f"{n} {shown(old)} -> {shown(new)}" for n, (old, new) in changes.items())
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from denoiseq.distributed import Ranks
 from denoiseq.errors import UserError
+from denoiseq.interrupt import ANEW
 from denoiseq.models.checkpoint import load_checkpoint
 from denoiseq.models.network import Network
 from denoiseq.settings import Optim, Train
@@ -28,6 +29,12 @@ def train_options(settings: Train) -> dict[str, Any]:
 def checkpoint_path(folder: Path | str, name: str) -> Path:
     """The path of "last" or "best" in a run folder."""
     return Path(folder) / "checkpoints" / f"{name}.pt"
+
+
+def how_to_resume(folder: Path | str) -> str:
+    """How to go on with the training of a run folder."""
+    last = checkpoint_path(folder, "last")
+    return f"go on with resume={last}" if last.exists() else f"it has no checkpoint yet, {ANEW}"
 
 
 class State:

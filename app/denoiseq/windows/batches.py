@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from denoiseq.distributed import ALONE, Ranks
 from denoiseq.windows.dataset import WindowDataset
-from denoiseq.workers import start_worker
+from denoiseq.workers import server_context, start_worker
 
 
 class TileBatches(Sampler[list[tuple[int, int]]]):
@@ -62,7 +62,7 @@ def window_loader(batches: TileBatches, workers: int) -> DataLoader:
         batches.data,
         batch_sampler=batches,
         num_workers=workers,
-        multiprocessing_context="forkserver" if workers else None,
+        multiprocessing_context=server_context() if workers else None,
         persistent_workers=workers > 0,
         worker_init_fn=start_worker,
         generator=torch.Generator(),  # of its own: iterating draws a seed for the workers
