@@ -3,6 +3,9 @@
 Knows neither torch nor Hydra: `cli` adds Hydra's errors to those that are the user's.
 """
 
+from collections.abc import Collection
+from itertools import islice
+
 
 class UserError(ValueError):
     """What the user gave cannot be used: one sentence that says what, where, and what to do."""
@@ -33,3 +36,9 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def listed(names: Collection[str], most: int = 5) -> str:
+    """The first names, and how many more there are: a genome can have a million."""
+    more = len(names) - most
+    return ", ".join(islice(names, most)) + (f" and {more:,} more" if more > 0 else "")
