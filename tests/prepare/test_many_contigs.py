@@ -65,10 +65,8 @@ def test_a_message_names_five_of_many(prepare, fragments, tmp_path):
 
 def test_listed_counts_what_it_leaves_out():
     assert listed(["a", "b"]) == "a, b"
-    assert (
     shown = listed([f"chr{i}" for i in range(1_005)])
     assert shown == "chr0, chr1, chr2, chr3, chr4 and 1,000 more"
-    )
 
 
 def test_ends_to_sample_of_a_genome_are_bounded():
