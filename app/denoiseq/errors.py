@@ -3,6 +3,9 @@
 Knows neither torch nor Hydra: `cli` adds Hydra's errors to those that are the user's.
 """
 
+from collections.abc import Collection
+from itertools import islice
+
 
 class UserError(ValueError):
     """What the user gave cannot be used: one sentence that says what, where, and what to do."""
@@ -54,3 +57,9 @@ def mark_reported(error: BaseException) -> None:
 def is_reported(error: BaseException) -> bool:
     """Whether another rank reports this error."""
     return getattr(error, "_denoiseq_reported", False)
+
+
+def listed(names: Collection[str], most: int = 5) -> str:
+    """The first names, and how many more there are: a genome can have a million."""
+    more = len(names) - most
+    return ", ".join(islice(names, most)) + (f" and {more:,} more" if more > 0 else "")

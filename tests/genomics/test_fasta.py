@@ -153,7 +153,7 @@ def test_sequence_that_is_gone_is_said_without_htslibs_own_words(fasta, capfd):
     fasta.write_bytes(whole[:20] if fasta.suffix == ".fa" else b"\0" * len(whole))
     for read in (
         lambda: genome.one_hot("chr1", 0, 12),
-        lambda: bases_around(fasta, "chr1", np.array([6]), 3),
+        lambda: bases_around(Genome(fasta), "chr1", np.array([6]), 3),
     ):
         with pytest.raises(UserError, match=rf"{fasta.name} is"):
             read()

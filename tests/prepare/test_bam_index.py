@@ -2,11 +2,12 @@ import gzip
 import os
 import shutil
 import struct
+from contextlib import closing
 
 import pysam
 import pytest
 from denoiseq.errors import UserError
-from denoiseq.genomics.bam import check_bam, contig_sizes, count_reads, reads_of
+from denoiseq.genomics.bam import OpenReads, check_bam, contig_sizes, count_reads
 
 SIZES = {"chr1": 10_000, "chr2": 5_000}
 UNPLACED = 0x4
@@ -238,7 +239,7 @@ def test_an_index_beside_the_target_of_a_link_is_taken(version, cram, tmp_path):
         link.symlink_to(path)
         file = check_bam(link, SIZES)
         assert count_reads(file).placed == {"chr1": 20, "chr2": 20}
-        with reads_of(file, "chr2") as reads:
+        with closing(OpenReads(file)) as opened, opened.reads("chr2") as reads:
             assert len(list(reads)) == 20
 
 

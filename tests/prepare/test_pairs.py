@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pysam
 import pytest
-from denoiseq.genomics.bam import ReadFile
+from denoiseq.genomics.bam import OpenReads, ReadFile
 from denoiseq.prepare import pairs
 from denoiseq.prepare.reads import NOTES, READ_FATES, _fragments
 from denoiseq.settings import Prepare
@@ -23,7 +23,7 @@ def fragments_of(path, **filters):
     """(start, end) in the order of the store, and what the reads are counted under."""
     fates = Counter()
     prepare = Prepare(shift="+4/-4", max_fragment_bp=300, **filters)
-    batches = list(_fragments(ReadFile(path), "chr1", SIZE, prepare, fates))
+    batches = list(_fragments(OpenReads(ReadFile(path)), "chr1", SIZE, prepare, fates))
     rows = np.concatenate(batches, axis=1)
     counts = {fate: n for fate, n in fates.items() if n and fate not in ("paired", "unpaired")}
     return list(zip(rows[0].tolist(), (rows[0] + rows[1]).tolist(), strict=True)), counts

@@ -12,7 +12,7 @@ from typing import Any
 from denoiseq import provenance
 from denoiseq.atomic import check_writable, write_json, write_text
 from denoiseq.distributed import joined, use_threads
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.evaluation import external_peaks, loci
 from denoiseq.evaluation.measure import measure, tune
 from denoiseq.evaluation.thresholds import Tuned
@@ -70,7 +70,7 @@ def _evaluate(settings: Evaluate, warnings: list[str]) -> None:
             settings.checkpoint,
         )
 
-    log.info("evaluating %s on %s", settings.checkpoint, ", ".join(data.chroms))
+    log.info("evaluating %s on %s", settings.checkpoint, listed(data.chroms))
     external = external_peaks.called(data, settings.macs3)
     measured = measure(network, data, settings, trained, tuned, external)
     metrics = {**measured.metrics, "split": settings.split}

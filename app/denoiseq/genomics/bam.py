@@ -5,14 +5,15 @@ import os
 import zlib
 from bisect import bisect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, islice
 from pathlib import Path
 
 import pysam
 
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.genomics.bam_index import (
     check_index,
     check_whole,
@@ -22,7 +23,6 @@ from denoiseq.genomics.bam_index import (
     not_of_this_file,
 )
 from denoiseq.genomics.htslib import htslib_messages, quiet_htslib
-from denoiseq.genomics.intervals import listed
 from denoiseq.genomics.organelles import left_out
 from denoiseq.inputs import BGZF_END, cut_off, refuse_pipe
 
@@ -114,29 +114,53 @@ def _damage_as_user_error(path: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def reads_of(file: ReadFile, chrom: str) -> Iterator[Iterable[pysam.AlignedSegment]]:
-    """All reads placed on a chromosome, as pysam iterates; what fails in the block is damage.
+class OpenReads:
+    """A checked file, opened once for the reads of any number of chromosomes; close it at the end.
 
-    Without counts in the index it is the index's: `count_reads` has read the file to its end then.
+    Opening takes time that grows with the number of contigs.
     """
-    with open_bam(file.path) as handle, _damage_as_user_error(file.path):
-        try:
-            yield handle.fetch(contig=chrom)
-        except OSError as error:
-            if has_counts(handle):
-                raise
-            why = f"by it, no reads on {chrom} can be read"
-            raise not_of_this_file(file.path, why) from error
 
+    def __init__(self, file: ReadFile) -> None:
+        self.path, self.paired = file.path, file.paired
+        self._stack = ExitStack()
 
-@contextmanager
-def stretches_of(
-    file: ReadFile, chrom: str
-) -> Iterator[Callable[[int, int], Iterable[pysam.AlignedSegment]]]:
-    """Reads that overlap any stretch [start, end) of a chromosome, with their tags."""
-    with open_bam(file.path, tags=True) as handle, _damage_as_user_error(file.path):
-        yield lambda start, end: handle.fetch(chrom, start, end)
+    def close(self) -> None:
+        self._stack.close()
+
+    @cached_property
+    def _file(self) -> pysam.AlignmentFile:
+        return self._stack.enter_context(open_bam(self.path))
+
+    @cached_property
+    def _file_with_tags(self) -> pysam.AlignmentFile:
+        """A handle of its own, since the other is in the middle of a chromosome."""
+        return self._stack.enter_context(open_bam(self.path, tags=True))
+
+    @contextmanager
+    def reads(self, chrom: str) -> Iterator[Iterable[pysam.AlignedSegment]]:
+        """All reads placed on a chromosome, as pysam iterates; what fails in the block is damage.
+
+        Without counts in the index it is the index's: `count_reads` has read the file to its end
+        then.
+        """
+        file = self._file
+        with _damage_as_user_error(self.path):
+            try:
+                yield file.fetch(contig=chrom)
+            except OSError as error:
+                if has_counts(file):
+                    raise
+                why = f"by it, no reads on {chrom} can be read"
+                raise not_of_this_file(self.path, why) from error
+
+    @contextmanager
+    def stretches(
+        self, chrom: str
+    ) -> Iterator[Callable[[int, int], Iterable[pysam.AlignedSegment]]]:
+        """Reads that overlap any stretch [start, end) of a chromosome, with their tags."""
+        file = self._file_with_tags
+        with _damage_as_user_error(self.path):
+            yield lambda start, end: file.fetch(chrom, start, end)
 
 
 def contig_sizes(bam: str | Path) -> dict[str, int]:

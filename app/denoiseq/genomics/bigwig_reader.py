@@ -1,6 +1,6 @@
 """bigWig tracks, read by window. `bigwig_writer` writes them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -37,24 +37,40 @@ def _sum(file: Any, chrom: str, size: int) -> float:
 
 
 def stream_bigwig(
-    path: str | Path, chrom: str, size: int, chunk_bp: int = 1 << 20
-) -> Iterator[tuple[int, np.ndarray]]:
-    """(start, values float32) along a chromosome; NaN where the file has no data."""
+    path: str | Path, sizes: Mapping[str, int], chunk_bp: int = 1 << 20
+) -> Iterator[tuple[str, Iterator[tuple[int, np.ndarray]]]]:
+    """Each chromosome of `sizes` (chrom -> bp), with (start, values float32) along it.
+
+    Values are NaN where the file has no data. Take those of one chromosome before the next.
+    """
     with _opened(path) as file:
-        for start in range(0, size, chunk_bp):
-            end = min(start + chunk_bp, size)
-            yield start, _values(path, file, chrom, start, end)
+
+        def track(chrom: str, size: int) -> Iterator[tuple[int, np.ndarray]]:
+            for start in range(0, size, chunk_bp):
+                yield start, _values(path, file, chrom, start, min(start + chunk_bp, size))
+
+        for chrom, size in sizes.items():
+            yield chrom, track(chrom, size)
 
 
 def read_bigwig(path: str | Path, chrom: str, start: int, end: int) -> np.ndarray:
     """Values of [start, end): float32 (end - start,), 0 where the file has no data."""
+    (values,) = read_windows(path, [(chrom, start, end)])
+    return values
+
+
+def read_windows(path: str | Path, windows: Iterable[tuple[str, int, int]]) -> Iterator[np.ndarray]:
+    """The values of each of many windows (chrom, start, end) as of `read_bigwig`."""
     with _opened(path) as file:
-        size = file.chroms().get(chrom)
-        if size is None or not 0 <= start <= end <= size:
-            raise UserError(f"{path} has no window {chrom}:{start}-{end}: size {size}.")
-        if start == end:
-            return np.zeros(0, dtype=np.float32)
-        return np.nan_to_num(_values(path, file, chrom, start, end)).astype(np.float32)
+        sizes = file.chroms()
+        for chrom, start, end in windows:
+            size = sizes.get(chrom)
+            if size is None or not 0 <= start <= end <= size:
+                raise UserError(f"{path} has no window {chrom}:{start}-{end}: size {size}.")
+            if start == end:
+                yield np.zeros(0, dtype=np.float32)
+            else:
+                yield np.nan_to_num(_values(path, file, chrom, start, end)).astype(np.float32)
 
 
 def _values(path: str | Path, file: Any, chrom: str, start: int, end: int) -> np.ndarray:

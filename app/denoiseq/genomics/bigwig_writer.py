@@ -274,7 +274,7 @@ def _write_zooms(
         file.write(struct.pack("<I", count))
         file.seek(end)
         levels.append((width, 0, place, index))
-        if count <= BLOCK_ITEMS:
+        if count <= BLOCK_ITEMS or count == sum(map(len, coarser)):  # a record a contig
             break
         width, records = width * ZOOM_FACTOR, coarser
     if not total[0]:

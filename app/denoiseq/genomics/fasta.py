@@ -89,13 +89,12 @@ def input_channels(
     return np.concatenate([coverage[None], bases])  # (5, W)
 
 
-def bases_around(fasta: str | Path, chrom: str, positions: np.ndarray, reach_bp: int) -> np.ndarray:
+def bases_around(genome: Genome, chrom: str, positions: np.ndarray, reach_bp: int) -> np.ndarray:
     """Codes of the bases within `reach_bp` of each position: uint8 (M, 2 * reach_bp + 1).
 
     As of `Genome.codes`; 4 beyond an end of the sequence as well.
     """
     rows = np.full((len(positions), 2 * reach_bp + 1), 4, dtype=np.uint8)
-    genome = Genome(fasta)
     for i in np.argsort(positions):  # neighbours share a compressed block
         start = int(positions[i]) - reach_bp
         first, last = max(-start, 0), min(rows.shape[1], genome.chroms[chrom] - start)

@@ -42,11 +42,10 @@ class BigWigReader:
 
     def read(self, task: Task) -> list[StoreParts]:
         settings, (path,), coverage = task.settings, self.paths, {}
-        for number, (chrom, size) in enumerate(task.chroms.items()):
-            part = task.folder / f"{number}.part"
-            track = stream_bigwig(path, chrom, size)
-            coverage[chrom] = write_runs(path, chrom, track, task.blacklist, part)
-            task.advance(size)
+        stem = task.folder / "track.part"
+        for chrom, track in stream_bigwig(path, task.chroms):
+            coverage[chrom] = write_runs(path, chrom, track, task.blacklist, stem)
+            task.advance(task.chroms[chrom])
         qc = coverage_quality(coverage, task) | {"not_in_fasta": self._not_in_fasta}
         if qc["covered_bp"] == 0:
             raise UserError(f"{path} is 0 everywhere on the chosen chromosomes.")

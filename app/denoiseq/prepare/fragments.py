@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.genomics.bad_lines import BadLines
 from denoiseq.genomics.fragment_file import Lines, check_exists, read_fragments
-from denoiseq.genomics.intervals import listed, select_chromosomes
+from denoiseq.genomics.intervals import select_chromosomes
 from denoiseq.inputs import is_pipe
 from denoiseq.prepare.cells import EXAMPLES, Cells
 from denoiseq.prepare.contigs import check_contigs
@@ -23,7 +23,9 @@ from denoiseq.prepare.cut_sites import (
     CutWriter,
     EndSample,
     Fragments,
+    ends_to_sample,
     in_order,
+    no_sizes,
     usable,
 )
 from denoiseq.prepare.quality import check_some_left, cut_quality
@@ -77,6 +79,8 @@ class FragmentReader:
         self.ends: Mapping[str, Fragments] | None = self._samples
         self._fates = Counter[str]()
         self._counts: list[dict[str, ChromCounts]] = [{} for _ in self._stores]
+        self._sizes = [no_sizes(settings) for _ in self._stores]
+        self._prepared_bp = 0
 
     @staticmethod
     def own_sizes(settings: Prepare) -> Mapping[str, int]:
@@ -91,6 +95,7 @@ class FragmentReader:
     def read(self, task: Task) -> list[StoreParts]:
         """A store for each group with a cut site; `reads` are the whole file's by LINE_FATES."""
         (path,) = self.paths
+        self._prepared_bp = sum(task.chroms.values())
         self._read_file(task)
         lines = {fate: self._fates[fate] for fate in LINE_FATES} | {"bad_line": self._bad.count}
         lines = {"total": sum(lines.values()), **lines}
@@ -109,11 +114,11 @@ class FragmentReader:
         remedy = "max_fragment_bp, include, exclude, the list of barcodes or the blacklist"
         cut_sites = sum(n.cut_sites for group in self._counts for n in group.values())
         check_some_left(path, {"cut_sites": cut_sites, "reads": lines}, remedy)
-        empty = ChromCounts(np.zeros(task.settings.max_fragment_bp + 1, np.int64))
+        empty = ChromCounts()
         stores = []
         for index, (group, store) in enumerate(self._stores.items()):
             counts = {chrom: self._counts[index].get(chrom, empty) for chrom in task.chroms}
-            qc = cut_quality(counts, task, ())
+            qc = cut_quality(counts, self._sizes[index], task, ())
             if qc["cut_sites"] == 0:
                 _log.warning("no fragment of group %s is left: no store is made", group)
                 continue
@@ -121,7 +126,7 @@ class FragmentReader:
             qc["not_in_fasta"] = {"contigs": contigs, "reads": lost}
             parts = {chrom: result.part for chrom, result in counts.items()}
             stores.append(StoreParts(store, qc, parts))
-        _warn_of_reads(path, [n.fragment_sizes for group in self._counts for n in group.values()])
+        _warn_of_reads(path, np.sum(self._sizes, axis=0))
         return stores
 
     def _read_file(self, task: Task) -> None:
@@ -155,7 +160,7 @@ class FragmentReader:
 
     def _read_chromosome(self, chrom: str, lines: Iterable[Lines], task: Task) -> None:
         writers: dict[int, CutWriter] = {}
-        sample = EndSample()
+        sample = EndSample(ends_to_sample(task.chroms[chrom], self._prepared_bp))
         unsorted = (
             f"{self.paths[0]}: fragments on {chrom} are not sorted by start; "
             "sort the file: sort -k1,1 -k2,2n."
@@ -165,8 +170,8 @@ class FragmentReader:
             sample.add(batch[:3])
             for group in np.unique(batch[3]).tolist():
                 if group not in writers:
-                    part = task.folder / f"{group}.{len(self._samples)}.part"
-                    writers[group] = CutWriter(chrom, task.settings, part, task.blacklist)
+                    stem, sizes = task.folder / f"{group}.part", self._sizes[group]
+                    writers[group] = CutWriter(chrom, task.settings, stem, task.blacklist, sizes)
                 writers[group].add(batch[:, batch[3] == group])
         for group, writer in writers.items():
             self._counts[group][chrom] = writer.finish()
@@ -234,9 +239,8 @@ class FragmentReader:
         return self._cells.look_up(lines.barcodes)
 
 
-def _warn_of_reads(path: Path, fragment_sizes: Iterable[np.ndarray]) -> None:
+def _warn_of_reads(path: Path, sizes: np.ndarray) -> None:
     """Warn where fragments by length, in bp, are nearly all of one, as sequenced reads are."""
-    sizes = np.sum(list(fragment_sizes), axis=0)
     length, fragments = int(sizes.argmax()), int(sizes.sum())
     shortest, longest = _READ_BP
     if fragments < _LEAST_FRAGMENTS or not shortest <= length <= longest:

@@ -8,7 +8,7 @@ reads, is read again, and mates are matched by name where they do not.
 """
 
 import struct
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count, islice
@@ -207,7 +207,7 @@ def _collect(
     add_start, add_size = (column.append for column in waiting.forward.columns)
     add_low, add_low_size = (column.append for column in waiting.low.columns)
     add_mate, add_mate_size, add_end = (column.append for column in waiting.reverse.columns)
-    fates = dict.fromkeys((*kinds, "too_long", "bad_template"), 0)
+    fates = defaultdict[str, int](int)
     low_mapq = reverse = 0
     for chunk in count(1):
         read = None

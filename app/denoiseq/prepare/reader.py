@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Merged
 from denoiseq.prepare.cut_sites import Fragments
+from denoiseq.prepare.parts import Part
 from denoiseq.settings import Prepare
 
 
@@ -38,7 +39,7 @@ class StoreParts:
 
     path: Path
     qc: dict[str, Any]
-    parts: Mapping[str, Path | None]
+    parts: Mapping[str, Part | None]
 
 
 class Reader(Protocol):

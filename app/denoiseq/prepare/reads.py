@@ -1,18 +1,19 @@
-"""Reads of one chromosome of BAM or CRAM files to its cut sites: what becomes of each read.
+"""Reads of BAM or CRAM files to cut sites, by chromosome: what becomes of each read.
 
 A fragment is [start, end) of a proper pair; `pairs` finds both ends. Of single-end data each read
 is a fragment of which one end is known, the 5' end of the read.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from denoiseq.genomics.bam import ReadFile, reads_of, stretches_of
+from denoiseq.genomics.bam import OpenReads, ReadFile
 from denoiseq.genomics.intervals import Merged
 from denoiseq.prepare.cut_sites import (
     BOTH,
@@ -23,10 +24,13 @@ from denoiseq.prepare.cut_sites import (
     CutWriter,
     EndSample,
     Fragments,
+    ends_to_sample,
     in_order,
+    no_sizes,
     usable,
 )
 from denoiseq.prepare.pairs import FORWARD, REVERSE, Filters, fragments_of_pairs
+from denoiseq.prepare.parts import part_files
 from denoiseq.settings import Prepare
 
 # what becomes of a read: it is counted under the first of these that holds
@@ -53,35 +57,65 @@ _PAIRED, _PROPER_PAIR, _REVERSE = 0x1, 0x1 | 0x2, 0x10
 _BATCH_READS = 1 << 16
 
 
-def scan_bam(
-    files: Sequence[ReadFile],
-    chrom: str,
-    size: int,
-    settings: Prepare,
-    part: Path,
-    blacklist: Merged,
-) -> ChromCounts:
-    """Stream one chromosome of checked files, merged, and write its cut sites in bounded memory."""
-    writer, sample = CutWriter(chrom, settings, part, blacklist), EndSample()
-    counts = writer.counts
-    counts.by_file = [Counter() for _ in files]
-    streams = [
-        _fragments(file, chrom, size, settings, fates)
-        for file, fates in zip(files, counts.by_file, strict=True)
-    ]
-    unsorted = (
-        f"reads on {chrom} are not sorted by coordinate, whatever the header says; "
-        "sort and index the BAM: samtools sort, then samtools index"
-    )
-    for batch in in_order(streams, unsorted):
-        writer.add(batch)
-        sample.add(batch)
-    counts.ends = sample.fragments
-    return writer.finish()
+@dataclass(frozen=True)
+class Scanned:
+    """What chromosomes gave: their counts, and the fragments of all by length (`no_sizes`)."""
+
+    counts: dict[str, ChromCounts]
+    fragment_sizes: np.ndarray
+
+
+class Scanner:
+    """Scans chromosomes of checked files, which it opens once; a context manager.
+
+    genome_bp : of all chromosomes that are prepared
+    """
+
+    def __init__(
+        self, files: Sequence[ReadFile], settings: Prepare, blacklist: Merged, genome_bp: int
+    ) -> None:
+        self._files = [OpenReads(file) for file in files]
+        self._settings, self._blacklist = settings, blacklist
+        self._genome_bp = genome_bp
+
+    def __enter__(self) -> "Scanner":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for file in self._files:
+            file.close()
+
+    def scan(self, chroms: Mapping[str, int], stem: Path) -> Scanned:
+        """Write the cut sites of chromosomes (chrom -> bp) to the part files of a stem, anew."""
+        for path in part_files(stem):
+            path.unlink(missing_ok=True)
+        scanned = Scanned({}, no_sizes(self._settings))
+        for chrom, size in chroms.items():
+            writer = CutWriter(chrom, self._settings, stem, self._blacklist, scanned.fragment_sizes)
+            scanned.counts[chrom] = self._scan(chrom, size, writer)
+        return scanned
+
+    def _scan(self, chrom: str, size: int, writer: CutWriter) -> ChromCounts:
+        """Stream one chromosome of all files, merged, in bounded memory."""
+        sample, counts = EndSample(ends_to_sample(size, self._genome_bp)), writer.counts
+        counts.by_file = [Counter() for _ in self._files]
+        streams = [
+            _fragments(file, chrom, size, self._settings, fates)
+            for file, fates in zip(self._files, counts.by_file, strict=True)
+        ]
+        unsorted = (
+            f"reads on {chrom} are not sorted by coordinate, whatever the header says; "
+            "sort and index the BAM: samtools sort, then samtools index"
+        )
+        for batch in in_order(streams, unsorted):
+            writer.add(batch)
+            sample.add(batch)
+        counts.ends = sample.fragments
+        return writer.finish()
 
 
 def _fragments(
-    file: ReadFile, chrom: str, size: int, settings: Prepare, fates: Counter[str]
+    file: OpenReads, chrom: str, size: int, settings: Prepare, fates: Counter[str]
 ) -> Iterator[Fragments]:
     """Batches of usable fragments; when the stream ends, every read has its fate."""
     if not file.paired:
@@ -92,8 +126,8 @@ def _fragments(
     kinds = _kinds_of_flags(settings.keep_duplicates, paired=True)
     filters = Filters(kinds, settings.min_mapq, settings.max_fragment_bp)
     counts = Counter[str]()
-    with reads_of(file, chrom) as reads, ExitStack() as opened:
-        stretch = cache(lambda: opened.enter_context(stretches_of(file, chrom)))
+    with file.reads(chrom) as reads, ExitStack() as opened:
+        stretch = cache(lambda: opened.enter_context(file.stretches(chrom)))
         for spans in fragments_of_pairs(reads, stretch, filters, counts):
             fragments = usable(_rows(spans.forward), size, settings, fates, "forward_mate")
             if spans.lone_reverse.shape[1]:
@@ -123,7 +157,7 @@ def _settle(counts: Counter[str], fates: Counter[str]) -> None:
 
 
 def _single(
-    file: ReadFile, chrom: str, settings: Prepare, fates: Counter[str]
+    file: OpenReads, chrom: str, settings: Prepare, fates: Counter[str]
 ) -> Iterator[list[list[int]]]:
     """Start, aligned bases and the known end of each read that is kept."""
     min_mapq, kinds = settings.min_mapq, _kinds_of_flags(settings.keep_duplicates, False)
@@ -131,7 +165,7 @@ def _single(
     starts: list[int] = []
     lengths: list[int] = []
     ends: list[int] = []
-    with reads_of(file, chrom) as reads:
+    with file.reads(chrom) as reads:
         for read in reads:
             flag = read.flag
             kind = kinds[flag]

@@ -12,13 +12,12 @@ from typing import Any
 from tqdm import tqdm
 
 from denoiseq.atomic import check_writable, room_for, write_json
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import chrom_sizes
 from denoiseq.genomics.intervals import (
     Interval,
     Merged,
-    listed,
     merge_within,
     select_chromosomes,
 )
@@ -29,7 +28,7 @@ from denoiseq.prepare.bigwig import BigWigReader
 from denoiseq.prepare.contigs import warn_of_dense_contigs, warn_of_empty_chromosomes
 from denoiseq.prepare.cut_sites import resolve_shift
 from denoiseq.prepare.fragments import FragmentReader
-from denoiseq.prepare.parts import map_parts
+from denoiseq.prepare.parts import PartColumns
 from denoiseq.prepare.reader import Reader, Task, beside, store_paths
 from denoiseq.prepare.shift_check import check_ends
 from denoiseq.provenance import store_provenance
@@ -174,7 +173,7 @@ def _prepare(
         for store in contents:
             stores[store.path] = store.qc | more
             write_json(beside(store.path, ".qc.json"), stores[store.path])
-            columns = map_parts(store.parts, content)
+            columns = PartColumns(store.parts, content)
             WRITERS[content](store.path, chroms, columns, blacklist, preprocessing, provenance)
     return stores
 
@@ -189,7 +188,7 @@ def _choose_chromosomes(
     selected = select_chromosomes(sizes, settings.include, [*out, *misspelled])
     chroms = {c: sizes[c] for c in selected if c in reader.chroms}
     if not chroms:
-        raise UserError(f"{source} has none of the selected chromosomes: {', '.join(selected)}.")
+        raise UserError(f"{source} has none of the selected chromosomes: {listed(selected)}.")
     if len(chroms) < len(selected):
         log.info("%d selected sequences are not in %s", len(selected) - len(chroms), source)
     organelles = [c for c in chroms if is_organelle(c, sizes)]
@@ -214,5 +213,5 @@ def _fit_blacklist(
             f"the FASTA {listed(sizes, 5)}."
         )
     if unknown:
-        log.warning("the blacklist names sequences that the FASTA lacks: %s", ", ".join(unknown))
+        log.warning("the blacklist names sequences that the FASTA lacks: %s", listed(unknown))
     return merge_within(intervals, chroms)

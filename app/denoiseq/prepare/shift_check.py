@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from denoiseq.errors import UserError
-from denoiseq.genomics.fasta import bases_around
+from denoiseq.genomics.fasta import Genome, bases_around
 from denoiseq.genomics.size_table import is_size_table
 from denoiseq.prepare.cut_sites import LEFT, RIGHT, Fragments
 from denoiseq.settings import Prepare
@@ -71,11 +71,11 @@ def check_ends(
             settings.shift,
         )
         return None
-    left, right = [], []
+    left, right, genome = [], [], Genome(settings.fasta)
     for chrom, (starts, lengths, known) in ends.items():
         first, last = starts[(known & LEFT) > 0], (starts + lengths - 1)[(known & RIGHT) > 0]
-        left.append(bases_around(settings.fasta, chrom, first, REACH_BP))
-        right.append(reverse_complement(bases_around(settings.fasta, chrom, last, REACH_BP)))
+        left.append(bases_around(genome, chrom, first, REACH_BP))
+        right.append(reverse_complement(bases_around(genome, chrom, last, REACH_BP)))
     result = check_shift(np.concatenate(left), np.concatenate(right), settings.shift)
     if result["verdict"] == "wrong":
         raise UserError(_wrong_shift(source, result))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from denoiseq.atomic import write_bytes
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.report.locus_figures import Locus, draw_loci, draw_locus
 from denoiseq.report.page import Picture, Section
 from denoiseq.settings import Evaluate, Predict
@@ -51,8 +51,7 @@ def parse_regions(regions: Sequence[str], sizes: Mapping[str, int]) -> list[Wind
         chrom, numbers = region["chrom"], (region["start"] or region["first"], region["end"])
         start, end = (int(number.replace(",", "")) for number in numbers)
         if chrom not in sizes:
-            known = ", ".join(list(sizes)[:8])
-            raise UserError(f"regions: {text} is on none of the chromosomes here ({known})")
+            raise UserError(f"regions: {text} is on none of the chromosomes here ({listed(sizes)})")
         if not (end <= sizes[chrom] and least <= end - start <= most):
             raise UserError(
                 f"regions: {text} does not fit, expected {least} to {most:,} bp within the "

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import Genome
-from denoiseq.genomics.intervals import listed, merge_within
+from denoiseq.genomics.intervals import merge_within
 from denoiseq.genomics.organelles import is_organelle
 from denoiseq.store.header import blacklist_sha256
 from denoiseq.store.store import Store

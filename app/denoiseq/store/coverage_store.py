@@ -17,7 +17,7 @@ import numpy as np
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Merged, unmasked_bp
-from denoiseq.store.header import Header, new_store, open_hdf5
+from denoiseq.store.header import KINDS, Header, RowWriter, new_store, open_hdf5
 from denoiseq.store.thinning import Thinning
 
 
@@ -44,11 +44,12 @@ def write_coverage_store(
     blacklist : where the coverage was set to 0.
     """
     head = (sizes, runs, blacklist, preprocessing, provenance)
-    with new_store(path, "coverage", *head) as (file, offsets):
-        for chrom, offset in zip(sizes, offsets, strict=False):
+    with new_store(path, "coverage", *head) as file:
+        rows = RowWriter(file, KINDS["coverage"].columns)
+        for chrom in sizes:
             if chrom in runs:
-                for name, column in zip(("starts", "values"), runs[chrom], strict=True):
-                    file[name][offset : offset + len(column)] = column
+                rows.add(*runs[chrom])
+        rows.flush()
 
 
 class CoverageStore:

@@ -15,7 +15,7 @@ import numpy as np
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Merged, unmasked_bp
 from denoiseq.settings.prepare import SHIFTS
-from denoiseq.store.header import Header, new_store, open_hdf5
+from denoiseq.store.header import KINDS, Header, RowWriter, new_store, open_hdf5
 from denoiseq.store.thinning import Thinning
 
 _COPY_CUTS = 1 << 20
@@ -38,31 +38,32 @@ def write_store(
     blacklist : where cuts were left out.
     """
     head = (sizes, cuts, blacklist, preprocessing, provenance)
-    with new_store(path, "cuts", *head) as (file, offsets):
-        file.attrs["n_fragments"] = _write_cuts(file, sizes, cuts, offsets)
+    with new_store(path, "cuts", *head) as file:
+        file.attrs["n_fragments"] = _write_cuts(file, sizes, cuts)
 
 
 def _write_cuts(
     file: h5py.File,
     sizes: Mapping[str, int],
     cuts: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    offsets: np.ndarray,
 ) -> int:
     """Copy cuts chunk by chunk, numbering fragments through the genome; return their number."""
     first_id = 0
-    for chrom, offset in zip(sizes, offsets, strict=False):
-        positions, fragments = cuts.get(chrom, (np.empty(0), np.empty(0)))
+    rows = RowWriter(file, KINDS["cuts"].columns)
+    for chrom in sizes:
+        if chrom not in cuts:
+            continue
+        positions, fragments = cuts[chrom]
         n_local = 0
         for at in range(0, len(positions), _COPY_CUTS):
             chunk = slice(at, min(at + _COPY_CUTS, len(positions)))
-            target = slice(offset + chunk.start, offset + chunk.stop)
             local = np.asarray(fragments[chunk], dtype=np.int64)
             n_local = max(n_local, int(local.max()) + 1)
             if first_id + n_local > _IDS:
                 raise UserError(f"more than {_IDS} fragments: prepare fewer chromosomes.")
-            file["cuts"][target] = positions[chunk]
-            file["fragments"][target] = (local + first_id).astype(np.uint32)
+            rows.add(positions[chunk], (local + first_id).astype(np.uint32))
         first_id += n_local
+    rows.flush()
     return first_id
 
 

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,12 +25,13 @@ import h5py
 import numpy as np
 
 from denoiseq.atomic import atomic_path
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.genomics.intervals import Interval, Merged, merge
 from denoiseq.inputs import refuse_pipe
 
 VERSION = 1  # what is written, and read
-_HEADER_ROOM = 1 << 20
+_HEADER_ROOM, _CONTIG_ROOM = 1 << 20, 256  # bytes, of a store and of each of its chromosomes
+_ROWS = 1 << 20  # written at once
 _LOCKED = (errno.EAGAIN, errno.EACCES, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 # what h5py, numpy and json raise for objects that are absent, damaged or of another kind
 _DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError)
@@ -83,10 +84,9 @@ def new_store(
     blacklist: Merged,
     preprocessing: Mapping[str, object],
     provenance: Mapping[str, object],
-) -> Iterator[tuple[h5py.File, np.ndarray]]:
+) -> Iterator[h5py.File]:
     """Create a store atomically, with its header and columns to copy `data` (chrom -> arrays) into.
 
-    Yields the file and the offsets, int64 (C + 1,), of each chromosome's rows, and their number.
     OSError where the disk has no room for them: HDF5 crashes on one that fills up.
     """
     text = h5py.string_dtype()
@@ -94,7 +94,8 @@ def new_store(
     lengths = [len(data[c][0]) if c in data else 0 for c in sizes]
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     with atomic_path(path) as temporary:
-        if shutil.disk_usage(temporary.parent).free < 8 * sum(lengths) + _HEADER_ROOM:
+        header_room = _HEADER_ROOM + _CONTIG_ROOM * len(sizes)
+        if shutil.disk_usage(temporary.parent).free < 8 * sum(lengths) + header_room:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with h5py.File(temporary, "w") as file:
             file["chroms/names"] = np.array(list(sizes), dtype=text)
@@ -108,7 +109,35 @@ def new_store(
             file.attrs["fingerprint"] = fingerprint(preprocessing)
             for name, dtype in KINDS[kind].columns.items():
                 file.create_dataset(name, (int(offsets[-1]),), dtype)
-            yield file, offsets
+            yield file
+
+
+class RowWriter:
+    """Writes rows one after another into the columns of a new store, many at once.
+
+    A write into a dataset takes longer than the rows of most contigs of an unfinished assembly.
+    """
+
+    def __init__(self, file: h5py.File, columns: Iterable[str]) -> None:
+        self._datasets = [file[name] for name in columns]
+        self._waiting: list[tuple[np.ndarray, ...]] = []
+        self._rows, self._written = 0, 0
+
+    def add(self, *columns: np.ndarray) -> None:
+        """Take rows, (M,) each; call `flush` after the last."""
+        self._waiting.append(columns)
+        self._rows += len(columns[0])
+        if self._rows >= _ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if not self._rows:
+            return
+        target = slice(self._written, self._written + self._rows)
+        for dataset, pieces in zip(self._datasets, zip(*self._waiting, strict=True), strict=True):
+            dataset[target] = np.concatenate(pieces)
+        self._waiting, self._rows, self._written = [], 0, target.stop
 
 
 def kind_of(path: str | Path) -> str:
@@ -195,7 +224,7 @@ class Header:
     def columns(self, chrom: str) -> list[np.ndarray]:
         """The rows of a chromosome, (M,) each, mapped from the file."""
         if chrom not in self.slices:
-            raise UserError(f"{self.path} has no chromosome {chrom}: {', '.join(self.chroms)}.")
+            raise UserError(f"{self.path} has no chromosome {chrom}: {listed(self.chroms)}.")
         if self._columns is None:
             self._columns = [self._map(*place) for place in self._places]
         first, last = self.slices[chrom]

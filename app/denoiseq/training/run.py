@@ -11,7 +11,7 @@ from typing import Any
 from denoiseq import models
 from denoiseq.atomic import check_writable, write_json
 from denoiseq.distributed import Ranks, joined, use_threads
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.evaluation import loci
 from denoiseq.evaluation import run as evaluation
 from denoiseq.evaluation.calibration import at_temperature
@@ -138,8 +138,8 @@ def _log_start(training: Training, stores: Stores, threads: int) -> None:
     log.info("noisy input of %s cut sites per Mb", depth)
     log.info(
         f"training on {len(data)} windows of {settings.data.window_bp:,} bp "
-        f"({', '.join(data.chroms)}), validating on {len(validation)} "
-        f"({', '.join(validation.chroms)})"
+        f"({listed(data.chroms)}), validating on {len(validation)} "
+        f"({listed(validation.chroms)})"
     )
     processes = f"{ranks.world} processes of " if ranks.world > 1 else ""
     software = software_facts(network)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.genomics.fasta import Genome, input_channels
 from denoiseq.genomics.intervals import Tile, mask, tile_chromosome
 from denoiseq.settings import Data
@@ -63,12 +63,12 @@ class WindowDataset(Dataset):
         self.set_epoch(0)
         if not self.tiles:
             raise UserError(
-                f"No window of {settings.window_bp} bp is left to train on in {', '.join(chroms)}: "
+                f"No window of {settings.window_bp} bp is left to train on in {listed(chroms)}: "
                 "choose other chromosomes, a smaller data.interval_bp, or a smaller blacklist."
             )
         if training and not any(len(peaks.get(c, ())) for c in self.chroms):
             raise UserError(
-                f"The labels hold no peaks on the training chromosomes ({', '.join(chroms)}): "
+                f"The labels hold no peaks on the training chromosomes ({listed(chroms)}): "
                 "check the chromosome names of the BED, or lower the label threshold."
             )
 
@@ -83,8 +83,9 @@ class WindowDataset(Dataset):
 
     def _long_enough(self, chroms: list[str]) -> list[str]:
         window_bp, sizes = self.settings.window_bp, self.store.chroms
-        if short := ", ".join(c for c in chroms if sizes[c] < window_bp):
-            log.info("not trained on, shorter than a window of %d bp: %s", window_bp, short)
+        if short := [c for c in chroms if sizes[c] < window_bp]:
+            text = listed(short)
+            log.info("not trained on, shorter than a window of %d bp: %s", window_bp, text)
         return [c for c in chroms if sizes[c] >= window_bp]
 
     def set_epoch(self, epoch: int) -> None:

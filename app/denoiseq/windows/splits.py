@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.genomics import synthetic
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import Genome
@@ -127,7 +127,7 @@ def read_peaks(path: str, store: Store, key: str) -> Merged:
     if not peaks:
         raise UserError(
             f"{path} ({key}) has no peaks on the chromosomes of {store.path}: "
-            f"{', '.join(list(names.values())[:5])}"
+            f"{listed(list(names.values()))}"
         )
     return peaks
 
@@ -136,7 +136,9 @@ def _folds(settings: Data, store: Store) -> dict[str, list[str]]:
     """The chromosomes of train, validation and test, in every sample."""
     names = store.plain_names
     genome = dict.fromkeys(names.values())
-    folds = split_chromosomes(genome, settings.validation, settings.test, settings.exclude)
+    folds = map(
+        set, split_chromosomes(genome, settings.validation, settings.test, settings.exclude)
+    )
     parts = zip(("train", "validation", "test"), folds, strict=True)
     return {part: [n for n, chrom in names.items() if chrom in fold] for part, fold in parts}
 
