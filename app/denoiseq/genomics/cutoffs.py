@@ -55,7 +55,8 @@ class CutoffCounter:
         """Peaks and their bases at each threshold: int64 (K, 2); call it after the last chunk."""
         self._count()
         for k, (starts, ends) in enumerate(self._open):
-            self._add(k, ends - starts)
+            if len(starts):
+                self._add(k, ends - starts)
         return self._counts
 
     def _stretches(self, score: np.ndarray) -> np.ndarray:
@@ -75,6 +76,8 @@ class CutoffCounter:
         for k, (open_start, open_end) in enumerate(self._open):
             kept = np.flatnonzero(reached > k)
             starts, ends, reached = starts[kept], ends[kept], reached[kept]
+            if len(starts) == len(open_start) == 0:  # as on most contigs at most thresholds
+                continue
             runs = np.stack(
                 joined(np.append(open_start, starts), np.append(open_end, ends), self._max_gap_bp)
             )
