@@ -30,7 +30,7 @@ from denoiseq.genomics.intervals import Interval, Merged, merge
 from denoiseq.inputs import refuse_pipe
 
 VERSION = 1  # what is written, and read
-_HEADER_ROOM = 1 << 20
+_HEADER_ROOM = 1 << 16  # besides its texts
 # what h5py, numpy and json raise for objects that are absent, damaged or of another kind
 _DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError)
 
@@ -92,22 +92,32 @@ def new_store(
     rows = [(c, s, e) for c in blacklist for s, e in blacklist[c]]
     lengths = [len(data[c][0]) if c in data else 0 for c in sizes]
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    made = [
+        json.dumps(facts, sort_keys=True, allow_nan=False) for facts in (preprocessing, provenance)
+    ]
     with atomic_path(path) as temporary:
-        if shutil.disk_usage(temporary.parent).free < 8 * sum(lengths) + _HEADER_ROOM:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        texts = sum(map(len, (*sizes, *made))) + 64 * (len(sizes) + len(rows))
+        _check_room(temporary, 8 * sum(lengths) + texts + _HEADER_ROOM)
         with h5py.File(temporary, "w") as file:
             file["chroms/names"] = np.array(list(sizes), dtype=text)
             file["chroms/sizes"] = np.array(list(sizes.values()), dtype=np.int64)
             file["chroms/offsets"] = offsets
             file["blacklist/chroms"] = np.array([row[0] for row in rows], dtype=text)
             file["blacklist/bounds"] = np.array([row[1:] for row in rows], np.int64).reshape(-1, 2)
-            file["preprocessing"] = json.dumps(preprocessing, sort_keys=True, allow_nan=False)
-            file["provenance"] = json.dumps(provenance, sort_keys=True, allow_nan=False)
+            file["preprocessing"], file["provenance"] = made
             file.attrs.update({"version": VERSION, "format": KINDS[kind].format, "kind": kind})
             file.attrs["fingerprint"] = fingerprint(preprocessing)
             for name, dtype in KINDS[kind].columns.items():
                 file.create_dataset(name, (int(offsets[-1]),), dtype)
             yield file, offsets
+
+
+def _check_room(path: Path, size: int) -> None:
+    """OSError where the disk, or the limit of a file's size, has no room for so many bytes."""
+    with path.open("wb") as file:
+        file.truncate(size)
+    if shutil.disk_usage(path.parent).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def kind_of(path: str | Path) -> str:
