@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-# Keys and columns that differ between two runs that do the same.
-MASKED = ("seconds", "seconds_of", "segments_per_second", "resume")
+# Keys and columns that may differ between two runs that do the same: times, and how it is run.
+MASKED = ("seconds", "seconds_of", "segments_per_second", "resume", "workers")
 # Files that are a record of each run by itself.
 RECORDS = (".log", ".tfevents")
 
@@ -94,7 +94,7 @@ def _page(path: Path) -> str:
     if not text.rstrip().endswith("</html>"):
         raise ValueError("it ends early")
     # A resumed training does not repeat the warnings of what it need not do again.
-    once = r'<tr><th scope="row">resume</th>.*?</tr>\n|<div class="warnings">.*?</div>\n'
+    once = r'<tr><th scope="row">(?:resume|trainer\.workers)</th>.*?</tr>\n|<div class="warnings">.*?</div>\n'
     return re.sub(once, "", text, flags=re.DOTALL)
 
 
