@@ -94,8 +94,8 @@ def _page(path: Path) -> str:
     if not text.rstrip().endswith("</html>"):
         raise ValueError("it ends early")
     # A resumed training does not repeat the warnings of what it need not do again.
-    once = r'<tr><th scope="row">(?:resume|trainer\.workers)</th>.*?</tr>\n|<div class="warnings">.*?</div>\n'
-    return re.sub(once, "", text, flags=re.DOTALL)
+    rows = r'<tr><th scope="row">(?:resume|trainer\.workers)</th>.*?</tr>\n'
+    return re.sub(rf'{rows}|<div class="warnings">.*?</div>\n', "", text, flags=re.DOTALL)
 
 
 def _yaml(path: Path) -> Any:
