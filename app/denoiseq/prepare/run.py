@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from denoiseq.atomic import check_writable, room_for, write_json
+from denoiseq.atomic import check_writable, parts_folder, room_for, write_json
 from denoiseq.errors import UserError, listed
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import chrom_sizes
@@ -154,11 +153,10 @@ def _prepare(
     }
     provenance = store_provenance({kind: reader.paths, **inputs})
     stores = {}
-    parts = tempfile.TemporaryDirectory(prefix=f".{out.name}.parts-", dir=out.parent)
-    with room_for(out), parts as folder:
+    with room_for(out), parts_folder(out) as folder:
         with tqdm(total=reader.total(chroms), unit=reader.unit, unit_scale=True, desc="prepare",
                   disable=None if settings.progress else True) as bar:  # fmt: skip
-            task = Task(settings, chroms, blacklist, Path(folder), bar.update)
+            task = Task(settings, chroms, blacklist, folder, bar.update)
             contents = reader.read(task)
         preprocessing |= reader.preprocessing  # reading can tell more of it
         content = reader.preprocessing.get("kind", "cuts")

@@ -30,7 +30,7 @@ from denoiseq.genomics.intervals import Interval, Merged, merge
 from denoiseq.inputs import refuse_pipe
 
 VERSION = 1  # what is written, and read
-_HEADER_ROOM, _CONTIG_ROOM = 1 << 20, 256  # bytes, of a store and of each of its chromosomes
+_HEADER_ROOM = 1 << 16  # bytes, besides its texts
 _ROWS = 1 << 20  # written at once
 _LOCKED = (errno.EAGAIN, errno.EACCES, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 # what h5py, numpy and json raise for objects that are absent, damaged or of another kind
@@ -93,18 +93,19 @@ def new_store(
     rows = [(c, s, e) for c in blacklist for s, e in blacklist[c]]
     lengths = [len(data[c][0]) if c in data else 0 for c in sizes]
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    made = [
+        json.dumps(facts, sort_keys=True, allow_nan=False) for facts in (preprocessing, provenance)
+    ]
     with atomic_path(path) as temporary:
-        header_room = _HEADER_ROOM + _CONTIG_ROOM * len(sizes)
-        if shutil.disk_usage(temporary.parent).free < 8 * sum(lengths) + header_room:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        texts = sum(map(len, (*sizes, *made))) + 64 * (len(sizes) + len(rows))
+        _check_room(temporary, 8 * sum(lengths) + texts + _HEADER_ROOM)
         with h5py.File(temporary, "w") as file:
             file["chroms/names"] = np.array(list(sizes), dtype=text)
             file["chroms/sizes"] = np.array(list(sizes.values()), dtype=np.int64)
             file["chroms/offsets"] = offsets
             file["blacklist/chroms"] = np.array([row[0] for row in rows], dtype=text)
             file["blacklist/bounds"] = np.array([row[1:] for row in rows], np.int64).reshape(-1, 2)
-            file["preprocessing"] = json.dumps(preprocessing, sort_keys=True, allow_nan=False)
-            file["provenance"] = json.dumps(provenance, sort_keys=True, allow_nan=False)
+            file["preprocessing"], file["provenance"] = made
             file.attrs.update({"version": VERSION, "format": KINDS[kind].format, "kind": kind})
             file.attrs["fingerprint"] = fingerprint(preprocessing)
             for name, dtype in KINDS[kind].columns.items():
@@ -138,6 +139,14 @@ class RowWriter:
         for dataset, pieces in zip(self._datasets, zip(*self._waiting, strict=True), strict=True):
             dataset[target] = np.concatenate(pieces)
         self._waiting, self._rows, self._written = [], 0, target.stop
+
+
+def _check_room(path: Path, size: int) -> None:
+    """OSError where the disk, or the limit of a file's size, has no room for so many bytes."""
+    with path.open("wb") as file:
+        file.truncate(size)
+    if shutil.disk_usage(path.parent).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def kind_of(path: str | Path) -> str:
