@@ -1,7 +1,6 @@
 """BAM and CRAM files to cut sites: checked at the door, chromosomes in parallel processes."""
 
 import logging
-import multiprocessing
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -20,7 +19,7 @@ from denoiseq.prepare.reader import StoreParts, Task
 from denoiseq.prepare.reads import NOTES, READ_FATES, SINGLE_FATES, scan_bam
 from denoiseq.settings import Prepare
 from denoiseq.store.compatibility import FILTERS
-from denoiseq.workers import processes, start_worker
+from denoiseq.workers import fork_server, processes, start_worker
 
 _log = logging.getLogger(__name__)
 
@@ -184,9 +183,7 @@ def _results(jobs: Mapping[str, tuple], workers: int) -> Iterator[tuple[str, Chr
         for chrom, job in jobs.items():
             yield chrom, scan_bam(*job)
         return
-    # forkserver: a plain fork would copy threads' locks (OpenMP, HDF5) into the children
-    context = multiprocessing.get_context("forkserver")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=fork_server(), initializer=start_worker)
     try:
         futures = {pool.submit(scan_bam, *job): chrom for chrom, job in jobs.items()}
         for future in as_completed(futures):

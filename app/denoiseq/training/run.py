@@ -46,7 +46,7 @@ def run(settings: Train) -> None:
         if ranks.main:
             open_or_prepare(settings.data)  # the other ranks then find the store
         ranks.wait()
-        threads = use_threads(settings.trainer.threads)
+        threads = use_threads(settings.trainer.threads, settings.trainer.workers)
         stores = open_stores(settings.data)
         windows = splits(settings.data, stores, settings.seed)
         network = _network(settings, ranks)
