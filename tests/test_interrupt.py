@@ -136,17 +136,17 @@ def test_hand_on_leaves_the_usual_handlers_alone(number):
 # In a process of its own: the server is started once, and another test may have done so.
 WORKERS = """
 import signal
-from denoiseq.workers import server_context
+from denoiseq.workers import fork_server
 if __name__ == "__main__":
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        worker = server_context().Process(target=signal.raise_signal, args=(number,))
+        worker = fork_server().Process(target=signal.raise_signal, args=(number,))
         worker.start()
         worker.join()
         print(worker.exitcode, signal.getsignal(number) is signal.SIG_DFL)
 """
 
 
-def test_server_context_keeps_workers_from_the_signals_of_a_scheduler(tmp_path):
+def test_fork_server_keeps_workers_from_the_signals_of_a_scheduler(tmp_path):
     script = tmp_path / "workers.py"
     script.write_text(WORKERS)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from denoiseq.cores import cores_of_rank
 from denoiseq.errors import LostRank, UserError, is_reported, mark_reported, sentence
 from denoiseq.interrupt import how_to_go_on
 from denoiseq.rank_watch import MEETING, RankWatch
@@ -193,10 +194,17 @@ def device(name: str) -> torch.device:
     return torch.device("cuda", local)
 
 
-def use_threads(threads: int | None) -> int:
-    """Set torch's intra-op threads, unless None, and return their number."""
+def use_threads(threads: int | None, readers: int = 0) -> int:
+    """Set torch's intra-op threads and return their number.
+
+    None keeps what OMP_NUM_THREADS asks for; without it, torch's own number, but no more than this
+    rank's share of the cores, without those for its `readers`, the processes that load windows.
+    """
+    usable = max(1, cores_of_rank() - readers)
     if threads is not None:
         torch.set_num_threads(threads)
+    elif not os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(min(torch.get_num_threads(), usable))
     return torch.get_num_threads()
 
 

@@ -50,7 +50,7 @@ def _evaluate(settings: Evaluate, warnings: list[str]) -> None:
     folder = _folder(settings)
     check_writable(folder / "metrics.json")
     log_to(folder / "evaluate.log")
-    use_threads(settings.trainer.threads)
+    use_threads(settings.trainer.threads, settings.trainer.workers)
     data_settings = overridden(trained.data, keep_pipes(settings.data, ("truth",), folder))
     trained = replace(trained, data=data_settings, trainer=settings.trainer)
 

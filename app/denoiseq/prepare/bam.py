@@ -21,7 +21,7 @@ from denoiseq.prepare.reader import StoreParts, Task
 from denoiseq.prepare.reads import NOTES, READ_FATES, SINGLE_FATES, Scanned, Scanner
 from denoiseq.settings import Prepare
 from denoiseq.store.compatibility import FILTERS
-from denoiseq.workers import processes, server_context, start_worker
+from denoiseq.workers import fork_server, processes, start_worker
 
 _log = logging.getLogger(__name__)
 # A signal that ends a job comes to all its processes; the main one's is given this time to come.
@@ -239,7 +239,7 @@ def _results(
             for job in jobs:
                 yield scanner.scan(*job)
         return
-    context = server_context()
+    context = fork_server()
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(scanner,))
     try:
         futures = {pool.submit(_scan_in_worker, *job) for job in jobs}

@@ -81,7 +81,7 @@ class Prepare:
         "chromosomes to leave out, besides mitochondria and plastids; null = only these, "
         "[] = none at all",
     )
-    workers: int = setting(0, "processes that read; 0 = one per core", at_least(0))
+    workers: int = setting(0, "processes that read; 0 = one per usable core", at_least(0))
     progress: bool = setting(True, "show a progress bar on a terminal")
 
     def __post_init__(self) -> None:

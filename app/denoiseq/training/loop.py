@@ -34,7 +34,7 @@ from denoiseq.training.progress import Records
 from denoiseq.training.resume import adopt_best
 from denoiseq.training.state import State, checkpoint_path, how_to_resume
 from denoiseq.training.step import first_not_finite, optimizer_step
-from denoiseq.windows.batches import TileBatches, window_loader
+from denoiseq.windows.batches import TileBatches, WindowLoader
 from denoiseq.windows.splits import Splits
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Training:
         self.loss: Loss = partial(atacworks_loss, weights=settings.loss, total=ranks.total)
         self.state = State(model, settings.optim)
         self.batches = TileBatches(windows.train, settings.optim.batch_size, settings.seed, ranks)
-        self.loader = window_loader(self.batches, settings.trainer.workers)
+        self.loader = WindowLoader(self.batches, settings.trainer.workers)
         self.saved_at = -math.inf
         self.stop = Stop("Training", partial(how_to_resume, settings.out), ranks.world > 1)
 

@@ -63,7 +63,7 @@ def _train(settings: Train, ranks: Ranks, warnings: list[str]) -> None:
     if ranks.main:
         open_or_prepare(settings.data)  # the other ranks then find the store
     ranks.wait()
-    threads = use_threads(settings.trainer.threads)
+    threads = use_threads(settings.trainer.threads, settings.trainer.workers)
     stores = open_stores(settings.data)
     windows = splits(settings.data, stores, settings.seed)
     network = _network(settings, ranks)

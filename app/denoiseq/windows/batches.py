@@ -1,15 +1,16 @@
 """Batches of windows: the order in which they come, each rank's share, and the loader."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from denoiseq.distributed import ALONE, Ranks
 from denoiseq.windows.dataset import WindowDataset
-from denoiseq.workers import server_context, start_worker
+from denoiseq.workers import fork_server, start_worker
 
 
 class TileBatches(Sampler[list[tuple[int, int]]]):
@@ -53,17 +54,34 @@ class TileBatches(Sampler[list[tuple[int, int]]]):
             yield keys[ranks.rank :: ranks.world] or [(epoch, ~first)]
 
 
-def window_loader(batches: TileBatches, workers: int) -> DataLoader:
-    """A loader over `batches`; workers live on between epochs and run no torch arithmetic.
+class WindowLoader:
+    """Iterates over `batches` as tensors; `workers` processes, or this one, make the windows.
 
-    They come from a fork server: an OpenMP call or an open file would not survive a fork.
+    Workers live on between epochs and run no torch arithmetic. Their arrays come through pipes:
+    torch's way, shared memory, ends the process where /dev/shm is small, as in a container, and
+    takes an open file for each tensor.
     """
-    return DataLoader(
-        batches.data,
-        batch_sampler=batches,
-        num_workers=workers,
-        multiprocessing_context=server_context() if workers else None,
-        persistent_workers=workers > 0,
-        worker_init_fn=start_worker,
-        generator=torch.Generator(),  # of its own: iterating draws a seed for the workers
-    )
+
+    def __init__(self, batches: TileBatches, workers: int) -> None:
+        self._loader = DataLoader(
+            batches.data,
+            batch_sampler=batches,
+            num_workers=workers,
+            multiprocessing_context=fork_server() if workers else None,
+            persistent_workers=workers > 0,
+            collate_fn=_stacked,
+            worker_init_fn=start_worker,
+            generator=torch.Generator(),  # of its own: iterating draws a seed for the workers
+        )
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for arrays in self._loader:
+            yield {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _stacked(windows: Sequence[Mapping[str, Tensor]]) -> dict[str, np.ndarray]:
+    """The windows as one array for each name, windows along the first axis."""
+    return {name: np.stack([window[name].numpy() for window in windows]) for name in windows[0]}

@@ -3,6 +3,7 @@ on (settings, seed, epoch, index) alone, so workers, ranks and resumed runs see 
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -96,8 +97,7 @@ class WindowDataset(Dataset):
     def _tile(self, chrom: str) -> list[Tile]:
         interval_bp, offset = self.settings.interval_bp, 0
         if self.training:
-            key = [self.seed, self.epoch, self._number[chrom]]
-            offset = int(np.random.default_rng(key).integers(interval_bp))
+            offset = draw_offset(interval_bp, [self.seed, self.epoch, self._number[chrom]])
         size = self.store.chroms[chrom]
         tiles = tile_chromosome(chrom, size, interval_bp, self.settings.pad_bp, offset)
         if not self.training:
@@ -237,6 +237,11 @@ def window_options(settings: Data, seed: int) -> dict[str, Any]:
         "thin_range": settings.thin_range and tuple(settings.thin_range),
         "reverse_complement": settings.reverse_complement,
     }
+
+
+def draw_offset(interval_bp: int, key: Sequence[int]) -> int:
+    """Where an epoch's windows of a chromosome begin; key : seed, epoch, number of chromosome."""
+    return int(np.random.default_rng(key).integers(interval_bp))
 
 
 def draw_window(settings: Data, seed: int, place: tuple[int, int, int]) -> tuple[float, bool]:
