@@ -24,6 +24,7 @@ from denoiseq.genomics.bam_index import (
 from denoiseq.genomics.htslib import htslib_messages, quiet_htslib
 from denoiseq.genomics.intervals import listed
 from denoiseq.genomics.organelles import left_out
+from denoiseq.genomics.read_arrays import Reads, placed_reads
 from denoiseq.inputs import BGZF_END, cut_off, refuse_pipe
 
 # what every complete CRAM ends with: the empty container of version 3 and of 2.1 (CRAM
@@ -104,14 +105,14 @@ def _damage_as_user_error(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def reads_of(file: ReadFile, chrom: str) -> Iterator[Iterable[pysam.AlignedSegment]]:
-    """All reads placed on a chromosome, as pysam iterates; what fails in the block is damage.
+def reads_of(file: ReadFile, chrom: str) -> Iterator[Iterator[Reads]]:
+    """All reads placed on a chromosome, in pieces; what fails in the block is damage.
 
     Without counts in the index it is the index's: `count_reads` has read the file to its end then.
     """
     with open_bam(file.path) as handle, _damage_as_user_error(file.path):
         try:
-            yield handle.fetch(contig=chrom)
+            yield placed_reads(file.path, handle, chrom)
         except OSError as error:
             if has_counts(handle):
                 raise
