@@ -112,7 +112,7 @@ def reads_of(file: ReadFile, chrom: str) -> Iterator[Iterator[Reads]]:
     """
     with open_bam(file.path) as handle, _damage_as_user_error(file.path):
         try:
-            yield placed_reads(file.path, handle, chrom)
+            yield placed_reads(file.path, handle, chrom, file.paired)
         except OSError as error:
             if has_counts(handle):
                 raise

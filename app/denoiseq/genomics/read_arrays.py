@@ -6,11 +6,9 @@ several times as fast as an object for each read. A CRAM has no such records: ht
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import count, islice
-from operator import attrgetter
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +16,23 @@ from pysam import AlignedSegment, AlignmentFile
 
 # a record as far as the name, with the number of bytes that follow this one
 _FIELDS = [
-    ("size", "<i4"), ("contig", "<i4"), ("start", "<i4"), ("name_size", "u1"), ("mapq", "u1"),
+    ("size", "<u4"), ("contig", "<i4"), ("start", "<i4"), ("name_size", "u1"), ("mapq", "u1"),
     ("bin", "<u2"), ("operations", "<u2"), ("flag", "<u2"), ("bases", "<i4"),
     ("mate_contig", "<i4"), ("mate_start", "<i4"), ("tlen", "<i4"),
 ]  # fmt: skip
 _FIXED = np.dtype(_FIELDS)
 _BYTES = np.dtype(f"V{_FIXED.itemsize}")  # gathered many times as fast as fields
-_SIZE, _SIZE_BYTES = np.dtype("<i4"), 4
+_SIZE, _SIZE_BYTES = np.dtype("<u4"), 4
 _LEAST, _MOST = _FIXED.itemsize - _SIZE_BYTES, 1 << 26  # what `size` can be
-_ON_REFERENCE = np.array([1, 0, 1, 1, 0, 0, 0, 1, 1, *[0] * 7])  # of the operations MIDNSHP=X
+# of the operations MIDNSHP=X, those that bases of the reference and of the read belong to
+_ON_REFERENCE = np.array([1, 0, 1, 1, 0, 0, 0, 1, 1, *[0] * 7])
+_OF_READ = np.array([1, 1, 0, 0, 1, 0, 0, 1, 1, *[0] * 7])
 _LEAST_PACKED_BYTES, _MOST_PACKED_BYTES = 1 << 16, 1 << 21  # read at once
 _BLOCK_HEADER, _BLOCK_START, _BLOCK_FIELD = 18, b"\x1f\x8b\x08\x04", b"BC\x02\x00"
-_GZIP, _BLOCK_BYTES = 31, 1 << 16
-_READS = 1 << 10  # objects of pysam at once
+_GZIP, _BLOCK_BYTES = 31, 1 << 16  # zlib's word for a gzip header, and what a block can hold
+_REVERSE = 0x10
+_PACK, _PIECE_READS = struct.Struct("6q").pack, 1 << 15
+_LEAST_BLOCKS = 32  # fewer of them are not worth it to follow side by side
 
 
 @dataclass(frozen=True)
@@ -68,84 +70,108 @@ class BamReads:
         return self.fields["tlen"].astype(np.int64)
 
     def aligned_bp(self, rows: np.ndarray) -> np.ndarray:
-        """Bases of the reference from the first to the last that is aligned, int64."""
+        """Bases of the reference under each alignment, int64; as htslib has it, 1 at least."""
         lengths, operations = np.zeros(len(rows), np.int64), self.fields["operations"][rows]
+        left = self.fields["bases"][rows].astype(np.int64)
+        stated = np.flatnonzero((left > 0) & (operations > 0))
         at = self.at[rows] + _FIXED.itemsize + self.fields["name_size"][rows]
         codes, more = _anywhere(self.data, np.dtype("<u4")), np.flatnonzero(operations)
-        for k in count(1):
-            code = codes[at[more]]
+        k = 0
+        while len(more):
+            code = codes[at[more] + 4 * k]
             lengths[more] += (code >> 4) * _ON_REFERENCE[code & 15]
+            left[more] -= (code >> 4) * _OF_READ[code & 15]
+            k += 1
             more = more[operations[more] > k]
-            if not len(more):
-                return lengths
-            at += 4
+        if left[stated].any():
+            raise OSError("a CIGAR and its read differ in length")
+        return np.maximum(lengths, operations > 0)
 
     def ends(self, rows: np.ndarray) -> np.ndarray:
-        """Ends of alignments, int64; as htslib has them, of 1 bp at least, and 0 without any."""
-        ends = self.fields["start"][rows] + np.maximum(self.aligned_bp(rows), 1)
-        return np.where(self.fields["operations"][rows] > 0, ends, 0)
+        """Ends of alignments, int64; 0 where there is none."""
+        lengths = self.aligned_bp(rows)
+        return np.where(lengths > 0, self.fields["start"][rows] + lengths, 0)
 
 
+@dataclass(frozen=True)
 class PysamReads:
-    """The same of pysam's objects."""
+    """The same of pysam's reads, int64 (R, 6): flag, MAPQ, start, mate's start, TLEN and one more.
 
-    def __init__(self, reads: list[AlignedSegment]) -> None:
-        self._reads = reads
+    The last is the end of reverse reads, or of single-end ones the aligned bases: each takes time.
+    Objects are not kept, so that the memory of each is used again for the next.
+    """
+
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, reads: Iterable[AlignedSegment], paired: bool) -> "PysamReads":
+        packed = bytearray()
+        for read in reads:
+            flag = read.flag
+            if not paired:
+                last = read.reference_length or 0
+            else:
+                last = read.reference_end or 0 if flag & _REVERSE else 0
+            packed += _PACK(
+                flag,
+                read.mapping_quality,
+                read.reference_start,
+                read.next_reference_start,
+                read.template_length,
+                last,
+            )
+        return cls(np.frombuffer(packed, np.int64).reshape(-1, 6))
 
     def __len__(self) -> int:
-        return len(self._reads)
+        return len(self.values)
 
     def __getitem__(self, rows: slice) -> "PysamReads":
-        return PysamReads(self._reads[rows])
+        return PysamReads(self.values[rows])
 
-    def _all(self, name: str) -> np.ndarray:
-        return np.fromiter(map(attrgetter(name), self._reads), np.int64, len(self._reads))
-
-    @cached_property
+    @property
     def flags(self) -> np.ndarray:
-        return self._all("flag")
+        return self.values[:, 0]
 
-    @cached_property
+    @property
     def mapqs(self) -> np.ndarray:
-        return self._all("mapping_quality")
+        return self.values[:, 1]
 
-    @cached_property
+    @property
     def starts(self) -> np.ndarray:
-        return self._all("reference_start")
+        return self.values[:, 2]
 
-    @cached_property
+    @property
     def mate_starts(self) -> np.ndarray:
-        return self._all("next_reference_start")
+        return self.values[:, 3]
 
-    @cached_property
+    @property
     def tlens(self) -> np.ndarray:
-        return self._all("template_length")
-
-    def aligned_bp(self, rows: np.ndarray) -> np.ndarray:
-        return self._some("reference_length", rows)
+        return self.values[:, 4]
 
     def ends(self, rows: np.ndarray) -> np.ndarray:
-        return self._some("reference_end", rows)
+        return self.values[rows, 5]
 
-    def _some(self, name: str, rows: np.ndarray) -> np.ndarray:
-        reads = self._reads
-        return np.array([getattr(reads[row], name) or 0 for row in rows.tolist()], np.int64)
+    def aligned_bp(self, rows: np.ndarray) -> np.ndarray:
+        return self.values[rows, 5]
 
 
 Reads = BamReads | PysamReads
 
 
-def placed_reads(path: Path, file: AlignmentFile, chrom: str) -> Iterator[Reads]:
-    """All reads placed on a chromosome, in the file's order; OSError where it is damaged."""
+def placed_reads(path: Path, file: AlignmentFile, chrom: str, paired: bool) -> Iterator[Reads]:
+    """All reads placed on a chromosome, in the file's order; OSError where it is damaged.
+
+    paired : ends of reverse reads are asked for; else the aligned bases of any read
+    """
     reads = file.fetch(contig=chrom)
     if not file.is_cram:
-        first = list(islice(reads, 1))  # htslib seeks it by the index
-        yield PysamReads(first)
-        if first:
-            yield from _records(path, file.tell(), first[0].reference_id)
+        first = PysamReads.of(islice(reads, 1), paired)  # htslib seeks it by the index
+        yield first
+        if len(first):
+            yield from _records(path, file.tell(), file.get_tid(chrom))
         return
-    while chunk := list(islice(reads, _READS)):
-        yield PysamReads(chunk)
+    while len(piece := PysamReads.of(islice(reads, _PIECE_READS), paired)):
+        yield piece
 
 
 def _records(path: Path, virtual_offset: int, contig: int) -> Iterator[BamReads]:
@@ -184,7 +210,7 @@ def _blocks(path: Path, virtual_offset: int) -> Iterator[list[bytes]]:
                     break
                 blocks.append(_unpacked(packed[at:end]))
                 at = end
-            packed, size = packed[at:], min(2 * size, _MOST_PACKED_BYTES)
+            packed, size = packed[at:], min(16 * size, _MOST_PACKED_BYTES)
             if blocks:
                 blocks[0], skipped = blocks[0][skipped:], 0
                 yield blocks
@@ -219,6 +245,8 @@ def _offsets(data: bytes, borders: np.ndarray) -> np.ndarray:
     borders : of the blocks. Most programs let none lie within a record: then the records of all
     blocks are followed side by side.
     """
+    if len(borders) < _LEAST_BLOCKS:
+        return _followed(data)
     sizes = _anywhere(data, _SIZE)
     at, ends, steps = borders[:-1], np.minimum(borders[1:], len(sizes)), []
     while len(at):
@@ -226,15 +254,16 @@ def _offsets(data: bytes, borders: np.ndarray) -> np.ndarray:
         if not inside.all():
             at, ends = at[inside], ends[inside]
         steps.append(at)
-        at = at + _SIZE_BYTES + np.maximum(sizes[at], _LEAST)
-    offsets = np.sort(np.concatenate(steps)) if steps else borders[:0]
+        at = sizes[at] + at
+        at += _SIZE_BYTES
+    offsets = np.sort(np.concatenate(steps))
     after = offsets + _SIZE_BYTES + sizes[offsets]
     return offsets if np.array_equal(after[:-1], offsets[1:]) else _followed(data)
 
 
 def _followed(data: bytes) -> np.ndarray:
     """The same, record after record."""
-    size_at, at, offsets = struct.Struct("<i").unpack_from, 0, []
+    size_at, at, offsets = struct.Struct("<I").unpack_from, 0, []
     while at <= len(data) - _SIZE_BYTES:
         offsets.append(at)
         (size,) = size_at(data, at)
