@@ -240,7 +240,7 @@ def test_an_index_beside_the_target_of_a_link_is_taken(version, cram, tmp_path):
         file = check_bam(link, SIZES)
         assert count_reads(file).placed == {"chr1": 20, "chr2": 20}
         with closing(OpenReads(file)) as opened, opened.reads("chr2") as reads:
-            assert len(list(reads)) == 20
+            assert sum(map(len, reads)) == 20
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])

@@ -101,12 +101,12 @@ def test_streaming_equals_sorting_everything(
     left, right = SHIFTS[shift]
     ends = [(i, s + left, s + n + right) for i, (s, n) in enumerate(ordered)]
     expected = sorted((cut, i) for i, *cuts in ends for cut in cuts)
-    before = pairs._CHUNK_READS, pairs._CHUNKS
-    pairs._CHUNK_READS, pairs._CHUNKS = batch, 1
+    before = pairs._BATCH_READS
+    pairs._BATCH_READS = batch
     try:
         cuts, counts = scan(bam, folder, shift=shift)
     finally:
-        pairs._CHUNK_READS, pairs._CHUNKS = before
+        pairs._BATCH_READS = before
     assert cuts == expected
     assert (counts.fragments, counts.cut_sites) == (len(ordered), 2 * len(ordered))
 

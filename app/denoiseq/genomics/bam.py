@@ -24,6 +24,7 @@ from denoiseq.genomics.bam_index import (
 )
 from denoiseq.genomics.htslib import htslib_messages, quiet_htslib
 from denoiseq.genomics.organelles import left_out
+from denoiseq.genomics.read_arrays import Reads, placed_reads
 from denoiseq.inputs import BGZF_END, cut_off, refuse_pipe
 
 # what every complete CRAM ends with: the empty container of version 3 and of 2.1 (CRAM
@@ -137,8 +138,8 @@ class OpenReads:
         return self._stack.enter_context(open_bam(self.path, tags=True))
 
     @contextmanager
-    def reads(self, chrom: str) -> Iterator[Iterable[pysam.AlignedSegment]]:
-        """All reads placed on a chromosome, as pysam iterates; what fails in the block is damage.
+    def reads(self, chrom: str) -> Iterator[Iterator[Reads]]:
+        """All reads placed on a chromosome, in pieces; what fails in the block is damage.
 
         Without counts in the index it is the index's: `count_reads` has read the file to its end
         then.
@@ -146,7 +147,7 @@ class OpenReads:
         file = self._file
         with _damage_as_user_error(self.path):
             try:
-                yield file.fetch(contig=chrom)
+                yield placed_reads(self.path, file, chrom, self.paired)
             except OSError as error:
                 if has_counts(file):
                     raise

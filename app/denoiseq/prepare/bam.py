@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import pickle
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -224,9 +225,12 @@ def _start(scanner: Scanner) -> None:
     _scanner = scanner
 
 
-def _scan_in_worker(chroms: Mapping[str, int], stem: Path) -> Scanned:
+def _scan_in_worker(chroms: Mapping[str, int], stem: Path) -> Path:
+    """The file with what was scanned: a pipe would block for ever if this process died in it."""
     assert _scanner is not None
-    return _scanner.scan(chroms, stem)
+    result = Path(f"{stem}.scanned")
+    result.write_bytes(pickle.dumps(_scanner.scan(chroms, stem)))
+    return result
 
 
 def _results(
@@ -244,8 +248,8 @@ def _results(
     try:
         futures = {pool.submit(_scan_in_worker, *job) for job in jobs}
         for future in as_completed(futures):
-            futures.remove(future)  # and with it what it gave
-            yield future.result()
+            futures.remove(future)
+            yield pickle.loads(future.result().read_bytes())
     except BrokenProcessPool as error:
         time.sleep(SIGNAL_S)
         raise OSError(

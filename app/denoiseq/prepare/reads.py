@@ -54,7 +54,6 @@ SINGLE_FATES = (*_FLAG_BITS, "low_mapq", *FRAGMENT_FATES, "single_end")
 # what else is counted of the reads whose flags pass
 NOTES = ("paired", "unpaired", "mateless", "ends_by_tlen")
 _PAIRED, _PROPER_PAIR, _REVERSE = 0x1, 0x1 | 0x2, 0x10
-_BATCH_READS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -120,8 +119,7 @@ def _fragments(
     """Batches of usable fragments; when the stream ends, every read has its fate."""
     if not file.paired:
         for batch in _single(file, chrom, settings, fates):
-            rows = np.stack([np.fromiter(row, np.int64, len(row)) for row in batch])  # (3, F)
-            yield usable(rows, size, settings, fates, "single_end")
+            yield usable(batch, size, settings, fates, "single_end")
         return
     kinds = _kinds_of_flags(settings.keep_duplicates, paired=True)
     filters = Filters(kinds, settings.min_mapq, settings.max_fragment_bp)
@@ -158,32 +156,25 @@ def _settle(counts: Counter[str], fates: Counter[str]) -> None:
 
 def _single(
     file: OpenReads, chrom: str, settings: Prepare, fates: Counter[str]
-) -> Iterator[list[list[int]]]:
-    """Start, aligned bases and the known end of each read that is kept."""
-    min_mapq, kinds = settings.min_mapq, _kinds_of_flags(settings.keep_duplicates, False)
-    counts = dict.fromkeys((*SINGLE_FATES, "paired", "unpaired"), 0)
-    starts: list[int] = []
-    lengths: list[int] = []
-    ends: list[int] = []
-    with file.reads(chrom) as reads:
-        for read in reads:
-            flag = read.flag
-            kind = kinds[flag]
-            if kind is not FORWARD and kind is not REVERSE:
-                counts[kind] += 1
-                continue
-            counts["paired" if flag & _PAIRED else "unpaired"] += 1
-            if read.mapping_quality < min_mapq:
-                counts["low_mapq"] += 1
-                continue
-            starts.append(read.reference_start)
-            lengths.append(read.reference_length or 0)
-            ends.append(RIGHT if kind is REVERSE else LEFT)
-            if len(starts) == _BATCH_READS:
-                yield [starts, lengths, ends]
-                starts, lengths, ends = [], [], []
-    yield [starts, lengths, ends]
-    fates.update(counts)
+) -> Iterator[Fragments]:
+    """Start, aligned bases and the known end of each read that is kept: int64 (3, F)."""
+    kinds = _kinds_of_flags(settings.keep_duplicates, False)
+    is_kept = np.isin(kinds, [FORWARD, REVERSE])
+    flags = np.zeros(len(kinds), np.int64)  # reads by flag
+    with file.reads(chrom) as pieces:
+        for reads in pieces:
+            flag = reads.flags & (len(kinds) - 1)
+            flags += np.bincount(flag, minlength=len(kinds))
+            passes = reads.mapqs >= settings.min_mapq
+            fates["low_mapq"] += int(np.count_nonzero(is_kept[flag] & ~passes))
+            rows = np.flatnonzero(is_kept[flag] & passes)
+            known = np.where(flag[rows] & _REVERSE, RIGHT, LEFT)
+            yield np.stack([reads.starts[rows], reads.aligned_bp(rows), known])
+    for number, (kind, n) in enumerate(zip(kinds, flags.tolist(), strict=True)):
+        if kind in (FORWARD, REVERSE):
+            fates["paired" if number & _PAIRED else "unpaired"] += n
+        else:
+            fates[kind] += n
 
 
 _UNPAIRED = "unpaired"
