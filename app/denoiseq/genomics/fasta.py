@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pysam
+from numpy.lib.stride_tricks import sliding_window_view
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.fasta_index import usable_index
@@ -14,6 +15,7 @@ from denoiseq.genomics.size_table import is_size_table, read_size_table
 from denoiseq.inputs import refuse_pipe
 
 _BASES = b"ACGT"
+_NEAR_BP = 2_000  # positions that are read together
 _CODE_OF_BYTE = np.full(256, 4, dtype=np.uint8)  # 4: none of them
 for _code, (_upper, _lower) in enumerate(zip(_BASES, _BASES.lower(), strict=True)):
     _CODE_OF_BYTE[[_upper, _lower]] = _code
@@ -94,11 +96,17 @@ def bases_around(genome: Genome, chrom: str, positions: np.ndarray, reach_bp: in
 
     As of `Genome.codes`; 4 beyond an end of the sequence as well.
     """
-    rows = np.full((len(positions), 2 * reach_bp + 1), 4, dtype=np.uint8)
-    for i in np.argsort(positions):  # neighbours share a compressed block
-        start = int(positions[i]) - reach_bp
-        first, last = max(-start, 0), min(rows.shape[1], genome.chroms[chrom] - start)
-        rows[i, first:last] = genome.codes(chrom, start + first, start + last)
+    W, size = 2 * reach_bp + 1, genome.chroms[chrom]
+    rows = np.full((len(positions), W), 4, dtype=np.uint8)
+    order = np.argsort(positions)
+    far_apart = np.flatnonzero(np.diff(positions[order]) > _NEAR_BP) + 1
+    for group in np.split(order, far_apart) if len(order) else ():
+        here = positions[group]
+        start, end = int(here[0]) - reach_bp, int(here[-1]) + reach_bp + 1
+        stretch = np.full(end - start, 4, dtype=np.uint8)
+        first, last = max(start, 0), min(end, size)
+        stretch[first - start : last - start] = genome.codes(chrom, first, last)
+        rows[group] = sliding_window_view(stretch, W)[here - here[0]]
     return rows
 
 
