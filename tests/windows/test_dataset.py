@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from denoiseq.store.coverage_store import CoverageStore, runs_of, write_coverage
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.store.samples import Samples
 from denoiseq.store.thinning import Thinning
+from denoiseq.windows import batches as batches_module
 from denoiseq.windows import dataset
 from denoiseq.windows.batches import TileBatches, WindowLoader
 from denoiseq.windows.dataset import draw_window, reversed_complement, window_options
@@ -445,10 +447,13 @@ def test_workers_draw_the_same(store, peaks, fasta):
     assert all(same(a, b) for a, b in zip(*seen, strict=True))
 
 
-def test_workers_take_no_shared_memory(training):
+@pytest.mark.parametrize("room", [True, False])
+def test_workers_take_shared_memory_where_there_is_room(training, monkeypatch, room):
     """A container's /dev/shm may be too small for a batch, which would end the process."""
+    usage = SimpleNamespace(free=1 << 40 if room else 1 << 10)
+    monkeypatch.setattr(batches_module.shutil, "disk_usage", lambda _: usage)
     batch = next(iter(WindowLoader(TileBatches(training, 4, seed=3), 1)))
-    assert not any(tensor.is_shared() for tensor in batch.values())
+    assert all(tensor.is_shared() == room for tensor in batch.values())
 
 
 @pytest.mark.slow

@@ -1,16 +1,21 @@
 """Batches of windows: the order in which they come, each rank's share, and the loader."""
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, default_collate
 
 from denoiseq.distributed import ALONE, Ranks
 from denoiseq.windows.dataset import WindowDataset
 from denoiseq.workers import fork_server, start_worker
+
+SHARED_MEMORY = "/dev/shm"
+_PREFETCHED = 2  # batches of each worker, torch's default
 
 
 class TileBatches(Sampler[list[tuple[int, int]]]):
@@ -57,9 +62,9 @@ class TileBatches(Sampler[list[tuple[int, int]]]):
 class WindowLoader:
     """Iterates over `batches` as tensors; `workers` processes, or this one, make the windows.
 
-    Workers live on between epochs and run no torch arithmetic. Their arrays come through pipes:
-    torch's way, shared memory, ends the process where /dev/shm is small, as in a container, and
-    takes an open file for each tensor.
+    Workers live on between epochs and run no torch arithmetic. Windows come in shared memory; where
+    /dev/shm is too small for it, as in many containers, through pipes: a full /dev/shm would end
+    the process, but a worker that is killed while it writes to a pipe leaves the reader waiting.
     """
 
     def __init__(self, batches: TileBatches, workers: int) -> None:
@@ -69,7 +74,7 @@ class WindowLoader:
             num_workers=workers,
             multiprocessing_context=fork_server() if workers else None,
             persistent_workers=workers > 0,
-            collate_fn=_stacked,
+            collate_fn=default_collate if _fits_shared_memory(batches, workers) else _stacked,
             worker_init_fn=start_worker,
             generator=torch.Generator(),  # of its own: iterating draws a seed for the workers
         )
@@ -79,7 +84,19 @@ class WindowLoader:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         for arrays in self._loader:
-            yield {name: torch.from_numpy(array) for name, array in arrays.items()}
+            yield {name: torch.as_tensor(array) for name, array in arrays.items()}
+
+
+def _fits_shared_memory(batches: TileBatches, workers: int) -> bool:
+    """Whether /dev/shm has room for twice the batches that may be there at the same time."""
+    if not workers or not len(batches.data.tiles) or not Path(SHARED_MEMORY).is_dir():
+        return True
+    tiles = batches.data.tiles
+    longest = max(range(len(tiles)), key=lambda i: tiles[i].end - tiles[i].start)
+    window = batches.data[batches.data.epoch, longest]
+    batch_bytes = batches.batch_size * sum(t.nbytes for t in window.values())
+    at_once = _PREFETCHED * workers + 2  # and what is being written and read
+    return shutil.disk_usage(SHARED_MEMORY).free >= 2 * at_once * batch_bytes
 
 
 def _stacked(windows: Sequence[Mapping[str, Tensor]]) -> dict[str, np.ndarray]:
