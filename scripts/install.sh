@@ -18,7 +18,8 @@ find_python() {
 # active virtual environment, which .venv would not see.
 has_torch() {
   "$1" -c 'import sys, torch
-sys.exit(sys.prefix != sys.base_prefix or tuple(map(int, torch.__version__.split(".")[:2])) < (2, 9))' 2>/dev/null
+version = tuple(map(int, torch.__version__.split(".")[:2]))
+sys.exit(sys.prefix != sys.base_prefix or version < (2, 9))' 2>/dev/null
 }
 
 make_venv() {

@@ -266,6 +266,13 @@ def install(checkout: Path) -> str:
     return succeed("bash", "-c", script, cwd=checkout, variables=variables)
 
 
+def test_install_sh_takes_no_torch_of_an_active_environment():
+    """A `.venv` made from its Python would not see it."""
+    script = f"source scripts/install.sh; has_torch {sys.executable}"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT)
+    assert (done.returncode == 0) == (sys.prefix == sys.base_prefix)
+
+
 @pytest.mark.slow
 def test_install_sh_upgrades_from_the_single_distribution(checkout):
     said = install(checkout)
