@@ -14,10 +14,12 @@ find_python() {
   done
 }
 
-# A torch that is installed already is used as it is: it is the one large download.
+# A torch that is installed already is used as it is: it is the one large download. Not one of an
+# active virtual environment, which .venv would not see.
 has_torch() {
   "$1" -c 'import sys, torch
-sys.exit(tuple(map(int, torch.__version__.split(".")[:2])) < (2, 9))' 2>/dev/null
+version = tuple(map(int, torch.__version__.split(".")[:2]))
+sys.exit(sys.prefix != sys.base_prefix or version < (2, 9))' 2>/dev/null
 }
 
 make_venv() {

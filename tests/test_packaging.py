@@ -24,7 +24,7 @@ PROJECTS = {"dilconv": ROOT / "kernels", "denoiseq": ROOT}
 BACKENDS = {"dilconv": "scikit_build_core.build", "denoiseq": "hatchling.build"}
 # scikit-build-core compiles the kernels without optimization: that takes a third of the time.
 QUICK = {"SKBUILD_CMAKE_BUILD_TYPE": "Debug"}
-NO_INDEX = ("--no-index", "--no-build-isolation", "--disable-pip-version-check")
+NO_INDEX = ("--no-index", "--no-build-isolation")
 
 
 def project(name: str) -> dict:
@@ -32,10 +32,14 @@ def project(name: str) -> dict:
 
 
 def run(*command, **options) -> subprocess.CompletedProcess:
-    """The command in an environment without pip's and Python's own variables, and with cmake."""
+    """The command in an environment without pip's and Python's own variables, and with cmake.
+
+    pip asks no index for a newer pip: without a route its complaint would stand in the output.
+    """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PIP_", "PYTHON"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    kept |= {"PATH": path, "PIP_CONFIG_FILE": os.devnull, **QUICK, **options.pop("variables", {})}
+    kept |= {"PATH": path, "PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    kept |= {**QUICK, **options.pop("variables", {})}
     return subprocess.run(
         list(map(str, command)), env=kept, capture_output=True, text=True, **options
     )
@@ -264,6 +268,13 @@ def install(checkout: Path) -> str:
     script = "set -euo pipefail; source install.sh; install_denoiseq ."
     variables = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}
     return succeed("bash", "-c", script, cwd=checkout, variables=variables)
+
+
+def test_install_sh_takes_no_torch_of_an_active_environment():
+    """A `.venv` made from its Python would not see it."""
+    script = f"source scripts/install.sh; has_torch {sys.executable}"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT)
+    assert (done.returncode == 0) == (sys.prefix == sys.base_prefix)
 
 
 @pytest.mark.slow

@@ -191,7 +191,8 @@ def cores() -> int:
 
 def usable_threads() -> int:
     """torch's number of threads, and no more than there are cores: more would only wait."""
-    return min(torch.get_num_threads(), cores())
+    threads = torch.get_num_threads()
+    return min(threads, cores()) if threads > 1 else threads  # counting cores takes 0.6 us
 
 
 def threads_now(most: int) -> int:

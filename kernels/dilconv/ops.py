@@ -17,6 +17,7 @@ from functools import partial
 import torch
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
+from torch.autograd.function import _SingleLevelFunction
 
 from dilconv import _native
 from dilconv.dispatch import is_plain
@@ -233,8 +234,8 @@ def _backward_tangent(ctx, dg, dx, dw, _, *__):
 def _function(kernel, name: str, context, gradients, tangent):
     """Calls `kernel` with autograd's formulas; torch prints them as `nameBackward`.
 
-    The result leaves out what `torch.autograd.Function.apply` does for torch.func: an operator has
-    the dispatcher for that, and a plain tensor has no need of it.
+    A torch.autograd.Function without what its `apply` does for torch.func: an operator has the
+    dispatcher for that, and a plain tensor has no need of it.
     """
 
     def forward(ctx, *inputs):
@@ -244,8 +245,7 @@ def _function(kernel, name: str, context, gradients, tangent):
 
     body = {"forward": forward, "backward": gradients, "jvp": tangent}
     body = {key: staticmethod(function) for key, function in body.items()}
-    function = type(name, (torch.autograd.Function,), body)
-    return super(torch.autograd.Function, function).apply  # type: ignore[misc]
+    return type(name, (_SingleLevelFunction,), body).apply  # type: ignore[attr-defined]
 
 
 def _register_autograd(operator, *formulas) -> None:
