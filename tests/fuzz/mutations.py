@@ -85,11 +85,14 @@ def unpack_bgzf(data: bytes) -> bytes:
 
 
 def pack_bgzf(data: bytes) -> bytes:
-    """A valid BGZF file, checksums and end marker included (SAM specification, 4.1)."""
+    """A valid BGZF file, checksums and end marker included (SAM specification, 4.1).
+
+    Blocks are stored, not compressed: a change of bytes moves none, so that an index stays right.
+    """
     packed = b""
     for at in range(0, len(data), _BLOCK):
         piece = data[at : at + _BLOCK]
-        deflate = zlib.compressobj(1, zlib.DEFLATED, -15)
+        deflate = zlib.compressobj(0, zlib.DEFLATED, -15)
         body = deflate.compress(piece) + deflate.flush()
         head = bytes.fromhex("1f8b08040000000000ff060042430200") + struct.pack("<H", len(body) + 25)
         packed += head + body + struct.pack("<II", zlib.crc32(piece), len(piece))

@@ -13,13 +13,18 @@ from mutations import FUZZ, edited, edits, pack_bgzf, unpack_bgzf
 SIZES = {"chr1": 2_000, "chr2": 900}
 
 
-def prepare_bam(path: str, index_anew: bool = False) -> str:
-    """The cut sites of a BAM or CRAM, all on their chromosomes."""
+def prepare_bam(path: str, index_anew: bool = False, first_reads: int = 1 << 10) -> str:
+    """The cut sites of a BAM or CRAM, all on their chromosomes.
+
+    first_reads : decoded by htslib; those after them are taken from the records themselves
+    """
     import pysam
+    from denoiseq.genomics import read_arrays
     from denoiseq.prepare.run import prepare_stores
     from denoiseq.settings import Prepare
     from denoiseq.store.store import open_store
 
+    read_arrays._FIRST_READS = first_reads
     if index_anew:
         try:
             pysam.index(path)
@@ -55,6 +60,8 @@ def alignments(tmp_path_factory):
             for contig, size in enumerate(SIZES.values()):
                 for read in _reads(head, contig, size):
                     file.write(read)
+        if name == "a.bam":
+            (folder / name).write_bytes(pack_bgzf(unpack_bgzf((folder / name).read_bytes())))
         pysam.index(str(folder / name))
         assert (folder / f"{name}.{suffix}").is_file()
     pysam.index("-c", str(folder / "a.bam"), str(folder / "a.bam.csi"))
@@ -92,6 +99,12 @@ def outcome_of_files(folder, sandbox, files, name, **more):
     return outcome
 
 
+@pytest.mark.parametrize("name", ["a.bam", "a.cram"])
+def test_unchanged_files_are_read(folder, sandbox, alignments, name):
+    """Else all that is changed would be refused for another reason."""
+    assert outcome_of_files(folder, sandbox, alignments, name).state == "read"
+
+
 @FUZZ
 @given(name=st.sampled_from(["a.bam", "a.cram"]), changes=edits())
 def test_bytes_of_a_file(folder, sandbox, alignments, name, changes):
@@ -102,12 +115,13 @@ def test_bytes_of_a_file(folder, sandbox, alignments, name, changes):
 
 
 @FUZZ
-@given(changes=edits(kinds=["flip", "integer", "zero"]))
-def test_what_a_bam_holds(folder, sandbox, alignments, changes):
+@given(changes=edits(kinds=["flip", "integer", "zero"]), first_reads=st.sampled_from([1, 1 << 10]))
+def test_what_a_bam_holds(folder, sandbox, alignments, changes, first_reads):
     """Headers and reads changed before they are packed: every checksum is right."""
     data = pack_bgzf(edited(unpack_bgzf(alignments["a.bam"]), changes))
     files = {"a.bam": data, "a.bam.bai": alignments["a.bam.bai"]}
-    outcome_of_files(folder, sandbox, files, "a.bam")
+    more = {"index_anew": False, "first_reads": first_reads}
+    outcome_of_files(folder, sandbox, files, "a.bam", **more)
 
 
 @FUZZ
