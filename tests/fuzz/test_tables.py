@@ -180,25 +180,36 @@ def test_groups_are_those_of_the_table(folder, limited, rows):
         assert (outcome.state, got) == ("read", dict(rows))
 
 
+FITTING = st.builds(
+    lambda chrom, start, size: f"{chrom}:{start}-{start + size}",
+    st.sampled_from(sorted(SIZES)),
+    st.integers(0, 900),
+    st.integers(90, 900),
+)
 POSITION = st.one_of(NUMBERS, st.integers(0, 1_000).map("{:,}".format))
+REGIONS = st.one_of(
+    FITTING,
+    st.builds("{}:{}-{}".format, st.sampled_from(sorted(SIZES)), POSITION, POSITION),
+    st.builds("{}:{}-{}".format, NAMES, POSITION, POSITION),
+)
 
 
 @FUZZ
-@given(st.lists(st.builds("{}:{}-{}".format, NAMES, POSITION, POSITION), max_size=3))
+@given(st.lists(REGIONS, min_size=1, max_size=2))
 def test_regions(limited, texts):
     windows = []
     outcome = limited(lambda: windows.extend(parse_regions(texts, SIZES)))
     assert outcome.state != "failed", outcome.text
     for text, (chrom, start, end) in zip(texts, windows, strict=outcome.state == "read"):
         assert (chrom, f"{start}-{end}") == (
-            text.strip().rpartition(":")[0],
+            text.rpartition(":")[0].strip(),
             re.sub(r"(^|-)0+(?=\d)", r"\1", text.strip().rpartition(":")[2].replace(",", "")),
         )
         assert 0 <= start < end <= SIZES[chrom]
 
 
 @FUZZ
-@given(table(NAMES, NUMBERS))
+@given(st.one_of(table(NAMES, NUMBERS), table(st.sampled_from("ABC"), NUMBERS, most=2)))
 def test_chromosome_sizes(folder, limited, data):
     size_table = pytest.importorskip("denoiseq.genomics.size_table")
     path = folder / "fuzz.sizes"
