@@ -46,6 +46,7 @@ def test_is_size_table_of_other_files(tmp_path, text):
         ("chr1\t60000\nchr2\t-1\n", "line 2: expected"),
         ("chr1\t60000\nchr2\n", "line 2: expected"),
         ("chr1\t99999999999\n", "line 1: expected"),
+        ("chr1\t60000\nchr2\t" + "9" * 5_000 + "\n", "line 2: expected"),
         ("chr1\t60000\nchr1\t5\n", "line 2: chr1 has another size further up"),
     ],
 )

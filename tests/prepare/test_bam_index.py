@@ -250,3 +250,18 @@ def test_check_bam_calls_a_crai_that_was_cut_off_damaged(cram, kept):
     index.write_bytes(index.read_bytes()[: int(kept * index.stat().st_size)])
     with pytest.raises(UserError, match=r"cram.crai is damaged; make it anew: samtools index"):
         check_bam(path, SIZES)
+
+
+@pytest.mark.parametrize("suffix", [".bai", ".csi"])
+def test_check_bam_refuses_a_bin_that_no_index_has(version, suffix):
+    """htslib would not end."""
+    bam = version("reads.bam")
+    bam.with_suffix(".bam.bai").unlink()
+    index = bam.with_suffix(suffix)
+    pysam.index("-c" if suffix == ".csi" else "-b", "-o", str(index), str(bam))
+    with pysam.BGZFile(str(index), "rb", None) as file:
+        data = bytearray(file.read())
+    data[27 if suffix == ".csi" else 15] ^= 0x40  # in the number of the first bin
+    index.write_bytes(data)
+    with pytest.raises(UserError, match=rf"{index.name} is damaged; make it anew"):
+        check_bam(bam, SIZES)

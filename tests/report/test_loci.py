@@ -36,6 +36,7 @@ def test_regions_are_read_as_browsers_show_them(region):
         ("chr1", "is no region, expected one as in chr1:100000-120000"),
         ("chr1:5000", "is no region"),
         ("chr1:-5-200", "is no region"),
+        ("chr1:0-" + "9" * 5_000, "is no region"),
         ("chr9:0-1000", "on none of the chromosomes here \\(chr1, chrEBV:1\\)"),
         ("chr1:49000-51000", "within the 50,000 bp of chr1"),
         ("chr1:2000-1000", "expected 100 to 200,000 bp"),

@@ -15,6 +15,8 @@ import pysam
 from denoiseq.errors import UserError
 from denoiseq.genomics.htslib import quiet_htslib
 
+_BAI_DEPTH, _MOST_DEPTH = 5, 9  # levels of bins below the first; bins of 10 have 32 bits
+
 
 def is_cram(path: Path) -> bool:
     """Whether a file begins as a CRAM does."""
@@ -110,19 +112,25 @@ def _is_whole_crai(index: Path) -> bool:
 
 
 def _is_whole(index: Path) -> bool:
-    """Whether a .bai or .csi holds all that it announces (SAM and CSI specifications)."""
+    """Whether a .bai or .csi holds all that it announces (SAM and CSI specifications).
+
+    htslib does not end where a bin has a number that its index cannot have.
+    """
     try:
         with quiet_htslib(), pysam.BGZFile(str(index), "rb", None) as file:  # or a plain file
             data = file.read()
         is_csi = data[:4] == b"CSI\x01"
         if not is_csi and data[:4] != b"BAI\x01":
             return False
+        last_bin = _last_bin(_number(data, 8) if is_csi else _BAI_DEPTH)
         at = 16 + _number(data, 12) if is_csi else 4
         contigs, at = _number(data, at), at + 4
         to_chunks = 12 if is_csi else 4  # bytes of a bin before its number of chunks
         for _ in range(contigs):
             bins, at = _number(data, at), at + 4
             for _ in range(bins):
+                if _number(data, at) > last_bin:
+                    return False
                 at += to_chunks
                 at += 4 + 16 * _number(data, at)
             if not is_csi:
@@ -130,6 +138,13 @@ def _is_whole(index: Path) -> bool:
     except (OSError, ValueError, struct.error):
         return False
     return at <= len(data)
+
+
+def _last_bin(depth: int) -> int:
+    """The number of the bin that holds counts, one above all others; ValueError if too deep."""
+    if depth > _MOST_DEPTH:
+        raise ValueError(depth)
+    return ((1 << 3 * (depth + 1)) - 1) // 7 + 1
 
 
 def _number(data: bytes, at: int) -> int:

@@ -7,7 +7,7 @@ from denoiseq.errors import UserError
 from denoiseq.inputs import is_pipe, open_text, read_lines
 
 _HEAD_BYTES = 1 << 12
-_WHOLE = re.compile(r"[0-9]+", re.ASCII)
+_WHOLE = re.compile(r"[0-9]{1,30}", re.ASCII)
 _LONGEST_BP = (1 << 31) - 1  # positions in BAM, BED and bigWig files are not larger
 
 

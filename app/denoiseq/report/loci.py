@@ -19,8 +19,9 @@ REGION_BP = 100, 200_000  # least and most that a figure can show
 # as browsers show them: with commas, blanks, any dash or two dots, or in the columns of a BED
 REGION = re.compile(
     r"(?P<chrom>\S+?)"
-    r"(\s*:\s*(?P<start>\d[\d,]*)\s*([-\u2010-\u2015\u2212]|\.\.)\s*|\s+(?P<first>\d[\d,]*)\s+)"
-    r"(?P<end>\d[\d,]*)"
+    r"(\s*:\s*(?P<start>[0-9][0-9,]{0,29})\s*([-\u2010-\u2015\u2212]|\.\.)\s*"
+    r"|\s+(?P<first>[0-9][0-9,]{0,29})\s+)"
+    r"(?P<end>[0-9][0-9,]{0,29})"
 )
 TRIES = 100  # to find a random window with reads, for each that is asked for
 SPREAD, CHOSEN, RANDOM = "Peaks, from strong to weak", "Chosen", "At random"
@@ -46,7 +47,7 @@ def parse_regions(regions: Sequence[str], sizes: Mapping[str, int]) -> list[Wind
         region = REGION.fullmatch(text.strip())
         if region is None:
             raise UserError(
-                f"regions: {text!r} is no region, expected one as in chr1:100000-120000"
+                f"regions: {text[:80]!r} is no region, expected one as in chr1:100000-120000"
             )
         chrom, numbers = region["chrom"], (region["start"] or region["first"], region["end"])
         start, end = (int(number.replace(",", "")) for number in numbers)
