@@ -120,3 +120,8 @@ def test_a_file_beyond_the_limit_of_the_shell_is_named(tmp_path):
         temporary.write_text("half")
         raise OSError(errno.EFBIG, "File too large")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_write_text_of_a_name_that_is_no_utf8(tmp_path):
+    write_text(tmp_path / "page", os.fsdecode(b"lat\xfcn \xc3\xbc"))
+    assert (tmp_path / "page").read_text(encoding="utf-8") == "lat\\udcfcn ü"

@@ -134,8 +134,8 @@ def parts_folder(final: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically."""
-    write_bytes(path, text.encode())
+    """Write `text` as UTF-8, atomically; bytes of file names that are no UTF-8 as escapes."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

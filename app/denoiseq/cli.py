@@ -72,6 +72,8 @@ def config_dir() -> Path:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; a rank of several ends with it."""
     command, *arguments = list(sys.argv[1:] if argv is None else argv) or [""]
+    if argv is None or arguments == sys.argv[1:]:  # else this is part of another program
+        _restart_in_utf8()
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")  # what a terminal cannot show is a question mark
     # Idle OpenMP threads sleep soon instead of spinning: where cores are shared with other programs
@@ -88,6 +90,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         leave(code)
     return code
+
+
+def _restart_in_utf8() -> None:
+    """Begin anew in Python's UTF-8 mode where file names are ASCII, as with PYTHONUTF8=0 LC_ALL=C.
+
+    Names with other letters could be opened there, but not written to any report, log or store.
+    """
+    if sys.getfilesystemencoding() == "ascii":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _command(command: str, arguments: list[str]) -> int:

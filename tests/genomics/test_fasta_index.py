@@ -1,6 +1,8 @@
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pysam
@@ -212,3 +214,25 @@ def test_the_index_beside_the_target_of_a_link_is_taken(write, tmp_path):
     link.symlink_to(path)
     assert_reads(link, GENOME)
     assert list((tmp_path / "links").iterdir()) == [link]
+
+
+INDEXED_WITHOUT_ROOM = """
+import resource, sys
+from pathlib import Path
+from denoiseq.genomics.fasta_index import usable_index
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # as on a full disk
+try:
+    usable_index(Path(sys.argv[1]))
+except OSError as error:
+    print(error)
+"""
+
+
+def test_an_index_without_room_does_not_blame_the_fasta(tmp_path):
+    fasta = tmp_path / "many.fa"
+    fasta.write_text("".join(f">scaffold_{i}\nACGTACGT\n" for i in range(2_000)))
+    command = [sys.executable, "-c", INDEXED_WITHOUT_ROOM, str(fasta)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "cannot be written to the temporary folder" in done.stdout, done
+    assert list(tmp_path.iterdir()) == [fasta]

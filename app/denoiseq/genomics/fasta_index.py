@@ -94,19 +94,34 @@ def _usable_index(fasta: Path, _facts: tuple[tuple[int, int] | None, ...]) -> li
 
 def _build(fasta: Path, indices: list[Path]) -> list[Path]:
     """Write the index of a FASTA to `indices`, which are returned."""
-    flags = zip(("--fai-idx", "--gzi-idx"), map(str, indices), strict=False)
+    # as bytes, because pysam takes text to be UTF-8
+    flags = zip((b"--fai-idx", b"--gzi-idx"), map(os.fsencode, indices), strict=False)
     failure = None
     with htslib_messages(fasta) as reasons:
         try:
-            pysam.faidx(*chain(*flags), str(fasta))
+            pysam.faidx(*chain(*flags), os.fsencode(fasta))  # type: ignore[arg-type]
         except pysam.SamtoolsError as error:
             failure = error
     if failure is not None:
+        _check_room(indices[0].parent)
         why = f" ({'; '.join(reasons)})" if reasons else ""
         raise UserError(f"{fasta} is not a FASTA file, or it is damaged{why}.") from failure
     if not indices[0].is_file() or indices[0].stat().st_size == 0:
         raise UserError(f"{fasta} is not a FASTA file: no sequence was found in it.")
     return indices
+
+
+def _check_room(folder: Path) -> None:
+    """OSError where nothing more can be written to the folder: then the FASTA is not to blame."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(2**16))
+    except OSError as error:
+        raise OSError(
+            f"the index of a FASTA cannot be written to the temporary folder {folder.parent} "
+            f"({(error.strerror or str(error)).lower()}): free some space, or set TMPDIR to "
+            "another folder."
+        ) from error
 
 
 def _leave_beside(built: list[Path], beside: list[Path]) -> bool:
