@@ -311,6 +311,37 @@ def test_help_fits_every_terminal(arguments, encoding):
     assert b"denoiseq" in done.stdout
 
 
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
+def test_a_name_that_is_no_text_is_refused_before_the_work(
+    denoiseq, tmp_path, monkeypatch, command
+):
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(b"L\xe4ufe")  # Latin-1 in a locale of UTF-8
+    settings = {"train": ["--experiment", "smoke", "--out", name],
+                "evaluate": ["--checkpoint", name],
+                "predict": ["--checkpoint", "a.pt", "--bam", name]}  # fmt: skip
+    outcome = denoiseq(command, *settings[command])
+    assert outcome.code == 2 and "PYTHONUTF8=1" in outcome.err and "bug" not in outcome.err
+    assert "L\\udce4ufe" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_umlauts_are_prepared_in_an_ascii_locale(genome, tmp_path, encoding):
+    bam = tmp_path / "Läufe.bam"
+    for suffix in ("", ".bai"):
+        shutil.copy(f"{genome['bam']}{suffix}", f"{bam}{suffix}")
+    command = [sys.executable, "-c", "import sys; from denoiseq.cli import main; sys.exit(main())"]
+    arguments = ["prepare", f"--bam={bam}", f"--fasta={genome['fasta']}", "--workers=1"]
+    locale = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": encoding}
+    for out in ("Stör.h5", "Stör/cuts.h5"):
+        done = subprocess.run(
+            [*command, *arguments, f"--out={tmp_path / out}"], env=locale, capture_output=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert b"Traceback" not in done.stderr and b"--- Logging error" not in done.stderr
+
+
 def test_debug_shows_the_traceback(denoiseq, monkeypatch):
     monkeypatch.setenv("DENOISEQ_DEBUG", "1")
     with pytest.raises(ValueError, match="no command"):

@@ -63,6 +63,22 @@ def test_fork_server_with_a_tmpdir_that_does_not_exist(tmp_path):
     assert said(tmp_path, tmp_path / "absent") == "7"
 
 
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="locks take no /dev/shm here")
+def test_fork_server_in_a_full_dev_shm_is_a_sentence(tmp_path):
+    full = "mount -t tmpfs -o size=4k tmpfs /dev/shm && head -c 4096 /dev/zero >/dev/shm/f && "
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", f"{full} exec '{sys.executable}' '{program}' /tmp"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip("no namespace of mounts here")
+    assert "need room in /dev/shm" in done.stdout and "workers=1" in done.stdout, done
+
+
 @pytest.mark.parametrize(("asked", "processes"), [(0, 2), (1, 1), (5, 5)])
 def test_processes_are_those_of_the_quota(monkeypatch, asked, processes):
     monkeypatch.setattr(cores, "quota", lambda *_: 1.5)

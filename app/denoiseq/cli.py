@@ -38,10 +38,12 @@ from denoiseq.settings import COMMANDS as SCHEMAS
 from denoiseq.settings import (
     Kind,
     Train,
+    check_names,
     escape,
     help,
     kinds,
     parse,
+    plain,
     read_text_as_written,
     unknown_key,
 )
@@ -210,6 +212,8 @@ def _choices(group: str) -> list[str]:
 def _work(command: str, config: DictConfig) -> tuple[Callable[[Any], None], Any]:
     """The function that does a command, and its checked settings."""
     settings: Any = parse(SCHEMAS[command], config)
+    if command != "prepare":  # whose files need no text of a path; others would fail after hours
+        check_names(plain(settings))
     start_logging()
     # torch and pysam take seconds: only once the settings are good
     if command != "prepare":

@@ -13,6 +13,7 @@ from denoiseq.settings.loss import Loss as Loss
 from denoiseq.settings.model import MODELS as MODELS
 from denoiseq.settings.model import Model as Model
 from denoiseq.settings.optim import Optim as Optim
+from denoiseq.settings.parse import check_names as check_names
 from denoiseq.settings.parse import keys as keys
 from denoiseq.settings.parse import parse as parse
 from denoiseq.settings.parse import plain as plain

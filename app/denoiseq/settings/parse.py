@@ -74,6 +74,21 @@ def plain(settings: Any) -> dict[str, Any]:
     return asdict(settings)
 
 
+def check_names(value: Any) -> None:
+    """UnicodeEncodeError where a text in plain settings, such as a path, cannot be UTF-8.
+
+    Python reads so a file name of another encoding, and in an ASCII locale every umlaut. Reports,
+    logs and torch cannot write such names.
+    """
+    if isinstance(value, str):
+        value.encode()
+    elif isinstance(value, dict):
+        check_names(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            check_names(item)
+
+
 def to_yaml(settings: Any) -> str:
     """A settings dataclass as YAML text that Hydra reads."""
     return OmegaConf.to_yaml(OmegaConf.create(escape(plain(settings))))
