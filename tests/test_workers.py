@@ -1,6 +1,7 @@
 """Where worker processes come from, and how many there are."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +64,9 @@ def test_fork_server_with_a_tmpdir_that_does_not_exist(tmp_path):
     assert said(tmp_path, tmp_path / "absent") == "7"
 
 
-@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="locks take no /dev/shm here")
+@pytest.mark.skipif(
+    not (Path("/dev/shm").is_dir() and shutil.which("unshare")), reason="no /dev/shm, or no unshare"
+)
 def test_fork_server_in_a_full_dev_shm_is_a_sentence(tmp_path):
     full = "mount -t tmpfs -o size=4k tmpfs /dev/shm && head -c 4096 /dev/zero >/dev/shm/f && "
     program = tmp_path / "program.py"
