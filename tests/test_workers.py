@@ -1,6 +1,7 @@
 """Where worker processes come from, and how many there are."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,24 @@ def test_fork_server_without_a_short_folder_is_a_sentence(tmp_path):
 
 def test_fork_server_with_a_tmpdir_that_does_not_exist(tmp_path):
     assert said(tmp_path, tmp_path / "absent") == "7"
+
+
+@pytest.mark.skipif(
+    not (Path("/dev/shm").is_dir() and shutil.which("unshare")), reason="no /dev/shm, or no unshare"
+)
+def test_fork_server_in_a_full_dev_shm_is_a_sentence(tmp_path):
+    full = "mount -t tmpfs -o size=4k tmpfs /dev/shm && head -c 4096 /dev/zero >/dev/shm/f && "
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", f"{full} exec '{sys.executable}' '{program}' /tmp"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip("no namespace of mounts here")
+    assert "need room in /dev/shm" in done.stdout and "workers=1" in done.stdout, done
 
 
 @pytest.mark.parametrize(("asked", "processes"), [(0, 2), (1, 1), (5, 5)])

@@ -152,7 +152,7 @@ def write_json(path: str | Path, obj: object) -> None:
 def write_csv(path: str | Path, rows: Sequence[dict]) -> None:
     """Write `rows`, at least one, atomically; a row is empty in the columns that it lacks."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

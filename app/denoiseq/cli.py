@@ -93,11 +93,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _restart_in_utf8() -> None:
-    """Begin anew in Python's UTF-8 mode where file names are ASCII, as with PYTHONUTF8=0 LC_ALL=C.
+    """Begin anew in Python's UTF-8 mode under another locale, such as C with PYTHONUTF8=0.
 
     Names with other letters could be opened there, but not written to any report, log or store.
     """
-    if sys.getfilesystemencoding() == "ascii":
+    if sys.getfilesystemencoding() != "utf-8":
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 

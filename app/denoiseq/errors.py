@@ -17,8 +17,9 @@ class LostRank(ConnectionError):
     advised = False  # whether the text says how to go on
 
 
-# The user's besides: files, disks and lost ranks; memory; numbers out of range.
-EXPECTED = (UserError, OSError, MemoryError, FloatingPointError)
+# The user's besides: files, disks and lost ranks; memory; numbers out of range; names of files that
+# are not UTF-8, where a library needs it.
+EXPECTED = (UserError, OSError, MemoryError, FloatingPointError, UnicodeEncodeError)
 OUT_OF_MEMORY = (
     "out of memory: lower optim.micro_batch or data.interval_bp (training), tile_bp or "
     "trainer.threads (prediction), or workers (prepare)"
@@ -39,6 +40,9 @@ def sentence(error: BaseException) -> str:
     """What went wrong, in one line."""
     if out_of_memory(error):
         return OUT_OF_MEMORY
+    if isinstance(error, UnicodeEncodeError):
+        name = error.object[max(0, error.start - 40) : error.end + 40]
+        return f"the name {name!a} is not in UTF-8: rename the file or folder (convmv -f latin1)"
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__

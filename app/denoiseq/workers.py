@@ -55,12 +55,24 @@ def fork_server() -> BaseContext:
         with suppress(OSError), _temporary_folder(folder):
             multiprocessing.util.get_temp_dir()  # made once a process, and removed at its end
             _start_server()
-            return multiprocessing.get_context("forkserver")
+            return _with_locks(multiprocessing.get_context("forkserver"))
     raise UserError(
         f"worker processes need a temporary folder with a path of at most {_LONGEST_FOLDER} "
         f"bytes: neither {wanted} nor {', '.join(_SHORT_FOLDERS)} can be used; set TMPDIR to one, "
         "or do without these processes (workers=1 to read, trainer.workers=0 to load windows)."
     )
+
+
+def _with_locks(context: BaseContext) -> BaseContext:
+    """`context`; UserError where it can make no lock, which takes a page of /dev/shm."""
+    try:
+        context.Lock()
+    except OSError as error:
+        raise UserError(
+            f"worker processes need room in /dev/shm ({error.strerror}): free some, or do without "
+            "these processes (workers=1 to read, trainer.workers=0 to load windows)."
+        ) from error
+    return context
 
 
 def _start_server() -> None:

@@ -1,6 +1,7 @@
 """`denoiseq doctor`: what it measures, warns of, and how long a training it foretells."""
 
 import copy
+import os
 import subprocess
 import sys
 
@@ -103,6 +104,20 @@ def test_the_runtimes_of_this_process_are_found(tmp_path):
         f"{line}/x y/libomp.so\n{line}/lib/libc.so.6\n7f00-7f01 rw-p 0 00:00 0 [heap]\n"
     )
     assert machine.openmp_runtimes(maps) == ["/x y/libomp.so"]
+
+
+def test_the_runtimes_are_found_in_a_folder_that_is_no_ascii(tmp_path):
+    maps = tmp_path / "maps"
+    maps.write_bytes("1-2 r-xp 0 08:01 5 /Bäume/libgomp.so.1\n".encode())
+    program = (
+        "import sys; from pathlib import Path; from denoiseq.doctor import machine; "
+        "print(len(machine.openmp_runtimes(Path(sys.argv[1]))))"
+    )
+    locale = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, maps], env=locale, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
 def test_examine_lists_what_decides_threads(monkeypatch):

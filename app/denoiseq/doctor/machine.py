@@ -79,6 +79,6 @@ def threads() -> dict[str, Any]:
 def openmp_runtimes(maps: Path = Path("/proc/self/maps")) -> list[str]:
     """Paths of the OpenMP runtimes in this process, those of torch and dilconv if they load."""
     dilconv_state()
-    lines = maps.read_text().splitlines() if maps.is_file() else []
+    lines = maps.read_text("utf-8", "replace").splitlines() if maps.is_file() else []
     paths = {line.split(None, 5)[5] for line in lines if line.count("/")}
     return sorted(path for path in paths if Path(path).name.startswith(OPENMP))

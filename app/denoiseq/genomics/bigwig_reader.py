@@ -112,6 +112,7 @@ def _opened(path: str | Path) -> Iterator[Any]:
             "or a wiggle (wigToBigWig), and unpack what is gzipped (gunzip)."
         )
     pybigwig = _pybigwig()
+    str(path).encode()  # which it needs, and would call the file damaged
     try:
         file = pybigwig.open(str(path))
     except RuntimeError as error:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from denoiseq.atomic import write_csv
-from denoiseq.errors import UserError
 from denoiseq.evaluation.calibration import calibrate
 from denoiseq.evaluation.metrics import TrackMetrics
 from denoiseq.evaluation.thresholds import Tuned, operating_points
@@ -134,11 +133,7 @@ class Records:
             # Imported here, because it takes a second that trainings without it need not spend.
             from torch.utils.tensorboard import SummaryWriter
 
-            if _not_utf8(settings.out):
-                raise UserError(
-                    f"{settings.out!a} is no UTF-8, as TensorBoard needs it: choose another out=, "
-                    "or set trainer.tensorboard=false"
-                )
+            settings.out.encode()  # TensorBoard needs UTF-8
             # Events beyond the resumed step belong to a training that did not happen.
             purge = done.step + 1 if done.step else None
             self.writer = SummaryWriter(settings.out, purge_step=purge)
@@ -184,8 +179,3 @@ class Records:
     def _write_history(self) -> None:
         if self.writes:
             write_csv(self.path, self.done.history)
-
-
-def _not_utf8(path: str) -> bool:
-    """Whether a path has bytes that are no UTF-8, which Python keeps as lone surrogates."""
-    return any("\ud800" <= letter <= "\udfff" for letter in path)
