@@ -16,7 +16,7 @@ from denoiseq.errors import listed
 
 Facts = Mapping[str, Mapping[str, Any]]
 """Group -> name -> value: settings, model, software and what else made a result."""
-_MOST_ROWS = 100  # of a nested value, as the chromosomes of a genome: more are counted
+MOST_ROWS = 100  # of what there may be thousands of, as chromosomes: more are counted
 PAGES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
@@ -112,7 +112,7 @@ def _texts(entries: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested dictionaries as one, with dotted keys, and the values as text."""
     texts: dict[str, str] = {}
     for key, value in entries.items():
-        if isinstance(value, Mapping) and len(value) <= _MOST_ROWS:
+        if isinstance(value, Mapping) and len(value) <= MOST_ROWS:
             texts |= _texts(value, f"{prefix}{key}.")
         else:
             texts[f"{prefix}{key}"] = _text(value)
@@ -127,7 +127,7 @@ def _text(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list | tuple | Mapping):
-        if len(value) > _MOST_ROWS:
+        if len(value) > MOST_ROWS:
             return f"{len(value):,}: {listed([_text(item) for item in value])}"
         return ", ".join(_text(item) for item in value)
     return str(value)
