@@ -103,7 +103,8 @@ def predict_genome(
     """
     began = time.perf_counter()
     tracks = {name: output_file(settings, name) for name in model.track_names}
-    settings.out.encode()  # the readers of bigWig files need UTF-8
+    for path in tracks.values():
+        str(path).encode()  # the readers of bigWig files need UTF-8
     rule = _peak_rule(settings)
     cutoffs = cutoff_grid(rule[0], PROBABILITY in tracks)
     sizes = source.store.chroms
