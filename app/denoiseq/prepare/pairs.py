@@ -25,14 +25,41 @@ _END = (1 << 31) - 1  # no chromosome is longer
 Stretch = Callable[[int, int], Iterable[AlignedSegment]]  # start, end -> its reads, with their tags
 
 
+class FlagKinds:
+    """What each flag says of a read: a fate, FORWARD or REVERSE.
+
+    forward, reverse : bool (flags,), whether it is that.
+    """
+
+    def __init__(self, kinds: list[str]) -> None:
+        self._kinds = kinds
+        self.forward, self.reverse = (np.array(kinds) == kind for kind in (FORWARD, REVERSE))
+
+    def __getitem__(self, flag: int) -> str:
+        return self._kinds[flag]
+
+    def of(self, flags: np.ndarray) -> np.ndarray:
+        """The flags without the bits that SAM does not define, as an index of the arrays."""
+        return flags & (len(self._kinds) - 1)
+
+    def count(self, flags: np.ndarray) -> np.ndarray:
+        """Reads by flag."""
+        return np.bincount(flags, minlength=len(self._kinds))
+
+    def items(self, reads: np.ndarray) -> Iterator[tuple[int, str, int]]:
+        """Each flag that there are reads of, what it says, and how many reads there are."""
+        for flag in np.flatnonzero(reads).tolist():
+            yield flag, self._kinds[flag], int(reads[flag])
+
+
 @dataclass(frozen=True)
 class Filters:
-    """What decides about a read: what its flag says (a fate, FORWARD or REVERSE), and its MAPQ.
+    """What decides about a read: what its flag says, and its MAPQ.
 
     Mates that are further apart than the longest fragment do not wait for each other.
     """
 
-    kinds: list[str]
+    kinds: FlagKinds
     min_mapq: int
     max_fragment_bp: int
 
@@ -189,16 +216,15 @@ def _collect(
     pieces: Iterable[Reads], filters: Filters, waiting: _Waiting, counts: Counter[str]
 ) -> Iterator[int]:
     """Put mates into `waiting`; yields, again and again, before which start they are complete."""
-    kinds = np.array(filters.kinds)
-    forward, reverse = kinds == FORWARD, kinds == REVERSE
-    flags = np.zeros(len(kinds), np.int64)  # reads by flag
+    kinds = filters.kinds
+    by_flag = kinds.count(np.empty(0, np.int64))
     for reads, ends_batch in _in_batches(pieces):
-        flag = reads.flags & (len(kinds) - 1)
-        flags += np.bincount(flag, minlength=len(kinds))
+        flag = kinds.of(reads.flags)
+        by_flag += kinds.count(flag)
         low = reads.mapqs < filters.min_mapq
         starts, mate_starts, tlens = reads.starts, reads.mate_starts, reads.tlens
         apart = np.minimum(np.abs(mate_starts - starts), np.abs(tlens)) >= filters.max_fragment_bp
-        of_pair = forward[flag]
+        of_pair = kinds.forward[flag]
         rows = np.flatnonzero(of_pair & ~low & ~apart)
         waiting.forward.add(starts[rows], tlens[rows])
         rows = np.flatnonzero(of_pair & low & ~apart)
@@ -206,14 +232,14 @@ def _collect(
         far = of_pair & ~low & apart
         ahead = int(np.count_nonzero(far & (mate_starts > starts)))
         counts.update(too_long=ahead, bad_template=int(np.count_nonzero(far) - ahead))
-        of_mate = reverse[flag]
+        of_mate = kinds.reverse[flag]
         rows = np.flatnonzero(of_mate & ~apart)
         waiting.reverse.add(mate_starts[rows], tlens[rows], reads.ends(rows))
         counts["low_mapq"] += int(np.count_nonzero((of_pair | of_mate) & low))
         counts["reverse_mate"] += int(np.count_nonzero(of_mate & ~low))
         if ends_batch:
             yield int(starts[-1]) - filters.max_fragment_bp
-    for kind, n in zip(filters.kinds, flags.tolist(), strict=True):
+    for _, kind, n in kinds.items(by_flag):
         counts[kind] += n
     yield _END
 

@@ -29,7 +29,7 @@ from denoiseq.prepare.cut_sites import (
     no_sizes,
     usable,
 )
-from denoiseq.prepare.pairs import FORWARD, REVERSE, Filters, fragments_of_pairs
+from denoiseq.prepare.pairs import FORWARD, REVERSE, Filters, FlagKinds, fragments_of_pairs
 from denoiseq.prepare.parts import part_files
 from denoiseq.settings import Prepare
 
@@ -159,18 +159,20 @@ def _single(
 ) -> Iterator[Fragments]:
     """Start, aligned bases and the known end of each read that is kept: int64 (3, F)."""
     kinds = _kinds_of_flags(settings.keep_duplicates, False)
-    is_kept = np.isin(kinds, [FORWARD, REVERSE])
-    flags = np.zeros(len(kinds), np.int64)  # reads by flag
+    by_flag = kinds.count(np.empty(0, np.int64))
     with file.reads(chrom) as pieces:
         for reads in pieces:
-            flag = reads.flags & (len(kinds) - 1)
-            flags += np.bincount(flag, minlength=len(kinds))
-            passes = reads.mapqs >= settings.min_mapq
-            fates["low_mapq"] += int(np.count_nonzero(is_kept[flag] & ~passes))
-            rows = np.flatnonzero(is_kept[flag] & passes)
+            flag = kinds.of(reads.flags)
+            by_flag += kinds.count(flag)
+            of_kept, passes = (
+                kinds.forward[flag] | kinds.reverse[flag],
+                reads.mapqs >= settings.min_mapq,
+            )
+            fates["low_mapq"] += int(np.count_nonzero(of_kept & ~passes))
+            rows = np.flatnonzero(of_kept & passes)
             known = np.where(flag[rows] & _REVERSE, RIGHT, LEFT)
             yield np.stack([reads.starts[rows], reads.aligned_bp(rows), known])
-    for number, (kind, n) in enumerate(zip(kinds, flags.tolist(), strict=True)):
+    for number, kind, n in kinds.items(by_flag):
         if kind in (FORWARD, REVERSE):
             fates["paired" if number & _PAIRED else "unpaired"] += n
         else:
@@ -181,7 +183,7 @@ _UNPAIRED = "unpaired"
 
 
 @lru_cache
-def _kinds_of_flags(keep_duplicates: bool, paired: bool) -> list[str]:
+def _kinds_of_flags(keep_duplicates: bool, paired: bool) -> FlagKinds:
     """What each flag says: the fate that it alone decides, else FORWARD or REVERSE."""
 
     def kind_of(flag: int) -> str:
@@ -194,4 +196,4 @@ def _kinds_of_flags(keep_duplicates: bool, paired: bool) -> list[str]:
             return "not_proper_pair"
         return REVERSE if flag & _REVERSE else FORWARD
 
-    return [kind_of(flag) for flag in range(1 << 12)]
+    return FlagKinds([kind_of(flag) for flag in range(1 << 12)])
