@@ -173,11 +173,11 @@ def write_bigwig(path: str | Path, chroms: Mapping[str, int], tracks: Mapping[st
 
 def _write_chroms(file: BinaryIO, chroms: Mapping[str, int]) -> None:
     """The tree of names: sorted by name, while numbers are in the file's order."""
-    names = [name.encode() for name in chroms]
+    names, sizes = [name.encode() for name in chroms], list(chroms.values())
     order = sorted(range(len(names)), key=names.__getitem__)
     length = max(map(len, names))
     keys = np.array([(names[i],) for i in order], dtype=[("key", f"S{length}")])
-    values = np.array([(i, list(chroms.values())[i]) for i in order], dtype="<u4,<u4")
+    values = np.array([(i, sizes[i]) for i in order], dtype="<u4,<u4")
     head = (0x78CA8C91, FAN_OUT, length, 8, len(names), 0)
     file.write(struct.pack("<IIIIQQ", *head))
     _write_tree(file, keys, values, lambda first, _last: first)
