@@ -95,7 +95,7 @@ def _check(path: Path, size: int, _modified: int) -> Layout:
 def _layout(path: Path, source: _Source) -> tuple[Layout, int]:
     """The layout, and where the summary of the whole is (0: nowhere)."""
     header = source.take(0, HEADER, "the header")
-    version, levels, chroms_at, _, index_at, *_, summary_at, unpacked, _ = header[1:]
+    version, levels, chroms_at, data_at, index_at, *_, summary_at, unpacked, _ = header[1:]
     if not 1 <= version <= 4:
         raise _Damage(f"its header says version {version}, and versions 1 to 4 are known")
     if unpacked > _MOST_UNPACKED or 0 < unpacked < _BLOCK_HEAD.size:
@@ -103,7 +103,7 @@ def _layout(path: Path, source: _Source) -> tuple[Layout, int]:
     names, sizes = _chromosomes(source, chroms_at)
     covered = source.take(summary_at, _COVERED, "the summary")[0] if summary_at else 0
     blocks = np.empty(0, _LEAF)
-    if index_at or covered:
+    if index_at or covered or source.size > data_at + 12:  # pyBigWig's files without data have none
         blocks = _index(source, index_at, len(names), "the index", _span)
         _check_places(path, blocks, sizes)
     if len(blocks) and summary_at and not covered:
