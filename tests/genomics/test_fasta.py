@@ -178,3 +178,12 @@ def test_a_byte_that_is_no_letter_is_said_and_moves_no_base(tmp_path, damage):
         genome.codes("a", 25, 50).tolist() == [*b"\1\2\3\0\1"] + [0, 1, 2, 3, 0, 1, 2, 3, 0, 1] * 2
     )
     assert genome.codes("a", 0, 24).tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1] * 2 + [0, 1, 2, 3]
+
+
+def test_a_lost_line_end_is_said(tmp_path):
+    (tmp_path / "x.fa").write_text(">a\nACGT\nACGT\nAC\n")
+    genome = Genome(tmp_path / "x.fa")
+    (tmp_path / "x.fa").write_text(">a\nACGT\nACGT\vAC\n")
+    assert genome.codes("a", 0, 8).tolist() == [0, 1, 2, 3] * 2
+    with pytest.raises(UserError, match=r"a:6-9 has bytes that are neither letters nor line ends"):
+        genome.codes("a", 6, 9)

@@ -120,4 +120,6 @@ class FastaText:
         is_letter = text - np.uint8(33) < np.uint8(94)  # those that C calls graphical
         if len(text) < last - first or (is_letter != is_base).any():
             raise ValueError(name)
+        if (text[gaps[:, -1:]] != ord("\n")).any():
+            raise ValueError(name)
         return text[is_base]
