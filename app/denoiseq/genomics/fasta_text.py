@@ -44,7 +44,7 @@ def read_fai(path: Path) -> list[Sequence]:
         if len(numbers) < 4:
             raise ValueError(path)
         row = Sequence(name, *map(int, numbers[:4]))
-        if min(row[1:]) < 0 or (row.length and not row.line_bases):
+        if min(row[1:]) < 0 or (row.length and not 0 < row.line_bases <= row.line_bytes):
             raise ValueError(path)
         if max(*row[1:], row.end) >= _MOST_BYTES:
             raise ValueError(path)
