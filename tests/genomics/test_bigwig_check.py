@@ -82,6 +82,29 @@ def test_a_tree_that_leads_to_itself_is_refused(path, track_writer, monkeypatch)
         bigwig_sizes(path)
 
 
+def test_a_branch_that_hides_its_blocks_is_refused(path, track_writer, monkeypatch):
+    from denoiseq.genomics import bigwig_writer
+
+    monkeypatch.setattr(bigwig_writer, "FAN_OUT", 2)
+    sizes = {f"chr{i}": 300 for i in range(3)}
+    track_writer(path, sizes, [(chrom, 0, TRACK) for chrom in sizes])
+    put(path, place(path, INDEX) + 48 + 4 + 12, "I", 50)  # where the first branch of the root ends
+    with pytest.raises(UserError, match="the index has blocks that its branches do not lead to"):
+        bigwig_sizes(path)
+
+
+def test_a_block_of_more_entries_than_its_room_is_refused(tmp_path, track_writer, monkeypatch):
+    from denoiseq.genomics import bigwig_writer
+
+    monkeypatch.setattr(bigwig_writer.zlib, "compress", lambda data, _level: data)
+    path = track_writer(tmp_path / "x.bw", {"chr1": 300}, [("chr1", 0, TRACK)])
+    put(path, UNPACKED, "I", 0)
+    assert read_bigwig(path, "chr1", 0, 90).tolist() == TRACK.tolist()
+    put(path, place(path, 16) + 8 + 22, "H", 60_000)  # itemCount of the only block
+    with pytest.raises(UserError, match="is damaged at chr1:0-90: no data"):
+        read_bigwig(path, "chr1", 0, 90)
+
+
 @pytest.mark.parametrize(("field", "number"), [(52, 1), (56, 9), (64, 90)])
 def test_an_index_that_hides_data_is_refused_where_they_are_read(path, field, number):
     """chr1's block as one of chr2, or of 9-95 or 5-90: pyBigWig would find no data there."""
