@@ -188,14 +188,22 @@ def test_genome_takes_an_index_from_elsewhere_where_it_cannot_be_replaced(
     assert index.read_bytes() == stale and not built
 
 
-def test_chrom_sizes_logs_that_htslib_ignores_a_sequence_with_the_name_of_another(tmp_path, caplog):
-    path = tmp_path / "x.fa"
-    path.write_text(">a\nACGT\n>a\nGG\n>b\nC\n")
-    for _ in range(2):  # without an index, and with one that fits no better when made anew
-        caplog.clear()
-        assert chrom_sizes(path) == {"a": 4, "b": 1}
-        (warning,) = [record.getMessage() for record in caplog.records]
-        assert warning.startswith(f'htslib on {path}: Ignoring duplicate sequence "a"')
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (">a\nACGT\n>a\nGG\n>b\nC\n", r"has two sequences named a: rename"),
+        (">a\nACGT\n>b\0c\nGG\n", r"is damaged: .* b begins elsewhere"),
+        (">a\nAC\1T\nAC\n", r"is damaged: .* the lines of a are of another length"),
+        (">a\nACGT\nA\1\n>b\nC\n", r"is damaged: .* b begins elsewhere"),
+    ],
+)
+def test_chrom_sizes_refuses_what_no_index_tells(write, text, why):
+    path = write(text)
+    for index in (False, True):
+        if index:
+            pysam.faidx(str(path))
+        with pytest.raises(UserError, match=rf"{path.name} {why}"):
+            chrom_sizes(path)
 
 
 def test_build_index_says_why_it_failed(tmp_path, capfd):

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from denoiseq.errors import UserError
+from denoiseq.genomics.bigwig_check import check_bigwig, check_blocks
 from denoiseq.inputs import refuse_pipe
 
-# of a bigWig and a bigBed, in either order of bytes
-_BEGINNINGS = [bytes.fromhex(text)[::way] for text in ("26fc8f88", "ebf28987") for way in (1, -1)]
+_BIGWIG, _BIGBED = bytes.fromhex("26fc8f88"), bytes.fromhex("ebf28987")  # how files begin
 
 
 def bigwig_sizes(path: str | Path) -> dict[str, int]:
@@ -75,6 +75,7 @@ def read_windows(path: str | Path, windows: Iterable[tuple[str, int, int]]) -> I
 
 def _values(path: str | Path, file: Any, chrom: str, start: int, end: int) -> np.ndarray:
     """float32 (end - start,); NaN where the file has no data."""
+    check_blocks(path, chrom, start, end)
     try:
         values = file.values(chrom, start, end, numpy=True)
     except RuntimeError as error:
@@ -104,20 +105,30 @@ def _opened(path: str | Path) -> Iterator[Any]:
     refuse_pipe(path, "bigWig")
     if not Path(path).is_file():
         raise FileNotFoundError(f"no such bigWig file: {path}")
-    with Path(path).open("rb") as raw:
-        head = raw.read(4)
-    if head not in _BEGINNINGS:
-        raise UserError(
-            f"{path} is not a bigWig file, or it is damaged: convert a bedGraph (bedGraphToBigWig) "
-            "or a wiggle (wigToBigWig), and unpack what is gzipped (gunzip)."
-        )
+    _refuse_other_formats(path)
     pybigwig = _pybigwig()
     str(path).encode()  # which it needs, and would call the file damaged
+    check_bigwig(path)
     try:
         file = pybigwig.open(str(path))
     except RuntimeError as error:
         raise UserError(f"{path} is not a bigWig file, or it is damaged.") from error
     with file:
-        if not file.isBigWig():
-            raise UserError(f"{path} is a bigBed file, not a bigWig file.")
         yield file
+
+
+def _refuse_other_formats(path: str | Path) -> None:
+    with Path(path).open("rb") as raw:
+        head = raw.read(4)
+    if head in (_BIGBED, _BIGBED[::-1]):
+        raise UserError(f"{path} is a bigBed file, not a bigWig file.")
+    if head == _BIGWIG[::-1]:
+        raise UserError(
+            f"{path} is a big-endian bigWig, which pyBigWig cannot read: write it anew "
+            "(bigWigToBedGraph and bedGraphToBigWig)."
+        )
+    if head != _BIGWIG:
+        raise UserError(
+            f"{path} is not a bigWig file, or it is damaged: convert a bedGraph (bedGraphToBigWig) "
+            "or a wiggle (wigToBigWig), and unpack what is gzipped (gunzip)."
+        )

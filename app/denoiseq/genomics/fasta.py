@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pysam
 from numpy.lib.stride_tricks import sliding_window_view
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.fasta_index import usable_index
-from denoiseq.genomics.htslib import quiet_htslib
+from denoiseq.genomics.fasta_text import FastaText
 from denoiseq.genomics.size_table import is_size_table, read_size_table
 from denoiseq.inputs import refuse_pipe
 
@@ -30,8 +29,13 @@ def chrom_sizes(fasta: str | Path) -> dict[str, int]:
     fasta = Path(fasta)
     if is_size_table(fasta):
         return read_size_table(fasta)
-    with _open(fasta, _usable_index(fasta)) as file:
-        return dict(zip(file.references, file.lengths, strict=True))
+    rows = _open(fasta, _usable_index(fasta)).sequences.values()
+    try:
+        return {row.name.decode(): row.length for row in rows}
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{fasta} has a sequence named {error.object!r}, which is not in UTF-8: rename it."
+        ) from error
 
 
 class Genome:
@@ -50,7 +54,7 @@ class Genome:
         sizes = chrom_sizes(fasta)
         self._names = {chrom: chrom for chrom in sizes} | dict(names or {})
         self.chroms = {name: sizes[chrom] for name, chrom in self._names.items() if chrom in sizes}
-        self._file: pysam.FastaFile | None = None
+        self._file: FastaText | None = None
         self._owner = 0
 
     def one_hot(self, chrom: str, start: int, end: int) -> np.ndarray:
@@ -65,17 +69,17 @@ class Genome:
             raise UserError(f"{self.path} has no sequence {chrom}.")
         if not 0 <= start <= end <= size:
             raise UserError(f"{chrom}:{start}-{end} is not within {self.path}: it has {size} bp.")
-        if self._file is None or self._owner != os.getpid():  # two processes would share one place
+        if self._file is None or self._owner != os.getpid():
             self._file, self._owner = _open(self.path, self._indices), os.getpid()
         name = self._names[chrom]
         try:
-            with quiet_htslib():
-                letters = self._file.fetch(name, start, end).encode()
-        except (OSError, ValueError):
-            letters = b""
-        if len(letters) != end - start:
-            raise UserError(f"{self.path} is damaged or truncated: {name}:{start}-{end} is gone.")
-        return _CODE_OF_BYTE[np.frombuffer(letters, dtype=np.uint8)]
+            letters = self._file.bases(name.encode(), start, end)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{self.path} is damaged or truncated: {name}:{start}-{end} has bytes that are "
+                "neither letters nor line ends, or is gone."
+            ) from error
+        return _CODE_OF_BYTE[letters]
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_file": None}
@@ -122,12 +126,9 @@ def _usable_index(fasta: Path) -> list[Path]:
     return usable_index(fasta)
 
 
-def _open(fasta: Path, indices: list[Path]) -> pysam.FastaFile:
-    """Open a FASTA by its index, which is read at once."""
-    names = zip(("filepath_index", "filepath_index_compressed"), map(str, indices), strict=False)
+def _open(fasta: Path, indices: list[Path]) -> FastaText:
     try:
-        with quiet_htslib():
-            return pysam.FastaFile(str(fasta), **dict(names))
+        return FastaText(fasta, indices)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{fasta} cannot be read, or its index is damaged: remove {fasta.name}.fai (and .gzi), "
