@@ -24,7 +24,7 @@ _TEXT = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 Scalar = TypeVar("Scalar", int, str)
 
 
-class Damage(ValueError):
+class Damage(UserError):
     """What is wrong with a store, in words that a message puts in brackets."""
 
 

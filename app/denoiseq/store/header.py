@@ -40,8 +40,8 @@ from denoiseq.store.hdf5 import (
 
 VERSION = 1  # what is written, and read
 MOST_BP = 1 << 32  # of a chromosome: positions are uint32
-# what preprocessing holds of the settings of prepare, which say what they may be
-_SETTINGS = ("shift", "min_mapq", "keep_duplicates", "max_fragment_bp", "layout")
+# The settings that decide which cuts reads give; a model must meet what it was trained on.
+FILTERS = ("shift", "min_mapq", "keep_duplicates", "max_fragment_bp")
 
 
 def _sound_cuts(size: int, cuts: np.ndarray, fragments: np.ndarray) -> bool:
@@ -99,6 +99,15 @@ def blacklist_sha256(blacklist: Merged) -> str:
     """SHA-256 of merged intervals, whatever file, order or overlap they came in."""
     rows = [f"{c}\t{s}\t{e}\n" for c in sorted(blacklist) for s, e in blacklist[c]]
     return hashlib.sha256("".join(rows).encode()).hexdigest()
+
+
+def check_filters(preprocessing: Mapping[str, Any]) -> None:
+    """Damage where a filter that reads were prepared with is none that `prepare` takes."""
+    filters = {name: preprocessing.get(name) for name in (*FILTERS, "layout")}
+    try:
+        parse(Prepare, {name: value for name, value in filters.items() if value is not None})
+    except UserError as error:
+        raise Damage(str(error)) from error
 
 
 def kind_of(path: str | Path) -> str:
@@ -161,10 +170,7 @@ class Header:
         check(made.get("blacklist_sha256", checksum) == checksum, "the blacklist is not its own")
         texts = isinstance(warnings, list) and all(isinstance(text, str) for text in warnings)
         check(texts, "its warnings are no texts")
-        try:
-            parse(Prepare, {name: made[name] for name in _SETTINGS if made.get(name) is not None})
-        except UserError as error:
-            raise Damage(str(error)) from error
+        check_filters(made)
 
     def _place(self, file: h5py.File, name: str) -> int:
         """Byte offset of a column in the file."""
