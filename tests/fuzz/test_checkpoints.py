@@ -1,4 +1,4 @@
-"""Mutated checkpoints, bytes and values: opened as predict and a training that starts from one do."""
+"""Mutated checkpoints, bytes and values, opened as predict and a training do."""
 
 import copy
 import io
@@ -211,36 +211,31 @@ ODD = st.one_of(
 )
 
 
-@st.composite
 def changed_values(draw, payload):
-    """A payload of which values are replaced, removed or added; the places of settings count as
-    often as all others together.
-    """
+    """A payload with a value or two replaced, removed or added."""
     changed = copy.deepcopy(payload)
-    for _ in range(draw(st.integers(1, 2))):
-        part = draw(st.sampled_from(["", "", "config", "preprocessing", "state_dict"]))
-        root = changed if not part or not isinstance(changed.get(part), Mapping) else changed[part]
-        ways = [way for way in places(root) if way]
-        if not ways:
-            continue
-        way = draw(st.sampled_from(ways))
-        holder = root
+    part = draw(st.sampled_from(["", "config", "preprocessing", "state_dict", "training_state"]))
+    ways = [way for way in places(payload) if way and part in ("", way[0])]
+    for way in draw(st.lists(st.sampled_from(ways), min_size=1, max_size=2)):
+        holder = changed
         for key in way[:-1]:
-            holder = holder[key]
-        match draw(st.sampled_from(["replace", "replace", "replace", "remove", "add"])):
-            case "replace":
-                holder[way[-1]] = draw(ODD)
-            case "remove":
-                del holder[way[-1]]
-            case _ if isinstance(holder, dict):
-                holder[draw(st.sampled_from(["x", "name", 3, "resume", "linear"]))] = draw(ODD)
+            holder = holder[key] if isinstance(holder, dict) and key in holder else None
+        if not isinstance(holder, dict):
+            continue
+        kind = draw(st.sampled_from(["replace", "replace", "replace", "remove", "add"]))
+        if kind == "replace":
+            holder[way[-1]] = draw(ODD)
+        elif kind == "remove":
+            holder.pop(way[-1], None)
+        else:
+            holder[draw(st.sampled_from(["x", "name", 3, "resume", "linear"]))] = draw(ODD)
     return changed
 
 
 @FUZZ
 @given(data=st.data(), legacy=st.booleans(), read=READERS)
 def test_values_of_a_checkpoint(folder, sandbox, payload, data, legacy, read):
-    changed = data.draw(changed_values(payload))
+    changed = changed_values(data.draw, payload)
     outcome_of_bytes(folder, sandbox, written(changed, legacy), read)
 
 

@@ -1,4 +1,4 @@
-"""Mutated stores, bytes and structure: all rows and sizes of those that open are as the format says."""
+"""Mutated stores, bytes and structure: what opens is as the format says."""
 
 import io
 import json

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from denoiseq.errors import UserError
-from denoiseq.models.checkpoint import FORMAT, check_weights, checked, read_file
+from denoiseq.models.checkpoint import FORMAT, OURS, check_weights, checked, damaged, read_file
 from denoiseq.settings import Model
 
 # Prefix of the names of a network that was wrapped to train on several devices.
@@ -31,6 +31,8 @@ def load_weights(path: Path) -> tuple[Weights, dict[str, Any]]:
     settings = {}
     if isinstance(payload, dict) and payload.get("format") == FORMAT:
         settings = checked(payload, path).get("config", {}).get("model", {})
+        if not isinstance(settings, dict):
+            raise damaged(path, OURS, "config.model is of another type")
     weights = payload.get("state_dict", payload) if isinstance(payload, dict) else None
     if not (isinstance(weights, dict) and weights) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()

@@ -5,6 +5,7 @@ read, so that no other file is opened and no more memory taken than the file has
 import errno
 import json
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ _LOCKED = (errno.EAGAIN, errno.EACCES, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP
 _DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError)
 # a text of any length as it lies in a dataset: its length, and where in the file it is
 _TEXT = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
+_HEAP, _HEADERS = b"GCOL\1\0\0\0", 1 << 24  # how a heap of texts begins; bytes searched
 Scalar = TypeVar("Scalar", int, str)
 
 
@@ -52,6 +54,7 @@ def open_hdf5(path: str | Path, noun: str) -> Iterator[h5py.File]:
     with path.open("rb"):  # whoever may not read it is told so
         pass
     try:
+        _check_heaps(path)
         with h5py.File(path, "r") as file:
             yield file
     except Damage as error:
@@ -69,6 +72,25 @@ def open_hdf5(path: str | Path, noun: str) -> Iterator[h5py.File]:
         if number is not None:  # the system's, as of a broken disk, says nothing about the content
             raise OSError(number, os.strerror(number), str(path)) from error
         raise damaged(path, noun) from error
+
+
+def _check_heaps(path: Path) -> None:
+    """Damage where a heap of texts has a part of size 0: HDF5 would look behind it for ever.
+
+    Headers come first in a store; nothing else there is taken for a heap.
+    """
+    with path.open("rb") as raw:
+        head = raw.read(_HEADERS)
+    begin = head.find(_HEAP)
+    while begin >= 0:
+        (size,) = struct.unpack_from("<Q", head[begin : begin + 16].ljust(16, b"\0"), 8)
+        at, end = begin + 16, min(begin + size, len(head))
+        while at + 16 <= end:
+            number, _, length = struct.unpack_from("<HHxxxxQ", head, at)
+            step = 16 + (length + 7) // 8 * 8 if number else length  # 0 is what is free
+            check(step > 0, "a heap of texts is broken")
+            at += step
+        begin = head.find(_HEAP, begin + 1)
 
 
 def attribute(file: h5py.File, name: str, kind: type[Scalar]) -> Scalar:
