@@ -137,6 +137,7 @@ def check_payload(payload: Mapping[str, Any]) -> None:
     """UserError where a key that is there has a value of another type than the code reads."""
     for key, hint in get_type_hints(Payload).items():
         _check(key not in payload or _fits(payload[key], hint), f"{key} is of another type")
+    _check(_is_plain(payload.get("config")), "config holds a tensor")
     temperature = payload.get("temperature", 1.0)
     _check(0 < temperature < float("inf"), f"temperature is {temperature}")
     depths = payload.get("trained_cuts_per_mb_range", (0.0, 0.0))
@@ -168,6 +169,15 @@ def _check_preprocessing(made: dict[str, Any]) -> None:
     _check(_fits(genome, dict[str, int]), "preprocessing.genome is of another type")
     _check(all(size >= 0 for size in genome.values()), "preprocessing.genome has a length below 0")
     _check(type(checksum) is str, "preprocessing.blacklist_sha256 is of another type")
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether no tensor is in it."""
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, _SEQUENCES):
+        return all(map(_is_plain, value))
+    return not isinstance(value, Tensor)
 
 
 def _fits(value: Any, hint: Any) -> bool:
