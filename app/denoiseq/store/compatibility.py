@@ -94,7 +94,7 @@ def check_store_matches_training(trained: Mapping[str, Any], store: Store) -> No
     sizes = {chrom: store.chroms[name] for name, chrom in store.plain_names.items()}
     check_same_genome(trained, sizes, str(store.path))
     warn_of_other_ends(trained, store)
-    if trained["blacklist_sha256"] != store.preprocessing["blacklist_sha256"]:
+    if trained["blacklist_sha256"] != store.preprocessing.get("blacklist_sha256"):
         log.warning("%s has another blacklist than the training had", store.path)
 
 

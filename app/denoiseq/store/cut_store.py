@@ -150,7 +150,8 @@ class CutStore:
         the blacklist; (0,) where lengths are not known, as of single-end reads.
         """
         made = self.preprocessing
-        if made.get("layout") == "single":
+        known = made.get("shift") in SHIFTS and made.get("max_fragment_bp") is not None
+        if made.get("layout") == "single" or not known:
             return np.zeros(0, dtype=np.int64)
         longest = min(int(made["max_fragment_bp"]), max(self.chroms.values(), default=0))
         left, right = SHIFTS[made["shift"]]
