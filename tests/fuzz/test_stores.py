@@ -215,7 +215,8 @@ def change_attribute(file, name, draw):
 
 
 # what h5py and json raise for a change that cannot follow the one before it
-REFUSED = (OSError, ValueError, AttributeError, LookupError, TypeError, RecursionError)
+REFUSED = (OSError, ValueError, AttributeError, LookupError, TypeError, MemoryError)
+REFUSED += (RecursionError,)
 CHANGES = [change_number] * 4 + [change_json] * 3 + [change_shape, change_storage] * 2
 CHANGES += [change_texts, change_attribute]
 
