@@ -211,6 +211,19 @@ ODD = st.one_of(
 )
 
 
+# tensors of the same shape
+LIKE = [
+    lambda x: torch.full(x.shape, float("nan")),
+    lambda x: torch.full(x.shape, -float("inf")),
+    lambda x: x.to(torch.complex64),
+    lambda x: x.double(),
+    lambda x: x.bool(),
+    lambda x: torch.zeros(()).expand(x.shape),
+    lambda x: x.to("meta"),
+    lambda x: x.flatten(),
+]
+
+
 def changed_values(draw, payload):
     """A payload with a value or two replaced, removed or added."""
     changed = copy.deepcopy(payload)
@@ -224,7 +237,9 @@ def changed_values(draw, payload):
             continue
         kind = draw(st.sampled_from(["replace", "replace", "replace", "remove", "add"]))
         if kind == "replace":
-            holder[way[-1]] = draw(ODD)
+            value = holder.get(way[-1])
+            odd = isinstance(value, torch.Tensor) and draw(st.integers(0, 3))
+            holder[way[-1]] = draw(st.sampled_from(LIKE))(value) if odd else draw(ODD)
         elif kind == "remove":
             holder.pop(way[-1], None)
         else:
