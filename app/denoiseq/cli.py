@@ -339,7 +339,7 @@ def sentence(error: BaseException, command: str = "") -> str:
     if isinstance(error, OverrideParseException):
         key = error.override.lstrip("+~").partition("=")[0]
         if command in SCHEMAS and "." not in key and key not in kinds(SCHEMAS[command]):
-            return unknown_key(key, SCHEMAS[command])
+            return errors.sentence(UserError(unknown_key(key, SCHEMAS[command])))
         return (
             f"could not read the argument {error.override!r}: write key=value, "
             "and quote a value with special characters, as in 'key=\"a=b (c)\"'"
@@ -347,7 +347,8 @@ def sentence(error: BaseException, command: str = "") -> str:
     if isinstance(error, HydraException):
         cause = error.__cause__
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and command in SCHEMAS:
-            return unknown_key(cause.full_key or str(cause.key), SCHEMAS[command])
+            unknown = unknown_key(cause.full_key or str(cause.key), SCHEMAS[command])
+            return errors.sentence(UserError(unknown))
         return " ".join(str(error).split("See https")[0].split())
     return errors.sentence(error)
 

@@ -4,9 +4,9 @@ import logging
 import os
 from pathlib import Path
 
-from denoiseq.models.checkpoint import load_checkpoint
+from denoiseq.models.checkpoint import load_checkpoint, trained_settings
 from denoiseq.settings import Train
-from denoiseq.training.resume import changed_settings, shown_changes, trained_settings
+from denoiseq.training.resume import changed_settings, shown_changes
 from denoiseq.training.state import checkpoint_path
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def checkpoint_of_job(settings: Train) -> str | None:
                 last,
             )
         return None
-    changes = changed_settings(trained_settings(load_checkpoint(last)), settings)
+    changes = changed_settings(trained_settings(load_checkpoint(last), last), settings)
     if changes:
         log.warning(
             "this job was started again, but %s is of other settings (%s): the training starts "

@@ -13,8 +13,8 @@ from typing import Any
 
 from denoiseq.atomic import atomic_path
 from denoiseq.errors import UserError
-from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
-from denoiseq.settings import Data, Train, parse, plain
+from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint, trained_settings
+from denoiseq.settings import Data, Train, plain
 from denoiseq.settings.help import shown
 from denoiseq.training.progress import Progress
 from denoiseq.windows.dataset import WindowDataset
@@ -39,11 +39,6 @@ Changes = dict[str, tuple[Any, Any]]
 """Dotted name of a setting -> its value in the checkpoint, and now."""
 
 
-def trained_settings(payload: Mapping[str, Any]) -> Train:
-    """The settings that a checkpoint was trained with; those that it lacks have their defaults."""
-    return parse(Train, payload["config"])
-
-
 def check_resumable(
     path: Path, payload: Mapping[str, Any], settings: Train, data: WindowDataset
 ) -> None:
@@ -55,7 +50,7 @@ def check_resumable(
             f"{path} was released to predict with, without its training's state: start a training "
             "from its weights with model.pretrained=."
         )
-    before = trained_settings(payload)
+    before = trained_settings(payload, path)
     changes = changed_settings(before, settings)
     lasting = {name: pair for name, pair in changes.items() if _within(name, LASTING)}
     others = {name: pair for name, pair in changes.items() if name not in lasting}
