@@ -14,7 +14,7 @@ from denoiseq.settings import Optim
 from denoiseq.settings.optim import smaller_is_better
 
 # what of a group each step, or the settings of a resumed training, may change
-_SET_ANEW = ("lr", "weight_decay")
+_SET_ANEW = {"lr", "weight_decay"}
 
 
 def make_optimizer(model: nn.Module, settings: Optim) -> torch.optim.Optimizer:
@@ -36,8 +36,12 @@ def check_optimizer_state(state: Mapping[str, Any], optimizer: torch.optim.Optim
     groups, own = state["param_groups"], optimizer.state_dict()["param_groups"]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for group, expected in zip(groups, own, strict=True):
-        same = {name: (type(v), v) for name, v in group.items() if name not in _SET_ANEW}
-        if same != {name: (type(v), v) for name, v in expected.items() if name not in _SET_ANEW}:
+        # another version of torch may have further names
+        names = group.keys() & expected.keys() - _SET_ANEW
+        if "params" not in names or any(
+            (type(group[name]), group[name]) != (type(expected[name]), expected[name])
+            for name in names
+        ):
             raise ValueError("other groups of parameters")
     for number, values in state["state"].items():
         shapes = (parameters[number].shape, torch.Size())
