@@ -145,8 +145,13 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 
 def write_json(path: str | Path, obj: object) -> None:
-    """Write `obj` as indented JSON, atomically. NaN and infinity are refused (ValueError)."""
-    write_text(path, json.dumps(obj, indent=2, allow_nan=False) + "\n")
+    """Write `obj` as indented JSON, atomically. NaN and infinity are refused (ValueError).
+
+    It never exists as one text: that of a genome of many contigs takes several times its memory.
+    """
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        json.dump(obj, file, indent=2, allow_nan=False)
+        file.write("\n")
 
 
 def write_csv(path: str | Path, rows: Sequence[dict]) -> None:

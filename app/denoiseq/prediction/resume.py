@@ -15,7 +15,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from itertools import chain
+from functools import cache, partial
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -99,8 +100,9 @@ def finished(folder: Path) -> dict[str, Finished]:
     """The finished chromosomes of all ranks, by name."""
     chroms = {}
     for record in _records(folder):
+        stem_of = cache(partial(_stem, record))
         for entry in chain.from_iterable(batch["chroms"] for batch in _batches(record)):
-            tracks = [Stored(_stem(record, i), *at) for i, at in enumerate(entry["tracks"])]
+            tracks = [Stored(stem_of(i), *at) for i, at in enumerate(entry["tracks"])]
             chroms[entry["chrom"]] = Finished(tracks, [Peak(**peak) for peak in entry["peaks"]])
     return chroms
 
@@ -119,12 +121,15 @@ def _stem(record: Path, track: int) -> Path:
     return record.with_name(f"{record.stem}.{track}")
 
 
-def _batches(record: Path) -> list[dict[str, Any]]:
+def _batches(record: Path) -> Iterator[dict[str, Any]]:
+    return map(json.loads, _lines(record))
+
+
+def _lines(record: Path) -> Iterator[bytes]:
     """The whole lines of a record."""
-    if not record.exists():
-        return []
-    text = record.read_text(encoding="utf-8")
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    if record.exists():
+        with record.open("rb") as file:
+            yield from takewhile(lambda line: line.endswith(b"\n"), file)
 
 
 class Writer:
@@ -135,17 +140,18 @@ class Writer:
         self.record = folder / f"{rank}.jsonl"
 
     def __enter__(self) -> Writer:
-        batches = _batches(self.record)
         last = [[(0, 0)] * len(PARTS)] * self.tracks
-        if batches:
-            last = batches[-1]["chroms"][-1]["tracks"]
+        whole, line = 0, b""
+        for line in _lines(self.record):
+            whole += len(line)
+        if line:
+            last = json.loads(line)["chroms"][-1]["tracks"]
         with ExitStack() as stack:
             self._files = [
                 [_cut(stack, part_file(_stem(self.record, i), part), end)
                  for part, (_, end) in zip(PARTS, bounds, strict=True)]
                 for i, bounds in enumerate(last)
             ]  # fmt: skip
-            whole = sum(len(_line(batch)) for batch in batches)
             self._record = _cut(stack, self.record, whole)
             self._stack = stack.pop_all()
         self._batch: list[dict[str, Any]] = []
@@ -179,7 +185,8 @@ class Writer:
         with room_for(self.folder):
             for file in chain(*self._files):
                 file.flush()
-            self._record.write(_line({"chroms": self._batch, "counts": counts.tolist()}))
+            batch = {"chroms": self._batch, "counts": counts.tolist()}
+            self._record.write(json.dumps(batch).encode() + b"\n")
             self._record.flush()
         self._batch = []
 
@@ -190,7 +197,3 @@ def _cut(stack: ExitStack, path: Path, end: int) -> BinaryIO:
     file.truncate(end)
     file.seek(end)
     return file
-
-
-def _line(batch: dict[str, Any]) -> bytes:
-    return (json.dumps(batch) + "\n").encode()
