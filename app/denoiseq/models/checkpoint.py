@@ -63,15 +63,20 @@ def read_file(path: Path, what: str) -> Any:
         raise FileNotFoundError(
             f"Checkpoint {path} does not exist: give the path of a training's best.pt or last.pt."
         )
+    is_archive = True
     try:
-        check_archive(path)
+        is_archive = check_archive(path)
         payload = torch.load(path, map_location="cpu", weights_only=True)
         check_values(payload, path.stat().st_size)
         return payload
     except UserError as error:
         raise damaged(path, what, error) from error
-    except (PermissionError, MemoryError):
+    except PermissionError:
         raise
+    except MemoryError as error:
+        if is_archive:
+            raise
+        raise damaged(path, what, "it asks for more memory than there is") from error
     except Exception as error:  # the bytes of any file may make unpickling fail in any way
         raise damaged(path, what) from error
 

@@ -91,14 +91,15 @@ TO_PREDICT = (
 )
 
 
-def check_archive(path: Path) -> None:
+def check_archive(path: Path) -> bool:
     """UserError where a zip archive, as torch writes them, has packed, outsized or broken parts.
 
-    torch itself checks no checksum, and would unpack a part to whatever size it has.
+    torch itself checks no checksum, and would unpack a part to whatever size it has. False for
+    torch's form before 1.6, in which a text or tensor may say any size.
     """
     with path.open("rb") as file:
-        if file.read(len(_ZIP)) != _ZIP:  # torch's form before 1.6, which names sizes twice
-            return
+        if file.read(len(_ZIP)) != _ZIP:
+            return False
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
         _check(all(part.compress_type == zipfile.ZIP_STORED for part in parts), "it is packed")
@@ -106,6 +107,7 @@ def check_archive(path: Path) -> None:
         _check(size <= path.stat().st_size, "its parts are larger than the file")
         broken = archive.testzip()
         _check(broken is None, f"the checksum of {broken} is wrong")
+    return True
 
 
 def check_values(payload: Any, bytes_in_file: int) -> None:
