@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from denoiseq.distributed import Ranks
@@ -38,6 +39,21 @@ def test_stop_ends_at_once_outside_a_step(number):
         pytest.fail("the signal was not answered")
     assert raised.value.signal == number
     assert str(raised.value) == "Work was interrupted: go on with it."
+
+
+class InterruptedDestructor:
+    def __del__(self):
+        kill()
+
+
+def test_a_signal_within_a_destructor_is_not_lost(capsys):
+    hook = sys.unraisablehook
+    with pytest.raises(Interrupted) as raised, stop():
+        InterruptedDestructor()  # no error leaves it
+        time.sleep(5)
+        pytest.fail("the signal was lost")
+    assert raised.value.signal == signal.SIGINT
+    assert capsys.readouterr().err == "" and sys.unraisablehook is hook
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -11,6 +11,7 @@ import io
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -74,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command, *arguments = list(sys.argv[1:] if argv is None else argv) or [""]
     if argv is None or arguments == sys.argv[1:]:  # else this is part of another program
         _restart_in_utf8()
+        threading.excepthook = _thread_failed
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")  # what a terminal cannot show is a question mark
     # Idle OpenMP threads sleep soon instead of spinning: where cores are shared with other programs
@@ -100,6 +102,12 @@ def _restart_in_utf8() -> None:
     if sys.getfilesystemencoding() != "utf-8":
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _thread_failed(arguments: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread hands a full disk on to the main one, which says so in a sentence."""
+    if not isinstance(arguments.exc_value, EXPECTED):
+        threading.__excepthook__(arguments)
 
 
 def _command(command: str, arguments: list[str]) -> int:

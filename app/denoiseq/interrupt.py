@@ -6,6 +6,7 @@ is done is kept, and a sentence says how to go on. The loss of another rank ends
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,18 +47,20 @@ class Stop:
         self.error: BaseException | None = None
         self.deferring = self.ending = False
         self.previous: dict[int, Any] = {}
+        self.unraisable = sys.unraisablehook
 
     def __enter__(self) -> "Stop":
         # Python delivers signals to the main thread only, and lets only it install handlers.
         if threading.current_thread() is threading.main_thread():
-            numbers = [s for s in SIGNALS if s not in OF_SCHEDULERS or not _is_ignored(s)]
-            self.previous = {s: signal.signal(s, self._handle) for s in numbers}
+            self._install()
+            self.unraisable, sys.unraisablehook = sys.unraisablehook, self._raise_later
             _active.append(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_exception: object) -> None:
         if self in _active:
             _active.remove(self)
+            sys.unraisablehook = self.unraisable
         if self.patient and kind is not None:
             self.previous = dict.fromkeys(self.previous, signal.SIG_IGN)
         self._restore()
@@ -87,6 +90,21 @@ class Stop:
         self.ending = True
         raise self.error or self.interruption()
 
+    def _raise_later(self, unraisable: Any) -> None:
+        """Let a signal that came within a destructor, which no error leaves, come once more."""
+        error = unraisable.exc_value
+        if error is not self.error and not isinstance(error, Interrupted):
+            self.unraisable(unraisable)
+            return
+        self._restore()
+        self._install()
+        self.error, self.ending = error, False
+        threading.Timer(_AGAIN_S, end_with, [error]).start()
+
+    def _install(self) -> None:
+        numbers = [s for s in SIGNALS if s not in OF_SCHEDULERS or not _is_ignored(s)]
+        self.previous = {s: signal.signal(s, self._handle) for s in numbers}
+
     def _restore(self) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, handler)
@@ -94,6 +112,7 @@ class Stop:
 
 
 _active: list[Stop] = []
+_AGAIN_S = 0.1
 
 
 def end_with(error: BaseException) -> None:

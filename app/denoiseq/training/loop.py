@@ -93,6 +93,12 @@ class Training:
                         self.epoch()
                 except LostRank as error:
                     raise self._after_loss(error) from error
+                except RuntimeError as error:  # torch raises it anywhere when a loader has died
+                    if not _loader_died(error):
+                        raise
+                    raise OSError(
+                        f"Training stopped, a process that loads windows died: {self.stop.how()}."
+                    ) from error
             if done.epoch < optim.epochs:
                 log.info("no better %s for %d epochs: done", optim.monitor, optim.patience)
             return self._measured_best()
@@ -188,8 +194,8 @@ class Training:
         try:
             yield from self.loader
         except (OSError, RuntimeError, UserError) as error:
-            died = str(error).startswith("DataLoader worker")  # torch's words, in a RuntimeError
-            if not self.settings.trainer.workers or (isinstance(error, RuntimeError) and not died):
+            unknown = isinstance(error, RuntimeError) and not _loader_died(error)
+            if not self.settings.trainer.workers or unknown:
                 raise
             self._save("last")
             if self.stop.signal is not None:  # it came to all processes of the job
@@ -277,3 +283,8 @@ class Training:
             payload = self.state.payload(self.settings, self.windows.train)
             path = checkpoint_path(self.settings.out, name)
             save_checkpoint(path, {**self.metadata, **payload})
+
+
+def _loader_died(error: RuntimeError) -> bool:
+    """Whether torch says that a process that loads windows was killed."""
+    return str(error).startswith("DataLoader worker")
