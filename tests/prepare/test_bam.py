@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ import numpy as np
 import pysam
 import pytest
 from denoiseq.errors import UserError
-from denoiseq.genomics.bam import check_bam
+from denoiseq.genomics.bam import check_bam, contig_sizes
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import chrom_sizes
 from denoiseq.genomics.intervals import Interval
@@ -348,3 +349,14 @@ def _lives(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_contig_sizes_of_a_header_that_cannot_be_parsed(tmp_path):
+    header = {"HD": {"VN": "1.6", "SO": "coordinate"}, "SQ": [{"SN": "chr1", "LN": 2_000}]}
+    with pysam.AlignmentFile(str(tmp_path / "whole.bam"), "wb", header=header):
+        pass
+    damaged = gzip.decompress((tmp_path / "whole.bam").read_bytes()).replace(b"@SQ\t", b"@SQ\xff")
+    with pysam.BGZFile(str(tmp_path / "x.bam"), "wb") as file:
+        file.write(damaged)
+    with pytest.raises(UserError, match=r"x\.bam cannot be read as BAM or CRAM \(could not parse"):
+        contig_sizes(tmp_path / "x.bam")

@@ -88,6 +88,7 @@ def open_bam(
                     format_options=options,
                     index_filename=None if index is None else str(index),
                 )
+                file.get_tid("")  # parses the header's text, which may be damaged
         except (OSError, ValueError) as error:
             if "no sequences" in str(error):
                 raise UserError(
