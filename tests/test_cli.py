@@ -362,3 +362,7 @@ def test_the_command_is_recorded_as_it_was_typed(trainings, sweep):
     typed = [*sweep, "--name", "1_1", "data.truth=a#1.bed"]
     ((_, command),) = trainings(*typed)
     assert command[:1] == ["denoiseq train"] and command[3:-1] == typed
+
+
+def test_a_number_of_thousands_of_digits_is_a_sentence(fails):
+    assert "digits" in fails("evaluate", f"loci={'9' * 5_000}")

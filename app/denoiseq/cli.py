@@ -204,6 +204,7 @@ def _hydra_errors() -> Iterator[None]:
         raise UserError(f"Hydra stopped with {type(error).__name__}: {error}") from error
 
 
+@_hydra_errors()
 def _check_overrides(command: str, overrides: list[str]) -> None:
     """Refuse a key, a choice of a config group or an experiment that does not exist."""
     known = {"experiment", *kinds(SCHEMAS[command])}

@@ -88,7 +88,12 @@ def open_bam(
                     format_options=options,
                     index_filename=None if index is None else str(index),
                 )
-                file.get_tid("")  # parses the header's text, which may be damaged
+            try:
+                file.get_tid("")  # parses the text of the header
+            except ValueError as error:
+                raise _bad_header(Path(path), error) from error
+        except UserError:
+            raise
         except (OSError, ValueError) as error:
             if "no sequences" in str(error):
                 raise UserError(
@@ -242,13 +247,15 @@ def _check_complete(bam: Path) -> None:
         )
 
 
+def _bad_header(bam: Path, error: Exception) -> UserError:
+    return UserError(f"the header of {bam} cannot be read ({error}); correct it: samtools reheader")
+
+
 def _check_sorted(bam: Path, file: pysam.AlignmentFile) -> None:
     try:
         order = file.header.to_dict().get("HD", {}).get("SO", "unknown")
     except (ValueError, AssertionError) as error:  # pysam raises both for lines it cannot parse
-        raise UserError(
-            f"the header of {bam} cannot be read ({error}); correct it: samtools reheader"
-        ) from error
+        raise _bad_header(bam, error) from error
     # with an index it is sorted whatever its header says: the order is checked as reads come
     if order not in ("coordinate", "unknown") and index_of(bam) is None:
         raise UserError(
