@@ -39,10 +39,12 @@ _CRAM_ENDS = tuple(
 _SPOTS, _READS_OF_A_SPOT = 20, 500  # a sample that the layout is guessed from
 NOT_PRIMARY = 0x4 | 0x100 | 0x800  # flags: unmapped, secondary, supplementary
 _UNMAPPED = 0x4
-# name, flag, contig, position, quality, CIGAR, mate and template of a CRAM: without bases and tags
-# it is decoded faster, and without a reference. Of the tags, MD and NM would need one.
-_CRAM_OPTIONS = ["required_fields=0x1ff"]
+# Of a CRAM: flag, contig, position, quality, CIGAR, mate and template; also name and tags; or flag
+# and contig. The fewer, the faster it is decoded, and without bases it needs no reference. Of the
+# tags, MD and NM would need one.
+_CRAM_OPTIONS = ["required_fields=0x1fe"]
 _CRAM_OPTIONS_WITH_TAGS = ["required_fields=0x9ff", "decode_md=0"]
+_CRAM_OPTIONS_TO_COUNT = ["required_fields=0x6"]
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,12 @@ def _no_downloads() -> Iterator[None]:
 
 @contextmanager
 def open_bam(
-    path: str | Path, log_warnings: bool = False, tags: bool = False
+    path: str | Path, log_warnings: bool = False, cram_options: list[str] = _CRAM_OPTIONS
 ) -> Iterator[pysam.AlignmentFile]:
-    """Open a BAM or CRAM; UserError where it cannot be read. Warnings are htslib's on opening.
-
-    tags : of the reads of a CRAM, which are not decoded otherwise
-    """
+    """Open a BAM or CRAM; UserError where it cannot be read. Warnings are htslib's on opening."""
     messages = htslib_messages(Path(path)) if log_warnings else nullcontext()
     with quiet_htslib(), _no_downloads():
         try:
-            cram_options = _CRAM_OPTIONS_WITH_TAGS if tags else _CRAM_OPTIONS
             mode, options = ("rc", cram_options) if is_cram(Path(path)) else ("rb", None)
             index = index_of(Path(path))
             with messages:
@@ -141,7 +139,7 @@ class OpenReads:
     @cached_property
     def _file_with_tags(self) -> pysam.AlignmentFile:
         """A handle of its own, since the other is in the middle of a chromosome."""
-        return self._stack.enter_context(open_bam(self.path, tags=True))
+        return self._stack.enter_context(open_bam(self.path, cram_options=_CRAM_OPTIONS_WITH_TAGS))
 
     @contextmanager
     def reads(self, chrom: str) -> Iterator[Iterator[Reads]]:
@@ -316,7 +314,8 @@ class ReadCounts:
 
 def count_reads(file: ReadFile) -> ReadCounts:
     """Count the reads, by the index if it has counts, which looks at none; else reading all."""
-    with open_bam(file.path) as handle, _damage_as_user_error(file.path):
+    handles = open_bam(file.path, cram_options=_CRAM_OPTIONS_TO_COUNT)
+    with handles as handle, _damage_as_user_error(file.path):
         if has_counts(handle):
             rows = handle.get_index_statistics()
             placed, mapped = ({r.contig: r.total for r in rows}, {r.contig: r.mapped for r in rows})
