@@ -70,6 +70,14 @@ def test_check_bigwig_refuses_what_the_format_forbids(path, field, within, form,
         bigwig_sizes(path)
 
 
+def test_an_index_that_leads_to_a_block_twice_is_refused(path):
+    """The other block is lost by it, and no number but the places of blocks says so."""
+    first = place(path, INDEX) + 52
+    put(path, first + 32, "32s", path.read_bytes()[first : first + 32])
+    with pytest.raises(UserError, match=r"x.bw is damaged: the index has a block twice"):
+        bigwig_sizes(path)
+
+
 def test_a_tree_that_leads_to_itself_is_refused(path, track_writer, monkeypatch):
     from denoiseq.genomics import bigwig_writer
 

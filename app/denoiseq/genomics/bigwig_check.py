@@ -158,6 +158,8 @@ def _index(
     end = np.minimum(rows["offset"], size) + np.minimum(rows["bytes"], size + np.uint64(1))
     if (end > size).any() or (rows["offset"] < HEADER.size).any() or (rows["bytes"] == 0).any():
         raise _Damage(f"{what} has a block that does not lie within the file")
+    if len(np.unique(rows["offset"])) < len(rows):
+        raise _Damage(f"{what} has a block twice")
     return rows
 
 
