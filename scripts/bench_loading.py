@@ -26,7 +26,7 @@ from denoiseq import settings
 from denoiseq.genomics.fasta import Genome
 from denoiseq.prepare.run import prepare_stores
 from denoiseq.store.cut_store import CutStore
-from denoiseq.windows.batches import TileBatches, window_loader
+from denoiseq.windows.batches import TileBatches, WindowLoader
 from denoiseq.windows.dataset import WindowDataset
 from dilconv.bench import machine
 from dilconv.memory import keep_freed_memory
@@ -75,7 +75,7 @@ def datasets(folder):
 def batches_of(data, batch, workers):
     """Fresh batches for ever: epoch after epoch, in a shuffled order."""
     tiles = TileBatches(data, batch, seed=0)
-    loader = window_loader(tiles, workers)
+    loader = WindowLoader(tiles, workers)
     for epoch in count():
         tiles.start(epoch)
         yield from loader

@@ -3,6 +3,7 @@
 import inspect
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -261,6 +262,38 @@ def test_doctor_foretells_a_training(denoiseq, tmp_path):
     outcome = denoiseq("doctor", "measure=false", "--experiment", "smoke", *made)
     assert outcome.code == 0
     assert "41 windows of 5,800 bp" in outcome.out and "for 4 epochs" in outcome.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_foretells_a_training_from_read_only_files(denoiseq, genome, tmp_path, monkeypatch):
+    data, work = tmp_path / "data", tmp_path / "work"
+    data.mkdir()
+    work.mkdir()
+    for name in ("bam", "fasta", "peaks", "blacklist"):  # without the index of either
+        shutil.copy(genome[name], data)
+    data.chmod(0o500)
+    monkeypatch.chdir(work)
+    made = (f"data.prepare.bam={data / 'reads.bam'}", f"data.prepare.fasta={data / 'genome.fa'}",
+            f"data.prepare.blacklist={data / 'blacklist.bed'}", f"data.truth={data / 'peaks.bed'}",
+            "data.store=made/cuts.h5")  # fmt: skip
+    outcome = denoiseq("doctor", "measure=false", "--experiment", "smoke", *made)
+    data.chmod(0o700)
+    assert "41 windows of 5,800 bp" in outcome.out, outcome
+    assert list(work.iterdir()) == [] and len(list(data.iterdir())) == 4
+
+
+def test_doctor_reads_an_existing_store(denoiseq, workplace, at):
+    before = sorted(workplace.rglob("*"))
+    outcome = denoiseq("doctor", "measure=false", "+experiment=smoke", *at(workplace))
+    assert "41 windows of 5,800 bp" in outcome.out, outcome
+    assert sorted(workplace.rglob("*")) == before
+
+
+def test_doctor_needs_the_store_where_there_is_no_bam(fails, tmp_path):
+    sentence = fails("doctor", "measure=false", f"data.store={tmp_path}/cuts.h5",
+                     "data.validation=[chr2]", "data.test=[chr3]",
+                     f"data.prepare.fragments={tmp_path}/fragments.tsv.gz")  # fmt: skip
+    assert "cuts.h5 does not exist" in sentence and "denoiseq prepare" in sentence
 
 
 def test_doctor_refuses_what_training_would(fails):
@@ -329,3 +362,7 @@ def test_the_command_is_recorded_as_it_was_typed(trainings, sweep):
     typed = [*sweep, "--name", "1_1", "data.truth=a#1.bed"]
     ((_, command),) = trainings(*typed)
     assert command[:1] == ["denoiseq train"] and command[3:-1] == typed
+
+
+def test_a_number_of_thousands_of_digits_is_a_sentence(fails):
+    assert "digits" in fails("evaluate", f"loci={'9' * 5_000}")

@@ -117,7 +117,8 @@ def test_what_ends_one_process_ends_the_training_and_loses_nothing(launch, tmp_p
     os.kill(workers_of(process)[1], signal.SIGKILL)
     said, _ = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "another process of the training died" in said, said
+    # The watch's word comes first, or the launcher's, which ends the others.
+    assert "process 1 died or is out of reach" in said or "Training was interrupted" in said, said
     assert f"go on with resume={last}" in said
 
     process = launch(2, f"out={cut}", f"resume={last}", *steps)
@@ -179,3 +180,108 @@ def test_two_hosts_train_the_same(launch, hosts, tmp_path):
         finished(process)
     for one, other in zip(history(alone), history(shared), strict=True):
         assert one == pytest.approx(other, rel=2e-4)
+
+
+# A rank of three, without a launcher, which would end the others itself.
+A_RANK = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from denoiseq import cli
+from denoiseq.distributed import joined, leave
+from denoiseq.errors import UserError
+from denoiseq.interrupt import Stop
+
+what, folder = sys.argv[1], Path(sys.argv[2])
+code = 0
+try:
+    with Stop("Work", lambda: "go on with it"), joined("cpu") as ranks:
+        (folder / str(ranks.rank)).touch()
+        if what == "all_fail" or (what == "one_fails" and ranks.rank == 1):
+            raise UserError("no such setting")
+        while what == "sums":
+            ranks.total_array(np.zeros(100_000))
+        while what != "nothing" and ranks.main:
+            time.sleep(0.1)
+except (Exception, KeyboardInterrupt) as error:
+    code = cli._failed(error, "train")
+leave(code)
+"""
+
+
+@pytest.fixture
+def three(tmp_path):
+    """`three(what)` starts three ranks that do it; returns when all have joined.
+
+    "waits": the first works, and the others wait for it; "sums": all sum.
+    """
+    started = []
+
+    def run(what: str, hosts=(([], "127.0.0.1", "lo"),) * 3) -> list[subprocess.Popen]:
+        port = str(free_port())
+        for rank, (prefix, _, interface) in enumerate(hosts):
+            env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1",
+                   "RANK": str(rank), "WORLD_SIZE": "3", "MASTER_ADDR": hosts[0][1],
+                   "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": interface}  # fmt: skip
+            started.append(subprocess.Popen(
+                [*prefix, sys.executable, "-c", A_RANK, what, str(tmp_path)],
+                env=env, text=True, stderr=subprocess.PIPE,
+            ))  # fmt: skip
+        deadline = time.monotonic() + 120
+        while len(list(tmp_path.iterdir())) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return started
+
+    yield run
+    for process in started:
+        process.kill()
+
+
+def ends(processes: list[subprocess.Popen]) -> tuple[list[int], list[str]]:
+    """Exit codes, and the errors that were said."""
+    said = [process.communicate(timeout=60)[1].splitlines() for process in processes]
+    errors = [line for lines in said for line in lines if line.startswith(("error", "stopped"))]
+    return [process.returncode for process in processes], errors
+
+
+@pytest.mark.parametrize("what", ["waits", "sums"])
+@pytest.mark.parametrize("lost", [0, 2])
+def test_a_lost_rank_ends_the_others_with_a_sentence(three, what, lost):
+    processes = three(what)
+    processes.pop(lost).kill()
+    codes, said = ends(processes)
+    assert codes == [2, 2]
+    whose = ["process 1: ", "process 2: "] if lost == 0 else [""]
+    assert sorted(said) == [
+        f"error: {who}process {lost} died or is out of reach: go on with it." for who in whose
+    ]
+
+
+def test_a_rank_lost_on_another_host_ends_the_others(three, hosts):
+    processes = three("waits", [hosts[0], hosts[1], hosts[1]])
+    processes.pop(2).kill()
+    codes, said = ends(processes)
+    assert codes == [2, 2]
+    assert said == ["error: process 2 died or is out of reach: go on with it."]
+
+
+@pytest.mark.parametrize(("what", "sentence"), [
+    ("all_fail", "no such setting"),
+    ("one_fails", "process 1 stopped (no such setting): go on with it."),
+])  # fmt: skip
+def test_an_error_of_a_rank_ends_all_with_one_sentence(three, what, sentence):
+    codes, said = ends(three(what))
+    assert codes == [2, 2, 2]
+    assert said == [f"error: {sentence}"]
+
+
+def test_a_signal_to_the_first_rank_ends_all_with_one_sentence(three):
+    processes = three("waits")
+    processes[0].send_signal(signal.SIGUSR1)
+    codes, said = ends(processes)
+    assert codes == [130, 2, 2]
+    assert said == ["stopped: Work was interrupted: go on with it."]
+
+
+def test_ranks_that_end_well_lose_none(three):
+    assert ends(three("nothing")) == ([0, 0, 0], [])

@@ -491,25 +491,37 @@ def wait_for(path: Path, process: subprocess.Popen, seconds: float = 60) -> None
         time.sleep(0.02)
 
 
-def test_an_interrupted_training_resumes_to_the_same_weights(denoiseq, at, workplace, tmp_path):
+# By hand with resume=, or by the scheduler, which starts the same command again.
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_an_interrupted_training_resumes_to_the_same_weights(
+    denoiseq, at, workplace, tmp_path, number, monkeypatch
+):
     out, epochs = tmp_path / "run", "optim.epochs=12"
     process = subprocess.Popen(
         command(*at(workplace), f"out={out}", epochs), stderr=subprocess.PIPE, text=True
     )
     wait_for(out / "checkpoints/best.pt", process)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     err = process.communicate(timeout=60)[1]
     assert process.returncode == 130, err
     assert "resume=" in err and "Traceback" not in err
     train = ("train", "+experiment=smoke", *at(workplace), "stages=[train]", epochs)
-    assert denoiseq(*train, f"out={out}", f"resume={out / 'checkpoints/last.pt'}").code == 0
     assert denoiseq(*train, f"out={tmp_path / 'straight'}").code == 0
+    if number == signal.SIGTERM:
+        resume = [f"resume={out / 'checkpoints/last.pt'}"]
+    else:
+        resume = []
+        monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert denoiseq(*train, f"out={out}", *resume).code == 0
     resumed, straight = (
         torch.load(folder / "checkpoints/last.pt", weights_only=True)["state_dict"]
         for folder in (out, tmp_path / "straight")
     )
     for name, weights in straight.items():
         assert torch.equal(resumed[name], weights), name
+    log = (out / "train.log").read_text()
+    assert log.count("epoch 1/12") <= 1
+    assert ("this job was started again" in log) == (number == signal.SIGUSR1)
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.4, 0.8])

@@ -57,7 +57,7 @@ def test_a_missing_file_is_named(prepare, tmp_path, key):
     assert "absent.x" in prepare(**{key: tmp_path / "absent.x"})
 
 
-@pytest.mark.parametrize("key", ["bam", "fasta", "out"])
+@pytest.mark.parametrize("key", ["bam", "out"])
 def test_a_missing_key_is_named(prepare, key):
     assert prepare(**{key: "null"}).startswith(f"{key} is required")
 

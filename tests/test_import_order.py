@@ -55,15 +55,18 @@ def offenders(where, what) -> list[str]:
 # What each part of denoiseq may import of the others: the pipeline, downwards only. A room's `run`
 # is what its command does; `cli` calls it, and `training.run` goes on to the further stages.
 GROUND = {"settings", "atomic", "errors", "inputs", "distributed", "workers", "logs"}
-GROUND |= {"provenance"}
+GROUND |= {"provenance", "interrupt", "rank_watch", "cores"}
 MAY_IMPORT = {
     "settings": {"errors"},
     "atomic": {"errors"},
     "errors": set(),
     "inputs": {"atomic", "errors"},
-    "workers": set(),
+    "cores": set(),
+    "workers": {"cores", "errors", "interrupt"},
     "logs": set(),
-    "distributed": {"errors"},
+    "distributed": {"cores", "errors", "interrupt", "rank_watch"},
+    "interrupt": set(),
+    "rank_watch": {"errors", "interrupt"},
     "provenance": {"inputs"},
     "genomics": GROUND,
     "report": GROUND,
@@ -80,7 +83,7 @@ MAY_IMPORT = {
 }
 FURTHER_STAGES = {"denoiseq.training.run imports denoiseq.prediction.run"}
 WITHOUT_TORCH = ("settings", "atomic", "errors", "inputs", "workers", "logs", "genomics", "store")
-WITHOUT_TORCH += ("prepare", "command_line")
+WITHOUT_TORCH += ("prepare", "command_line", "interrupt", "rank_watch", "cores")
 
 
 def room(name: str) -> str:

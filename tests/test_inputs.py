@@ -12,6 +12,7 @@ from pathlib import Path
 import pysam
 import pytest
 from denoiseq.errors import UserError
+from denoiseq.genomics.bad_lines import BadLines
 from denoiseq.genomics.bam import check_bam, contig_sizes
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.bigwig_reader import bigwig_sizes
@@ -80,13 +81,13 @@ def test_read_bed_of_a_fifo_equals_the_file(fifo, tmp_path, kind):
 def test_read_fragments_of_a_fifo_reads_all_or_says_that_it_is_cut(fifo, tmp_path, kind):
     data = gzip.compress(TEXT) if kind == "gzip" else bgzipped(tmp_path / "x.gz", TEXT)
     steps = []
-    pieces = read_fragments(fifo(data), advance=steps.append)
+    pieces = read_fragments(fifo(data), BadLines(tmp_path), advance=steps.append)
     assert sum(len(piece.starts) for piece in pieces) == len(ROWS)
     assert sum(steps) == len(data)
     with pytest.raises(UserError, match=r"cut.fifo is truncated"):
-        list(read_fragments(fifo(data[:-28], "cut.fifo")))
+        list(read_fragments(fifo(data[:-28], "cut.fifo"), BadLines(tmp_path)))
     with pytest.raises(UserError, match=r"half.fifo is truncated"):
-        list(read_fragments(fifo(data[:1_000], "half.fifo")))
+        list(read_fragments(fifo(data[:1_000], "half.fifo"), BadLines(tmp_path)))
 
 
 def test_a_plain_text_is_not_taken_for_a_bgzipped_one(tmp_path):

@@ -1,6 +1,7 @@
 """The log of a command: how warnings are written, and who gathers them."""
 
 import logging
+from pathlib import Path
 
 import pytest
 from denoiseq.logs import close_logging, collected_warnings, log_to, start_logging
@@ -38,3 +39,11 @@ def test_warnings_are_collected_within_the_block_alone():
             log.error("no warning")
     log.warning("after")
     assert outer == ["first", "second"] and inner == ["earlier", "second"]
+
+
+def test_log_to_a_full_disk_is_silent(capsys):
+    """What the command writes next says it, in a sentence."""
+    log_to(Path("/dev/full"))
+    log.warning("an odd file")
+    close_logging()
+    assert "Traceback" not in capsys.readouterr().err

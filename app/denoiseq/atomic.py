@@ -1,20 +1,55 @@
 """Writing files so that a final name never holds half a file.
 
-A run that is killed leaves at most a file `NAME.tmp-PID.SUFFIX`, never a broken NAME.
+A run that is killed leaves at most a file `NAME.tmp-MACHINE-PID.SUFFIX`, or a folder of parts
+`.NAME.parts-MACHINE-PID`, never a broken NAME; the next run on that machine that writes NAME
+removes them.
 """
 
 import csv
 import errno
+import glob
 import json
 import os
+import platform
+import shutil
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
+def _machine() -> str:
+    """Where a process number means one process: the host and, in a container, its own numbers."""
+    with suppress(OSError):
+        return f"{platform.node()} {Path('/proc/self/ns/pid').stat().st_ino}"
+    return platform.node()
+
+
+_MACHINE = f"{zlib.crc32(_machine().encode()):08x}"
+
+
 def _temporary(final: Path) -> Path:
     # the suffix is kept because some writers choose their format by it
-    return final.with_name(f"{final.name}.tmp-{os.getpid()}{final.suffix}")
+    return final.with_name(f"{final.name}.tmp-{_MACHINE}-{os.getpid()}{final.suffix}")
+
+
+def _remove_leftovers(folder: Path, begin: str, end: str = "") -> None:
+    """Remove the files and folders `begin`PID`end` of processes that have ended, as by a kill."""
+    for path in folder.glob(f"{glob.escape(begin)}*{glob.escape(end)}"):
+        pid = path.name.removeprefix(begin).removesuffix(end)
+        if pid.isdigit() and not _is_running(int(pid)):
+            with suppress(OSError):  # another run may be removing it too
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
 
 
 def _sync(path: Path) -> None:
@@ -49,6 +84,11 @@ def room_for(final: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise OSError(
+                f"{final} would be larger than a file may be here (ulimit -f): raise that limit, "
+                "or choose another output path."
+            ) from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise OSError(
@@ -66,6 +106,7 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
     final = Path(final)
     check_writable(final)
     temporary = _temporary(final)
+    _remove_leftovers(final.parent, f"{final.name}.tmp-{_MACHINE}-", final.suffix)
     try:
         with room_for(final):
             yield temporary
@@ -78,9 +119,23 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
         _sync(final.parent)
 
 
+@contextmanager
+def parts_folder(final: str | Path) -> Iterator[Path]:
+    """A new folder beside `final` for what it is made from, removed when the block ends."""
+    final = Path(final)
+    begin = f".{final.name}.parts-{_MACHINE}-"
+    _remove_leftovers(final.parent, begin)
+    folder = final.with_name(f"{begin}{os.getpid()}")
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically."""
-    write_bytes(path, text.encode())
+    """Write `text` as UTF-8, atomically; bytes of file names that are no UTF-8 as escapes."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -90,14 +145,19 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 
 def write_json(path: str | Path, obj: object) -> None:
-    """Write `obj` as indented JSON, atomically. NaN and infinity are refused (ValueError)."""
-    write_text(path, json.dumps(obj, indent=2, allow_nan=False) + "\n")
+    """Write `obj` as indented JSON, atomically. NaN and infinity are refused (ValueError).
+
+    It never exists as one text: that of a genome of many contigs takes several times its memory.
+    """
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        json.dump(obj, file, indent=2, allow_nan=False)
+        file.write("\n")
 
 
 def write_csv(path: str | Path, rows: Sequence[dict]) -> None:
     """Write `rows`, at least one, atomically; a row is empty in the columns that it lacks."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -11,8 +11,10 @@ import io
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,12 +27,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from denoiseq import __version__, errors
+from denoiseq import __version__, errors, interrupt
 from denoiseq.command_line import completion
 from denoiseq.command_line.arguments import SWEEP, CommandLine, read
 from denoiseq.command_line.usage import DOCTOR, HELP_FOOTER, USAGE
 from denoiseq.doctor import bench
 from denoiseq.errors import UserError
+from denoiseq.interrupt import ANEW, Stop, several_ranks
 from denoiseq.logs import close_logging, log_bug, log_traceback, start_logging
 from denoiseq.settings import COMMANDS as SCHEMAS
 from denoiseq.settings import (
@@ -70,6 +73,9 @@ def config_dir() -> Path:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; a rank of several ends with it."""
     command, *arguments = list(sys.argv[1:] if argv is None else argv) or [""]
+    if argv is None or arguments == sys.argv[1:]:  # else this is part of another program
+        _restart_in_utf8()
+        threading.excepthook = _thread_failed
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")  # what a terminal cannot show is a question mark
     # Idle OpenMP threads sleep soon instead of spinning: where cores are shared with other programs
@@ -81,11 +87,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _failed(error, command)
     finally:
         close_logging()
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if several_ranks():
         from denoiseq.distributed import leave
 
         leave(code)
     return code
+
+
+def _restart_in_utf8() -> None:
+    """Begin anew in Python's UTF-8 mode under another locale, such as C with PYTHONUTF8=0.
+
+    Names with other letters could be opened there, but not written to any report, log or store.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _thread_failed(arguments: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread hands a full disk on to the main one, which says so in a sentence."""
+    if not isinstance(arguments.exc_value, EXPECTED):
+        threading.__excepthook__(arguments)
 
 
 def _command(command: str, arguments: list[str]) -> int:
@@ -107,6 +129,8 @@ def _command(command: str, arguments: list[str]) -> int:
     if command not in SCHEMAS:
         if line.hydra:
             raise UserError(f"{command} takes no {line.hydra[0]}")
+        if int(os.environ.get("RANK", 0)) > 0:  # of several processes the first does it
+            return 0
         return (_doctor if command == "doctor" else bench.run)(line.overrides)
     typed, sys.argv = sys.argv, [f"denoiseq {command}", *arguments]  # as stores record it
     try:
@@ -180,6 +204,7 @@ def _hydra_errors() -> Iterator[None]:
         raise UserError(f"Hydra stopped with {type(error).__name__}: {error}") from error
 
 
+@_hydra_errors()
 def _check_overrides(command: str, overrides: list[str]) -> None:
     """Refuse a key, a choice of a config group or an experiment that does not exist."""
     known = {"experiment", *kinds(SCHEMAS[command])}
@@ -213,7 +238,19 @@ def _work(command: str, config: DictConfig) -> tuple[Callable[[Any], None], Any]
             from dilconv.memory import keep_freed_memory
 
             keep_freed_memory()
-    return import_module(f"denoiseq.{ROOMS[command]}.run").run, settings
+    run = import_module(f"denoiseq.{ROOMS[command]}.run").run
+    return partial(_prepare, run) if command == "prepare" else run, settings
+
+
+def _prepare(run: Callable[[Any], None], settings: Any) -> None:
+    """Prepare, of several ranks in the first: here, because the room `prepare` knows no torch."""
+    with Stop("Preparation", lambda: ANEW):
+        if several_ranks():
+            from denoiseq.distributed import first_alone
+
+            first_alone(run, settings)
+        else:
+            run(settings)
 
 
 def _hydra_main(command: str, line: CommandLine) -> int:
@@ -230,7 +267,9 @@ def _hydra_main(command: str, line: CommandLine) -> int:
             sys.argv = typed  # as stores record it
             work(settings)
         except (Exception, KeyboardInterrupt) as error:  # Hydra would print its own words
-            raise SystemExit(_failed(error, command)) from error
+            code = _failed(error, command)
+            _hand_on(error)
+            raise SystemExit(code) from error
 
     program = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)
     root = logging.getLogger()
@@ -247,6 +286,14 @@ def _hydra_main(command: str, line: CommandLine) -> int:
         root.handlers[:] = root_handlers
         root.setLevel(root_level)
     return 0
+
+
+def _hand_on(error: BaseException) -> None:
+    """Let a launcher requeue the job that its signal has stopped; UserError where it does not."""
+    try:
+        interrupt.hand_on(error)
+    except Exception as refusal:
+        raise UserError(f"{error} {refusal}") from refusal
 
 
 def _complete(command: str, arguments: list[str]) -> int:
@@ -275,7 +322,8 @@ def _failed(error: BaseException, command: str) -> int:
     """Say in one line what ended the command, keep the traceback in its log; the exit code."""
     if isinstance(error, KeyboardInterrupt):
         log_traceback(error)
-        print(f"stopped: {str(error) or 'interrupted'}", file=sys.stderr)
+        if not errors.is_reported(error):
+            print(f"stopped: {str(error) or 'interrupted'}", file=sys.stderr)
         return 130
     if os.environ.get("DENOISEQ_DEBUG") == "1":
         raise error
@@ -283,7 +331,7 @@ def _failed(error: BaseException, command: str) -> int:
     process = f"process {rank}: " if rank else ""
     if isinstance(error, EXPECTED) or errors.out_of_memory(error):
         log_traceback(error)
-        if rank < 2 or not isinstance(error, ConnectionError):  # not all report a lost rank
+        if not errors.is_reported(error):
             print(f"error: {process}{sentence(error, command)}", file=sys.stderr)
         return 2
     path = log_bug(error)
@@ -300,7 +348,7 @@ def sentence(error: BaseException, command: str = "") -> str:
     if isinstance(error, OverrideParseException):
         key = error.override.lstrip("+~").partition("=")[0]
         if command in SCHEMAS and "." not in key and key not in kinds(SCHEMAS[command]):
-            return unknown_key(key, SCHEMAS[command])
+            return errors.sentence(UserError(unknown_key(key, SCHEMAS[command])))
         return (
             f"could not read the argument {error.override!r}: write key=value, "
             "and quote a value with special characters, as in 'key=\"a=b (c)\"'"
@@ -308,7 +356,8 @@ def sentence(error: BaseException, command: str = "") -> str:
     if isinstance(error, HydraException):
         cause = error.__cause__
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and command in SCHEMAS:
-            return unknown_key(cause.full_key or str(cause.key), SCHEMAS[command])
+            unknown = unknown_key(cause.full_key or str(cause.key), SCHEMAS[command])
+            return errors.sentence(UserError(unknown))
         return " ".join(str(error).split("See https")[0].split())
     return errors.sentence(error)
 

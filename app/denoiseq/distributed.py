@@ -7,7 +7,7 @@ gradients are added over all ranks, so a training is the same up to rounding for
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,15 +18,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from denoiseq.errors import UserError
+from denoiseq.cores import cores_of_rank
+from denoiseq.errors import LostRank, UserError, is_reported, mark_reported, sentence
+from denoiseq.interrupt import how_to_go_on
+from denoiseq.rank_watch import MEETING, RankWatch
 
-# How long ranks wait for one that prepares data or evaluates; one that died is noticed at once.
-PATIENCE = timedelta(days=1)
+# How long ranks wait for one that prepares data or evaluates: `rank_watch` notices one that died.
+PATIENCE = timedelta(days=365)
+# A collective may fail a little before it is known who is gone; longer than the watch's OWN_S.
+WHO_S = 2
 CPU = torch.device("cpu")
-
-
-class LostRank(ConnectionError):
-    """Another rank died or can no longer be reached."""
 
 
 @dataclass(frozen=True)
@@ -102,25 +103,68 @@ ALONE = Ranks()
 
 @contextmanager
 def joined(name: str) -> Iterator[Ranks]:
-    """Join the ranks that `torchrun` started; rank 0 of 1 without it. `name`: see `device`."""
+    """Join the ranks that `torchrun` started; rank 0 of 1 without it. `name`: see `device`.
+
+    An error ends all ranks; where another one is lost, the innermost `Stop` says how to go on.
+    """
     world, chosen = int(os.environ.get("WORLD_SIZE", 1)), device(name)
     if world == 1:
         yield Ranks(device=chosen)
         return
-    backend = "nccl" if chosen.type == "cuda" else "gloo"
+    store, watch = _met(world)
+    _watches.append(watch)
+    ranks = Ranks(watch.rank, world, chosen)
     try:
         with _noticing_loss():
-            dist.init_process_group(backend, timeout=PATIENCE)
-    except ValueError as error:  # the environment names no address, port or rank
+            backend = "nccl" if chosen.type == "cuda" else "gloo"
+            dist.init_process_group(
+                backend, store=store, rank=ranks.rank, world_size=world, timeout=PATIENCE
+            )
+        yield ranks
+        ranks.wait()
+    except LostRank as error:
+        told = error if error.advised else advised(error, f"{error}: {how_to_go_on()}.")
+        watch.leave(told)
+        raise told from error.__cause__
+    except BaseException as error:
+        watch.leave(error)
+        raise
+    watch.leave()
+    dist.destroy_process_group()  # not after an error: it may wait for ranks that are gone
+
+
+# Of every time that this process joined: the last one's is in use.
+_watches: list[RankWatch] = []
+
+
+def _met(world: int) -> tuple[dist.Store, RankWatch]:
+    """The store of the ranks, with fresh names for this time that they join, and their watch."""
+    try:
+        whole, rank, _ = next(dist.rendezvous("env://", timeout=MEETING))
+        store = dist.PrefixStore(f"denoiseq_{len(_watches)}", whole)
+        store.set_timeout(MEETING)
+        return store, RankWatch(store, rank, world)
+    except (ValueError, RuntimeError, OSError) as error:  # no address, port or rank; or none comes
         raise UserError(
-            f"WORLD_SIZE={world}, but the ranks cannot meet ({error}): start them with torchrun, "
-            "or unset WORLD_SIZE"
+            f"WORLD_SIZE={world}, but the ranks cannot meet ({sentence(error)}): start them all "
+            "with torchrun, or unset WORLD_SIZE"
         ) from error
-    ranks = Ranks(dist.get_rank(), world, chosen)
-    yield ranks
-    # Not after an error: these would wait for ranks that are gone.
-    ranks.wait()
-    dist.destroy_process_group()
+
+
+def advised(error: LostRank, text: str) -> LostRank:
+    """The error with a text that says how to go on."""
+    told = LostRank(text)
+    told.advised = True
+    if is_reported(error):
+        mark_reported(told)
+    return told
+
+
+def first_alone(run: Callable[[Any], None], settings: Any) -> None:
+    """Let the first rank run what is not distributed, while the others wait for it."""
+    with joined("cpu") as ranks:
+        if ranks.main:
+            run(settings)
 
 
 def leave(code: int) -> NoReturn:
@@ -150,10 +194,17 @@ def device(name: str) -> torch.device:
     return torch.device("cuda", local)
 
 
-def use_threads(threads: int | None) -> int:
-    """Set torch's intra-op threads, unless None, and return their number."""
+def use_threads(threads: int | None, readers: int = 0) -> int:
+    """Set torch's intra-op threads and return their number.
+
+    None keeps what OMP_NUM_THREADS asks for; without it, torch's own number, but no more than this
+    rank's share of the cores, without those for its `readers`, the processes that load windows.
+    """
+    usable = max(1, cores_of_rank() - readers)
     if threads is not None:
         torch.set_num_threads(threads)
+    elif not os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(min(torch.get_num_threads(), usable))
     return torch.get_num_threads()
 
 
@@ -176,7 +227,17 @@ def _all_reduced(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def _noticing_loss() -> Iterator[None]:
+    """Around a collective, which raises RuntimeError where a rank that takes part is gone."""
+    watch = _watches[-1] if _watches else None
+    if watch is not None:
+        watch.in_collective = True
     try:
         yield
-    except RuntimeError as error:  # what torch's collectives raise
-        raise LostRank("another process of the training died or is out of reach") from error
+    except RuntimeError as error:
+        if watch is not None and watch.noticed.wait(WHO_S):
+            assert watch.lost is not None
+            raise watch.lost from error
+        raise LostRank("another process died or is out of reach") from error
+    finally:
+        if watch is not None:
+            watch.in_collective = False

@@ -11,7 +11,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 log = logging.getLogger("denoiseq")
@@ -40,6 +40,13 @@ class _Once(logging.Filter):
             return False
         self._met.add(text)
         return True
+
+
+class _File(logging.FileHandler):
+    """A log file, which ends where the disk is full: what a command writes next tells of that."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
 
 
 class _Collector(logging.Handler):
@@ -83,12 +90,13 @@ def close_logging() -> None:
     """Close every handler, so that a second command in one process starts clean."""
     for handler in list(log.handlers):
         log.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # a full disk
+            handler.close()
 
 
 def log_to(path: Path) -> None:
     """Also write the log to `path`, in full: with times, and with tracebacks."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _File(path, encoding="utf-8")
     handler.setLevel(logging.DEBUG)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handler.addFilter(_Once())

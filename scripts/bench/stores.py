@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from denoiseq.genomics.intervals import Interval, merge
 from denoiseq.store.cut_store import CutStore, write_store
+from denoiseq.store.header import blacklist_sha256
 from tqdm import tqdm
 
 from bench.command import ROOT
@@ -41,10 +42,11 @@ def write_human_store(
         for chrom, size in chroms.items()
         for start in rng.integers(size - 50_000, size=BLACKLISTED if blacklist else 0).tolist()
     ]
+    masked = merge(regions)
     preprocessing = {"shift": "+4/-4", "min_mapq": 30, "keep_duplicates": False,
-                     "max_fragment_bp": 2000, "blacklist_sha256": "",
+                     "max_fragment_bp": 2000, "blacklist_sha256": blacklist_sha256(masked),
                      "genome": dict(chroms)}  # fmt: skip
-    write_store(path, chroms, cuts, merge(regions), preprocessing, {})
+    write_store(path, chroms, cuts, masked, preprocessing, {})
     return CutStore(path)
 
 

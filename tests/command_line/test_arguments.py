@@ -128,6 +128,14 @@ def test_commas_within_regions_are_no_separators():
     typed = "chr1:1,000-2,000", "chr2:5-600", "chr1:1,000,000-1,000,200"
     assert composed("predict", f"regions=[{','.join(typed)}]").regions == list(typed)
     assert composed("predict", "--regions", typed[0]).regions == [typed[0]]
+    pasted = (
+        "chr1:1,000 - 2,000",
+        "chr2:1,000\N{EN DASH}2,000",
+        "chr3:1,000..2,000",
+        "chr4 1,000 2,000",
+    )
+    for text in (",".join(pasted), f"[{','.join(pasted)}]"):
+        assert composed("predict", f"regions={text}").regions == list(pasted)
 
 
 @pytest.mark.parametrize(

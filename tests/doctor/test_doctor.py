@@ -1,6 +1,7 @@
 """`denoiseq doctor`: what it measures, warns of, and how long a training it foretells."""
 
 import copy
+import os
 import subprocess
 import sys
 
@@ -47,7 +48,8 @@ def test_a_sound_machine_has_nothing_to_mend():
         ("threads.environment", {"DILCONV_ISA": "avx2"}, "DILCONV_ISA", "unset DILCONV_ISA"),
         ("threads.openmp", ["/a/libgomp.so.1", "/b/libiomp5.so"], "2 OpenMP", "one fresh"),
         ("threads.torch", 16, "16 threads", "OMP_NUM_THREADS=8"),
-        ("cpu.quota", 1.5, "may use 1.5 cores", "OMP_NUM_THREADS=1"),
+        ("cpu.quota", 1.5, "may use 1.5 cores", "OMP_NUM_THREADS=2"),
+        ("cpu.quota", 7.5, "use 7.5 of its 8 cores", "docker run --cpus"),
         ("memory_gib.available", 0.5, "0.5 GiB", "micro_batch"),
         ("load", 7.0, "other programs", "trainer.threads"),
     ],
@@ -104,12 +106,27 @@ def test_the_runtimes_of_this_process_are_found(tmp_path):
     assert machine.openmp_runtimes(maps) == ["/x y/libomp.so"]
 
 
-def test_the_quota_of_a_container(tmp_path):
-    assert machine.quota(tmp_path) is None
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert machine.quota(tmp_path) is None
-    (tmp_path / "cpu.max").write_text("150000 100000\n")
-    assert machine.quota(tmp_path) == 1.5
+def test_the_runtimes_are_found_in_a_folder_that_is_no_ascii(tmp_path):
+    maps = tmp_path / "maps"
+    maps.write_bytes("1-2 r-xp 0 08:01 5 /Bäume/libgomp.so.1\n".encode())
+    program = (
+        "import sys; from pathlib import Path; from denoiseq.doctor import machine; "
+        "print(len(machine.openmp_runtimes(Path(sys.argv[1]))))"
+    )
+    locale = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, maps], env=locale, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+
+def test_examine_lists_what_decides_threads(monkeypatch):
+    monkeypatch.setenv("DILCONV_YIELD", "0")
+    monkeypatch.setattr(machine, "quota", lambda: 0.5)
+    facts = machine.examine()
+    assert facts["cpu"]["quota"] == 0.5 and facts["cpu"]["cores"] >= 1
+    assert facts["threads"]["torch"] >= 1
+    assert facts["threads"]["environment"]["DILCONV_YIELD"] == "0"
 
 
 def test_what_is_measured(monkeypatch, capsys):

@@ -153,8 +153,37 @@ def test_sequence_that_is_gone_is_said_without_htslibs_own_words(fasta, capfd):
     fasta.write_bytes(whole[:20] if fasta.suffix == ".fa" else b"\0" * len(whole))
     for read in (
         lambda: genome.one_hot("chr1", 0, 12),
-        lambda: bases_around(fasta, "chr1", np.array([6]), 3),
+        lambda: bases_around(Genome(fasta), "chr1", np.array([6]), 3),
     ):
         with pytest.raises(UserError, match=rf"{fasta.name} is"):
             read()
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("damage", [b"\1", b" ", b"\n", b"\xc8"])
+def test_a_byte_that_is_no_letter_is_said_and_moves_no_base(tmp_path, damage):
+    """htslib leaves it out and takes a base from beyond the end instead."""
+    path = tmp_path / "x.fa"
+    text = ">a\n" + "ACGTACGTAC\n" * 5 + ">b\nTTTT\n"
+    path.write_text(text)
+    pysam.faidx(str(path))
+    data = bytearray(text.encode())
+    data[3 + 2 * 11 + 4 : 3 + 2 * 11 + 5] = damage  # the fifth base of the third line
+    path.write_bytes(data)
+    genome = Genome(path)
+    for start, end in ((0, 50), (24, 25), (20, 30)):
+        with pytest.raises(UserError, match=rf"x.fa is damaged .*: a:{start}-{end} has bytes"):
+            genome.codes("a", start, end)
+    assert (
+        genome.codes("a", 25, 50).tolist() == [*b"\1\2\3\0\1"] + [0, 1, 2, 3, 0, 1, 2, 3, 0, 1] * 2
+    )
+    assert genome.codes("a", 0, 24).tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1] * 2 + [0, 1, 2, 3]
+
+
+def test_a_lost_line_end_is_said(tmp_path):
+    (tmp_path / "x.fa").write_text(">a\nACGT\nACGT\nAC\n")
+    genome = Genome(tmp_path / "x.fa")
+    (tmp_path / "x.fa").write_text(">a\nACGT\nACGT\vAC\n")
+    assert genome.codes("a", 0, 8).tolist() == [0, 1, 2, 3] * 2
+    with pytest.raises(UserError, match=r"a:6-9 has bytes that are neither letters nor line ends"):
+        genome.codes("a", 6, 9)

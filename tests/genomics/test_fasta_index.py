@@ -1,6 +1,8 @@
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pysam
@@ -186,14 +188,22 @@ def test_genome_takes_an_index_from_elsewhere_where_it_cannot_be_replaced(
     assert index.read_bytes() == stale and not built
 
 
-def test_chrom_sizes_logs_that_htslib_ignores_a_sequence_with_the_name_of_another(tmp_path, caplog):
-    path = tmp_path / "x.fa"
-    path.write_text(">a\nACGT\n>a\nGG\n>b\nC\n")
-    for _ in range(2):  # without an index, and with one that fits no better when made anew
-        caplog.clear()
-        assert chrom_sizes(path) == {"a": 4, "b": 1}
-        (warning,) = [record.getMessage() for record in caplog.records]
-        assert warning.startswith(f'htslib on {path}: Ignoring duplicate sequence "a"')
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (">a\nACGT\n>a\nGG\n>b\nC\n", r"has two sequences named a: rename"),
+        (">a\nACGT\n>b\0c\nGG\n", r"is damaged: .* b begins elsewhere"),
+        (">a\nAC\1T\nAC\n", r"is damaged: .* the lines of a are of another length"),
+        (">a\nACGT\nA\1\n>b\nC\n", r"is damaged: .* b begins elsewhere"),
+    ],
+)
+def test_chrom_sizes_refuses_what_no_index_tells(write, text, why):
+    path = write(text)
+    for index in (False, True):
+        if index:
+            pysam.faidx(str(path))
+        with pytest.raises(UserError, match=rf"{path.name} {why}"):
+            chrom_sizes(path)
 
 
 def test_build_index_says_why_it_failed(tmp_path, capfd):
@@ -202,3 +212,35 @@ def test_build_index_says_why_it_failed(tmp_path, capfd):
     with pytest.raises(UserError, match=r"x.fa is not a FASTA .* damaged \(.*at line 4\)"):
         chrom_sizes(path)
     assert capfd.readouterr().err == ""
+
+
+def test_the_index_beside_the_target_of_a_link_is_taken(write, tmp_path):
+    path = write(fasta_text(GENOME))
+    assert_reads(path, GENOME)
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / path.name
+    link.symlink_to(path)
+    assert_reads(link, GENOME)
+    assert list((tmp_path / "links").iterdir()) == [link]
+
+
+INDEXED_WITHOUT_ROOM = """
+import resource, sys
+from pathlib import Path
+from denoiseq.genomics.fasta_index import usable_index
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # as on a full disk
+try:
+    usable_index(Path(sys.argv[1]))
+except OSError as error:
+    print(error)
+"""
+
+
+def test_an_index_without_room_does_not_blame_the_fasta(tmp_path):
+    fasta = tmp_path / "many.fa"
+    fasta.write_text("".join(f">scaffold_{i}\nACGTACGT\n" for i in range(2_000)))
+    command = [sys.executable, "-c", INDEXED_WITHOUT_ROOM, str(fasta)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "cannot be written to the temporary folder" in done.stdout, done
+    assert list(tmp_path.iterdir()) == [fasta]

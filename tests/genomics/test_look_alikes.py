@@ -2,6 +2,7 @@
 
 import pytest
 from denoiseq.errors import UserError
+from denoiseq.genomics.bad_lines import BadLines
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fragment_file import read_fragments
 
@@ -86,7 +87,7 @@ def test_fragments_of_another_format_are_named(tmp_path, lines, name):
     path = tmp_path / "x.bed"
     path.write_text("\n".join(lines))
     with pytest.raises(UserError, match=f"x.bed is {name}"):
-        list(read_fragments(path))
+        list(read_fragments(path, BadLines(path)))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_fragments_of_another_format_are_named(tmp_path, lines, name):
 def test_fragments_with_other_columns_are_read(tmp_path, of):
     path = tmp_path / "x.bed"
     path.write_text("\n".join(rows(of)))
-    assert sum(len(piece.starts) for piece in read_fragments(path)) == len(SPANS)
+    assert sum(len(piece.starts) for piece in read_fragments(path, BadLines(path))) == len(SPANS)
 
 
 @pytest.mark.parametrize(

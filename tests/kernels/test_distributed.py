@@ -60,7 +60,9 @@ def test_two_processes_have_the_gradients_of_one(tmp_path):
     ]
     said = [process.communicate(timeout=120)[1].decode() for process in ranks]
     assert [process.returncode for process in ranks] == [0] * WORLD, said
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(WORLD))
+    first, second = (
+        torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(WORLD)
+    )
     for a, b, alone in zip(first, second, gradients(network(), whole_batch()), strict=True):
         assert torch.equal(a, b)
         torch.testing.assert_close(a, alone, rtol=1e-5, atol=1e-5 * alone.abs().max().item())

@@ -175,7 +175,7 @@ def test_batch_norm_and_prelu_are_the_unets_too(make_network):
 
 
 def test_the_unet_wants_a_filter_a_level():
-    with pytest.raises(ValueError, match="equally long, 2 or more"):
+    with pytest.raises(ValueError, match="equally long, 2 to 16"):
         UNet(channels=[4, 8], kernel_sizes=[5])
 
 

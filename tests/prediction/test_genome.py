@@ -14,6 +14,7 @@ import torch
 from denoiseq.errors import UserError
 from denoiseq.genomics.bigwig_reader import read_bigwig
 from denoiseq.genomics.fasta import Genome
+from denoiseq.prediction import genome as genome_module
 from denoiseq.prediction import resume
 from denoiseq.prediction.sample import Source
 from denoiseq.prediction.tiles import Denoiser
@@ -58,6 +59,11 @@ def computed(monkeypatch):
 
     monkeypatch.setattr(Denoiser, "tiles", noted)
     return names
+
+
+@pytest.fixture(autouse=True)
+def each_chromosome_is_recorded_by_itself(monkeypatch):
+    monkeypatch.setattr(genome_module, "BATCH_BP", 1)
 
 
 @pytest.fixture
@@ -112,14 +118,15 @@ def test_what_another_checkpoint_or_input_left_is_not_taken(
 KILLED = """
 import os
 from denoiseq import cli
-from denoiseq.prediction import resume
+from denoiseq.prediction import genome, resume
+genome.BATCH_BP = 1
 finish = resume.Writer.finish
 def killed(self, chrom, *called):
     if chrom == "chr2":
         for file in [f for files in self._files for f in files]:
             file.flush()
-        self._lines.write(b'{"chrom": "chr2", "tra')
-        self._lines.flush()
+        self._record.write(b'{"chroms": [{"chrom": "chr2", "tra')
+        self._record.flush()
         os._exit(9)
     finish(self, chrom, *called)
 resume.Writer.finish = killed

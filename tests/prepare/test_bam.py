@@ -165,6 +165,7 @@ def test_bam_damaged_in_the_middle(prepare, synthetic, tmp_path, capfd, workers)
         b"@CO\tcaf\xe9",
         b"@SQ\tSN:chr1\tLN:many",
         b"@SQ\tSN:\xff\tLN:9",
+        b"@SQ\xffSN:chr1\tLN:10000",
     ],
 )
 def test_a_header_that_cannot_be_parsed(tmp_path, line):

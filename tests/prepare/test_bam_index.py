@@ -2,11 +2,12 @@ import gzip
 import os
 import shutil
 import struct
+from contextlib import closing
 
 import pysam
 import pytest
 from denoiseq.errors import UserError
-from denoiseq.genomics.bam import check_bam, contig_sizes, count_reads
+from denoiseq.genomics.bam import OpenReads, check_bam, contig_sizes, count_reads
 
 SIZES = {"chr1": 10_000, "chr2": 5_000}
 UNPLACED = 0x4
@@ -229,3 +230,38 @@ def test_prepare_compares_a_crai_that_lacks_slices(cram, prepare, tmp_path):
     index.write_bytes(gzip.compress(b"".join([*lines[:5], lines[-1]])))
     with pytest.raises(UserError, match=r"500 mapped reads on chr2 are counted, 0 came"):
         prepare(SIZES, tmp_path / "x.h5", bam=path)
+
+
+def test_an_index_beside_the_target_of_a_link_is_taken(version, cram, tmp_path):
+    (tmp_path / "links").mkdir()
+    for path in (version("reads.bam", 20), cram("reads", 20)):
+        link = tmp_path / "links" / path.name
+        link.symlink_to(path)
+        file = check_bam(link, SIZES)
+        assert count_reads(file).placed == {"chr1": 20, "chr2": 20}
+        with closing(OpenReads(file)) as opened, opened.reads("chr2") as reads:
+            assert sum(map(len, reads)) == 20
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])
+def test_check_bam_calls_a_crai_that_was_cut_off_damaged(cram, kept):
+    path = cram("reads", 20)
+    index = path.with_suffix(".cram.crai")
+    index.write_bytes(index.read_bytes()[: int(kept * index.stat().st_size)])
+    with pytest.raises(UserError, match=r"cram.crai is damaged; make it anew: samtools index"):
+        check_bam(path, SIZES)
+
+
+@pytest.mark.parametrize("suffix", [".bai", ".csi"])
+def test_check_bam_refuses_a_bin_that_no_index_has(version, suffix):
+    """htslib would not end."""
+    bam = version("reads.bam")
+    bam.with_suffix(".bam.bai").unlink()
+    index = bam.with_suffix(suffix)
+    pysam.index("-c" if suffix == ".csi" else "-b", "-o", str(index), str(bam))
+    with pysam.BGZFile(str(index), "rb", None) as file:
+        data = bytearray(file.read())
+    data[27 if suffix == ".csi" else 15] ^= 0x40  # in the number of the first bin
+    index.write_bytes(data)
+    with pytest.raises(UserError, match=rf"{index.name} is damaged; make it anew"):
+        check_bam(bam, SIZES)

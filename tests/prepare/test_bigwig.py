@@ -1,9 +1,13 @@
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pyBigWig
 import pytest
-from denoiseq.genomics.bigwig_reader import stream_bigwig
+from denoiseq.errors import UserError
+from denoiseq.genomics.bigwig_reader import bigwig_sizes, stream_bigwig
 from denoiseq.genomics.intervals import Interval, unmasked_bp
 from denoiseq.prepare import bigwig
 from denoiseq.store.coverage_store import CoverageStore
@@ -93,3 +97,37 @@ def test_a_truncated_bigwig(prepare, path, tmp_path):
     with pytest.raises(ValueError, match=r"clean.bw"):
         prepare(SIZES, tmp_path / "x.h5", bigwig=path)
     assert not (tmp_path / "x.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "why"),
+    [
+        ("raise ImportError('no libcurl')", "read with pyBigWig, which cannot be loaded (no libcu"),
+        ("numpy = 0", "this pyBigWig was built without numpy, so it cannot read tracks: pip"),
+    ],
+)
+def test_without_a_whole_pybigwig_only_tracks_cannot_be_prepared(module, why, synthetic, tmp_path):
+    (tmp_path / "pyBigWig.py").write_text(module)
+    (tmp_path / "x.bw").write_bytes(bytes.fromhex("26fc8f88"))
+    script = (
+        "from denoiseq.prepare.run import prepare_stores\n"
+        "from denoiseq.settings import Prepare\n"
+        f"prepare_stores(Prepare(out='reads.h5', workers=1, bam={str(synthetic['bam'])!r}))\n"
+        "try:\n    prepare_stores(Prepare(out='track.h5', workers=1, bigwig='x.bw'))\n"
+        "except ValueError as error:\n    print(error)\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    assert why in done.stdout, done.stderr
+    assert (tmp_path / "reads.h5").exists() and not (tmp_path / "track.h5").exists()
+
+
+@pytest.mark.parametrize("data", [b"chr1\t0\t9\t1\n", b"\x1f\x8b\x08\x00", b""])
+def test_what_is_no_bigwig_is_told_from_its_first_bytes(data, tmp_path, capfd):
+    (tmp_path / "x.bw").write_bytes(data)
+    with pytest.raises(UserError, match=r"x.bw is not a bigWig file.*bedGraphToBigWig.*gunzip"):
+        bigwig_sizes(tmp_path / "x.bw")
+    assert capfd.readouterr().err == ""

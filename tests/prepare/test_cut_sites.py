@@ -3,9 +3,9 @@ import pytest
 from denoiseq.genomics.bam import ReadFile
 from denoiseq.genomics.intervals import Interval, merge
 from denoiseq.prepare import pairs
-from denoiseq.prepare.cut_sites import BOTH, CutWriter, in_order
-from denoiseq.prepare.parts import part_files
-from denoiseq.prepare.reads import NOTES, READ_FATES, scan_bam
+from denoiseq.prepare.cut_sites import BOTH, CutWriter, in_order, no_sizes
+from denoiseq.prepare.parts import PartColumns
+from denoiseq.prepare.reads import NOTES, READ_FATES, Scanner
 from denoiseq.settings import Prepare
 from denoiseq.settings.prepare import SHIFTS
 from hypothesis import given, settings
@@ -16,10 +16,16 @@ FORWARD, REVERSE = 0x1 | 0x2 | 0x20, 0x1 | 0x2 | 0x10
 
 def scan(bam, folder, blacklist=None, size=10_000, **settings):
     """Cuts as (position, fragment) pairs, and the counts."""
-    part, settings = folder / "part", Prepare(**{"shift": "+4/-4", **settings})
-    counts = scan_bam([ReadFile(bam)], "chr1", size, settings, part, blacklist or {})
-    positions, fragments = (np.fromfile(path, "<u4").tolist() for path in part_files(part))
-    return list(zip(positions, fragments, strict=True)), counts
+    scanned = scan_all(bam, folder, blacklist, size, **settings)
+    counts = scanned.counts["chr1"]
+    cuts = [[], []] if counts.part is None else PartColumns({"chr1": counts.part}, "cuts")["chr1"]
+    return list(zip(*map(list, cuts), strict=True)), counts
+
+
+def scan_all(bam, folder, blacklist=None, size=10_000, **settings):
+    settings = Prepare(**{"shift": "+4/-4", **settings})
+    with Scanner([ReadFile(bam)], settings, blacklist or {}, size) as scanner:
+        return scanner.scan({"chr1": size}, folder / "part")
 
 
 @pytest.mark.parametrize(
@@ -54,13 +60,14 @@ def test_every_read_is_counted_once_under_its_filter(bam_of, read_type, tmp_path
         "lone_reverse_mate": [read_type(90, -76, REVERSE, mate_start=24)],
     }
     reads = [read for group in cases.values() for read in group]
-    _, counts = scan(bam_of(reads), tmp_path)
+    scanned = scan_all(bam_of(reads), tmp_path)
+    counts = scanned.counts["chr1"]
     (fates,) = counts.by_file
     assert {fate: fates[fate] for fate in READ_FATES} == {k: len(v) for k, v in cases.items()}
     assert set(fates) == {*READ_FATES, *NOTES}
     assert (fates["paired"], fates["unpaired"]) == (13, 1)  # of those whose flags pass
     assert counts.fragments == 4
-    assert np.flatnonzero(counts.fragment_sizes).tolist() == [9, 76, 100, 2_000]
+    assert np.flatnonzero(scanned.fragment_sizes).tolist() == [9, 76, 100, 2_000]
 
 
 def test_duplicates_are_kept_on_request_and_other_flags_are_not(bam_of, read_type, tmp_path):
@@ -94,12 +101,12 @@ def test_streaming_equals_sorting_everything(
     left, right = SHIFTS[shift]
     ends = [(i, s + left, s + n + right) for i, (s, n) in enumerate(ordered)]
     expected = sorted((cut, i) for i, *cuts in ends for cut in cuts)
-    before = pairs._CHUNK_READS, pairs._CHUNKS
-    pairs._CHUNK_READS, pairs._CHUNKS = batch, 1
+    before = pairs._BATCH_READS
+    pairs._BATCH_READS = batch
     try:
         cuts, counts = scan(bam, folder, shift=shift)
     finally:
-        pairs._CHUNK_READS, pairs._CHUNKS = before
+        pairs._BATCH_READS = before
     assert cuts == expected
     assert (counts.fragments, counts.cut_sites) == (len(ordered), 2 * len(ordered))
 
@@ -110,7 +117,8 @@ def rows(starts, length=100):
 
 
 def test_what_waits_in_memory_is_a_fragment_length_not_the_chromosome(tmp_path):
-    writer = CutWriter("chr1", Prepare(shift="+4/-4", max_fragment_bp=200), tmp_path / "part", {})
+    settings = Prepare(shift="+4/-4", max_fragment_bp=200)
+    writer = CutWriter("chr1", settings, tmp_path / "part", {}, no_sizes(settings))
     for start in range(0, 900_000, 1_000):
         writer.add(rows(np.arange(start, start + 1_000, 10), 150))
         assert len(writer._pending) <= 40

@@ -8,6 +8,7 @@ import numpy as np
 import pysam
 import pytest
 from denoiseq.genomics import fragment_file
+from denoiseq.genomics.bad_lines import BadLines
 from denoiseq.genomics.barcodes import read_cells
 from denoiseq.genomics.fragment_file import read_fragments
 from denoiseq.genomics.intervals import Interval
@@ -171,9 +172,9 @@ def test_truncated_files(write, tmp_path, keep, kind):
         path.write_bytes(gzip.compress(rows.encode()))
     path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
     with pytest.raises(ValueError, match=r"atac_fragments.tsv.gz is truncated"):
-        list(read_fragments(path))
+        list(read_fragments(path, BadLines(path)))
     with pytest.raises(FileNotFoundError, match="no such fragment file"):
-        list(read_fragments(tmp_path / "none.tsv"))
+        list(read_fragments(tmp_path / "none.tsv", BadLines(tmp_path)))
 
 
 @given(
@@ -198,7 +199,7 @@ def test_any_blocks_of_lines_read_as_split_lines_do(tmp_path_factory, rows, bloc
     path.write_text("# head\n" + text + "\n" * newline)
     before, fragment_file._BLOCK_BYTES = fragment_file._BLOCK_BYTES, block
     try:
-        got = list(read_fragments(path))
+        got = list(read_fragments(path, BadLines(path)))
     finally:
         fragment_file._BLOCK_BYTES = before
     lines = [
@@ -216,7 +217,8 @@ def test_any_blocks_of_lines_read_as_split_lines_do(tmp_path_factory, rows, bloc
 def test_memory_does_not_grow_with_the_file(write, tmp_path, monkeypatch):
     monkeypatch.setattr(fragment_file, "_BLOCK_BYTES", 1 << 12)
     rows = "".join(f"chr1\t{i // 10}\t{i // 10 + 50}\tA\t1\n" for i in range(50_000))
-    sizes = [len(piece.starts) for piece in read_fragments(write(rows))]
+    path = write(rows)
+    sizes = [len(piece.starts) for piece in read_fragments(path, BadLines(path))]
     assert sum(sizes) == 50_000 and max(sizes) < 400
 
 
@@ -265,6 +267,100 @@ def test_ends_marks_comments_and_names_of_columns_change_nothing(prepared, text,
     assert (qc["fragments"], qc["reads"]["other_barcode"]) == (100, 300)
     assert qc["barcodes"] == {"listed": 10, "found": 10}
     assert warnings_of() == []
+
+
+GOOD = [f"chr1\t{20 * i}\t{20 * i + 60 + i % 90}\t{CELLS[i % 40]}\t1" for i in range(450)]
+BAD = {
+    "end beyond": "chr1\t9900\t10001\tA\t1",
+    "start beyond": "chr1\t10050\t10100\tA\t1",
+    "no bases": "chr1\t70\t70\tA\t1",
+    "backwards": "chr1\t90\t70\tA\t1",
+    "negative": "chr1\t-4\t70\tA\t1",
+    "exponent": "chr1\t1e+02\t170\tA\t1",
+    "decimal": "chr1\t100.0\t170\tA\t1",
+    "NA": "chr1\tNA\tNA\tA\t1",
+    "too large": "chr1\t9\t99999999999\tA\t1",
+    "two columns": "chr1\t70",
+    "one word": "x" * 9_000,
+    "binary": "chr1\1\t\2\t\3",
+    "blanks": "chr1 70 170 A 1",
+    "no name": "\t70\t170\tA\t1",
+    "names of columns": "chrom\tstart\tend\tbarcode\tcount",
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("at", [0, 200, 450])
+def test_a_bad_line_is_left_out_and_counted_with_its_number(prepared, warnings_of, kind, at):
+    lines = ["# head", "", *GOOD[:at], BAD[kind], *GOOD[at:]]
+    qc = prepared("\r\n".join([*lines, ""]))
+    if (kind, at) == ("names of columns", 0):
+        assert (qc["fragments"], qc["reads"]["bad_line"], warnings_of()) == (450, 0, [])
+        return
+    assert (qc["fragments"], qc["cut_sites"]) == (450, 900)
+    assert (qc["reads"]["total"], qc["reads"]["bad_line"]) == (451, 1)
+    (text,) = warnings_of()
+    assert f"1 of 451 lines is no fragment and is left out; the first is line {at + 3}: " in text
+
+
+def test_bad_lines_among_those_of_listed_barcodes(prepared, warnings_of):
+    without_barcode = GOOD[200].rsplit("\t", 2)[0]
+    lines = [*GOOD[:200], without_barcode, *GOOD[201:400], BAD["end beyond"], *GOOD[400:]]
+    qc = prepared("\n".join(lines), "\n".join(CELLS))
+    assert (qc["fragments"], qc["reads"]["bad_line"], qc["barcodes"]["found"]) == (449, 2, 40)
+    assert (
+        "2 of 451 lines are no fragments and are left out; the first is line 201"
+        in (warnings_of()[0])
+    )
+
+
+@pytest.mark.parametrize(("more", "why"), [(4, None), (5, "5 of 455 lines"), (2_000, "more than")])
+def test_many_bad_lines_are_refused(prepared, more, why):
+    text = "\n".join([*GOOD[:300], *[BAD["negative"]] * more, *GOOD[300:]])
+    if why is None:
+        assert prepared(text)["reads"]["bad_line"] == more
+        return
+    with pytest.raises(ValueError, match=rf"{why}.* are no fragments, and at most 1%.* line 301: "):
+        prepared(text)
+
+
+def test_pieces_begin_anew_after_a_bad_line(tmp_path):
+    path = tmp_path / "x.tsv"
+    path.write_text("\n".join([*GOOD[:9], BAD["negative"], *GOOD[9:20], ""]))
+    pieces = list(read_fragments(path, BadLines(path)))
+    assert [(piece.first_line, len(piece.starts)) for piece in pieces] == [(1, 9), (11, 11)]
+
+
+def test_bad_lines_are_refused_as_soon_as_there_are_1000(tmp_path):
+    path = tmp_path / "x.tsv"
+    path.write_text("".join(f"chr1\t{i}\t{i + 9}\n" for i in range(200_000)) + "chr1\n" * 1_001)
+    with pytest.raises(ValueError, match=r"more than 1,000 lines are no fragments"):
+        list(read_fragments(path, BadLines(path)))
+
+
+def test_fragments_beyond_the_ends_of_many_chromosomes_are_of_another_genome(prepare, tmp_path):
+    sizes = {f"chr{i}": 10_000 for i in range(1, 5)}
+    rows = [(c, s, s + 60 + s % 90) for c in sizes for s in range(0, 9_800, 10)]
+    text = "".join(f"{c}\t{s}\t{e}\n" for c, s, e in rows)
+    for n, refused in ((2, False), (3, True)):
+        lines = text
+        for i in range(1, n + 1):
+            last = f"chr{i}\t9790\t9920\n"
+            assert last in lines
+            lines = lines.replace(last, f"{last}chr{i}\t10020\t10090\n")
+        (tmp_path / "x.tsv").write_text(lines)
+        given = {"fragments": tmp_path / "x.tsv"}
+        if not refused:
+            assert prepare(sizes, tmp_path / "x.h5", **given)["reads"]["bad_line"] == n
+            continue
+        with pytest.raises(ValueError, match="begin beyond the ends of chr1, chr2, chr3; give the"):
+            prepare(sizes, tmp_path / "x.h5", **given)
+
+
+@pytest.mark.parametrize("end", ["chr1", "chr1\t9", "chr1\t9500"])
+def test_a_last_line_that_was_cut_off_is_refused(prepared, end):
+    with pytest.raises(ValueError, match=r"frag.tsv is truncated within its last line"):
+        prepared("\n".join([*GOOD, end]))
 
 
 def test_a_bad_line_after_comments_is_named_by_its_number(prepared):

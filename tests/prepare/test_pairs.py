@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pysam
 import pytest
-from denoiseq.genomics.bam import ReadFile
+from denoiseq.genomics.bam import OpenReads, ReadFile
 from denoiseq.prepare import pairs
 from denoiseq.prepare.reads import NOTES, READ_FATES, _fragments
 from denoiseq.settings import Prepare
@@ -23,7 +23,7 @@ def fragments_of(path, **filters):
     """(start, end) in the order of the store, and what the reads are counted under."""
     fates = Counter()
     prepare = Prepare(shift="+4/-4", max_fragment_bp=300, **filters)
-    batches = list(_fragments(ReadFile(path), "chr1", SIZE, prepare, fates))
+    batches = list(_fragments(OpenReads(ReadFile(path)), "chr1", SIZE, prepare, fates))
     rows = np.concatenate(batches, axis=1)
     counts = {fate: n for fate, n in fates.items() if n and fate not in ("paired", "unpaired")}
     return list(zip(rows[0].tolist(), (rows[0] + rows[1]).tolist(), strict=True)), counts
@@ -167,7 +167,7 @@ PAIRS = st.builds(
 @given(
     made=st.lists(PAIRS, min_size=1, max_size=30),
     order=st.integers(0, 1_000),
-    sizes=st.sampled_from([(1, 1, 0), (2, 3, 20), (7, 1, 0), (1024, 32, 0), (1024, 32, 20)]),
+    sizes=st.sampled_from([(1, 0), (6, 20), (7, 0), (1 << 15, 0), (1 << 15, 20)]),
 )
 def test_fragments_equal_those_of_the_pairs_that_were_made(
     bam_writer, read_type, tmp_path_factory, made, order, sizes
@@ -175,12 +175,12 @@ def test_fragments_equal_those_of_the_pairs_that_were_made(
     alone = Counter((p.start, abs(p.stated)) for p in made if p.absent)
     assume(max(alone.values(), default=1) == 1)  # two such reads look like mates
     bam = write(bam_writer, read_type, tmp_path_factory.mktemp("x") / "x.bam", made, order)
-    before = pairs._CHUNK_READS, pairs._CHUNKS, pairs._MANY
-    pairs._CHUNK_READS, pairs._CHUNKS, pairs._MANY = sizes
+    before = pairs._BATCH_READS, pairs._MANY
+    pairs._BATCH_READS, pairs._MANY = sizes
     try:
         spans, counts = fragments_of(bam)
     finally:
-        pairs._CHUNK_READS, pairs._CHUNKS, pairs._MANY = before
+        pairs._BATCH_READS, pairs._MANY = before
     kept, fates = expected(made)
     assert [start for start, _ in spans] == [start for start, _ in kept]
     assert (sorted(spans), counts) == (kept, fates)
@@ -313,8 +313,7 @@ ODD = {
 def test_odd_reads(bam_writer, read_type, tmp_path, monkeypatch, kind, chunk, many):
     if kind == "two first mates" and not many:
         pytest.skip("only where many reads are odd, what looks like mates is doubted")
-    monkeypatch.setattr(pairs, "_CHUNK_READS", chunk)
-    monkeypatch.setattr(pairs, "_CHUNKS", 1)
+    monkeypatch.setattr(pairs, "_BATCH_READS", chunk)
     monkeypatch.setattr(pairs, "_MANY", many)
     made, spans, counts = ODD[kind]
     made = sorted((read_type(**values) for values in made), key=lambda read: read.start)
@@ -354,8 +353,7 @@ def test_what_waits_is_bounded(bam_writer, read_type, tmp_path, monkeypatch):
     """Mates wait for a fragment's length, and for a batch, whatever becomes of them."""
     made = [Pair(s, s + 50, absent=("", "reverse")[s % 2]) for s in range(100, 9_000, 3)]
     bam = write(bam_writer, read_type, tmp_path / "x.bam", made)
-    monkeypatch.setattr(pairs, "_CHUNK_READS", 16)
-    monkeypatch.setattr(pairs, "_CHUNKS", 1)
+    monkeypatch.setattr(pairs, "_BATCH_READS", 16)
     most = []
     take = pairs._Table.take
 

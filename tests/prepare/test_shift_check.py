@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pysam
 import pytest
-from denoiseq.genomics.fasta import bases_around, chrom_sizes
+from denoiseq.genomics.fasta import Genome, bases_around, chrom_sizes
 from denoiseq.prepare.shift_check import REACH_BP, check_shift, find_motif, reverse_complement
 from denoiseq.store.cut_store import CutStore
 
@@ -147,6 +147,6 @@ def test_without_a_motif_it_warns_and_goes_on(prepare, synthetic, tmp_path, capl
 
 def test_bases_around_positions(tmp_path):
     (tmp_path / "x.fa").write_text(">c\nACgtN\n")
-    rows = bases_around(tmp_path / "x.fa", "c", np.array([3, 0, 4]), 1)
+    rows = bases_around(Genome(tmp_path / "x.fa"), "c", np.array([3, 0, 4]), 1)
     assert rows.tolist() == [[2, 3, 4], [4, 0, 1], [3, 4, 4]]
     assert reverse_complement(rows).tolist() == [[4, 0, 1], [2, 3, 4], [4, 4, 0]]

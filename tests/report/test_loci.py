@@ -19,11 +19,24 @@ def test_regions_are_read_with_and_without_commas():
 
 
 @pytest.mark.parametrize(
+    "region",
+    [
+        *("chr1: 1,000 - 2,000 ", "chr1:1,000\N{EN DASH}2,000", "chr1:1000\N{MINUS SIGN}2000"),
+        *("chr1:1000..2000", "chr1 1000 2000", "chr1\t1,000\t2,000"),
+        "chr1:1000\N{NO-BREAK SPACE}\N{EM DASH}\N{NO-BREAK SPACE}2000",
+    ],
+)
+def test_regions_are_read_as_browsers_show_them(region):
+    assert loci.parse_regions([region], SIZES) == [("chr1", 1_000, 2_000)]
+
+
+@pytest.mark.parametrize(
     ("region", "sentence"),
     [
         ("chr1", "is no region, expected one as in chr1:100000-120000"),
         ("chr1:5000", "is no region"),
         ("chr1:-5-200", "is no region"),
+        ("chr1:0-" + "9" * 5_000, "is no region"),
         ("chr9:0-1000", "on none of the chromosomes here \\(chr1, chrEBV:1\\)"),
         ("chr1:49000-51000", "within the 50,000 bp of chr1"),
         ("chr1:2000-1000", "expected 100 to 200,000 bp"),

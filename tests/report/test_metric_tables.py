@@ -5,6 +5,7 @@ import io
 
 import pytest
 from denoiseq.report import metric_text as tables
+from denoiseq.report.metric_tables import by_chromosome
 from denoiseq.report.tracks import MEASURED
 
 TRACK = {
@@ -63,3 +64,11 @@ def test_without_intervals_and_gains_the_values_stand_alone():
     lines = tables.metrics_table(bare).splitlines()
     assert lines[1].split() == ["AUPRC", ".500", ".600"]
     assert len(lines) == 2
+
+
+def test_of_thousands_of_chromosomes_the_page_shows_the_first():
+    chroms = {f"scaffold_{i}": {"noisy": TRACK, "denoised": TRACK} for i in range(1_200)}
+    rows = by_chromosome({"chromosomes": chroms}).rows
+    headings = [name for name, cells in rows if not cells]
+    assert headings == [*list(chroms)[:100], "and 1,100 more in metrics.json"]
+    assert by_chromosome({"chromosomes": {"chrI": chroms["scaffold_0"]}}).rows[-1][1]

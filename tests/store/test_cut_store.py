@@ -1,7 +1,10 @@
 import json
 import multiprocessing
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -199,6 +202,29 @@ def test_a_disk_without_room_is_a_sentence_before_anything_is_written(tmp_path, 
     cuts = {"chr1": (np.arange(1_000), np.arange(1_000))}
     with pytest.raises(OSError, match=r"no space left on the disk for .*cuts\.h5"):
         write_store(tmp_path / "cuts.h5", {"chr1": 5_000}, cuts, {}, {}, {})
+    assert not list(tmp_path.iterdir())
+
+
+LIMITED = """
+import resource, sys
+import numpy as np
+from denoiseq.store.cut_store import write_store
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+cuts = {"chr1": (np.arange(20_000), np.arange(20_000))}
+try:
+    write_store(sys.argv[1], {"chr1": 20_000}, cuts, {}, {}, {})
+except OSError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_write_store_beyond_the_limit_of_a_file_is_a_sentence(tmp_path):
+    """In a process of its own, because HDF5 would crash."""
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "cuts.h5")]
+    path = os.pathsep.join(sys.path)
+    env = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 1 and "larger than a file may be here" in done.stderr
     assert not list(tmp_path.iterdir())
 
 

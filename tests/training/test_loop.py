@@ -18,9 +18,9 @@ from denoiseq.errors import UserError
 from denoiseq.evaluation.calibration import calibrate
 from denoiseq.evaluation.measure import measure, tune, validate
 from denoiseq.evaluation.thresholds import Tuned, operating_points
+from denoiseq.interrupt import Interrupted
 from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
 from denoiseq.settings import Data, Evaluate, Loss, Optim, Train, Trainer
-from denoiseq.training.interrupt import Interrupted
 from denoiseq.training.loop import Training
 from denoiseq.training.losses import atacworks_loss
 from denoiseq.training.optimizer import Average, learning_rate, make_optimizer

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from denoiseq.distributed import ALONE, Ranks
 from denoiseq.errors import UserError
-from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
+from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint, trained_settings
 from denoiseq.settings import Data, Loss, Train, plain
 from denoiseq.settings.model import DenoisingResNet, UNet
 from denoiseq.training.loop import Training
@@ -20,7 +20,6 @@ from denoiseq.training.resume import (
     adopt_best,
     changed_settings,
     check_resumable,
-    trained_settings,
 )
 from denoiseq.training.run import check_batch_norm
 from denoiseq.training.state import State, checkpoint_path
@@ -142,7 +141,7 @@ def test_check_resumable_reads_checkpoints_that_lack_later_settings(payload, set
 
 def test_changed_settings_of_a_released_checkpoint():
     payload = load_checkpoint(OLD)
-    trained = trained_settings(payload)
+    trained = trained_settings(payload, OLD)
     assert changed_settings(trained, trained) == {}
     wider = other(trained, "model", dilation=3)
     assert list(changed_settings(trained, wider)) == ["model.dilation"]

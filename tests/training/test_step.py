@@ -87,13 +87,17 @@ def test_by_several_processes_it_is_the_step_of_the_whole_batch(tmp_path, world)
         for rank in range(world)
     ]
     assert [process.wait(120) for process in processes] == [0] * world
-    found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]
+    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(world)]
     for one in found:
         assert_same(stepped(), one)
-    statistics = [torch.load(tmp_path / f"{rank}.statistics") for rank in range(world)]
+    statistics = [
+        torch.load(tmp_path / f"{rank}.statistics", weights_only=True) for rank in range(world)
+    ]
     for mean in statistics:
         assert mean.tolist() == pytest.approx([(world - 1) / 2] * 3)
-    for rank, (heard, seen) in enumerate(torch.load(tmp_path / f"{r}.told") for r in range(world)):
+    for rank, (heard, seen) in enumerate(
+        torch.load(tmp_path / f"{r}.told", weights_only=True) for r in range(world)
+    ):
         assert (heard, seen) == ("of rank 0", f"rank {min(1, world - 1)}"), rank
 
 

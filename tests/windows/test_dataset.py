@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from denoiseq.store.coverage_store import CoverageStore, runs_of, write_coverage
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.store.samples import Samples
 from denoiseq.store.thinning import Thinning
+from denoiseq.windows import batches as batches_module
 from denoiseq.windows import dataset
-from denoiseq.windows.batches import TileBatches, window_loader
+from denoiseq.windows.batches import TileBatches, WindowLoader
 from denoiseq.windows.dataset import draw_window, reversed_complement, window_options
 
 SETTINGS = Data(interval_bp=1_000, pad_bp=200, half_window_bp=75, thin_fraction=0.3)
@@ -441,8 +443,17 @@ def test_workers_draw_the_same(store, peaks, fasta):
     for workers in (0, 2):
         batches = TileBatches(data, 4, seed=3)
         batches.start(1)
-        seen.append(list(window_loader(batches, workers)))
+        seen.append(list(WindowLoader(batches, workers)))
     assert all(same(a, b) for a, b in zip(*seen, strict=True))
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_workers_take_shared_memory_where_there_is_room(training, monkeypatch, room):
+    """A container's /dev/shm may be too small for a batch, which would end the process."""
+    usage = SimpleNamespace(free=1 << 40 if room else 1 << 10)
+    monkeypatch.setattr(batches_module.shutil, "disk_usage", lambda _: usage)
+    batch = next(iter(WindowLoader(TileBatches(training, 4, seed=3), 1)))
+    assert all(tensor.is_shared() == room for tensor in batch.values())
 
 
 @pytest.mark.slow
@@ -450,7 +461,7 @@ def test_workers_give_the_same_windows(training):
     loaders = []
     for workers in (0, 2):
         batches = TileBatches(training, 4, seed=3)
-        loader = window_loader(batches, workers)
+        loader = WindowLoader(batches, workers)
         seen = []
         for epoch in (0, 1):  # workers live through both
             batches.start(epoch, skip=epoch)
@@ -465,13 +476,13 @@ import sys, time
 import torch
 from denoiseq.store.cut_store import CutStore
 from denoiseq.settings import Data
-from denoiseq.windows.batches import TileBatches, window_loader
+from denoiseq.windows.batches import TileBatches, WindowLoader
 from denoiseq.windows.dataset import WindowDataset
 
 if __name__ == "__main__":
     settings = Data(interval_bp=1_000, pad_bp=200)
     data = WindowDataset(CutStore(sys.argv[1]), ["chrA"], settings, {}, training=False)
-    loading = iter(window_loader(TileBatches(data, 2, None), 1))
+    loading = iter(WindowLoader(TileBatches(data, 2, None), 1))
     next(loading)
     print("loaded", flush=True)
     time.sleep(60)

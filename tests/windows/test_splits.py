@@ -10,10 +10,12 @@ from denoiseq.prediction import sample
 from denoiseq.store.compatibility import check_same_filters, check_store_matches_training
 from denoiseq.store.coverage_store import CoverageStore, write_coverage_store
 from denoiseq.store.cut_store import CutStore, write_store
+from denoiseq.store.header import blacklist_sha256
 from denoiseq.store.thinning import Thinning
 from denoiseq.windows.dataset import window_options
 from denoiseq.windows.splits import open_stores, overridden, splits
 
+NO_BLACKLIST = blacklist_sha256({})
 SIZES = {"chr1": 30_000, "chr2": 20_000, "chr3": 9_000}
 FILTERS = {"shift": "+4/-4", "min_mapq": 30, "keep_duplicates": False, "max_fragment_bp": 2000}
 
@@ -30,7 +32,7 @@ def make(tmp_path):
             positions = np.sort(np.concatenate([rng.integers(0, size, 600), *heaps]))
             cuts[chrom] = positions, np.arange(len(positions)) // 2
         path = tmp_path / f"{name}.h5"
-        preprocessing = {**FILTERS, "genome": sizes, "blacklist_sha256": "", **changes}
+        preprocessing = {**FILTERS, "genome": sizes, "blacklist_sha256": NO_BLACKLIST, **changes}
         write_store(path, sizes, cuts, {}, preprocessing, {})
         return str(path)
 
@@ -139,7 +141,7 @@ def test_what_a_fragment_file_does_not_know_is_no_difference():
 def covered(tmp_path) -> str:
     """A coverage store of coverage 3 everywhere."""
     run = np.zeros(1, np.uint32), np.full(1, 3, np.float32)
-    made = {"kind": "coverage", "genome": SIZES, "blacklist_sha256": ""}
+    made = {"kind": "coverage", "genome": SIZES, "blacklist_sha256": NO_BLACKLIST}
     path = tmp_path / "covered.h5"
     write_coverage_store(path, SIZES, dict.fromkeys(SIZES, run), {}, made, {})
     return str(path)

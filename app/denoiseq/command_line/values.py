@@ -13,8 +13,9 @@ WORD = re.compile(r"[\w.+-]+", re.ASCII)
 SWEEPS = re.compile(r"(choice|shuffle|sort|tag|range|interval|glob)\((.*)\)", re.DOTALL)
 # Sweeps of numbers or of file names, which hold no text to keep.
 WITHOUT_TEXT = ("range", "interval", "glob")
-# 1 and 000-2 and 000 of a region such as chr1:1,000-2,000
-BEFORE_COMMA, AFTER_COMMA = re.compile(r".+[:,-]\d{1,3}"), re.compile(r"\d{3}(-\d{1,3})?")
+# 1 and 000-2 and 000 of a region such as chr1:1,000-2,000, with whatever blanks, dash or dots
+BEFORE_COMMA = re.compile(r".+[:,.\s\u2010-\u2015\u2212-]\d{1,3}")
+AFTER_COMMA = re.compile(r"\d{3}((\s*([-\u2010-\u2015\u2212]|\.\.)\s*|\s+)\d{1,3})?")
 
 
 def quoted(text: str) -> str:
@@ -77,6 +78,8 @@ def _element(value: str, kind: Kind) -> str:
     """One value: null, a list in brackets where the setting takes one, or text."""
     if value.lower() == "null":
         return value
+    if kind.region and not value.startswith("["):
+        value = f"[{value}]"  # as it is pasted
     if not kind.several or not re.fullmatch(r"\[.*\]", value, re.DOTALL):
         return quoted(unquoted(value))
     items = [item.strip() for item in split(value[1:-1])] if value[1:-1].strip() else []

@@ -7,10 +7,13 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from denoiseq.cores import affinity, quota
 from denoiseq.provenance import dilconv_state, versions
 
 # How the names of OpenMP's shared libraries begin: GNU's, Intel's and LLVM's.
 OPENMP = ("libgomp", "libiomp", "libomp")
+# What decides threads and instructions.
+VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "DILCONV_ISA", "DILCONV_YIELD", "GOMP_SPINCOUNT")
 FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16")
 
 
@@ -31,25 +34,15 @@ def examine() -> dict[str, Any]:
 
 
 def cpu() -> dict[str, Any]:
-    """Model name, cores this process may use, and the vector features the kernel reports."""
+    """Model name, cores by affinity and by quota, and the vector features the kernel reports."""
     lines = _colon_separated(Path("/proc/cpuinfo"))
     flags = set(lines.get("flags", "").split())
-    affinity = getattr(os, "sched_getaffinity", None)
     return {
         "model": lines.get("model name") or platform.processor() or platform.machine(),
-        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "cores": affinity(),
         "quota": quota(),
         "features": [name for name in FEATURES if name in flags],
     }
-
-
-def quota(cgroup: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Cores that the container may use up, which affinity does not show; None without a limit."""
-    try:
-        limit, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return None
-    return None if limit == "max" else round(int(limit) / int(period), 2)
 
 
 def memory_gib() -> dict[str, float]:
@@ -72,21 +65,20 @@ def _colon_separated(path: Path) -> dict[str, str]:
 
 
 def threads() -> dict[str, Any]:
-    """torch's threads (None with a "reason" where it does not load), OpenMP, and its variables."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "DILCONV_ISA", "GOMP_SPINCOUNT")
-    environment = {name: os.environ[name] for name in names if name in os.environ}
+    """The threads of a run (None with a "reason" where torch does not load), OpenMP, variables."""
+    environment = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     try:
-        import torch
+        from denoiseq.distributed import use_threads
     except (ImportError, OSError) as error:
         facts: dict[str, Any] = {"torch": None, "reason": " ".join(str(error).split())}
     else:
-        facts = {"torch": torch.get_num_threads(), "openmp": openmp_runtimes()}
+        facts = {"torch": use_threads(None), "openmp": openmp_runtimes()}
     return {**facts, "environment": environment}
 
 
 def openmp_runtimes(maps: Path = Path("/proc/self/maps")) -> list[str]:
     """Paths of the OpenMP runtimes in this process, those of torch and dilconv if they load."""
     dilconv_state()
-    lines = maps.read_text().splitlines() if maps.is_file() else []
+    lines = maps.read_text("utf-8", "replace").splitlines() if maps.is_file() else []
     paths = {line.split(None, 5)[5] for line in lines if line.count("/")}
     return sorted(path for path in paths if Path(path).name.startswith(OPENMP))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,10 +74,16 @@ def _of_memory_and_threads(
             "and pip mixed",
         )
     used, usable = threads["torch"] or 0, min(cpu["cores"], cpu["quota"] or cpu["cores"])
-    if used > usable:
+    if used > math.ceil(usable):
         yield (
             f"torch takes {used} threads, but this process may use {usable:g} cores",
-            f"set OMP_NUM_THREADS={max(1, int(usable))}, or trainer.threads",
+            f"set OMP_NUM_THREADS={math.ceil(usable)}, or trainer.threads",
+        )
+    elif usable < cpu["cores"]:
+        yield (
+            f"a CPU quota (cgroup) lets this process use {usable:g} of its {cpu['cores']} cores",
+            "ask the container, the batch system or systemd for more, for example "
+            "`docker run --cpus`; threads and processes are chosen to fit",
         )
     if "OMP_NUM_THREADS" in threads["environment"] and 0 < used < usable // 2:
         yield (

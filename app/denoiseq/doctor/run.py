@@ -36,12 +36,12 @@ def expected_training(settings: Train) -> str:
     from denoiseq.training.losses import atacworks_loss
     from denoiseq.training.optimizer import make_optimizer
     from denoiseq.training.step import optimizer_step
-    from denoiseq.windows.splits import open_stores, splits
+    from denoiseq.windows.splits import count_training_windows
 
-    threads = use_threads(settings.trainer.threads)
+    threads = use_threads(settings.trainer.threads, settings.trainer.workers)
     optim, window_bp = settings.optim, settings.data.window_bp
-    windows = len(splits(settings.data, open_stores(settings.data), settings.seed).train)
-    batch_size = min(optim.batch_size, windows)
+    windows = count_training_windows(settings.data, settings.seed)
+    batch_size = min(optim.batch_size, max(1, windows))
     batch, channels = made_batch(batch_size, window_bp), models.in_channels(settings.data)
     batch["x"] = batch["x"].repeat(1, channels, 1)
     network = models.build(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from denoiseq.distributed import ALONE, Ranks
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.evaluation.metrics import TrackMetrics
 from denoiseq.evaluation.scored import Filter, scored_parts, window_batches
 from denoiseq.evaluation.thresholds import LinearWeights, Tuned
@@ -160,7 +160,7 @@ def tune_baselines(
     if scores["noisy"].positives.any():
         sigma = max(grid, key=lambda s: scores[f"{s:g}"].result()["auprc"])
     else:
-        log.warning("no true peak on %s: no threshold can be tuned there.", ", ".join(data.chroms))
+        log.warning("no true peak on %s: no threshold can be tuned there.", listed(data.chroms))
         sigma = min(grid, key=lambda s: scores[f"{s:g}"].result()["mse"])
     chosen = {name: scores[name] for name in fixed} | {"gaussian": scores[f"{sigma:g}"]}
     thresholds = {name: metrics.best_threshold() for name, metrics in chosen.items()}

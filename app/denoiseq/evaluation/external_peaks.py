@@ -114,7 +114,7 @@ def _write_cuts(
     [c - ext/2, c + ext/2); returns how many there are.
     """
     written = 0
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         for chrom in chroms:
             for start in range(0, store.chroms[chrom], CHUNK_BP):
                 cuts, fragments = store.cuts(chrom, start, start + CHUNK_BP)

@@ -11,12 +11,13 @@ from typing import Any
 
 from denoiseq import provenance
 from denoiseq.atomic import check_writable, write_json, write_text
-from denoiseq.distributed import use_threads
-from denoiseq.errors import UserError
+from denoiseq.distributed import joined, use_threads
+from denoiseq.errors import UserError, listed
 from denoiseq.evaluation import external_peaks, loci
 from denoiseq.evaluation.measure import measure, tune
 from denoiseq.evaluation.thresholds import Tuned
 from denoiseq.inputs import keep_pipes
+from denoiseq.interrupt import ANEW, Stop
 from denoiseq.logs import collected_warnings, log_to
 from denoiseq.models.checkpoint import open_checkpoint, trained_network
 from denoiseq.models.network import DENOISED, Network
@@ -31,6 +32,13 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Evaluate) -> None:
+    """Metrics of a checkpoint on held-out chromosomes; of several ranks the first measures."""
+    with Stop("Evaluation", lambda: ANEW), joined(settings.trainer.device) as ranks:
+        if ranks.main:
+            evaluate(settings)
+
+
+def evaluate(settings: Evaluate) -> None:
     """Metrics of a checkpoint on held-out chromosomes, with a figure of example loci."""
     with collected_warnings() as warnings:
         _evaluate(settings, warnings)
@@ -42,7 +50,7 @@ def _evaluate(settings: Evaluate, warnings: list[str]) -> None:
     folder = _folder(settings)
     check_writable(folder / "metrics.json")
     log_to(folder / "evaluate.log")
-    use_threads(settings.trainer.threads)
+    use_threads(settings.trainer.threads, settings.trainer.workers)
     data_settings = overridden(trained.data, keep_pipes(settings.data, ("truth",), folder))
     trained = replace(trained, data=data_settings, trainer=settings.trainer)
 
@@ -62,7 +70,7 @@ def _evaluate(settings: Evaluate, warnings: list[str]) -> None:
             settings.checkpoint,
         )
 
-    log.info("evaluating %s on %s", settings.checkpoint, ", ".join(data.chroms))
+    log.info("evaluating %s on %s", settings.checkpoint, listed(data.chroms))
     external = external_peaks.called(data, settings.macs3)
     measured = measure(network, data, settings, trained, tuned, external)
     metrics = {**measured.metrics, "split": settings.split}

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from denoiseq.distributed import ALONE, Ranks
 from denoiseq.models.network import DENOISED, Prediction
 from denoiseq.settings import Train
-from denoiseq.windows.batches import TileBatches, window_loader
+from denoiseq.windows.batches import TileBatches, WindowLoader
 from denoiseq.windows.dataset import WindowDataset
 
 Batch = dict[str, Tensor]
@@ -68,10 +67,10 @@ def predictions(
         network.train(was_training)
 
 
-def window_batches(data: WindowDataset, trained: Train, ranks: Ranks) -> DataLoader:
+def window_batches(data: WindowDataset, trained: Train, ranks: Ranks) -> WindowLoader:
     """This rank's share of the windows in genome order, in batches of the training's size."""
     batches = TileBatches(data, trained.optim.batch_size, None, ranks)
-    return window_loader(batches, trained.trainer.workers)
+    return WindowLoader(batches, trained.trainer.workers)
 
 
 def scored_parts(

@@ -5,14 +5,15 @@ import os
 import zlib
 from bisect import bisect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, islice
 from pathlib import Path
 
 import pysam
 
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.genomics.bam_index import (
     check_index,
     check_whole,
@@ -22,8 +23,8 @@ from denoiseq.genomics.bam_index import (
     not_of_this_file,
 )
 from denoiseq.genomics.htslib import htslib_messages, quiet_htslib
-from denoiseq.genomics.intervals import listed
 from denoiseq.genomics.organelles import left_out
+from denoiseq.genomics.read_arrays import Reads, placed_reads
 from denoiseq.inputs import BGZF_END, cut_off, refuse_pipe
 
 # what every complete CRAM ends with: the empty container of version 3 and of 2.1 (CRAM
@@ -38,10 +39,12 @@ _CRAM_ENDS = tuple(
 _SPOTS, _READS_OF_A_SPOT = 20, 500  # a sample that the layout is guessed from
 NOT_PRIMARY = 0x4 | 0x100 | 0x800  # flags: unmapped, secondary, supplementary
 _UNMAPPED = 0x4
-# name, flag, contig, position, quality, CIGAR, mate and template of a CRAM: without bases and tags
-# it is decoded faster, and without a reference. Of the tags, MD and NM would need one.
-_CRAM_OPTIONS = ["required_fields=0x1ff"]
+# Of a CRAM: flag, contig, position, quality, CIGAR, mate and template; also name and tags; or flag
+# and contig. The fewer, the faster it is decoded, and without bases it needs no reference. Of the
+# tags, MD and NM would need one.
+_CRAM_OPTIONS = ["required_fields=0x1fe"]
 _CRAM_OPTIONS_WITH_TAGS = ["required_fields=0x9ff", "decode_md=0"]
+_CRAM_OPTIONS_TO_COUNT = ["required_fields=0x6"]
 
 
 @dataclass(frozen=True)
@@ -68,20 +71,33 @@ def _no_downloads() -> Iterator[None]:
 
 @contextmanager
 def open_bam(
-    path: str | Path, log_warnings: bool = False, tags: bool = False
+    path: str | Path, log_warnings: bool = False, cram_options: list[str] = _CRAM_OPTIONS
 ) -> Iterator[pysam.AlignmentFile]:
-    """Open a BAM or CRAM; UserError where it cannot be read. Warnings are htslib's on opening.
-
-    tags : of the reads of a CRAM, which are not decoded otherwise
-    """
+    """Open a BAM or CRAM; UserError where it cannot be read. Warnings are htslib's on opening."""
     messages = htslib_messages(Path(path)) if log_warnings else nullcontext()
     with quiet_htslib(), _no_downloads():
         try:
-            cram_options = _CRAM_OPTIONS_WITH_TAGS if tags else _CRAM_OPTIONS
             mode, options = ("rc", cram_options) if is_cram(Path(path)) else ("rb", None)
+            index = index_of(Path(path))
             with messages:
-                file = pysam.AlignmentFile(str(path), mode, format_options=options)
+                file = pysam.AlignmentFile(
+                    str(path),
+                    mode,
+                    format_options=options,
+                    index_filename=None if index is None else str(index),
+                )
+            try:
+                file.get_tid("")  # parses the text of the header
+            except ValueError as error:
+                raise _bad_header(Path(path), error) from error
+        except UserError:
+            raise
         except (OSError, ValueError) as error:
+            if "no sequences" in str(error):
+                raise UserError(
+                    f"the header of {path} lists no chromosomes, as where reads are not aligned: "
+                    "align them, sort and index the result, and give that."
+                ) from error
             raise UserError(f"{path} cannot be read as BAM or CRAM ({error}).") from error
         try:
             yield file
@@ -103,34 +119,59 @@ def _damage_as_user_error(path: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def reads_of(file: ReadFile, chrom: str) -> Iterator[Iterable[pysam.AlignedSegment]]:
-    """All reads placed on a chromosome, as pysam iterates; what fails in the block is damage.
+class OpenReads:
+    """A checked file, opened once for the reads of any number of chromosomes; close it at the end.
 
-    Without counts in the index it is the index's: `count_reads` has read the file to its end then.
+    Opening takes time that grows with the number of contigs.
     """
-    with open_bam(file.path) as handle, _damage_as_user_error(file.path):
-        try:
-            yield handle.fetch(contig=chrom)
-        except OSError as error:
-            if has_counts(handle):
-                raise
-            why = f"by it, no reads on {chrom} can be read"
-            raise not_of_this_file(file.path, why) from error
 
+    def __init__(self, file: ReadFile) -> None:
+        self.path, self.paired = file.path, file.paired
+        self._stack = ExitStack()
 
-@contextmanager
-def stretches_of(
-    file: ReadFile, chrom: str
-) -> Iterator[Callable[[int, int], Iterable[pysam.AlignedSegment]]]:
-    """Reads that overlap any stretch [start, end) of a chromosome, with their tags."""
-    with open_bam(file.path, tags=True) as handle, _damage_as_user_error(file.path):
-        yield lambda start, end: handle.fetch(chrom, start, end)
+    def close(self) -> None:
+        self._stack.close()
+
+    @cached_property
+    def _file(self) -> pysam.AlignmentFile:
+        return self._stack.enter_context(open_bam(self.path))
+
+    @cached_property
+    def _file_with_tags(self) -> pysam.AlignmentFile:
+        """A handle of its own, since the other is in the middle of a chromosome."""
+        return self._stack.enter_context(open_bam(self.path, cram_options=_CRAM_OPTIONS_WITH_TAGS))
+
+    @contextmanager
+    def reads(self, chrom: str) -> Iterator[Iterator[Reads]]:
+        """All reads placed on a chromosome, in pieces; what fails in the block is damage.
+
+        Without counts in the index it is the index's: `count_reads` has read the file to its end
+        then.
+        """
+        file = self._file
+        with _damage_as_user_error(self.path):
+            try:
+                yield placed_reads(self.path, file, chrom, self.paired)
+            except OSError as error:
+                if has_counts(file):
+                    raise
+                why = f"by it, no reads on {chrom} can be read"
+                raise not_of_this_file(self.path, why) from error
+
+    @contextmanager
+    def stretches(
+        self, chrom: str
+    ) -> Iterator[Callable[[int, int], Iterable[pysam.AlignedSegment]]]:
+        """Reads that overlap any stretch [start, end) of a chromosome, with their tags."""
+        file = self._file_with_tags
+        with _damage_as_user_error(self.path):
+            yield lambda start, end: file.fetch(chrom, start, end)
 
 
 def contig_sizes(bam: str | Path) -> dict[str, int]:
     """Contigs of a file's header and their lengths in bp."""
     _check_exists(Path(bam))
+    _check_complete(Path(bam))
     check_whole(Path(bam))
     with open_bam(bam) as file, _damage_as_user_error(Path(bam)):
         return _contigs(file)
@@ -204,13 +245,15 @@ def _check_complete(bam: Path) -> None:
         )
 
 
+def _bad_header(bam: Path, error: Exception) -> UserError:
+    return UserError(f"the header of {bam} cannot be read ({error}); correct it: samtools reheader")
+
+
 def _check_sorted(bam: Path, file: pysam.AlignmentFile) -> None:
     try:
         order = file.header.to_dict().get("HD", {}).get("SO", "unknown")
     except (ValueError, AssertionError) as error:  # pysam raises both for lines it cannot parse
-        raise UserError(
-            f"the header of {bam} cannot be read ({error}); correct it: samtools reheader"
-        ) from error
+        raise _bad_header(bam, error) from error
     # with an index it is sorted whatever its header says: the order is checked as reads come
     if order not in ("coordinate", "unknown") and index_of(bam) is None:
         raise UserError(
@@ -271,7 +314,8 @@ class ReadCounts:
 
 def count_reads(file: ReadFile) -> ReadCounts:
     """Count the reads, by the index if it has counts, which looks at none; else reading all."""
-    with open_bam(file.path) as handle, _damage_as_user_error(file.path):
+    handles = open_bam(file.path, cram_options=_CRAM_OPTIONS_TO_COUNT)
+    with handles as handle, _damage_as_user_error(file.path):
         if has_counts(handle):
             rows = handle.get_index_statistics()
             placed, mapped = ({r.contig: r.total for r in rows}, {r.contig: r.mapped for r in rows})

@@ -5,13 +5,17 @@ proof: copies change times. What it says is compared with the file: where the pl
 how many are on each chromosome (`not_of_this_file` is the error of whoever sees that they are not).
 """
 
+import gzip
 import struct
+import zlib
 from pathlib import Path
 
 import pysam
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.htslib import quiet_htslib
+
+_BAI_DEPTH, _MOST_DEPTH = 5, 9  # levels of bins below the first; bins of 10 have 32 bits
 
 
 def is_cram(path: Path) -> bool:
@@ -21,9 +25,12 @@ def is_cram(path: Path) -> bool:
 
 
 def index_of(bam: Path) -> Path | None:
-    """The index that htslib takes, the first there is of its names; None without any."""
+    """The first index there is, in the order of htslib: beside the file, or what it links to."""
     suffixes = (".crai",) if is_cram(bam) else (".csi", ".bai")
-    names = [name for x in suffixes for name in (Path(f"{bam}{x}"), bam.with_suffix(x))]
+    files = dict.fromkeys((bam, bam.resolve()))
+    names = (
+        name for at in files for x in suffixes for name in (Path(f"{at}{x}"), at.with_suffix(x))
+    )
     return next((name for name in names if name.is_file()), None)
 
 
@@ -44,7 +51,11 @@ def _make_anew(bam: Path, index: Path) -> str:
 def check_whole(bam: Path) -> None:
     """Refuse an index that was cut off, before htslib loads it: by some it ends the process."""
     index = index_of(bam)
-    if index is not None and not is_cram(bam) and not _is_whole(index):
+    if index is None:
+        return
+    with index.open("rb"):  # whoever may not read it is told so
+        pass
+    if not (_is_whole_crai(index) if is_cram(bam) else _is_whole(index)):
         raise _damaged(bam, index)
 
 
@@ -90,20 +101,36 @@ def has_counts(file: pysam.AlignmentFile) -> bool:
     return any(row.total for row in file.get_index_statistics())
 
 
+def _is_whole_crai(index: Path) -> bool:
+    """Whether a .crai, gzipped or not, is lines of six numbers (CRAM specification, section 12)."""
+    try:
+        data = index.read_bytes()
+        lines = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).splitlines()
+        return bool(lines) and all(len([*map(int, line.split())]) == 6 for line in lines)
+    except (OSError, EOFError, ValueError, zlib.error):
+        return False
+
+
 def _is_whole(index: Path) -> bool:
-    """Whether a .bai or .csi holds all that it announces (SAM and CSI specifications)."""
+    """Whether a .bai or .csi holds all that it announces (SAM and CSI specifications).
+
+    htslib does not end where a bin has a number that its index cannot have.
+    """
     try:
         with quiet_htslib(), pysam.BGZFile(str(index), "rb", None) as file:  # or a plain file
             data = file.read()
         is_csi = data[:4] == b"CSI\x01"
         if not is_csi and data[:4] != b"BAI\x01":
             return False
+        last_bin = _last_bin(_number(data, 8) if is_csi else _BAI_DEPTH)
         at = 16 + _number(data, 12) if is_csi else 4
         contigs, at = _number(data, at), at + 4
         to_chunks = 12 if is_csi else 4  # bytes of a bin before its number of chunks
         for _ in range(contigs):
             bins, at = _number(data, at), at + 4
             for _ in range(bins):
+                if _number(data, at) > last_bin:
+                    return False
                 at += to_chunks
                 at += 4 + 16 * _number(data, at)
             if not is_csi:
@@ -111,6 +138,13 @@ def _is_whole(index: Path) -> bool:
     except (OSError, ValueError, struct.error):
         return False
     return at <= len(data)
+
+
+def _last_bin(depth: int) -> int:
+    """The number of the bin that holds counts, one above all others; ValueError if too deep."""
+    if depth > _MOST_DEPTH:
+        raise ValueError(depth)
+    return ((1 << 3 * (depth + 1)) - 1) // 7 + 1
 
 
 def _number(data: bytes, at: int) -> int:

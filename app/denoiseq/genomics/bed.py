@@ -9,7 +9,7 @@ from denoiseq.genomics.look_alikes import check_format
 from denoiseq.inputs import read_lines
 
 _DISPLAY_LINES = (["track"], ["browser"])
-_WHOLE_NUMBER = re.compile(r"[0-9]+", re.ASCII)
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,30}", re.ASCII)
 
 
 def read_bed(path: str | Path) -> list[Interval]:
@@ -46,7 +46,7 @@ def _parse(fields: list[str], where: str) -> Interval:
     if not (chrom and _WHOLE_NUMBER.fullmatch(start) and _WHOLE_NUMBER.fullmatch(end)):
         raise UserError(
             f"{where}: expected chrom, start and end as whole numbers, "
-            f"got {fields[0]!r}, {fields[1]!r}, {fields[2]!r}."
+            f"got {fields[0][:80]!r}, {fields[1][:80]!r}, {fields[2][:80]!r}."
         )
     if int(end) <= int(start):
         raise UserError(f"{where}: end {end} is not above start {start}.")

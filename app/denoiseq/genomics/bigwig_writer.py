@@ -22,7 +22,7 @@ BLOCK_ITEMS, FAN_OUT = 1024, 256
 ZLIB_LEVEL = 1
 # Bases that a record of the finest summary covers; each further level takes four times as many.
 ZOOM_BP, ZOOM_FACTOR, ZOOM_LEVELS = 512, 4, 10
-_HEADER, _ZOOM_HEADER, _SUMMARY = struct.Struct("<IHHQQQHHQQIQ"), struct.Struct("<IIQQ"), 40
+HEADER, ZOOM_HEADER, _SUMMARY = struct.Struct("<IHHQQQHHQQIQ"), struct.Struct("<IIQQ"), 40
 _COPIED = 1 << 20
 
 _ITEM = np.dtype([("start", "<u4"), ("end", "<u4"), ("value", "<f4")])
@@ -32,8 +32,8 @@ ZOOM = np.dtype(
     [("chrom", "<u4"), ("start", "<u4"), ("end", "<u4"), ("valid", "<u4")]
     + [(name, "<f4") for name in ("min", "max", "sum", "squares")]
 )
-_BOUNDS = np.dtype([("chrom", "<u4"), ("start", "<u4"), ("last_chrom", "<u4"), ("end", "<u4")])
-_PLACE = np.dtype([("offset", "<u8"), ("bytes", "<u8")])
+BOUNDS = np.dtype([("chrom", "<u4"), ("start", "<u4"), ("last_chrom", "<u4"), ("end", "<u4")])
+PLACE = np.dtype([("offset", "<u8"), ("bytes", "<u8")])
 
 
 class Encoded(NamedTuple):
@@ -148,7 +148,7 @@ def write_bigwig(path: str | Path, chroms: Mapping[str, int], tracks: Mapping[st
     Raises OSError where `path` cannot be written or the disk has no room.
     """
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        file.write(bytes(_HEADER.size + ZOOM_LEVELS * _ZOOM_HEADER.size + _SUMMARY))
+        file.write(bytes(HEADER.size + ZOOM_LEVELS * ZOOM_HEADER.size + _SUMMARY))
         chrom_tree = file.tell()
         _write_chroms(file, chroms)
         stored = {i: tracks[chrom] for i, chrom in enumerate(chroms) if chrom in tracks}
@@ -164,20 +164,20 @@ def write_bigwig(path: str | Path, chroms: Mapping[str, int], tracks: Mapping[st
         file.seek(0)
         places = (chrom_tree, data, index, 0, 0, 0, chrom_tree - _SUMMARY)
         largest = BLOCK_ITEMS * ZOOM.itemsize
-        file.write(_HEADER.pack(0x888FFC26, 4, len(levels), *places, largest, 0))
+        file.write(HEADER.pack(0x888FFC26, 4, len(levels), *places, largest, 0))
         for level in levels:
-            file.write(_ZOOM_HEADER.pack(*level))
+            file.write(ZOOM_HEADER.pack(*level))
         file.seek(chrom_tree - _SUMMARY)
         file.write(struct.pack("<Qdddd", *summary))
 
 
 def _write_chroms(file: BinaryIO, chroms: Mapping[str, int]) -> None:
     """The tree of names: sorted by name, while numbers are in the file's order."""
-    names = [name.encode() for name in chroms]
+    names, sizes = [name.encode() for name in chroms], list(chroms.values())
     order = sorted(range(len(names)), key=names.__getitem__)
     length = max(map(len, names))
     keys = np.array([(names[i],) for i in order], dtype=[("key", f"S{length}")])
-    values = np.array([(i, list(chroms.values())[i]) for i in order], dtype="<u4,<u4")
+    values = np.array([(i, sizes[i]) for i in order], dtype="<u4,<u4")
     head = (0x78CA8C91, FAN_OUT, length, 8, len(names), 0)
     file.write(struct.pack("<IIIIQQ", *head))
     _write_tree(file, keys, values, lambda first, _last: first)
@@ -186,7 +186,7 @@ def _write_chroms(file: BinaryIO, chroms: Mapping[str, int]) -> None:
 def _write_index(file: BinaryIO, tables: Mapping[int, np.ndarray], offset: int) -> None:
     """The tree of places of blocks (R tree); `offset` is that of the first block."""
     end_of_data = file.tell()
-    bounds = np.empty(sum(map(len, tables.values())), dtype=_BOUNDS)
+    bounds = np.empty(sum(map(len, tables.values())), dtype=BOUNDS)
     for name, rows in (
         ("chrom", [np.full(len(table), i) for i, table in tables.items()]),
         ("start", [table["start"] for table in tables.values()]),
@@ -194,12 +194,12 @@ def _write_index(file: BinaryIO, tables: Mapping[int, np.ndarray], offset: int) 
     ):
         bounds[name] = np.concatenate(rows) if rows else 0
     bounds["last_chrom"] = bounds["chrom"]
-    places = np.empty(len(bounds), dtype=_PLACE)
+    places = np.empty(len(bounds), dtype=PLACE)
     places["bytes"] = np.concatenate([t["bytes"] for t in tables.values()]) if tables else 0
     places["offset"] = offset + np.cumsum(places["bytes"]) - places["bytes"]
     whole = _around(bounds[:1], bounds[-1:])
     head = struct.pack("<IIQ", 0x2468ACE0, FAN_OUT, len(bounds))
-    outer = whole.tobytes() or bytes(_BOUNDS.itemsize)
+    outer = whole.tobytes() or bytes(BOUNDS.itemsize)
     file.write(head + outer + struct.pack("<QII", end_of_data, BLOCK_ITEMS, 0))
     _write_tree(file, bounds, places, _around)
 
@@ -274,7 +274,7 @@ def _write_zooms(
         file.write(struct.pack("<I", count))
         file.seek(end)
         levels.append((width, 0, place, index))
-        if count <= BLOCK_ITEMS:
+        if count <= BLOCK_ITEMS or count == sum(map(len, coarser)):  # a record a contig
             break
         width, records = width * ZOOM_FACTOR, coarser
     if not total[0]:

@@ -24,7 +24,7 @@ def cutoff_grid(threshold: float, probability: bool) -> np.ndarray:
 
 
 class CutoffCounter:
-    """Peaks and their bases at each of many thresholds, of one chromosome's consecutive chunks.
+    """Peaks and their bases at each of many thresholds, of the consecutive chunks of chromosomes.
 
     The thresholds, float32 (K,), ascend; lengths and gaps are as in `peaks`. Memory holds one
     chunk, and some stretches between two of the thresholds.
@@ -33,14 +33,21 @@ class CutoffCounter:
     def __init__(self, thresholds: np.ndarray, min_length_bp: int, max_gap_bp: int) -> None:
         self._thresholds = thresholds
         self._min_length_bp, self._max_gap_bp = min_length_bp, max_gap_bp
-        # Barred bases move all that follows so far on that no gap closes over them.
+        # Barred bases, and ends of chromosomes, move all that follows so far on that no gap closes
+        # over them.
         self._moved, self._reached = 0, 0
         self._waiting: list[np.ndarray] = []
         self._open = [np.zeros((2, 0), dtype=np.int64)] * len(self._thresholds)
         self._counts = np.zeros((len(self._thresholds), 2), dtype=np.int64)
 
     def add(self, start: int, score: np.ndarray) -> None:
-        """Take the scores (n,) of the bases from `start` on, which must follow the last chunk."""
+        """Take the scores (n,) of the bases from `start` on, which must follow the last chunk.
+
+        Those from 0 on begin another chromosome.
+        """
+        if start == 0:
+            self._moved += self._reached + self._max_gap_bp + 1
+            self._reached = 0
         for first, last in allowed(score):
             if start + first != self._reached:
                 self._moved += self._max_gap_bp + 1
@@ -55,7 +62,8 @@ class CutoffCounter:
         """Peaks and their bases at each threshold: int64 (K, 2); call it after the last chunk."""
         self._count()
         for k, (starts, ends) in enumerate(self._open):
-            self._add(k, ends - starts)
+            if len(starts):
+                self._add(k, ends - starts)
         return self._counts
 
     def _stretches(self, score: np.ndarray) -> np.ndarray:
@@ -75,6 +83,8 @@ class CutoffCounter:
         for k, (open_start, open_end) in enumerate(self._open):
             kept = np.flatnonzero(reached > k)
             starts, ends, reached = starts[kept], ends[kept], reached[kept]
+            if len(starts) == len(open_start) == 0:  # as on most contigs at most thresholds
+                continue
             runs = np.stack(
                 joined(np.append(open_start, starts), np.append(open_end, ends), self._max_gap_bp)
             )

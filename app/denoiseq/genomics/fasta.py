@@ -5,27 +5,37 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pysam
+from numpy.lib.stride_tricks import sliding_window_view
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.fasta_index import usable_index
-from denoiseq.genomics.htslib import quiet_htslib
+from denoiseq.genomics.fasta_text import FastaText
+from denoiseq.genomics.size_table import is_size_table, read_size_table
 from denoiseq.inputs import refuse_pipe
 
 _BASES = b"ACGT"
+_NEAR_BP = 2_000  # positions that are read together
 _CODE_OF_BYTE = np.full(256, 4, dtype=np.uint8)  # 4: none of them
 for _code, (_upper, _lower) in enumerate(zip(_BASES, _BASES.lower(), strict=True)):
     _CODE_OF_BYTE[[_upper, _lower]] = _code
 
 
 def chrom_sizes(fasta: str | Path) -> dict[str, int]:
-    """Names and lengths (bp) of the sequences of a FASTA, in its order.
+    """Names and lengths (bp) of the sequences of a FASTA, or of a table of sizes, in its order.
 
-    Its index is checked first, once a process: where it is not of this file, it is made anew.
+    The index of a FASTA is checked first, once a process: where it is not of this file, it is made
+    anew.
     """
     fasta = Path(fasta)
-    with _open(fasta, _usable_index(fasta)) as file:
-        return dict(zip(file.references, file.lengths, strict=True))
+    if is_size_table(fasta):
+        return read_size_table(fasta)
+    rows = _open(fasta, _usable_index(fasta)).sequences.values()
+    try:
+        return {row.name.decode(): row.length for row in rows}
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{fasta} has a sequence named {error.object!r}, which is not in UTF-8: rename it."
+        ) from error
 
 
 class Genome:
@@ -44,7 +54,7 @@ class Genome:
         sizes = chrom_sizes(fasta)
         self._names = {chrom: chrom for chrom in sizes} | dict(names or {})
         self.chroms = {name: sizes[chrom] for name, chrom in self._names.items() if chrom in sizes}
-        self._file: pysam.FastaFile | None = None
+        self._file: FastaText | None = None
         self._owner = 0
 
     def one_hot(self, chrom: str, start: int, end: int) -> np.ndarray:
@@ -59,17 +69,17 @@ class Genome:
             raise UserError(f"{self.path} has no sequence {chrom}.")
         if not 0 <= start <= end <= size:
             raise UserError(f"{chrom}:{start}-{end} is not within {self.path}: it has {size} bp.")
-        if self._file is None or self._owner != os.getpid():  # two processes would share one place
+        if self._file is None or self._owner != os.getpid():
             self._file, self._owner = _open(self.path, self._indices), os.getpid()
         name = self._names[chrom]
         try:
-            with quiet_htslib():
-                letters = self._file.fetch(name, start, end).encode()
-        except (OSError, ValueError):
-            letters = b""
-        if len(letters) != end - start:
-            raise UserError(f"{self.path} is damaged or truncated: {name}:{start}-{end} is gone.")
-        return _CODE_OF_BYTE[np.frombuffer(letters, dtype=np.uint8)]
+            letters = self._file.bases(name.encode(), start, end)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{self.path} is damaged or truncated: {name}:{start}-{end} has bytes that are "
+                "neither letters nor line ends, or is gone."
+            ) from error
+        return _CODE_OF_BYTE[letters]
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_file": None}
@@ -85,17 +95,22 @@ def input_channels(
     return np.concatenate([coverage[None], bases])  # (5, W)
 
 
-def bases_around(fasta: str | Path, chrom: str, positions: np.ndarray, reach_bp: int) -> np.ndarray:
+def bases_around(genome: Genome, chrom: str, positions: np.ndarray, reach_bp: int) -> np.ndarray:
     """Codes of the bases within `reach_bp` of each position: uint8 (M, 2 * reach_bp + 1).
 
     As of `Genome.codes`; 4 beyond an end of the sequence as well.
     """
-    rows = np.full((len(positions), 2 * reach_bp + 1), 4, dtype=np.uint8)
-    genome = Genome(fasta)
-    for i in np.argsort(positions):  # neighbours share a compressed block
-        start = int(positions[i]) - reach_bp
-        first, last = max(-start, 0), min(rows.shape[1], genome.chroms[chrom] - start)
-        rows[i, first:last] = genome.codes(chrom, start + first, start + last)
+    W, size = 2 * reach_bp + 1, genome.chroms[chrom]
+    rows = np.full((len(positions), W), 4, dtype=np.uint8)
+    order = np.argsort(positions)
+    far_apart = np.flatnonzero(np.diff(positions[order]) > _NEAR_BP) + 1
+    for group in np.split(order, far_apart) if len(order) else ():
+        here = positions[group]
+        start, end = int(here[0]) - reach_bp, int(here[-1]) + reach_bp + 1
+        stretch = np.full(end - start, 4, dtype=np.uint8)
+        first, last = max(start, 0), min(end, size)
+        stretch[first - start : last - start] = genome.codes(chrom, first, last)
+        rows[group] = sliding_window_view(stretch, W)[here - here[0]]
     return rows
 
 
@@ -103,15 +118,17 @@ def _usable_index(fasta: Path) -> list[Path]:
     refuse_pipe(fasta, "FASTA")
     if not fasta.is_file():
         raise FileNotFoundError(f"no such FASTA file: {fasta}")
+    if is_size_table(fasta):
+        raise UserError(
+            f"{fasta} is a table of chromosome sizes, but the bases are needed here: give the "
+            "FASTA itself."
+        )
     return usable_index(fasta)
 
 
-def _open(fasta: Path, indices: list[Path]) -> pysam.FastaFile:
-    """Open a FASTA by its index, which is read at once."""
-    names = zip(("filepath_index", "filepath_index_compressed"), map(str, indices), strict=False)
+def _open(fasta: Path, indices: list[Path]) -> FastaText:
     try:
-        with quiet_htslib():
-            return pysam.FastaFile(str(fasta), **dict(names))
+        return FastaText(fasta, indices)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{fasta} cannot be read, or its index is damaged: remove {fasta.name}.fai (and .gzi), "

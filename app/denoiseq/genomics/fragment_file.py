@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from denoiseq.errors import UserError
+from denoiseq.genomics.bad_lines import BadLines
 from denoiseq.genomics.bed import names_columns
 from denoiseq.genomics.look_alikes import LINES, check_format
 from denoiseq.inputs import open_text
@@ -20,6 +21,7 @@ _LONGEST_LINE = 1 << 22
 _NO_DATA = re.compile(rb"^(?:#.*|track[ \t].*|browser[ \t].*|[ \t]*)\n", re.MULTILINE)
 _NEWLINE, _TAB, _ZERO = 10, 9, 48
 _MOST_DIGITS = 10
+_LONGEST_NAME = 255  # bytes of a chromosome or barcode, which take as much memory on each line
 
 
 @dataclass(frozen=True)
@@ -37,20 +39,21 @@ class Lines:
 
 
 def read_fragments(
-    path: str | Path, barcodes: bool = True, advance: Callable[[int], object] = lambda _: None
+    path: str | Path,
+    bad: BadLines,
+    barcodes: bool = True,
+    advance: Callable[[int], object] = lambda _: None,
 ) -> Iterator[Lines]:
     """Stream a fragment file or pipe in pieces, in its order; `barcodes`: the fourth column too.
 
-    Comments and empty lines are skipped wherever they are. `advance` is called with the number of
-    compressed bytes read since the last call.
+    Comments and empty lines are skipped wherever they are; lines that are no fragments go to `bad`.
+    `advance` is called with the number of compressed bytes read since the last call.
     """
-    path, empty = Path(path), True
+    path = Path(path)
     for first_line, block in _blocks(path, advance):
         for number, lines in _data(first_line, block):
-            for piece in _parse(path, number, lines, barcodes):
-                empty = False
-                yield piece
-    if empty:
+            yield from _parse(number, lines, barcodes, bad)
+    if bad.lines == 0:
         raise UserError(f"{path} holds no fragments.")
 
 
@@ -78,6 +81,8 @@ def _blocks(path: Path, advance: Callable[[int], object]) -> Iterator[tuple[int,
                 yield line, block
             line += block.count(b"\n")
     if rest.strip():
+        if line > 1 and len(rest.split()) < 3 and not rest.startswith(b"#"):
+            raise UserError(f"{path} is truncated within its last line; copy or make it again.")
         block = rest.removesuffix(b"\r") + b"\n"
         yield line, _checked_head(path, block) if line == 1 else block
 
@@ -107,41 +112,50 @@ def _data(line: int, block: bytes) -> Iterator[tuple[int, bytes]]:
         yield line, block[start:]
 
 
-def _parse(path: Path, first_line: int, block: bytes, with_barcodes: bool) -> Iterator[Lines]:
+def _parse(first_line: int, block: bytes, with_barcodes: bool, bad: BadLines) -> Iterator[Lines]:
     text = np.frombuffer(block, dtype=np.uint8)
     line_ends = np.flatnonzero(text == _NEWLINE)  # (M,)
     line_starts = np.append(0, line_ends[:-1] + 1)
-    tabs = np.flatnonzero(text == _TAB)
+    tabs = np.append(np.flatnonzero(text == _TAB), len(text))
     first_tab = np.searchsorted(tabs, line_starts)
     columns = np.searchsorted(tabs, line_ends) - first_tab + 1
-    _refuse(path, first_line, block, line_starts, columns < 3)
+    needed = 4 if with_barcodes and columns.max() > 3 else 3
     edges = [line_starts - 1]  # column k lies between edges[k] and edges[k + 1]
-    for k in range(min(4 if with_barcodes else 3, int(columns.min()))):
+    for k in range(needed):
         last = np.minimum(first_tab + k, len(tabs) - 1)
         edges.append(np.where(columns > k + 1, tabs[last], line_ends))
     starts, bad_starts = _numbers(text, edges[1] + 1, edges[2])
     ends, bad_ends = _numbers(text, edges[2] + 1, edges[3])
-    _refuse(path, first_line, block, line_starts, bad_starts | bad_ends | (ends <= starts))
+    good = ~(bad_starts | bad_ends) & (ends > starts) & (columns >= needed)
+    for name in (0, 3)[: needed - 2]:
+        good &= edges[name + 1] - edges[name] - 1 <= _LONGEST_NAME
+    good &= edges[1] > edges[0] + 1
+    numbers = first_line + np.arange(len(good))
+    bad.lines += len(good)
+    if not good.all():
+        first = line_starts[np.argmin(good)]
+        bad.add(numbers[~good], lambda: _no_fragment(block[first:]))
+        edges = [edge[good] for edge in edges]
+        starts, ends, numbers = starts[good], ends[good], numbers[good]
+    if len(numbers) == 0:
+        return
     names = _strings(text, edges[0] + 1, edges[1])
-    barcodes = _strings(text, edges[3] + 1, edges[4]) if len(edges) > 4 else None
-    changes = np.flatnonzero(names[1:] != names[:-1]) + 1
+    barcodes = _strings(text, edges[3] + 1, edges[4]) if needed > 3 else None
+    changes = np.flatnonzero((names[1:] != names[:-1]) | (np.diff(numbers) > 1)) + 1
     for first, last in zip([0, *changes], [*changes, len(names)], strict=True):
         rows = slice(first, last)
         chrom = names[first].decode(errors="replace")
         of_chrom = None if barcodes is None else barcodes[rows]
-        yield Lines(chrom, first_line + int(first), starts[rows], ends[rows], of_chrom)
+        yield Lines(chrom, int(numbers[first]), starts[rows], ends[rows], of_chrom)
 
 
-def _refuse(
-    path: Path, first_line: int, block: bytes, line_starts: np.ndarray, bad: np.ndarray
-) -> None:
-    if bad.any():
-        index = int(np.argmax(bad))
-        line = block[line_starts[index] :].split(b"\n", 1)[0].decode(errors="replace")
-        raise UserError(
-            f"{path}, line {first_line + index}: expected chrom, start, end (above start) and "
-            f"barcode between tabs, got {line[:80]!r}."
-        )
+def _no_fragment(block: bytes) -> str:
+    """What is wrong with the line that a block begins with."""
+    line = block.split(b"\n", 1)[0].decode(errors="replace")
+    return (
+        "expected chrom, start, end (above start) and barcode between tabs, starts counted from 0, "
+        f"got {line[:80]!r}"
+    )
 
 
 def _numbers(

@@ -26,11 +26,12 @@ def quiet_htslib() -> Iterator[None]:
 
 
 @contextmanager
-def htslib_messages(path: Path) -> Iterator[list[str]]:
+def htslib_messages(path: Path, refused: re.Pattern[str] | None = None) -> Iterator[list[str]]:
     """Log each warning that htslib writes about a file in the block, once.
 
-    Yields a list that holds htslib's errors after the block, as reasons for our own sentence. Use
-    it around the opening of a file, in the main process; elsewhere `quiet_htslib`.
+    Yields a list that holds htslib's errors after the block, and the warnings that begin as
+    `refused`, as reasons for our own sentence. Use it around the opening of a file, in the main
+    process; elsewhere `quiet_htslib`.
     """
     errors: list[str] = []
     with tempfile.TemporaryFile() as written:
@@ -44,7 +45,7 @@ def htslib_messages(path: Path) -> Iterator[list[str]]:
                 message = _LINE.fullmatch(line)
                 if message is None:  # of another thread
                     print(line, file=sys.stderr)
-                elif message[1] == "E":
+                elif message[1] == "E" or (refused and refused.match(message[2])):
                     errors.append(message[2])
                 else:
                     _log.warning("htslib on %s: %s", path, message[2])

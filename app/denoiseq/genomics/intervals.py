@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.genomics.organelles import is_organelle
 
 Merged = dict[str, np.ndarray]
@@ -146,24 +146,19 @@ def split_chromosomes(
     Training gets what the others leave; only `test` may be empty.
     """
     names = select_chromosomes(chroms, None, ())
-    unknown = [c for c in (*validation, *test) if c not in names]
+    known, of_validation, of_test = set(names), set(validation), set(test)
+    unknown = [c for c in (*validation, *test) if c not in known]
     if unknown:
         raise UserError(
             f"held-out {listed(unknown)} is not in the genome, which has {listed(names)}."
         )
     usable = select_chromosomes(names, None, exclude)
-    twice = sorted(set(validation) & set(test) | (set(validation) | set(test)) & set(exclude))
+    twice = sorted(of_validation & of_test | (of_validation | of_test) & set(exclude))
     if twice:
         raise UserError(f"{listed(twice)} is in two of validation, test and exclude.")
-    train = [c for c in usable if c not in validation and c not in test]
+    train = [c for c in usable if c not in of_validation and c not in of_test]
     for part, members in (("training", train), ("validation", list(validation))):
         if not members:
             raise UserError(f"no chromosome is left for {part}: the genome has {listed(names)}.")
-    in_order = [[c for c in names if c in part] for part in (validation, test)]
+    in_order = [[c for c in names if c in part] for part in (of_validation, of_test)]
     return train, in_order[0], in_order[1]
-
-
-def listed(names: Collection[str], most: int = 8) -> str:
-    """The first names, and how many more there are, for messages."""
-    more = len(names) - most
-    return ", ".join(list(names)[:most]) + (f" and {more} more" if more > 0 else "")

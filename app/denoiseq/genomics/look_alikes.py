@@ -15,7 +15,7 @@ from denoiseq.errors import UserError
 LINES = 10_000  # that are looked at
 Row = list[str]
 
-_WHOLE = re.compile(r"[0-9]+", re.ASCII)
+_WHOLE = re.compile(r"[0-9]{1,30}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
 _CIGAR = re.compile(r"([0-9]+[MIDNSHP=X])+|\*")
 _ALLELES = re.compile(r"[ACGTN*.,]+|<.+>", re.IGNORECASE)

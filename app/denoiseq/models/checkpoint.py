@@ -3,10 +3,12 @@ only tensors and plain containers, so it loads with `weights_only=True` and runs
 """
 
 import io
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from denoiseq import models
 from denoiseq.atomic import atomic_path
@@ -14,21 +16,26 @@ from denoiseq.distributed import device
 from denoiseq.errors import UserError
 from denoiseq.inputs import refuse_pipe
 from denoiseq.models.network import Network
-from denoiseq.settings import Conv, Precision, Train, parse
+from denoiseq.models.payload import (
+    TO_PREDICT,
+    check_archive,
+    check_payload,
+    check_present,
+    check_values,
+)
+from denoiseq.settings import Conv, Model, Precision, Train, parse
 from denoiseq.settings.setting import required
 
 FORMAT = "denoiseq-checkpoint"
 VERSION = 2
+OURS = "a denoiseq checkpoint"
 
 
 def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
     """Write `payload` (tensors and plain containers) under its final name in one step.
 
-    `format` and `version` are added. Keys: state_dict (to predict with), training_state (weights
-    where those are an average's, optimizer, random), epoch, step, best, history,
-    config, preprocessing, fingerprint, trained_cuts_per_mb, peak_threshold, gaussian_sigma_bp,
-    thresholds, temperature, calibration, operating_points, scale, versions, seed; training writes
-    them, evaluation and prediction read them.
+    `format` and `version` are added. Training writes the keys of `payload.Payload`, and further
+    ones that say how it was done; evaluation and prediction read them.
     """
     buffer = io.BytesIO()  # torch's own file writer hides a full disk behind a RuntimeError
     torch.save({"format": FORMAT, "version": VERSION, **payload}, buffer)
@@ -38,22 +45,40 @@ def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU; FileNotFoundError or UserError where it cannot be used."""
-    return checked(read_file(path, "a denoiseq checkpoint"), path)
+    return checked(read_file(path, OURS), path)
+
+
+def damaged(path: Path | str, what: str, reason: object = "") -> UserError:
+    """The error of a file that is not `what` it should be."""
+    return UserError(f"{path} is not {what}, or is damaged{f' ({reason})' if reason else ''}.")
 
 
 def read_file(path: Path, what: str) -> Any:
-    """What torch saved in a file, on the CPU; `what` it should be is for the message."""
+    """What torch saved in a file, on the CPU; `what` it should be is for the message.
+
+    Nothing in it is trusted: no code runs, and no more memory is taken than a few times its size.
+    """
     refuse_pipe(path, "checkpoint")
     if not path.is_file():
         raise FileNotFoundError(
             f"Checkpoint {path} does not exist: give the path of a training's best.pt or last.pt."
         )
+    is_archive = True
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (PermissionError, MemoryError):
+        is_archive = check_archive(path)
+        payload = torch.load(path, map_location="cpu", weights_only=True)
+        check_values(payload, path.stat().st_size)
+        return payload
+    except UserError as error:
+        raise damaged(path, what, error) from error
+    except PermissionError:
         raise
+    except MemoryError as error:
+        if is_archive:
+            raise
+        raise damaged(path, what, "it asks for more memory than there is") from error
     except Exception as error:  # the bytes of any file may make unpickling fail in any way
-        raise UserError(f"{path} is not {what}, or is damaged.") from error
+        raise damaged(path, what) from error
 
 
 def checked(payload: Any, path: Path) -> dict[str, Any]:
@@ -65,13 +90,35 @@ def checked(payload: Any, path: Path) -> dict[str, Any]:
             f"{path} is a checkpoint of version {payload.get('version')}, this program reads "
             f"version {VERSION}: use the program that wrote it."
         )
+    try:
+        check_payload(payload)
+    except UserError as error:
+        raise damaged(path, OURS, error) from error
     return payload
 
 
 def open_checkpoint(path: str | None) -> tuple[dict[str, Any], Train]:
     """A checkpoint's payload and the settings it was trained with."""
-    payload = load_checkpoint(Path(required(path, "checkpoint", "best.pt")))
-    return payload, parse(Train, payload["config"])
+    file = Path(required(path, "checkpoint", "best.pt"))
+    payload = load_checkpoint(file)
+    require(payload, TO_PREDICT, file)
+    return payload, trained_settings(payload, file)
+
+
+def require(payload: Mapping[str, Any], keys: Collection[str], path: Path) -> None:
+    """UserError where a checkpoint lacks what its reader needs."""
+    try:
+        check_present(payload, keys)
+    except UserError as error:
+        raise damaged(path, OURS, error) from error
+
+
+def trained_settings(payload: Mapping[str, Any], path: Path) -> Train:
+    """The settings that a checkpoint was trained with; those that it lacks have their defaults."""
+    try:
+        return parse(Train, payload["config"])
+    except UserError as error:
+        raise damaged(path, OURS, error) from error
 
 
 def trained_network(
@@ -82,10 +129,47 @@ def trained_network(
     Convolution and precision need not be those of the training.
     """
     channels = models.in_channels(trained.data)
-    network = models.build(trained.model, conv, precision, in_channels=channels)
-    try:
-        network.load_state_dict(payload["state_dict"])
-    except RuntimeError as error:
-        raise UserError("the checkpoint's weights do not fit its own config") from error
+    arguments = trained.model, conv, precision, 0, channels
+    check_weights(payload["state_dict"], "the checkpoint")
+    _check_network(payload["state_dict"], *arguments)
+    network = models.build(*arguments)
+    network.load_state_dict(payload["state_dict"])
     network.temperature = payload.get("temperature", 1.0)
     return network.eval().to(device(on))
+
+
+def check_weights(weights: Mapping[str, Tensor], source: object) -> None:
+    """UserError where weights are not numbers."""
+    for name, weight in weights.items():
+        if weight.is_complex() or not torch.isfinite(weight).all():
+            raise UserError(
+                f"{name} of {source} is not finite, or no number: give the checkpoint of another "
+                "epoch"
+            )
+
+
+def _check_network(
+    weights: Mapping[str, Tensor],
+    settings: Model,
+    conv: Conv,
+    precision: Precision,
+    seed: int,
+    in_channels: int,
+) -> None:
+    """UserError where settings ask for another network than that of the weights.
+
+    It is built without memory, which settings of a few bytes could ask for in any amount.
+    """
+    blocks = max(getattr(settings, name, 0) for name in ("blocks", "peak_blocks"))
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    try:
+        if blocks > len(shapes):
+            raise ValueError("more blocks than weights")
+        with torch.device("meta"):
+            network = models.build(settings, conv, precision, seed, in_channels)
+        if shapes != {name: tuple(w.shape) for name, w in network.state_dict().items()}:
+            raise ValueError("other names or shapes")
+    except UserError:
+        raise
+    except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+        raise UserError("the checkpoint's weights do not fit its own config") from error

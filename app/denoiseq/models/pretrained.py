@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from denoiseq.errors import UserError
-from denoiseq.models.checkpoint import FORMAT, checked, read_file
+from denoiseq.models.checkpoint import FORMAT, OURS, check_weights, checked, damaged, read_file
 from denoiseq.settings import Model
 
 # Prefix of the names of a network that was wrapped to train on several devices.
@@ -30,7 +30,9 @@ def load_weights(path: Path) -> tuple[Weights, dict[str, Any]]:
     payload = read_file(path, "a file of tensors and plain values alone")
     settings = {}
     if isinstance(payload, dict) and payload.get("format") == FORMAT:
-        settings = checked(payload, path)["config"].get("model", {})
+        settings = checked(payload, path).get("config", {}).get("model", {})
+        if not isinstance(settings, dict):
+            raise damaged(path, OURS, "config.model is of another type")
     weights = payload.get("state_dict", payload) if isinstance(payload, dict) else None
     if not (isinstance(weights, dict) and weights) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
@@ -38,6 +40,7 @@ def load_weights(path: Path) -> tuple[Weights, dict[str, Any]]:
         raise UserError(f'{path} holds no weights: expected {{"state_dict": names and tensors}}.')
     if all(name.startswith(WRAPPED) for name in weights):
         weights = {name.removeprefix(WRAPPED): value for name, value in weights.items()}
+    check_weights(weights, path)
     return weights, settings
 
 
@@ -79,7 +82,7 @@ def _with_our_names(model: nn.Module, weights: Weights) -> Weights:
 
 def described(weights: Weights) -> dict[str, Any]:
     """The overrides that choose the model of these weights (our names), as far as shapes tell."""
-    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    shapes = {name: tuple(value.shape) for name, value in weights.items() if value.ndim == 3}
     heads = [shapes.get(f"{head}.conv_layer.weight") for head in ("regressor", "classifier")]
     if "res_blocks.0.conv_act1.conv_layer.weight" in shapes:
         overrides = _residual(shapes)

@@ -47,6 +47,8 @@ FILES = {
 DECIMALS = {DENOISED: 1, PROBABILITY: 3}
 # Tiles at work at once, at most: each takes memory. More threads share the arithmetic of a tile.
 MAX_WORKERS = 16
+# What a thread takes at once, and what is recorded at once: a chromosome, or many short ones.
+GROUP_BP, BATCH_BP = 1 << 16, 1 << 20
 STEPS = ("coverage", "network", "encoding")
 
 
@@ -103,6 +105,8 @@ def predict_genome(
     """
     began = time.perf_counter()
     tracks = {name: output_file(settings, name) for name in model.track_names}
+    for path in tracks.values():
+        str(path).encode()  # the readers of bigWig files need UTF-8
     rule = _peak_rule(settings)
     cutoffs = cutoff_grid(rule[0], PROBABILITY in tracks)
     sizes = source.store.chroms
@@ -122,7 +126,7 @@ def predict_genome(
     if not ranks.main:
         return None
     writing = time.perf_counter()
-    peaks = _write(settings, tracks, sizes, resume.finished(folder), cutoffs)
+    peaks = _write(settings, tracks, sizes, folder, cutoffs)
     seconds["writing"] = time.perf_counter() - writing
     return GenomePrediction(tracks, peaks, time.perf_counter() - began, seconds)
 
@@ -139,17 +143,17 @@ def _write(
     settings: Predict,
     tracks: dict[str, Path],
     sizes: dict[str, int],
-    finished: dict[str, resume.Finished],
+    folder: Path,
     cutoffs: np.ndarray,
 ) -> list[Peak]:
-    """Make the files of a genome from its finished chromosomes; its peaks."""
+    """Make the files of a genome from the folder of its finished chromosomes; its peaks."""
+    finished = resume.finished(folder)
     peaks = [peak for chrom in sizes for peak in finished[chrom].peaks]
     peaks = with_q_values(peaks) if PROBABILITY in tracks else scored_by_height(peaks)
     for i, path in enumerate(tracks.values()):
         write_bigwig(path, sizes, {chrom: done.tracks[i] for chrom, done in finished.items()})
     write_narrowpeak(output_file(settings, "peaks"), peaks)
-    counts = np.sum([done.counts for done in finished.values()], axis=0)
-    write_cutoffs(output_file(settings, "cutoffs"), cutoffs, counts)
+    write_cutoffs(output_file(settings, "cutoffs"), cutoffs, resume.counts(folder))
     return peaks
 
 
@@ -169,7 +173,8 @@ def _pieces(denoiser: Denoiser, source: Source, sizes: dict[str, int]) -> Genera
     """The answers for whole chromosomes, tile by tile in order, a few ahead of the caller.
 
     Several tiles on a thread each waste less than one on all: there is no barrier to wait at,
-    and one thread makes or encodes tracks while another computes. Results do not depend on it.
+    and one thread makes or encodes tracks while another computes. A thread takes short tiles many
+    at a time: to hand one over takes longer than it. Results do not depend on it.
     """
     numbers = {chrom: i for i, chrom in enumerate(source.store.chroms)}
     # a FASTA file has one read position
@@ -198,17 +203,31 @@ def _pieces(denoiser: Denoiser, source: Source, sizes: dict[str, int]) -> Genera
     pool = ThreadPoolExecutor(
         workers, initializer=lambda: torch.set_num_threads(threads // workers)
     )
-    waiting: deque[Future[Piece]] = deque()
+    waiting: deque[Future[list[Piece]]] = deque()
     try:
-        for chrom, size in sizes.items():
-            for tile in denoiser.tiles(chrom, size):
-                waiting.append(pool.submit(work, tile))
-                if len(waiting) > workers + 1:
-                    yield waiting.popleft().result()
+        for group in _groups(denoiser, sizes):
+            waiting.append(pool.submit(lambda tiles: [*map(work, tiles)], group))
+            if len(waiting) > workers + 1:
+                yield from waiting.popleft().result()
         while waiting:
-            yield waiting.popleft().result()
+            yield from waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _groups(denoiser: Denoiser, sizes: dict[str, int]) -> Iterator[list[Tile]]:
+    """The tiles of chromosomes in order, in groups of at least GROUP_BP or one tile."""
+    group: list[Tile] = []
+    bp = 0
+    for chrom, size in sizes.items():
+        for tile in denoiser.tiles(chrom, size):
+            group.append(tile)
+            bp += tile.end - tile.start
+            if bp >= GROUP_BP:
+                yield group
+                group, bp = [], 0
+    if group:
+        yield group
 
 
 def _keep(
@@ -219,13 +238,13 @@ def _keep(
     writer: resume.Writer,
     bar: tqdm,
 ) -> dict[str, float]:
-    """Call peaks and record each chromosome with its last piece; CPU time by step."""
+    """Call peaks and record the finished chromosomes, in batches; CPU time by step."""
     seconds = dict.fromkeys((*STEPS, "peaks"), 0.0)
+    counter, bp = CutoffCounter(cutoffs, *rule[1:]), 0
     for piece in pieces:
         tile = piece.tile
         if tile.core_start == 0:
             caller = PeakCaller(tile.chrom, *rule)
-            counter = CutoffCounter(cutoffs, *rule[1:])
         began = time.thread_time()
         caller.add(tile.core_start, piece.score, piece.signal)
         counter.add(tile.core_start, piece.score)
@@ -234,5 +253,11 @@ def _keep(
         for step, taken in {**piece.seconds, "peaks": time.thread_time() - began}.items():
             seconds[step] += taken
         if tile.core_end == sizes[tile.chrom]:
-            writer.finish(tile.chrom, caller.finish(), counter.finish())
+            writer.finish(tile.chrom, caller.finish())
+            bp += tile.core_end
+            if bp >= BATCH_BP:
+                writer.finish_batch(counter.finish())
+                counter, bp = CutoffCounter(cutoffs, *rule[1:]), 0
+    if bp:
+        writer.finish_batch(counter.finish())
     return seconds

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from denoiseq.genomics.bigwig_reader import read_bigwig
+from denoiseq.genomics.bigwig_reader import read_bigwig, read_windows
 from denoiseq.genomics.peaks import Peak
 from denoiseq.models.network import DENOISED
 from denoiseq.prediction.genome import GenomePrediction
@@ -49,7 +49,7 @@ def profile(source: Source, prediction: GenomePrediction) -> dict[str, list[floa
     }
     if DENOISED in prediction.tracks:
         path = prediction.tracks[DENOISED]
-        means[DENOISED] = _mean(read_bigwig(path, *window) for window in windows)
+        means[DENOISED] = _mean(read_windows(path, windows))
     return means
 
 

@@ -1,8 +1,9 @@
 """What a stopped prediction has done: a folder beside its outputs, with the finished chromosomes.
 
 `key.json` says of which prediction. Each rank appends the encoded pieces of its tracks to files of
-its own, `RANK.TRACK.*`, and a line to its record of finished chromosomes, `RANK.jsonl`; what lies
-behind the last line's is dropped, so a killed prediction loses only the chromosome it was at.
+its own, `RANK.TRACK.*`, and to its record, `RANK.jsonl`, a line for each batch of finished
+chromosomes; what lies behind the last line's is dropped, so a killed prediction loses only the
+batch it was at: one chromosome, or many small ones.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from itertools import chain
+from functools import cache, partial
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,7 +29,7 @@ from denoiseq.genomics.peaks import Peak
 log = logging.getLogger(__name__)
 
 # The version of the folder's layout: folders of another one are not used.
-LAYOUT = 1
+LAYOUT = 2
 PARTS = Encoded._fields
 # The prepared reads, where the input is reads.
 CUTS = "cuts.h5"
@@ -35,11 +37,10 @@ CUTS = "cuts.h5"
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished chromosome: its tracks, encoded, its peaks, and a `CutoffCounter`'s counts."""
+    """A finished chromosome: its tracks, encoded, and its peaks."""
 
     tracks: list[Stored]
     peaks: list[Peak]
-    counts: np.ndarray
 
 
 @contextmanager
@@ -70,8 +71,9 @@ def claimed(folder: Path, key: dict[str, Any]) -> Iterator[None]:
                 raise
             kept = f"chromosomes done: {done}; the same command goes on from there"
             if isinstance(error, KeyboardInterrupt):
-                raise KeyboardInterrupt(kept) from error
-            log.info("%s", kept)
+                error.args = (kept,)
+            else:
+                log.info("%s", kept)
             raise
         shutil.rmtree(folder)
 
@@ -97,25 +99,37 @@ def _keep_if_of(folder: Path, key: dict[str, Any]) -> None:
 def finished(folder: Path) -> dict[str, Finished]:
     """The finished chromosomes of all ranks, by name."""
     chroms = {}
-    for record in sorted(folder.glob("*.jsonl")):
-        for entry in _entries(record):
-            tracks = [Stored(_stem(record, i), *at) for i, at in enumerate(entry["tracks"])]
-            peaks = [Peak(**peak) for peak in entry["peaks"]]
-            counts = np.array(entry["counts"], dtype=np.int64)
-            chroms[entry["chrom"]] = Finished(tracks, peaks, counts)
+    for record in _records(folder):
+        stem_of = cache(partial(_stem, record))
+        for entry in chain.from_iterable(batch["chroms"] for batch in _batches(record)):
+            tracks = [Stored(stem_of(i), *at) for i, at in enumerate(entry["tracks"])]
+            chroms[entry["chrom"]] = Finished(tracks, [Peak(**peak) for peak in entry["peaks"]])
     return chroms
+
+
+def counts(folder: Path) -> np.ndarray:
+    """The sum of what the `CutoffCounter`s of the finished chromosomes counted, int64 (K, 2)."""
+    batches = chain.from_iterable(map(_batches, _records(folder)))
+    return np.array([batch["counts"] for batch in batches], dtype=np.int64).sum(axis=0)
+
+
+def _records(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.jsonl"))
 
 
 def _stem(record: Path, track: int) -> Path:
     return record.with_name(f"{record.stem}.{track}")
 
 
-def _entries(record: Path) -> list[dict[str, Any]]:
+def _batches(record: Path) -> Iterator[dict[str, Any]]:
+    return map(json.loads, _lines(record))
+
+
+def _lines(record: Path) -> Iterator[bytes]:
     """The whole lines of a record."""
-    if not record.exists():
-        return []
-    text = record.read_text(encoding="utf-8")
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    if record.exists():
+        with record.open("rb") as file:
+            yield from takewhile(lambda line: line.endswith(b"\n"), file)
 
 
 class Writer:
@@ -126,48 +140,55 @@ class Writer:
         self.record = folder / f"{rank}.jsonl"
 
     def __enter__(self) -> Writer:
-        entries = _entries(self.record)
-        last = entries[-1]["tracks"] if entries else [[(0, 0)] * len(PARTS)] * self.tracks
+        last = [[(0, 0)] * len(PARTS)] * self.tracks
+        whole, line = 0, b""
+        for line in _lines(self.record):
+            whole += len(line)
+        if line:
+            last = json.loads(line)["chroms"][-1]["tracks"]
         with ExitStack() as stack:
             self._files = [
                 [_cut(stack, part_file(_stem(self.record, i), part), end)
                  for part, (_, end) in zip(PARTS, bounds, strict=True)]
                 for i, bounds in enumerate(last)
             ]  # fmt: skip
-            whole = sum(len(_line(entry)) for entry in entries)
-            self._lines = _cut(stack, self.record, whole)
+            self._record = _cut(stack, self.record, whole)
             self._stack = stack.pop_all()
-        self._begin()
+        self._batch: list[dict[str, Any]] = []
+        self._ends = [[end for _, end in bounds] for bounds in last]
+        self._starts = [list(ends) for ends in self._ends]
         return self
 
     def __exit__(self, *exception: Any) -> None:
         with room_for(self.folder):
             self._stack.__exit__(*exception)
 
-    def _begin(self) -> None:
-        self._starts = [[file.tell() for file in files] for files in self._files]
-
     def add(self, pieces: list[Encoded]) -> None:
         """Add the next piece of each track of the current chromosome."""
         with room_for(self.folder):
-            for files, piece in zip(self._files, pieces, strict=True):
-                for file, part in zip(files, piece, strict=True):
-                    file.write(memoryview(part))  # type: ignore[arg-type]
+            for track, piece in enumerate(pieces):
+                for i, part in enumerate(piece):
+                    self._files[track][i].write(memoryview(part))  # type: ignore[arg-type]
+                    self._ends[track][i] += memoryview(part).nbytes  # type: ignore[arg-type]
 
-    def finish(self, chrom: str, peaks: list[Peak], counts: np.ndarray) -> None:
-        """Record that the current chromosome is finished; `counts` are a `CutoffCounter`'s."""
+    def finish(self, chrom: str, peaks: list[Peak]) -> None:
+        """Add the current chromosome, which is finished, to the batch."""
         bounds = [
-            [(start, file.tell()) for start, file in zip(starts, files, strict=True)]
-            for starts, files in zip(self._starts, self._files, strict=True)
+            list(zip(*places, strict=True)) for places in zip(self._starts, self._ends, strict=True)
         ]
-        called = {"peaks": [asdict(peak) for peak in peaks], "counts": counts.tolist()}
-        entry = {"chrom": chrom, "tracks": bounds, **called}
+        called = [asdict(peak) for peak in peaks]
+        self._batch.append({"chrom": chrom, "tracks": bounds, "peaks": called})
+        self._starts = [list(ends) for ends in self._ends]
+
+    def finish_batch(self, counts: np.ndarray) -> None:
+        """Record the batch, which is finished; `counts` are a `CutoffCounter`'s of all of it."""
         with room_for(self.folder):
             for file in chain(*self._files):
                 file.flush()
-            self._lines.write(_line(entry))
-            self._lines.flush()
-        self._begin()
+            batch = {"chroms": self._batch, "counts": counts.tolist()}
+            self._record.write(json.dumps(batch).encode() + b"\n")
+            self._record.flush()
+        self._batch = []
 
 
 def _cut(stack: ExitStack, path: Path, end: int) -> BinaryIO:
@@ -176,7 +197,3 @@ def _cut(stack: ExitStack, path: Path, end: int) -> BinaryIO:
     file.truncate(end)
     file.seek(end)
     return file
-
-
-def _line(entry: dict[str, Any]) -> bytes:
-    return (json.dumps(entry) + "\n").encode()

@@ -16,6 +16,7 @@ from denoiseq.atomic import check_writable, write_json
 from denoiseq.distributed import Ranks, joined, use_threads
 from denoiseq.errors import UserError
 from denoiseq.evaluation.thresholds import threshold_of_precision, tuned_peak_threshold
+from denoiseq.interrupt import Stop
 from denoiseq.logs import collected_warnings, log_to
 from denoiseq.models.checkpoint import open_checkpoint, trained_network
 from denoiseq.prediction import loci, sample
@@ -29,12 +30,19 @@ from denoiseq.settings import Predict, Train
 from denoiseq.settings.setting import required
 
 log = logging.getLogger(__name__)
+GO_ON = "the same command goes on with what is not done yet"
 STRONGEST = 20  # peaks in the table of the report
 
 
 def run(settings: Predict) -> None:
     """Denoised coverage, peak probability and peaks of a whole genome, and a report."""
-    with joined(settings.trainer.device) as ranks, collected_warnings() as warnings:
+    with Stop("Prediction", lambda: GO_ON), joined(settings.trainer.device) as ranks:
+        predict(settings, ranks)
+
+
+def predict(settings: Predict, ranks: Ranks) -> None:
+    """Predict with the chromosomes shared among ranks that have joined."""
+    with collected_warnings() as warnings:
         _predict(settings, ranks, warnings)
 
 

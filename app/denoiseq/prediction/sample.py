@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.genomics.bam import contig_sizes
 from denoiseq.genomics.fasta import Genome, chrom_sizes, input_channels
-from denoiseq.genomics.intervals import listed
 from denoiseq.prediction.resume import CUTS
 from denoiseq.prepare.run import prepare_stores
 from denoiseq.settings import Predict, Prepare, Train, plain

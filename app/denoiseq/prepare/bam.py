@@ -2,27 +2,33 @@
 
 import logging
 import multiprocessing
+import pickle
+import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.genomics.bam import ReadFile, check_bam, contig_sizes, count_reads
 from denoiseq.genomics.bam_index import not_of_this_file
 from denoiseq.prepare.contigs import check_contigs
-from denoiseq.prepare.cut_sites import ChromCounts, Fragments
+from denoiseq.prepare.cut_sites import ChromCounts, Fragments, no_sizes
 from denoiseq.prepare.quality import check_some_left, cut_quality, warn_of_mates
 from denoiseq.prepare.reader import StoreParts, Task
-from denoiseq.prepare.reads import NOTES, READ_FATES, SINGLE_FATES, scan_bam
+from denoiseq.prepare.reads import NOTES, READ_FATES, SINGLE_FATES, Scanned, Scanner
 from denoiseq.settings import Prepare
 from denoiseq.store.compatibility import FILTERS
-from denoiseq.workers import processes, start_worker
+from denoiseq.workers import fork_server, processes, start_worker
 
 _log = logging.getLogger(__name__)
+# A signal that ends a job comes to all its processes; the main one's is given this time to come.
+SIGNAL_S = 0.5
+# of a batch, which a process reads in about a second; a contig takes as long as so many reads
+_BATCH_READS, _READS_OF_A_CONTIG, _BATCHES_OF_A_WORKER = 1 << 20, 500, 4
 
 
 class BamReader:
@@ -32,8 +38,7 @@ class BamReader:
     unit = "read"
 
     def __init__(self, settings: Prepare, genome: Mapping[str, int]) -> None:
-        bams = settings.bam if isinstance(settings.bam, list) else [settings.bam]
-        self.paths = [Path(bam) for bam in bams]
+        self.paths = _paths(settings)
         self._files = _check_files(self.paths, genome, settings)
         self._counted = [count_reads(file) for file in self._files]
         self._reads_of = sum((Counter(counts.placed) for counts in self._counted), Counter[str]())
@@ -44,17 +49,22 @@ class BamReader:
         self.preprocessing = {name: getattr(settings, name) for name in FILTERS}
         self.ends: Mapping[str, Fragments] | None = None
 
-    def total(self, chroms: Mapping[str, int]) -> int:
+    @staticmethod
+    def own_sizes(settings: Prepare) -> Mapping[str, int]:
+        return contig_sizes(_paths(settings)[0])  # those of the others are checked to be equal
+
+    def total(self, chroms: Iterable[str]) -> int:
         return sum(self._reads_of[chrom] for chrom in chroms)
 
     def read(self, task: Task) -> list[StoreParts]:
         """The one store; `reads` of its counts are over all files, `files` has them by file."""
-        counts = self._scan_by_layout(task)
+        scanned = self._scan_by_layout(task)
+        counts = scanned.counts
         paired = self._files[0].paired
         self.preprocessing |= {"ends": "alignment"} if paired else {"layout": "single"}
         self.ends = {chrom: result.ends for chrom, result in counts.items()}
         fates = READ_FATES if paired else SINGLE_FATES
-        qc = cut_quality(counts, task, fates)
+        qc = cut_quality(counts, scanned.fragment_sizes, task, fates)
         qc["not_in_fasta"] = self._not_in_fasta
         qc["files"] = [self._file_counts(i, counts, fates) for i in range(len(self._files))]
         for key in ("reads", "mates"):
@@ -69,10 +79,10 @@ class BamReader:
         parts = {chrom: result.part for chrom, result in counts.items()}
         return [StoreParts(Path(str(task.settings.out)), qc, parts)]
 
-    def _scan_by_layout(self, task: Task) -> dict[str, ChromCounts]:
+    def _scan_by_layout(self, task: Task) -> Scanned:
         """Scan by the layout that most reads have: once, or again where the guess was wrong."""
-        counts = self._scan(task)
-        tallies = [_tally(i, counts) for i in range(len(self._files))]
+        scanned = self._scan(task)
+        tallies = [_tally(i, scanned.counts) for i in range(len(self._files))]
         layout = task.settings.layout
         for file, tally in zip(self._files, tallies, strict=True):
             if layout == "paired" and tally["unpaired"] and not tally["paired"]:
@@ -81,7 +91,7 @@ class BamReader:
                     "paired; set layout=single, or layout=auto."
                 )
         if layout != "auto":
-            return counts
+            return scanned
         files = [
             replace(file, paired=tally["paired"] >= tally["unpaired"])
             if tally["paired"] + tally["unpaired"]
@@ -89,7 +99,7 @@ class BamReader:
             for file, tally in zip(self._files, tallies, strict=True)
         ]
         if files == self._files:
-            return counts
+            return scanned
         _check_one_layout(files)
         self._files = files
         words = "paired" if files[0].paired else "not paired"
@@ -97,18 +107,22 @@ class BamReader:
         task.advance(-self.total(task.chroms))
         return self._scan(task)
 
-    def _scan(self, task: Task) -> dict[str, ChromCounts]:
-        """The counts of each chromosome, in the order of the task."""
-        largest_first = sorted(task.chroms, key=lambda chrom: -self._reads_of[chrom])
-        jobs, results = {}, {}
-        for number, chrom in enumerate(largest_first):
-            where = chrom, task.chroms[chrom], task.settings, task.folder / f"{number}.part"
-            jobs[chrom] = (self._files, *where, task.blacklist)
-        for chrom, counts in _results(jobs, processes(task.settings.workers)):
-            self._check_indices(chrom, counts)
-            results[chrom] = counts
-            task.advance(self._reads_of[chrom])
-        return {chrom: results[chrom] for chrom in task.chroms}
+    def _scan(self, task: Task) -> Scanned:
+        """What the chromosomes gave, in the order of the task."""
+        scanner = Scanner(self._files, task.settings, task.blacklist, sum(task.chroms.values()))
+        workers = processes(task.settings.workers)
+        batches = _batches(task.chroms, self._reads_of, workers)
+        jobs = [(batch, task.folder / f"{number}.part") for number, batch in enumerate(batches)]
+        jobs.sort(key=lambda job: -self.total(job[0]))  # the largest first
+        all_counts: dict[str, ChromCounts] = {}
+        fragment_sizes = no_sizes(task.settings)
+        for scanned in _results(scanner, jobs, workers):
+            for chrom, counts in scanned.counts.items():
+                self._check_indices(chrom, counts)
+            all_counts |= scanned.counts
+            fragment_sizes += scanned.fragment_sizes
+            task.advance(self.total(scanned.counts))
+        return Scanned({chrom: all_counts[chrom] for chrom in task.chroms}, fragment_sizes)
 
     def _check_indices(self, chrom: str, counts: ChromCounts) -> None:
         """Refuse an index that led to other reads than are counted, be it more or fewer."""
@@ -136,6 +150,11 @@ class BamReader:
         }
 
 
+def _paths(settings: Prepare) -> list[Path]:
+    bams = settings.bam if isinstance(settings.bam, list) else [settings.bam]
+    return [Path(bam) for bam in bams]
+
+
 def _reads(counts: Counter[str]) -> int:
     """All reads, each of which has one fate."""
     return sum(n for name, n in counts.items() if name not in NOTES)
@@ -143,13 +162,16 @@ def _reads(counts: Counter[str]) -> int:
 
 def _tally(index: int, counts: Mapping[str, ChromCounts]) -> Counter[str]:
     """What the chromosomes count of one of the files."""
-    return sum((result.by_file[index] for result in counts.values()), Counter[str]())
+    total = Counter[str]()
+    for result in counts.values():
+        total.update(result.by_file[index])
+    return total
 
 
 def _check_files(paths: list[Path], genome: Mapping[str, int], settings: Prepare) -> list[ReadFile]:
     """Every file checked by itself, and that all are of one genome and one layout."""
-    if len(set(paths)) < len(paths):
-        raise UserError(f"a BAM is given twice: {', '.join(map(str, paths))}")
+    if twice := [str(path) for path, times in Counter(paths).items() if times > 1]:
+        raise UserError(f"a BAM is given twice: {listed(twice)}")
     files = [
         check_bam(path, genome, settings.include, settings.exclude, layout=settings.layout)
         for path in paths
@@ -177,23 +199,65 @@ def _check_one_layout(files: Sequence[ReadFile]) -> None:
             )
 
 
-def _results(jobs: Mapping[str, tuple], workers: int) -> Iterator[tuple[str, ChromCounts]]:
-    """Run `scan_bam` over the jobs, begun in their order; yields results as they come."""
+def _batches(
+    chroms: Mapping[str, int], reads_of: Mapping[str, int], workers: int
+) -> list[dict[str, int]]:
+    """The chromosomes (chrom -> bp) in batches, in order, of many where they have few reads."""
+    works = {chrom: reads_of[chrom] + _READS_OF_A_CONTIG for chrom in chroms}
+    most = min(_BATCH_READS, sum(works.values()) // (_BATCHES_OF_A_WORKER * workers))
+    batches: list[dict[str, int]] = [{}]
+    work = 0
+    for chrom, size in chroms.items():
+        if batches[-1] and work + works[chrom] > most:
+            batches.append({})
+            work = 0
+        batches[-1][chrom] = size
+        work += works[chrom]
+    return batches
+
+
+_scanner: Scanner | None = None  # of a worker, for all its batches
+
+
+def _start(scanner: Scanner) -> None:
+    global _scanner
+    start_worker()
+    _scanner = scanner
+
+
+def _scan_in_worker(chroms: Mapping[str, int], stem: Path) -> Path:
+    """The file with what was scanned: a pipe would block for ever if this process died in it."""
+    assert _scanner is not None
+    result = Path(f"{stem}.scanned")
+    result.write_bytes(pickle.dumps(_scanner.scan(chroms, stem)))
+    return result
+
+
+def _results(
+    scanner: Scanner, jobs: Sequence[tuple[dict[str, int], Path]], workers: int
+) -> Iterator[Scanned]:
+    """Scan batches of chromosomes, begun in their order; yields results as they come."""
     workers = min(workers, len(jobs))
     if workers == 1:
-        for chrom, job in jobs.items():
-            yield chrom, scan_bam(*job)
+        with scanner:
+            for job in jobs:
+                yield scanner.scan(*job)
         return
-    # forkserver: a plain fork would copy threads' locks (OpenMP, HDF5) into the children
-    context = multiprocessing.get_context("forkserver")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
+    context = fork_server()
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(scanner,))
     try:
-        futures = {pool.submit(scan_bam, *job): chrom for chrom, job in jobs.items()}
+        futures = {pool.submit(_scan_in_worker, *job) for job in jobs}
         for future in as_completed(futures):
-            yield futures[future], future.result()
+            futures.remove(future)
+            yield pickle.loads(future.result().read_bytes())
     except BrokenProcessPool as error:
+        time.sleep(SIGNAL_S)
         raise OSError(
             "a process of prepare ended abruptly, perhaps out of memory; try workers=1."
         ) from error
+    except BaseException:  # a chromosome that nobody waits for may take minutes
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)

@@ -33,16 +33,19 @@ class BigWigReader:
         self.chroms: Collection[str] = sizes
         self.preprocessing: dict[str, Any] = {"kind": "coverage"}
 
+    @staticmethod
+    def own_sizes(settings: Prepare) -> Mapping[str, int]:
+        return bigwig_sizes(str(settings.bigwig))
+
     def total(self, chroms: Mapping[str, int]) -> int:
         return sum(chroms.values())
 
     def read(self, task: Task) -> list[StoreParts]:
         settings, (path,), coverage = task.settings, self.paths, {}
-        for number, (chrom, size) in enumerate(task.chroms.items()):
-            part = task.folder / f"{number}.part"
-            track = stream_bigwig(path, chrom, size)
-            coverage[chrom] = write_runs(path, chrom, track, task.blacklist, part)
-            task.advance(size)
+        stem = task.folder / "track.part"
+        for chrom, track in stream_bigwig(path, task.chroms):
+            coverage[chrom] = write_runs(path, chrom, track, task.blacklist, stem)
+            task.advance(task.chroms[chrom])
         qc = coverage_quality(coverage, task) | {"not_in_fasta": self._not_in_fasta}
         if qc["covered_bp"] == 0:
             raise UserError(f"{path} is 0 everywhere on the chosen chromosomes.")

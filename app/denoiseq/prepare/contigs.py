@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from denoiseq.errors import UserError
-from denoiseq.genomics.intervals import listed
+from denoiseq.errors import UserError, listed
 from denoiseq.genomics.organelles import left_out
-from denoiseq.prepare.parts import map_parts
+from denoiseq.prepare.parts import PartColumns
 from denoiseq.prepare.reader import StoreParts
 from denoiseq.settings import Prepare
 
@@ -22,7 +21,7 @@ MOST_LACKING = 0.2  # share of the reads on contigs that the FASTA lacks, above 
 # An organelle is covered so densely throughout, a chromosome with rDNA or a tall peak only there.
 LEAST_SHARE, LEAST_DENSITY, LEAST_FRAGMENTS = 0.03, 3, 100
 LONGEST_BP = 3_000_000  # plant mitochondria; longer contigs are chromosomes
-_BINS = 20
+_BINS, _CONTIGS_SHOWN = 20, 5
 LEAST_EMPTY = 0.05  # share of the bases; a Y chromosome, or scaffolds, may lack fragments
 
 
@@ -101,14 +100,16 @@ def warn_of_dense_contigs(source: str, stores: Sequence[StoreParts], content: st
             texts[chrom] = (
                 f"{chrom} has {_percent(share)} of the {part} on {_percent(share_bp)} of the bases"
             )
+    shown = sorted(texts, key=lambda chrom: -amounts[chrom] / bases[chrom])[:_CONTIGS_SHOWN]
     if texts:
         _log.warning(
             "%s: %s, as an organelle, a plasmid or a spike-in would; to leave %s out, give "
             "exclude=[%s]",
             source,
-            "; ".join(texts.values()),
-            "them" if len(texts) > 1 else "it",
-            ",".join(texts),
+            "; ".join(texts[chrom] for chrom in shown)
+            + (f"; and {len(texts) - len(shown)} more contigs" if len(texts) > len(shown) else ""),
+            "them" if len(shown) > 1 else "it",
+            ",".join(shown),
         )
 
 
@@ -117,7 +118,8 @@ def warn_of_empty_chromosomes(
 ) -> None:
     """Warn where chromosomes that `include` names have no fragment, unless they are short."""
     rows = [store.qc["chromosomes"] for store in stores]
-    sizes = {chrom: row["size"] for chrom, row in rows[0].items() if chrom in (include or ())}
+    included = set(include or ())
+    sizes = {chrom: row["size"] for chrom, row in rows[0].items() if chrom in included}
     empty = [chrom for chrom in sizes if not any(row[chrom].get("fragments", 1) for row in rows)]
     share = sum(sizes[chrom] for chrom in empty) / max(sum(sizes.values()), 1)
     if share > LEAST_EMPTY:
@@ -143,17 +145,18 @@ def _evenness(chrom: str, stores: Sequence[StoreParts], content: str) -> float:
     """The median of a contig's equal bins over their mean: near 1 if it is covered throughout."""
     bins = np.zeros(_BINS)
     for store in stores:
-        columns = map_parts({chrom: store.parts[chrom]}, content)
+        columns = PartColumns({chrom: store.parts[chrom]}, content)
         if chrom in columns:
             edges = np.linspace(0, store.qc["chromosomes"][chrom]["size"], _BINS + 1)
-            bins += np.diff(_summed_up_to(edges, *columns[chrom], content))
+            bins += np.diff(_summed_up_to(edges, columns[chrom], content))
     return float(np.median(bins) / bins.mean()) if bins.any() else 0.0
 
 
 def _summed_up_to(
-    edges: np.ndarray, positions: np.ndarray, values: np.ndarray, content: str
+    edges: np.ndarray, columns: tuple[np.ndarray, np.ndarray], content: str
 ) -> np.ndarray:
     """Cut sites, or the integral of a track's runs, before each of `edges`."""
+    positions, values = columns
     if content == "cuts":
         return np.searchsorted(positions, edges)
     starts = np.append(positions, edges[-1])

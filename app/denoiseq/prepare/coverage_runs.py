@@ -8,7 +8,7 @@ import numpy as np
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Merged, mask
-from denoiseq.prepare.parts import append
+from denoiseq.prepare.parts import Part, append, rows_in
 from denoiseq.store.coverage_store import runs_of
 
 
@@ -19,7 +19,7 @@ class ChromCoverage:
     total: float
     covered_bp: int
     highest: float
-    part: Path
+    part: Part
 
 
 def write_runs(
@@ -27,14 +27,16 @@ def write_runs(
     chrom: str,
     track: Iterable[tuple[int, np.ndarray]],
     blacklist: Merged,
-    part: Path,
+    stem: Path,
 ) -> ChromCoverage:
     """Write a chromosome's runs; 0 where it has no data (NaN) or lies in the blacklist.
 
     track : start and values, float32 (n,), of consecutive chunks, from base 0 to the end; negative
         or infinite values are an error, which names `source`.
+    stem : of the part files that they are added to
     """
     total, covered, highest, last_value = 0.0, 0, 0.0, None
+    first_row = rows_in(stem)
     for start, chunk in track:
         chunk[mask(blacklist, chrom, start, start + len(chunk))] = 0
         starts, values = runs_of(chunk, start)
@@ -49,5 +51,5 @@ def write_runs(
         highest = max(highest, float(values.max()))
         first = int(values[0] == last_value)  # goes on with the run before
         last_value = values[-1]
-        append(part, starts[first:].astype("<u4"), values[first:].astype("<f4"))
-    return ChromCoverage(total, covered, highest, part)
+        append(stem, starts[first:].astype("<u4"), values[first:].astype("<f4"))
+    return ChromCoverage(total, covered, highest, Part(stem, first_row, rows_in(stem)))

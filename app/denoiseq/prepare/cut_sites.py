@@ -13,7 +13,7 @@ import numpy as np
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Merged, contains
-from denoiseq.prepare.parts import append, part_files
+from denoiseq.prepare.parts import Part, append, rows_in
 from denoiseq.settings import Prepare
 from denoiseq.settings.prepare import SHIFTS
 
@@ -24,7 +24,8 @@ LEFT, RIGHT, BOTH = 1, 2, 3
 
 # fragments that are left out, counted under the first of these that holds
 FRAGMENT_FATES = ("bad_template", "too_short", "too_long")
-ENDS_SAMPLED = 2_000  # fragments of a chromosome whose ends the shift check looks at
+# fragments whose ends the shift check looks at: of a chromosome at most, and about of a genome
+ENDS_SAMPLED, _ENDS_OF_GENOME = 2_000, 200_000
 
 
 def resolve_shift(settings: Prepare) -> Prepare:
@@ -38,16 +39,13 @@ def resolve_shift(settings: Prepare) -> Prepare:
 class ChromCounts:
     """What one chromosome gave.
 
-    fragment_sizes : int64 (max_fragment_bp + 1,), kept fragments by length in bp; those of which
-        one end is known have none
-    part : stem of its part files; None where there is none, since there are no cut sites
+    part : where its cut sites are; None where there are none
     fragments : those kept, with at least one cut site outside the blacklist
     by_file : fate -> reads, file by file; every one is counted once
     ends : a sample of the fragments as they were read
     """
 
-    fragment_sizes: np.ndarray
-    part: Path | None = None
+    part: Part | None = None
     fragments: int = 0
     cut_sites: int = 0
     blacklisted_fragments: int = 0
@@ -105,10 +103,16 @@ def _ascending(stream: Iterator[Fragments], unsorted: str) -> Iterator[Fragments
         yield batch
 
 
-class EndSample:
-    """A uniform, seeded sample of up to `ENDS_SAMPLED` fragments of a stream of any length."""
+def ends_to_sample(size: int, genome_bp: int) -> int:
+    """How many fragments of a chromosome the shift check looks at, by its share of the genome."""
+    return min(ENDS_SAMPLED, 1 + _ENDS_OF_GENOME * size // genome_bp)
 
-    def __init__(self) -> None:
+
+class EndSample:
+    """A uniform, seeded sample of up to `most` fragments of a stream of any length."""
+
+    def __init__(self, most: int = ENDS_SAMPLED) -> None:
+        self._most = most
         self._rng = np.random.default_rng(0)
         self._keys: np.ndarray = np.empty(0)
         self.fragments: Fragments = np.empty((3, 0), dtype=np.int64)
@@ -116,33 +120,47 @@ class EndSample:
     def add(self, fragments: Fragments) -> None:
         """Sample from a batch: the fragments with the lowest random keys stay."""
         keys = self._rng.random((fragments.shape[1],))
-        highest = self._keys.max() if len(self._keys) == ENDS_SAMPLED else 1.0
+        highest = self._keys.max() if len(self._keys) == self._most else 1.0
         low = np.flatnonzero(keys < highest)
         self._keys = np.concatenate([self._keys, keys[low]])
         self.fragments = np.concatenate([self.fragments, fragments[:, low]], axis=1)
-        if len(self._keys) > ENDS_SAMPLED:
-            stay = np.sort(np.argsort(self._keys)[:ENDS_SAMPLED])
+        if len(self._keys) > self._most:
+            stay = np.sort(np.argsort(self._keys)[: self._most])
             self._keys, self.fragments = self._keys[stay], self.fragments[:, stay]
 
 
+def no_sizes(settings: Prepare) -> np.ndarray:
+    """Counts of fragments by length in bp, none so far: int64 (max_fragment_bp + 1,)."""
+    return np.zeros(settings.max_fragment_bp + 1, np.int64)
+
+
 class CutWriter:
-    """Turns batches of usable fragments, ascending by start, into a sorted part.
+    """Turns batches of usable fragments, ascending by start, into a sorted part of a chromosome.
 
     Its columns: positions ascending, and with each the id of its fragment, counted from 0 in the
     order of fragment starts. A cut is held as the one number position << 32 | fragment: sorting
     these gives an order that no batch size changes. A later fragment starts at or after the last
     one seen, so cuts below that one's left cut are final; the others, a fragment's length at most,
     stay pending.
+
+    fragment_sizes : as of `no_sizes`; the kept fragments are added to it, but for those of which
+        one end is known
     """
 
-    def __init__(self, chrom: str, settings: Prepare, part: Path, blacklist: Merged) -> None:
+    def __init__(
+        self,
+        chrom: str,
+        settings: Prepare,
+        stem: Path,
+        blacklist: Merged,
+        fragment_sizes: np.ndarray,
+    ) -> None:
         self._chrom, self._blacklist = chrom, blacklist
         self._shift = SHIFTS[settings.shift]
-        self._part = part
-        for path in part_files(part):
-            path.write_bytes(b"")
+        self._stem, self._first_row = stem, rows_in(stem)
+        self._fragment_sizes = fragment_sizes
         self._pending = np.empty(0, dtype=np.uint64)
-        self.counts = ChromCounts(np.zeros(settings.max_fragment_bp + 1, np.int64), part)
+        self.counts = ChromCounts()
 
     def add(self, fragments: Fragments) -> None:
         """Take a batch of fragments that `usable` let through."""
@@ -155,6 +173,8 @@ class CutWriter:
     def finish(self) -> ChromCounts:
         """Write what is pending; return what the chromosome gave."""
         self._write(len(self._pending))
+        if n := self.counts.cut_sites:
+            self.counts.part = Part(self._stem, self._first_row, self._first_row + n)
         return self.counts
 
     def _keys(self, fragments: Fragments) -> np.ndarray:
@@ -168,13 +188,16 @@ class CutWriter:
         counts.blacklisted_fragments += int((~kept).sum())
         counts.blacklisted_cut_sites += int((known & ~allowed).sum())
         measured = lengths[kept & (ends == BOTH)]
-        counts.fragment_sizes += np.bincount(measured, minlength=len(counts.fragment_sizes))
+        of_lengths = np.bincount(measured)
+        self._fragment_sizes[: len(of_lengths)] += of_lengths
         ids = counts.fragments + np.arange(kept.sum(), dtype=np.uint64)  # (kept,)
         counts.fragments += len(ids)
         keys = cuts[:, kept].astype(np.uint64) << np.uint64(32) | ids
         return keys[allowed[:, kept]]
 
     def _write(self, n: int) -> None:
+        if n == 0:
+            return
         ready, self._pending = self._pending[:n], self._pending[n:]
-        append(self._part, (ready >> np.uint64(32)).astype("<u4"), ready.astype("<u4"))
+        append(self._stem, (ready >> np.uint64(32)).astype("<u4"), ready.astype("<u4"))
         self.counts.cut_sites += n

@@ -7,33 +7,59 @@ reads that do not match one to one in these, because a filter took mates away or
 reads, is read again, and mates are matched by name where they do not.
 """
 
-import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import count, islice
 
 import numpy as np
 from pysam import AlignedSegment
 
+from denoiseq.genomics.read_arrays import Reads
 from denoiseq.prepare.mates import Spans, spans_by_name
 
 FORWARD, REVERSE = "forward", "reverse"  # what a flag can say beside a fate
-_CHUNK_READS, _CHUNKS = 1 << 10, 32  # gathered, and chunks matched, at once
+_BATCH_READS = 1 << 15  # gathered before they are matched
 _MANY = 20  # odd starts are many above one in so many fragments
 _END = (1 << 31) - 1  # no chromosome is longer
 
 Stretch = Callable[[int, int], Iterable[AlignedSegment]]  # start, end -> its reads, with their tags
 
 
+class FlagKinds:
+    """What each flag says of a read: a fate, FORWARD or REVERSE.
+
+    forward, reverse : bool (flags,), whether it is that.
+    """
+
+    def __init__(self, kinds: list[str]) -> None:
+        self._kinds = kinds
+        self.forward, self.reverse = (np.array(kinds) == kind for kind in (FORWARD, REVERSE))
+
+    def __getitem__(self, flag: int) -> str:
+        return self._kinds[flag]
+
+    def of(self, flags: np.ndarray) -> np.ndarray:
+        """The flags without the bits that SAM does not define, as an index of the arrays."""
+        return flags & (len(self._kinds) - 1)
+
+    def count(self, flags: np.ndarray) -> np.ndarray:
+        """Reads by flag."""
+        return np.bincount(flags, minlength=len(self._kinds))
+
+    def items(self, reads: np.ndarray) -> Iterator[tuple[int, str, int]]:
+        """Each flag that there are reads of, what it says, and how many reads there are."""
+        for flag in np.flatnonzero(reads).tolist():
+            yield flag, self._kinds[flag], int(reads[flag])
+
+
 @dataclass(frozen=True)
 class Filters:
-    """What decides about a read: what its flag says (a fate, FORWARD or REVERSE), and its MAPQ.
+    """What decides about a read: what its flag says, and its MAPQ.
 
     Mates that are further apart than the longest fragment do not wait for each other.
     """
 
-    kinds: list[str]
+    kinds: FlagKinds
     min_mapq: int
     max_fragment_bp: int
 
@@ -49,24 +75,16 @@ class Filters:
 
 
 class _Table:
-    """Rows of integers: gathered in short lists, which stay in the CPU's cache, kept as arrays."""
+    """Rows of integers, gathered in pieces of int64 (C, R)."""
 
     def __init__(self, columns: int) -> None:
-        self.columns: list[list[int]] = [[] for _ in range(columns)]
-        self._pieces: list[np.ndarray] = []
+        self._pieces = [np.empty((columns, 0), np.int64)]
 
-    def pack(self) -> None:
-        """Turn the lists into an array, int64 (C, R), and clear them."""
-        kept = len(self.columns[0])
-        packed = (struct.pack(f"{kept}q", *column) for column in self.columns)  # 2x np.fromiter
-        self._pieces.append(
-            np.frombuffer(b"".join(packed), np.int64).reshape(len(self.columns), kept)
-        )
-        for column in self.columns:
-            column.clear()
+    def add(self, *columns: np.ndarray) -> None:
+        self._pieces.append(np.stack(columns))
 
     def take(self, before: int) -> np.ndarray:
-        """Remove the packed rows whose first number is below `before`: int64 (C, R)."""
+        """Remove the rows whose first number is below `before`: int64 (C, R)."""
         rows = np.concatenate(self._pieces, axis=1)
         now = rows[0] < before
         self._pieces = [rows[:, ~now]]
@@ -82,10 +100,6 @@ class _Waiting:
 
     def __init__(self) -> None:
         self.forward, self.low, self.reverse = _Table(2), _Table(2), _Table(3)
-
-    def pack(self) -> None:
-        for table in (self.forward, self.low, self.reverse):
-            table.pack()
 
     def take(self, before: int) -> "_Batch":
         """Remove the mates of fragments that start before a position."""
@@ -151,7 +165,7 @@ class _Batch:
 
 
 def fragments_of_pairs(
-    reads: Iterable[AlignedSegment],
+    reads: Iterable[Reads],
     stretch: Callable[[], Stretch],
     filters: Filters,
     counts: Counter[str],
@@ -199,51 +213,42 @@ def _with_names(batch: _Batch, where: range, stretch: Stretch, filters: Filters)
 
 
 def _collect(
-    reads: Iterable[AlignedSegment], filters: Filters, waiting: _Waiting, counts: Counter[str]
+    pieces: Iterable[Reads], filters: Filters, waiting: _Waiting, counts: Counter[str]
 ) -> Iterator[int]:
     """Put mates into `waiting`; yields, again and again, before which start they are complete."""
-    kinds, min_mapq, reach = filters.kinds, filters.min_mapq, filters.max_fragment_bp
-    back, apart, reads = -reach, filters.apart, iter(reads)
-    add_start, add_size = (column.append for column in waiting.forward.columns)
-    add_low, add_low_size = (column.append for column in waiting.low.columns)
-    add_mate, add_mate_size, add_end = (column.append for column in waiting.reverse.columns)
-    fates = dict.fromkeys((*kinds, "too_long", "bad_template"), 0)
-    low_mapq = reverse = 0
-    for chunk in count(1):
-        read = None
-        for read in islice(reads, _CHUNK_READS):
-            kind = kinds[read.flag]
-            if kind is FORWARD:
-                size = read.template_length
-                near = back < size < reach or not apart(read)
-                if read.mapping_quality < min_mapq:
-                    low_mapq += 1
-                    if near:
-                        add_low(read.reference_start)
-                        add_low_size(size)
-                elif near:
-                    add_start(read.reference_start)
-                    add_size(size)
-                else:
-                    ahead = read.next_reference_start > read.reference_start
-                    fates["too_long" if ahead else "bad_template"] += 1
-            elif kind is REVERSE:
-                if read.mapping_quality < min_mapq:
-                    low_mapq += 1
-                else:
-                    reverse += 1
-                size = read.template_length
-                if back < size < reach or not apart(read):
-                    add_mate(read.next_reference_start)
-                    add_mate_size(size)
-                    add_end(read.reference_end or 0)
-            else:
-                fates[kind] += 1
-        waiting.pack()
-        if read is None:
-            break
-        if chunk % _CHUNKS == 0:
-            yield read.reference_start - reach
-    counts.update(fates)
-    counts.update(low_mapq=low_mapq, reverse_mate=reverse)
+    kinds = filters.kinds
+    by_flag = kinds.count(np.empty(0, np.int64))
+    for reads, ends_batch in _in_batches(pieces):
+        flag = kinds.of(reads.flags)
+        by_flag += kinds.count(flag)
+        low = reads.mapqs < filters.min_mapq
+        starts, mate_starts, tlens = reads.starts, reads.mate_starts, reads.tlens
+        apart = np.minimum(np.abs(mate_starts - starts), np.abs(tlens)) >= filters.max_fragment_bp
+        of_pair = kinds.forward[flag]
+        rows = np.flatnonzero(of_pair & ~low & ~apart)
+        waiting.forward.add(starts[rows], tlens[rows])
+        rows = np.flatnonzero(of_pair & low & ~apart)
+        waiting.low.add(starts[rows], tlens[rows])
+        far = of_pair & ~low & apart
+        ahead = int(np.count_nonzero(far & (mate_starts > starts)))
+        counts.update(too_long=ahead, bad_template=int(np.count_nonzero(far) - ahead))
+        of_mate = kinds.reverse[flag]
+        rows = np.flatnonzero(of_mate & ~apart)
+        waiting.reverse.add(mate_starts[rows], tlens[rows], reads.ends(rows))
+        counts["low_mapq"] += int(np.count_nonzero((of_pair | of_mate) & low))
+        counts["reverse_mate"] += int(np.count_nonzero(of_mate & ~low))
+        if ends_batch:
+            yield int(starts[-1]) - filters.max_fragment_bp
+    for _, kind, n in kinds.items(by_flag):
+        counts[kind] += n
     yield _END
+
+
+def _in_batches(pieces: Iterable[Reads]) -> Iterator[tuple[Reads, bool]]:
+    """The pieces, cut where a batch of reads is full, and whether it is."""
+    room = _BATCH_READS
+    for piece in pieces:
+        while len(piece):
+            part, piece = piece[:room], piece[room:]
+            room = room - len(part) or _BATCH_READS
+            yield part, room == _BATCH_READS

@@ -1,7 +1,7 @@
 """The counts of a `.qc.json`: what was kept, what was dropped and why, by chromosome and file."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ ODD_SHARE = 0.02  # of the reads: more than that, unpaired or without mate, is w
 
 
 def cut_quality(
-    counts: Mapping[str, ChromCounts], task: Task, fates: Iterable[str]
+    counts: Mapping[str, ChromCounts],
+    fragment_sizes: np.ndarray,
+    task: Task,
+    fates: Collection[str],
 ) -> dict[str, Any]:
     """The counts of a cut store, and of each of its chromosomes with its reads by `fates`."""
     by_chrom: dict[str, dict[str, Any]] = {}
@@ -44,9 +47,7 @@ def cut_quality(
             "fragments": sum(row["blacklisted_fragments"] for row in rows),
             "cut_sites": sum(row["blacklisted_cut_sites"] for row in rows),
         },
-        "fragment_size": _fragment_size(
-            np.sum([result.fragment_sizes for result in counts.values()], axis=0)
-        ),
+        "fragment_size": _fragment_size(fragment_sizes),
         "cuts_per_mb": 1e6 * cut_sites / filled_bp if filled_bp else 0.0,
         "chromosomes": by_chrom,
     }

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Merged
 from denoiseq.prepare.cut_sites import Fragments
+from denoiseq.prepare.parts import Part
 from denoiseq.settings import Prepare
 
 
@@ -38,7 +39,7 @@ class StoreParts:
 
     path: Path
     qc: dict[str, Any]
-    parts: Mapping[str, Path | None]
+    parts: Mapping[str, Part | None]
 
 
 class Reader(Protocol):
@@ -60,6 +61,10 @@ class Reader(Protocol):
     ends: Mapping[str, Fragments] | None
 
     def __init__(self, settings: Prepare, genome: Mapping[str, int]) -> None: ...
+
+    @staticmethod
+    def own_sizes(settings: Prepare) -> Mapping[str, int]:
+        """chrom -> bp by the input's own header; UserError where it has none."""
 
     def total(self, chroms: Mapping[str, int]) -> int | None:
         """Units that reading these chromosomes takes; None where that is not known."""

@@ -1,9 +1,8 @@
-"""`denoiseq prepare`: an input and a FASTA to stores, each with its `.qc.json`."""
+"""`denoiseq prepare`: an input and its genome to stores, each with its `.qc.json`."""
 
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +10,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from denoiseq.atomic import check_writable, room_for, write_json
-from denoiseq.errors import UserError
+from denoiseq.atomic import check_writable, parts_folder, room_for, write_json
+from denoiseq.errors import UserError, listed
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import chrom_sizes
 from denoiseq.genomics.intervals import (
     Interval,
     Merged,
-    listed,
     merge_within,
     select_chromosomes,
 )
@@ -29,7 +27,7 @@ from denoiseq.prepare.bigwig import BigWigReader
 from denoiseq.prepare.contigs import warn_of_dense_contigs, warn_of_empty_chromosomes
 from denoiseq.prepare.cut_sites import resolve_shift
 from denoiseq.prepare.fragments import FragmentReader
-from denoiseq.prepare.parts import map_parts
+from denoiseq.prepare.parts import PartColumns
 from denoiseq.prepare.reader import Reader, Task, beside, store_paths
 from denoiseq.prepare.shift_check import check_ends
 from denoiseq.provenance import store_provenance
@@ -68,20 +66,22 @@ def prepare_stores(
 ) -> dict[Path, dict[str, Any]]:
     """Make the stores; returns each with the content of its `.qc.json`, which is written first.
 
-    Memory does not grow with the input. sizes : chrom -> bp, where known without the FASTA.
+    Memory does not grow with the input. sizes : chrom -> bp, where the caller knows them and needs
+    no check of the shift without a FASTA; else they are of `fasta`, or of the input's header.
     """
     kind = _input_kind(settings)
     out = required(settings.out, "out", "cuts.h5")
     _check_no_input(Path(out), settings)
     inputs = {}
     with collected_warnings() as of_genome:
-        if sizes is None:
-            fasta = required(settings.fasta, "fasta", "genome.fa")
-            sizes, inputs["fasta"] = chrom_sizes(fasta), [Path(fasta)]
+        if sizes is None and settings.fasta is not None:
+            sizes, inputs["fasta"] = chrom_sizes(settings.fasta), [Path(settings.fasta)]
         blacklist = [] if settings.blacklist is None else read_bed(settings.blacklist)
         if settings.blacklist is not None and not blacklist:
             log.warning("the blacklist %s holds no interval: nothing is masked", settings.blacklist)
     settings = resolve_shift(settings)
+    if sizes is not None and settings.fasta is None:  # a caller that can do without the check
+        settings = replace(settings, shift_check=False)
     if kind != "bam" or settings.replicates == "merged":
         with collected_warnings(of_genome) as warnings:
             return _prepare(kind, settings, sizes, blacklist, inputs, warnings)
@@ -125,18 +125,21 @@ def _check_no_input(out: Path, settings: Prepare) -> None:
 def _prepare(
     kind: str,
     settings: Prepare,
-    sizes: Mapping[str, int],
+    sizes: Mapping[str, int] | None,
     intervals: list[Interval],
     inputs: Mapping[str, list[Path]],
     warnings: list[str],
 ) -> dict[Path, dict[str, Any]]:
     """Make the stores of one input.
 
+    sizes : chrom -> bp; None: those of the input's header
     intervals : the blacklist's. inputs : further files.
     warnings : those logged so far; it grows by itself, and goes into every store.
     """
     out = Path(str(settings.out))
     check_writable(out)
+    if sizes is None:
+        sizes = READERS[kind].own_sizes(settings)
     reader = READERS[kind](settings, sizes)
     source = " and ".join(map(str, reader.paths))
     chroms = _choose_chromosomes(reader, source, sizes, settings)
@@ -150,11 +153,10 @@ def _prepare(
     }
     provenance = store_provenance({kind: reader.paths, **inputs})
     stores = {}
-    parts = tempfile.TemporaryDirectory(prefix=f".{out.name}.parts-", dir=out.parent)
-    with room_for(out), parts as folder:
+    with room_for(out), parts_folder(out) as folder:
         with tqdm(total=reader.total(chroms), unit=reader.unit, unit_scale=True, desc="prepare",
                   disable=None if settings.progress else True) as bar:  # fmt: skip
-            task = Task(settings, chroms, blacklist, Path(folder), bar.update)
+            task = Task(settings, chroms, blacklist, folder, bar.update)
             contents = reader.read(task)
         preprocessing |= reader.preprocessing  # reading can tell more of it
         content = reader.preprocessing.get("kind", "cuts")
@@ -169,7 +171,7 @@ def _prepare(
         for store in contents:
             stores[store.path] = store.qc | more
             write_json(beside(store.path, ".qc.json"), stores[store.path])
-            columns = map_parts(store.parts, content)
+            columns = PartColumns(store.parts, content)
             WRITERS[content](store.path, chroms, columns, blacklist, preprocessing, provenance)
     return stores
 
@@ -184,7 +186,7 @@ def _choose_chromosomes(
     selected = select_chromosomes(sizes, settings.include, [*out, *misspelled])
     chroms = {c: sizes[c] for c in selected if c in reader.chroms}
     if not chroms:
-        raise UserError(f"{source} has none of the selected chromosomes: {', '.join(selected)}.")
+        raise UserError(f"{source} has none of the selected chromosomes: {listed(selected)}.")
     if len(chroms) < len(selected):
         log.info("%d selected sequences are not in %s", len(selected) - len(chroms), source)
     organelles = [c for c in chroms if is_organelle(c, sizes)]
@@ -209,5 +211,5 @@ def _fit_blacklist(
             f"the FASTA {listed(sizes, 5)}."
         )
     if unknown:
-        log.warning("the blacklist names sequences that the FASTA lacks: %s", ", ".join(unknown))
+        log.warning("the blacklist names sequences that the FASTA lacks: %s", listed(unknown))
     return merge_within(intervals, chroms)

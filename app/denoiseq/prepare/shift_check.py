@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from denoiseq.errors import UserError
-from denoiseq.genomics.fasta import bases_around
+from denoiseq.genomics.fasta import Genome, bases_around
+from denoiseq.genomics.size_table import is_size_table
 from denoiseq.prepare.cut_sites import LEFT, RIGHT, Fragments
 from denoiseq.settings import Prepare
 from denoiseq.settings.prepare import SHIFTS
@@ -57,15 +58,24 @@ def check_ends(
     """Check the shift against the bases around the ends of fragments, a sample by chromosome.
 
     Returns the content of `shift_check` in the qc.json; None where it is off or there is no FASTA.
-    UserError where the Tn5 motif is elsewhere than the shift expects it; a warning without a motif.
+    UserError where the Tn5 motif is elsewhere than the shift expects it; a warning without a motif
+    or a FASTA.
     """
-    if not settings.shift_check or settings.fasta is None:
+    if not settings.shift_check:
         return None
-    left, right = [], []
+    if settings.fasta is None or is_size_table(settings.fasta):
+        _log.warning(
+            "the Tn5 shift of %s is not checked, because no FASTA is given: shift=%s is taken as "
+            "it is; give fasta=genome.fa, or shift_check=false if you know the shift",
+            source,
+            settings.shift,
+        )
+        return None
+    left, right, genome = [], [], Genome(settings.fasta)
     for chrom, (starts, lengths, known) in ends.items():
         first, last = starts[(known & LEFT) > 0], (starts + lengths - 1)[(known & RIGHT) > 0]
-        left.append(bases_around(settings.fasta, chrom, first, REACH_BP))
-        right.append(reverse_complement(bases_around(settings.fasta, chrom, last, REACH_BP)))
+        left.append(bases_around(genome, chrom, first, REACH_BP))
+        right.append(reverse_complement(bases_around(genome, chrom, last, REACH_BP)))
     result = check_shift(np.concatenate(left), np.concatenate(right), settings.shift)
     if result["verdict"] == "wrong":
         raise UserError(_wrong_shift(source, result))

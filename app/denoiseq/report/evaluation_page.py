@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from denoiseq.errors import listed
 from denoiseq.report import curve_figures, metric_tables
 from denoiseq.report.count_figures import fragment_pictures
 from denoiseq.report.loci import Panels, loci_section
@@ -90,7 +91,7 @@ def _curves(metrics: Mapping[str, Any], curves: Mapping[str, Any]) -> list[Pictu
 def sentences(metrics: Mapping[str, Any]) -> list[str]:
     """What the held-out chromosomes say of the denoised track, without knowledge of the method."""
     chroms = list(metrics.get("chromosomes") or {})
-    names = f" ({', '.join(chroms)})" if chroms else ""
+    names = f" ({listed(chroms)})" if chroms else ""
     if metrics.get("split") == "test":
         where = f"On chromosomes that the network never saw{names}"
     else:

@@ -9,13 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from denoiseq.atomic import write_bytes
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.report.locus_figures import Locus, draw_loci, draw_locus
 from denoiseq.report.page import Picture, Section
 from denoiseq.settings import Evaluate, Predict
 
 WINDOW_BP = 8_000
 REGION_BP = 100, 200_000  # least and most that a figure can show
+# as browsers show them: with commas, blanks, any dash or two dots, or in the columns of a BED
+REGION = re.compile(
+    r"(?P<chrom>\S+?)"
+    r"(\s*:\s*(?P<start>[0-9][0-9,]{0,29})\s*([-\u2010-\u2015\u2212]|\.\.)\s*"
+    r"|\s+(?P<first>[0-9][0-9,]{0,29})\s+)"
+    r"(?P<end>[0-9][0-9,]{0,29})"
+)
 TRIES = 100  # to find a random window with reads, for each that is asked for
 SPREAD, CHOSEN, RANDOM = "Peaks, from strong to weak", "Chosen", "At random"
 SECTION_TEXT = (
@@ -29,22 +36,23 @@ Panels = Mapping[str, Sequence[Locus]]
 
 
 def parse_regions(regions: Sequence[str], sizes: Mapping[str, int]) -> list[Window]:
-    """The windows that `regions` name, "chrom:start-end" each, 0-based and half-open.
+    """The windows that `regions` name, each as REGION, such as "chr1:1,000-2,000".
+
+    They are taken as 0-based and half-open; browsers count from 1, one base to the right.
 
     UserError for one that is not on `sizes` (chromosome -> bp).
     """
     windows, (least, most) = [], REGION_BP
     for text in regions:
-        region = re.fullmatch(r"(.+):([0-9,]+)-([0-9,]+)", text.strip())
+        region = REGION.fullmatch(text.strip())
         if region is None:
             raise UserError(
-                f"regions: {text!r} is no region, expected one as in chr1:100000-120000"
+                f"regions: {text[:80]!r} is no region, expected one as in chr1:100000-120000"
             )
-        chrom = region[1]
-        start, end = (int(number.replace(",", "")) for number in region.groups()[1:])
+        chrom, numbers = region["chrom"], (region["start"] or region["first"], region["end"])
+        start, end = (int(number.replace(",", "")) for number in numbers)
         if chrom not in sizes:
-            known = ", ".join(list(sizes)[:8])
-            raise UserError(f"regions: {text} is on none of the chromosomes here ({known})")
+            raise UserError(f"regions: {text} is on none of the chromosomes here ({listed(sizes)})")
         if not (end <= sizes[chrom] and least <= end - start <= most):
             raise UserError(
                 f"regions: {text} does not fit, expected {least} to {most:,} bp within the "

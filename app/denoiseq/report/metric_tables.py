@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from denoiseq.report.metrics import METRICS, PAGE_SECTIONS, Metric, interval_of, named
-from denoiseq.report.page import Cell, Table
+from denoiseq.report.page import MOST_ROWS, Cell, Table
 from denoiseq.report.tracks import label, measured_tracks
 
 ARROWS = {"more": "↑", "less": "↓", "": ""}
@@ -25,10 +26,13 @@ def summary(metrics: Mapping[str, Any], sections: Sequence[str] = PAGE_SECTIONS)
 
 
 def by_chromosome(metrics: Mapping[str, Any]) -> Table | None:
-    """A row a chromosome and metric, as far as they were measured apart."""
-    chroms, headings = metrics.get("chromosomes") or {}, [(m.heading, m) for m in METRICS]
+    """A row a chromosome and metric, as far as they were measured apart; of many the first."""
+    measured_apart, headings = metrics.get("chromosomes") or {}, [(m.heading, m) for m in METRICS]
+    chroms = dict(islice(measured_apart.items(), MOST_ROWS))
     tracks = measured_tracks({name for chrom in chroms.values() for name in chrom})
     table = _table(tracks, [(chrom, measured, headings) for chrom, measured in chroms.items()])
+    if more := len(measured_apart) - len(chroms):
+        table.rows.append((f"and {more:,} more in metrics.json", []))
     return table if table.rows else None
 
 

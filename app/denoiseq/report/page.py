@@ -12,9 +12,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from denoiseq.atomic import write_bytes, write_text
+from denoiseq.errors import listed
 
 Facts = Mapping[str, Mapping[str, Any]]
 """Group -> name -> value: settings, model, software and what else made a result."""
+MOST_ROWS = 100  # of what there may be thousands of, as chromosomes: more are counted
 PAGES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
@@ -110,8 +112,10 @@ def _texts(entries: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested dictionaries as one, with dotted keys, and the values as text."""
     texts: dict[str, str] = {}
     for key, value in entries.items():
-        nested = isinstance(value, Mapping)
-        texts |= _texts(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": _text(value)}
+        if isinstance(value, Mapping) and len(value) <= MOST_ROWS:
+            texts |= _texts(value, f"{prefix}{key}.")
+        else:
+            texts[f"{prefix}{key}"] = _text(value)
     return texts
 
 
@@ -122,6 +126,8 @@ def _text(value: Any) -> str:
         return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
     if isinstance(value, int):
         return f"{value:,}"
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | Mapping):
+        if len(value) > MOST_ROWS:
+            return f"{len(value):,}: {listed([_text(item) for item in value])}"
         return ", ".join(_text(item) for item in value)
     return str(value)

@@ -11,6 +11,8 @@ from omegaconf import MISSING
 
 from denoiseq.settings.setting import at_least, check, check_settings, one_of, path, setting
 
+MOST_LEVELS = 16  # of a U-Net, whose bottleneck then sees one position in 32,768
+
 
 @dataclass
 class Model:
@@ -93,9 +95,9 @@ class UNet(Model):
             "pool over other bases; train it with data.reverse_complement=true instead",
         )
         check(
-            len(self.channels) == len(self.kernel_sizes) >= 2,
+            2 <= len(self.channels) == len(self.kernel_sizes) <= MOST_LEVELS,
             f"model.channels={self.channels} and model.kernel_sizes={self.kernel_sizes} must be "
-            "equally long, 2 or more: one number a level, the bottleneck last",
+            f"equally long, 2 to {MOST_LEVELS}: one number a level, the bottleneck last",
         )
         for name in ("channels", "kernel_sizes"):
             value = getattr(self, name)

@@ -57,7 +57,7 @@ class Predict:
     store: str | None = path("prepared store, instead of reads")
     fasta: str | None = path(
         "FASTA of the genome, to check the input and its shift; required by a model that reads the "
-        "sequence"
+        "sequence. A chrom.sizes file or .fai checks the input alone"
     )
     blacklist: str | None = setting(
         None,
@@ -103,7 +103,7 @@ class Predict:
     loci: int = setting(*LOCI)
     random_loci: int = setting(*RANDOM_LOCI)
     regions: list[str] = setting(*REGIONS)
-    workers: int = setting(0, "processes that read the BAM; 0 = one per core", at_least(0))
+    workers: int = setting(0, "processes that read the BAM; 0 = one per usable core", at_least(0))
     conv: Conv = group(Conv, "which convolution the network runs on")
     precision: Precision = group(Precision, "precision of the activations")
     trainer: Trainer = group(Trainer, "how the machine is used")

@@ -56,7 +56,8 @@ class Prepare:
         "coverage track, instead of reads; makes a store that cannot be thinned"
     )
     fasta: str | None = path(
-        "FASTA of the genome, plain or bgzipped; for chromosome sizes and the shift check"
+        "FASTA of the genome, plain or bgzipped, for chromosome sizes and the shift check; or a "
+        "chrom.sizes file or .fai; null = the sizes of the header of bam or bigwig"
     )
     out: str | None = path("store to write, .h5, with a .qc.json beside it; required")
     blacklist: str | None = path("BED of regions whose cut sites are dropped and that stay masked")
@@ -80,7 +81,7 @@ class Prepare:
         "chromosomes to leave out, besides mitochondria and plastids; null = only these, "
         "[] = none at all",
     )
-    workers: int = setting(0, "processes that read; 0 = one per core", at_least(0))
+    workers: int = setting(0, "processes that read; 0 = one per usable core", at_least(0))
     progress: bool = setting(True, "show a progress bar on a terminal")
 
     def __post_init__(self) -> None:

@@ -15,7 +15,9 @@ class Trainer:
         "auto", "where to compute; auto = a GPU if there is one", one_of("auto", "cpu", "cuda")
     )
     threads: int | None = setting(
-        None, "threads that compute; null = torch's own choice", at_least(1)
+        None,
+        "threads that compute; null = one per usable core that the loading processes leave",
+        at_least(1),
     )
     workers: int = setting(
         0, "processes that load windows; 0 = the main process loads them", at_least(0)

@@ -7,18 +7,15 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import Genome
-from denoiseq.genomics.intervals import listed, merge_within
+from denoiseq.genomics.intervals import merge_within
 from denoiseq.genomics.organelles import is_organelle
-from denoiseq.store.header import blacklist_sha256
+from denoiseq.store.header import FILTERS, blacklist_sha256
 from denoiseq.store.store import Store
 
 log = logging.getLogger(__name__)
-
-# The settings that decide which cuts reads give; a model must meet what it was trained on.
-FILTERS = ("shift", "min_mapq", "keep_duplicates", "max_fragment_bp")
 
 
 def check_same_filters(
@@ -97,7 +94,7 @@ def check_store_matches_training(trained: Mapping[str, Any], store: Store) -> No
     sizes = {chrom: store.chroms[name] for name, chrom in store.plain_names.items()}
     check_same_genome(trained, sizes, str(store.path))
     warn_of_other_ends(trained, store)
-    if trained["blacklist_sha256"] != store.preprocessing["blacklist_sha256"]:
+    if trained["blacklist_sha256"] != store.preprocessing.get("blacklist_sha256"):
         log.warning("%s has another blacklist than the training had", store.path)
 
 

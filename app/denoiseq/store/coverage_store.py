@@ -17,8 +17,10 @@ import numpy as np
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Merged, unmasked_bp
-from denoiseq.store.header import Header, new_store, open_hdf5
+from denoiseq.store.hdf5 import open_hdf5
+from denoiseq.store.header import KINDS, Header
 from denoiseq.store.thinning import Thinning
+from denoiseq.store.writer import RowWriter, new_store
 
 
 def runs_of(values: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
@@ -44,11 +46,12 @@ def write_coverage_store(
     blacklist : where the coverage was set to 0.
     """
     head = (sizes, runs, blacklist, preprocessing, provenance)
-    with new_store(path, "coverage", *head) as (file, offsets):
-        for chrom, offset in zip(sizes, offsets, strict=False):
+    with new_store(path, "coverage", *head) as file:
+        rows = RowWriter(file, KINDS["coverage"].columns, sizes)
+        for chrom in sizes:
             if chrom in runs:
-                for name, column in zip(("starts", "values"), runs[chrom], strict=True):
-                    file[name][offset : offset + len(column)] = column
+                rows.add(chrom, *runs[chrom])
+        rows.finish()
 
 
 class CoverageStore:
@@ -58,7 +61,7 @@ class CoverageStore:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        with open_hdf5(path, "coverage") as file:
+        with open_hdf5(path, KINDS["coverage"].noun) as file:
             head = Header(self.path, file, "coverage")
         self._head = head
         self.chroms, self.blacklist, self.n_runs = head.chroms, head.blacklist, head.rows

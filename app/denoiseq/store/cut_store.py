@@ -15,8 +15,10 @@ import numpy as np
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Merged, unmasked_bp
 from denoiseq.settings.prepare import SHIFTS
-from denoiseq.store.header import Header, new_store, open_hdf5
+from denoiseq.store.hdf5 import attribute, check, damaged, open_hdf5
+from denoiseq.store.header import KINDS, Header
 from denoiseq.store.thinning import Thinning
+from denoiseq.store.writer import RowWriter, new_store
 
 _COPY_CUTS = 1 << 20
 _CHUNK_BP = 1 << 22
@@ -38,31 +40,32 @@ def write_store(
     blacklist : where cuts were left out.
     """
     head = (sizes, cuts, blacklist, preprocessing, provenance)
-    with new_store(path, "cuts", *head) as (file, offsets):
-        file.attrs["n_fragments"] = _write_cuts(file, sizes, cuts, offsets)
+    with new_store(path, "cuts", *head) as file:
+        file.attrs["n_fragments"] = _write_cuts(file, sizes, cuts)
 
 
 def _write_cuts(
     file: h5py.File,
     sizes: Mapping[str, int],
     cuts: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    offsets: np.ndarray,
 ) -> int:
     """Copy cuts chunk by chunk, numbering fragments through the genome; return their number."""
     first_id = 0
-    for chrom, offset in zip(sizes, offsets, strict=False):
-        positions, fragments = cuts.get(chrom, (np.empty(0), np.empty(0)))
+    rows = RowWriter(file, KINDS["cuts"].columns, sizes)
+    for chrom in sizes:
+        if chrom not in cuts:
+            continue
+        positions, fragments = cuts[chrom]
         n_local = 0
         for at in range(0, len(positions), _COPY_CUTS):
             chunk = slice(at, min(at + _COPY_CUTS, len(positions)))
-            target = slice(offset + chunk.start, offset + chunk.stop)
             local = np.asarray(fragments[chunk], dtype=np.int64)
             n_local = max(n_local, int(local.max()) + 1)
             if first_id + n_local > _IDS:
                 raise UserError(f"more than {_IDS} fragments: prepare fewer chromosomes.")
-            file["cuts"][target] = positions[chunk]
-            file["fragments"][target] = (local + first_id).astype(np.uint32)
+            rows.add(chrom, positions[chunk], (local + first_id).astype(np.uint32))
         first_id += n_local
+    rows.finish()
     return first_id
 
 
@@ -77,9 +80,10 @@ class CutStore:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        with open_hdf5(path, "cuts") as file:
+        with open_hdf5(path, KINDS["cuts"].noun) as file:
             head = Header(self.path, file, "cuts")
-            self.n_fragments = int(file.attrs["n_fragments"])
+            self.n_fragments = attribute(file, "n_fragments", int)
+            check(0 <= self.n_fragments <= _IDS, "its number of fragments is impossible")
         self._head = head
         self.chroms, self.blacklist, self.n_cuts = head.chroms, head.blacklist, head.rows
         self.preprocessing, self.provenance = head.preprocessing, head.provenance
@@ -146,9 +150,10 @@ class CutStore:
         the blacklist; (0,) where lengths are not known, as of single-end reads.
         """
         made = self.preprocessing
-        if made.get("layout") == "single":
+        known = made.get("shift") in SHIFTS and made.get("max_fragment_bp") is not None
+        if made.get("layout") == "single" or not known:
             return np.zeros(0, dtype=np.int64)
-        longest = int(made["max_fragment_bp"])
+        longest = min(int(made["max_fragment_bp"]), max(self.chroms.values(), default=0))
         left, right = SHIFTS[made["shift"]]
         counts = np.zeros(longest + 1, dtype=np.int64)
         for chrom in self.chroms if chroms is None else chroms:
@@ -163,6 +168,9 @@ class CutStore:
                 first = np.flatnonzero(fragments[1:] == fragments[:-1])
                 first = first[positions[first] < end]  # the others are the next chunk's
                 lengths = positions[first + 1] - positions[first] + left - right
+                if lengths.max(initial=0) > longest:
+                    reason = f"{chrom}: a fragment is longer than max_fragment_bp"
+                    raise damaged(self.path, KINDS["cuts"].noun, reason)
                 counts += np.bincount(lengths, minlength=longest + 1)
         return counts
 

@@ -17,24 +17,24 @@ from torch import Tensor
 from tqdm import tqdm
 
 from denoiseq.atomic import write_text
-from denoiseq.distributed import ALONE, LostRank, Ranks
-from denoiseq.errors import UserError
+from denoiseq.distributed import ALONE, Ranks, advised
+from denoiseq.errors import LostRank, UserError
 from denoiseq.evaluation.baselines import fit_linear, tune_baselines
 from denoiseq.evaluation.calibration import at_temperature
 from denoiseq.evaluation.measure import Loss, measure, validate
 from denoiseq.evaluation.thresholds import Tuned
+from denoiseq.interrupt import Stop
 from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
 from denoiseq.models.network import Network, Prediction
 from denoiseq.settings import Evaluate, Train, plain, to_yaml
 from denoiseq.settings.optim import PEAK_METRICS
-from denoiseq.training.interrupt import Stop
 from denoiseq.training.losses import atacworks_loss
 from denoiseq.training.optimizer import learning_rate
 from denoiseq.training.progress import Records
 from denoiseq.training.resume import adopt_best
-from denoiseq.training.state import State, checkpoint_path
+from denoiseq.training.state import State, checkpoint_path, how_to_resume
 from denoiseq.training.step import first_not_finite, optimizer_step
-from denoiseq.windows.batches import TileBatches, window_loader
+from denoiseq.windows.batches import TileBatches, WindowLoader
 from denoiseq.windows.splits import Splits
 
 log = logging.getLogger(__name__)
@@ -69,15 +69,15 @@ class Training:
         self.loss: Loss = partial(atacworks_loss, weights=settings.loss, total=ranks.total)
         self.state = State(model, settings.optim)
         self.batches = TileBatches(windows.train, settings.optim.batch_size, settings.seed, ranks)
-        self.loader = window_loader(self.batches, settings.trainer.workers)
+        self.loader = WindowLoader(self.batches, settings.trainer.workers)
         self.saved_at = -math.inf
-        self.stop = Stop(checkpoint_path(settings.out, "last"), patient=ranks.world > 1)
+        self.stop = Stop("Training", partial(how_to_resume, settings.out), ranks.world > 1)
 
     def train(self) -> dict[str, Any]:
         """Train to the last epoch; the model ends with the weights of the best one.
 
         Returns what `measure` gives on the validation split; empty except on the main rank. Raises
-        Interrupted after Ctrl-C or SIGTERM, with last.pt saved at the current step; LostRank if
+        Interrupted after one of its signals, with last.pt saved at the current step; LostRank if
         another rank died, with last.pt saved at the last step that all have done; UserError if a
         loss or gradient is not finite, or if the checkpoint to resume does not fit.
         """
@@ -93,6 +93,12 @@ class Training:
                         self.epoch()
                 except LostRank as error:
                     raise self._after_loss(error) from error
+                except RuntimeError as error:  # torch raises it anywhere when a loader has died
+                    if not _loader_died(error):
+                        raise
+                    raise OSError(
+                        f"Training stopped, a process that loads windows died: {self.stop.how()}."
+                    ) from error
             if done.epoch < optim.epochs:
                 log.info("no better %s for %d epochs: done", optim.monitor, optim.patience)
             return self._measured_best()
@@ -188,28 +194,30 @@ class Training:
         try:
             yield from self.loader
         except (OSError, RuntimeError, UserError) as error:
-            died = str(error).startswith("DataLoader worker")  # torch's words, in a RuntimeError
-            if not self.settings.trainer.workers or (isinstance(error, RuntimeError) and not died):
+            unknown = isinstance(error, RuntimeError) and not _loader_died(error)
+            if not self.settings.trainer.workers or unknown:
                 raise
             self._save("last")
+            if self.stop.signal is not None:  # it came to all processes of the job
+                raise self.stop.interruption() from error
             kind = UserError if isinstance(error, UserError) else OSError
             # The error of a worker comes with its whole traceback.
             reason = str(error).strip().splitlines()[-1].removeprefix("denoiseq.errors.UserError: ")
             raise kind(
                 f"Training stopped at step {self.state.done.step}, a process that loads windows "
-                f"failed ({reason}): go on with resume={self.stop.last}."
+                f"failed ({reason}): {self.stop.how()}."
             ) from error
 
     def _after_loss(self, error: LostRank) -> BaseException:
         """Save, and return the exception that tells how to go on without the lost rank."""
-        with self.stop.deferred():
-            self._save("last")
-        if self.stop.signal == signal.SIGINT:  # every rank had the Ctrl-C, and one has ended
-            return self.stop.interruption()
-        return LostRank(
-            f"Training stopped at step {self.state.done.step}, {error}: "
-            f"go on with resume={self.stop.last}."
-        )
+        if not self.stop.ending:  # a collective noticed it, within a step
+            with self.stop.deferred():
+                self._save("last")
+            if self.stop.signal == signal.SIGINT:  # every rank had the Ctrl-C, and one has ended
+                return self.stop.interruption()
+        self.stop.ending = True
+        step = self.state.done.step
+        return advised(error, f"Training stopped at step {step}, {error}: {self.stop.how()}.")
 
     def _not_finite(self, batch: dict[str, Tensor], pred: Prediction, value: float) -> str:
         """The sentence that names the window; before the step, so the weights are still sound."""
@@ -275,3 +283,8 @@ class Training:
             payload = self.state.payload(self.settings, self.windows.train)
             path = checkpoint_path(self.settings.out, name)
             save_checkpoint(path, {**self.metadata, **payload})
+
+
+def _loader_died(error: RuntimeError) -> bool:
+    """Whether torch says that a process that loads windows was killed."""
+    return str(error).startswith("DataLoader worker")

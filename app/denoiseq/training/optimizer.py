@@ -3,14 +3,18 @@ position in the training alone, so a resumed training goes on exactly as it woul
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from denoiseq.settings import Optim
 from denoiseq.settings.optim import smaller_is_better
+
+# what of a group each step, or the settings of a resumed training, may change
+_SET_ANEW = {"lr", "weight_decay"}
 
 
 def make_optimizer(model: nn.Module, settings: Optim) -> torch.optim.Optimizer:
@@ -22,6 +26,27 @@ def make_optimizer(model: nn.Module, settings: Optim) -> torch.optim.Optimizer:
     groups = [(decayed, settings.weight_decay), (spared, 0.0)]
     parts = [{"params": params, "weight_decay": decay} for params, decay in groups if params]
     return torch.optim.AdamW(parts, lr=settings.lr)
+
+
+def check_optimizer_state(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    """ValueError where a stored state is not of this optimizer's parameters and groups.
+
+    torch takes any, and fails, or steps otherwise, afterwards.
+    """
+    groups, own = state["param_groups"], optimizer.state_dict()["param_groups"]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for group, expected in zip(groups, own, strict=True):
+        # another version of torch may have further names
+        names = group.keys() & expected.keys() - _SET_ANEW
+        if "params" not in names or any(
+            (type(group[name]), group[name]) != (type(expected[name]), expected[name])
+            for name in names
+        ):
+            raise ValueError("other groups of parameters")
+    for number, values in state["state"].items():
+        shapes = (parameters[number].shape, torch.Size())
+        if not all(isinstance(v, Tensor) and v.shape in shapes for v in values.values()):
+            raise ValueError("a state of other shape")
 
 
 def learning_rate(

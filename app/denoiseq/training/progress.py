@@ -133,6 +133,7 @@ class Records:
             # Imported here, because it takes a second that trainings without it need not spend.
             from torch.utils.tensorboard import SummaryWriter
 
+            settings.out.encode()  # TensorBoard needs UTF-8
             # Events beyond the resumed step belong to a training that did not happen.
             purge = done.step + 1 if done.step else None
             self.writer = SummaryWriter(settings.out, purge_step=purge)

@@ -13,8 +13,8 @@ from typing import Any
 
 from denoiseq.atomic import atomic_path
 from denoiseq.errors import UserError
-from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
-from denoiseq.settings import Data, Train, parse, plain
+from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint, trained_settings
+from denoiseq.settings import Data, Train, plain
 from denoiseq.settings.help import shown
 from denoiseq.training.progress import Progress
 from denoiseq.windows.dataset import WindowDataset
@@ -39,11 +39,6 @@ Changes = dict[str, tuple[Any, Any]]
 """Dotted name of a setting -> its value in the checkpoint, and now."""
 
 
-def trained_settings(payload: Mapping[str, Any]) -> Train:
-    """The settings that a checkpoint was trained with; those that it lacks have their defaults."""
-    return parse(Train, payload["config"])
-
-
 def check_resumable(
     path: Path, payload: Mapping[str, Any], settings: Train, data: WindowDataset
 ) -> None:
@@ -55,20 +50,20 @@ def check_resumable(
             f"{path} was released to predict with, without its training's state: start a training "
             "from its weights with model.pretrained=."
         )
-    before = trained_settings(payload)
+    before = trained_settings(payload, path)
     changes = changed_settings(before, settings)
     lasting = {name: pair for name, pair in changes.items() if _within(name, LASTING)}
     others = {name: pair for name, pair in changes.items() if name not in lasting}
     if others := others | _changed_peaks(payload, before.data, settings.data, data):
         raise UserError(
-            f"{path} was trained with other settings ({_text(others)}): resume with the settings "
-            "of the training, or start a new one from its weights with model.pretrained=."
+            f"{path} was trained with other settings ({shown_changes(others)}): resume with the "
+            "settings of the training, or start a new one from its weights with model.pretrained=."
         )
     _check_store(path, payload, settings.data, data)
     if not settings.data.sequence:
         lasting.pop("data.fasta", None)  # nothing reads it
     if lasting:
-        log.warning("%s is resumed with other settings: %s", path, _text(lasting))
+        log.warning("%s is resumed with other settings: %s", path, shown_changes(lasting))
 
 
 def changed_settings(before: Train, now: Train) -> Changes:
@@ -97,7 +92,8 @@ def _within(name: str, names: tuple[str, ...]) -> bool:
     return any(name == other or name.startswith(f"{other}.") for other in names)
 
 
-def _text(changes: Changes) -> str:
+def shown_changes(changes: Changes) -> str:
+    """Each changed setting, as name old -> new."""
     return ", ".join(f"{n} {shown(old)} -> {shown(new)}" for n, (old, new) in changes.items())
 
 

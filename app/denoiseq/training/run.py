@@ -11,12 +11,13 @@ from typing import Any
 from denoiseq import models
 from denoiseq.atomic import check_writable, write_json
 from denoiseq.distributed import Ranks, joined, use_threads
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.evaluation import loci
 from denoiseq.evaluation import run as evaluation
 from denoiseq.evaluation.calibration import at_temperature
 from denoiseq.evaluation.thresholds import tuned_peak_threshold
 from denoiseq.inputs import is_pipe, keep_pipes
+from denoiseq.interrupt import ANEW, Interrupted, Stop
 from denoiseq.logs import collected_warnings, log_to
 from denoiseq.models.checkpoint import load_checkpoint
 from denoiseq.models.layers import describe_convolutions
@@ -28,7 +29,8 @@ from denoiseq.report.metric_text import metrics_table
 from denoiseq.report.training_page import training_page
 from denoiseq.settings import Data, Evaluate, Predict, Train
 from denoiseq.training.loop import Training
-from denoiseq.training.state import checkpoint_path
+from denoiseq.training.requeue import checkpoint_of_job
+from denoiseq.training.state import checkpoint_path, how_to_resume
 from denoiseq.windows.splits import Stores, open_or_prepare, open_stores, splits
 
 log = logging.getLogger(__name__)
@@ -36,32 +38,43 @@ log = logging.getLogger(__name__)
 
 def run(settings: Train) -> None:
     """Train, measure the validation split, and go on to the further stages of the settings."""
-    with joined(settings.trainer.device) as ranks, collected_warnings() as warnings:
+    stop = Stop("Training", lambda: ANEW)
+    with stop, joined(settings.trainer.device) as ranks:
         settings = _shared(settings, ranks)
-        folder = Path(settings.out)
-        if ranks.main:
-            check_writable(folder / "metrics.json")
-            log_to(folder / "train.log")
-        check_batch_norm(settings, ranks)
-        if ranks.main:
-            open_or_prepare(settings.data)  # the other ranks then find the store
-        ranks.wait()
-        threads = use_threads(settings.trainer.threads)
-        stores = open_stores(settings.data)
-        windows = splits(settings.data, stores, settings.seed)
-        network = _network(settings, ranks)
-        metadata = {"versions": versions(), **stores.facts()}
-        picture = partial(loci.picture, windows.validation, settings)
-        training = Training(network, windows, settings, ranks, metadata, picture)
-        if ranks.main:
-            _log_start(training, stores, threads)
-        metrics = training.train()
-        if ranks.main:
-            _report(training, metrics, warnings)
-        # Their memory and processes are not for the further stages.
-        del stores, windows, network, training
+        with collected_warnings() as warnings:
+            _train(settings, ranks, warnings)
+        stop.how = partial(how_to_resume, settings.out)
+        try:
+            _further_stages(settings, ranks)
+        except Interrupted as error:  # a prediction tells how it would itself go on
+            error.args = stop.interruption().args
+            raise
+
+
+def _train(settings: Train, ranks: Ranks, warnings: list[str]) -> None:
+    """Train and measure; warnings : those logged so far, it grows by itself."""
+    folder = Path(settings.out)
     if ranks.main:
-        _further_stages(settings)
+        check_writable(folder / "metrics.json")
+        log_to(folder / "train.log")
+        settings = replace(settings, resume=settings.resume or checkpoint_of_job(settings))
+    settings = replace(settings, resume=ranks.tell(settings.resume))
+    check_batch_norm(settings, ranks)
+    if ranks.main:
+        open_or_prepare(settings.data)  # the other ranks then find the store
+    ranks.wait()
+    threads = use_threads(settings.trainer.threads, settings.trainer.workers)
+    stores = open_stores(settings.data)
+    windows = splits(settings.data, stores, settings.seed)
+    network = _network(settings, ranks)
+    metadata = {"versions": versions(), **stores.facts()}
+    picture = partial(loci.picture, windows.validation, settings)
+    training = Training(network, windows, settings, ranks, metadata, picture)
+    if ranks.main:
+        _log_start(training, stores, threads)
+    metrics = training.train()
+    if ranks.main:
+        _report(training, metrics, warnings)
 
 
 def _shared(settings: Train, ranks: Ranks) -> Train:
@@ -125,8 +138,8 @@ def _log_start(training: Training, stores: Stores, threads: int) -> None:
     log.info("noisy input of %s cut sites per Mb", depth)
     log.info(
         f"training on {len(data)} windows of {settings.data.window_bp:,} bp "
-        f"({', '.join(data.chroms)}), validating on {len(validation)} "
-        f"({', '.join(validation.chroms)})"
+        f"({listed(data.chroms)}), validating on {len(validation)} "
+        f"({listed(validation.chroms)})"
     )
     processes = f"{ranks.world} processes of " if ranks.world > 1 else ""
     software = software_facts(network)
@@ -165,7 +178,7 @@ def _report(training: Training, metrics: dict[str, Any], warnings: list[str]) ->
     log.info("checkpoint: %s", checkpoint_path(settings.out, "best"))
 
 
-def _further_stages(settings: Train) -> None:
+def _further_stages(settings: Train, ranks: Ranks) -> None:
     """Evaluate the test split, predict on the reads, as far as the settings ask for it."""
     again: dict[str, Any] = {
         "checkpoint": str(checkpoint_path(settings.out, "best")),
@@ -173,18 +186,27 @@ def _further_stages(settings: Train) -> None:
         "precision": settings.precision,
         "trainer": settings.trainer,
     }
-    if "evaluate" in settings.stages:
-        evaluation.run(Evaluate(split="test", **again))
-    if "predict" in settings.stages and _can_predict(again["checkpoint"]):
-        data, reads = settings.data, settings.data.prepare
-        read_once = is_pipe(reads.fragments or "")
-        if data.noisy_store or read_once or not (reads.bam or reads.fragments):
-            again["store"] = data.noisy_store or data.store
-        else:
-            again |= {"bam": reads.bam, "fragments": reads.fragments, "barcodes": reads.barcodes}
-        again["fasta"] = data.fasta if data.sequence else None
-        out = str(Path(settings.out) / "predict")
-        prediction.run(Predict(out=out, depth="trained", seed=settings.seed, **again))
+    if "evaluate" in settings.stages and ranks.main:
+        evaluation.evaluate(Evaluate(split="test", **again))
+    if "predict" in settings.stages:
+        request = _prediction(settings, again) if ranks.main else None
+        if (request := ranks.tell(request)) is not None:
+            prediction.predict(replace(request, trainer=settings.trainer), ranks)
+
+
+def _prediction(settings: Train, again: dict[str, Any]) -> Predict | None:
+    """The prediction on the training's reads, or store; None where no peak can be called."""
+    if not _can_predict(again["checkpoint"]):
+        return None
+    data, reads = settings.data, settings.data.prepare
+    read_once = is_pipe(reads.fragments or "")
+    if data.noisy_store or read_once or not (reads.bam or reads.fragments):
+        source: dict[str, Any] = {"store": data.noisy_store or data.store}
+    else:
+        source = {"bam": reads.bam, "fragments": reads.fragments, "barcodes": reads.barcodes}
+    source["fasta"] = data.fasta if data.sequence else None
+    out = str(Path(settings.out) / "predict")
+    return Predict(out=out, depth="trained", seed=settings.seed, **again, **source)
 
 
 def _can_predict(checkpoint: str) -> bool:

@@ -8,12 +8,19 @@ from torch import nn
 
 from denoiseq.distributed import Ranks
 from denoiseq.errors import UserError
-from denoiseq.models.checkpoint import load_checkpoint
+from denoiseq.interrupt import ANEW
+from denoiseq.models.checkpoint import (
+    check_weights,
+    load_checkpoint,
+    require,
+    trained_settings,
+)
 from denoiseq.models.network import Network
+from denoiseq.models.payload import TO_RESUME
 from denoiseq.settings import Optim, Train
-from denoiseq.training.optimizer import Average, make_optimizer
+from denoiseq.training.optimizer import Average, check_optimizer_state, make_optimizer
 from denoiseq.training.progress import Progress
-from denoiseq.training.resume import check_resumable, trained_settings
+from denoiseq.training.resume import check_resumable
 from denoiseq.windows.dataset import WindowDataset
 
 
@@ -28,6 +35,12 @@ def train_options(settings: Train) -> dict[str, Any]:
 def checkpoint_path(folder: Path | str, name: str) -> Path:
     """The path of "last" or "best" in a run folder."""
     return Path(folder) / "checkpoints" / f"{name}.pt"
+
+
+def how_to_resume(folder: Path | str) -> str:
+    """How to go on with the training of a run folder."""
+    last = checkpoint_path(folder, "last")
+    return f"go on with resume={last}" if last.exists() else f"it has no checkpoint yet, {ANEW}"
 
 
 class State:
@@ -62,18 +75,21 @@ class State:
     def resume(self, path: Path, settings: Train, data: WindowDataset, ranks: Ranks) -> None:
         """Go on from a checkpoint; refuse one from which the training would not go on as it was."""
         payload = ranks.tell(load_checkpoint(path) if ranks.main else None)
+        require(payload, TO_RESUME, path)
         check_resumable(path, payload, settings, data)
         state = payload["training_state"]
+        check_weights(state["weights"] or payload["state_dict"], path)
         try:
+            check_optimizer_state(state["optimizer"], self.optimizer)
             if self.average is not None:
                 self.average.model.load_state_dict(payload["state_dict"])
             self.model.load_state_dict(state["weights"] or payload["state_dict"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as error:
+            torch.set_rng_state(state["random"])
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise UserError(
                 f"{path} holds the weights of another model: resume with the model it was made by."
             ) from error
-        torch.set_rng_state(state["random"])
         self.done = Progress.from_payload(payload)
-        if trained_settings(payload).loss != settings.loss:
+        if trained_settings(payload, path).loss != settings.loss:
             self.done.other_losses = len(self.done.history)

@@ -3,6 +3,7 @@ on (settings, seed, epoch, index) alone, so workers, ranks and resumed runs see 
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.genomics.fasta import Genome, input_channels
 from denoiseq.genomics.intervals import Tile, mask, tile_chromosome
 from denoiseq.settings import Data
@@ -63,12 +64,12 @@ class WindowDataset(Dataset):
         self.set_epoch(0)
         if not self.tiles:
             raise UserError(
-                f"No window of {settings.window_bp} bp is left to train on in {', '.join(chroms)}: "
+                f"No window of {settings.window_bp} bp is left to train on in {listed(chroms)}: "
                 "choose other chromosomes, a smaller data.interval_bp, or a smaller blacklist."
             )
         if training and not any(len(peaks.get(c, ())) for c in self.chroms):
             raise UserError(
-                f"The labels hold no peaks on the training chromosomes ({', '.join(chroms)}): "
+                f"The labels hold no peaks on the training chromosomes ({listed(chroms)}): "
                 "check the chromosome names of the BED, or lower the label threshold."
             )
 
@@ -83,8 +84,9 @@ class WindowDataset(Dataset):
 
     def _long_enough(self, chroms: list[str]) -> list[str]:
         window_bp, sizes = self.settings.window_bp, self.store.chroms
-        if short := ", ".join(c for c in chroms if sizes[c] < window_bp):
-            log.info("not trained on, shorter than a window of %d bp: %s", window_bp, short)
+        if short := [c for c in chroms if sizes[c] < window_bp]:
+            text = listed(short)
+            log.info("not trained on, shorter than a window of %d bp: %s", window_bp, text)
         return [c for c in chroms if sizes[c] >= window_bp]
 
     def set_epoch(self, epoch: int) -> None:
@@ -95,8 +97,7 @@ class WindowDataset(Dataset):
     def _tile(self, chrom: str) -> list[Tile]:
         interval_bp, offset = self.settings.interval_bp, 0
         if self.training:
-            key = [self.seed, self.epoch, self._number[chrom]]
-            offset = int(np.random.default_rng(key).integers(interval_bp))
+            offset = draw_offset(interval_bp, [self.seed, self.epoch, self._number[chrom]])
         size = self.store.chroms[chrom]
         tiles = tile_chromosome(chrom, size, interval_bp, self.settings.pad_bp, offset)
         if not self.training:
@@ -236,6 +237,11 @@ def window_options(settings: Data, seed: int) -> dict[str, Any]:
         "thin_range": settings.thin_range and tuple(settings.thin_range),
         "reverse_complement": settings.reverse_complement,
     }
+
+
+def draw_offset(interval_bp: int, key: Sequence[int]) -> int:
+    """Where an epoch's windows of a chromosome begin; key : seed, epoch, number of chromosome."""
+    return int(np.random.default_rng(key).integers(interval_bp))
 
 
 def draw_window(settings: Data, seed: int, place: tuple[int, int, int]) -> tuple[float, bool]:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from denoiseq.errors import UserError
+from denoiseq.errors import UserError, listed
 from denoiseq.genomics import synthetic
+from denoiseq.genomics.bam import contig_sizes
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.fasta import Genome
-from denoiseq.genomics.intervals import Merged, merge, split_chromosomes
+from denoiseq.genomics.intervals import (
+    Merged,
+    merge,
+    select_chromosomes,
+    split_chromosomes,
+    tile_chromosome,
+)
+from denoiseq.genomics.organelles import left_out
 from denoiseq.inputs import refuse_pipe
 from denoiseq.prepare.cut_sites import resolve_shift
 from denoiseq.prepare.run import input_of, prepare_stores
@@ -26,7 +35,7 @@ from denoiseq.store.compatibility import (
 )
 from denoiseq.store.samples import Samples
 from denoiseq.store.store import Sample, Store, open_store
-from denoiseq.windows.dataset import WindowDataset
+from denoiseq.windows.dataset import WindowDataset, draw_offset
 from denoiseq.windows.labels import poisson_peaks
 
 log = logging.getLogger(__name__)
@@ -127,7 +136,7 @@ def read_peaks(path: str, store: Store, key: str) -> Merged:
     if not peaks:
         raise UserError(
             f"{path} ({key}) has no peaks on the chromosomes of {store.path}: "
-            f"{', '.join(list(names.values())[:5])}"
+            f"{listed(list(names.values()))}"
         )
     return peaks
 
@@ -136,7 +145,9 @@ def _folds(settings: Data, store: Store) -> dict[str, list[str]]:
     """The chromosomes of train, validation and test, in every sample."""
     names = store.plain_names
     genome = dict.fromkeys(names.values())
-    folds = split_chromosomes(genome, settings.validation, settings.test, settings.exclude)
+    folds = map(
+        set, split_chromosomes(genome, settings.validation, settings.test, settings.exclude)
+    )
     parts = zip(("train", "validation", "test"), folds, strict=True)
     return {part: [n for n, chrom in names.items() if chrom in fold] for part, fold in parts}
 
@@ -166,6 +177,40 @@ def splits(settings: Data, stores: Stores, seed: int) -> Splits:
         WindowDataset(chroms=folds["train"], training=True, **shared),
         WindowDataset(chroms=folds["validation"], training=False, **shared),
     )
+
+
+def count_training_windows(settings: Data, seed: int) -> int:
+    """The number of windows to train on, without writing any file.
+
+    Before the store is prepared, it is counted by the chromosomes in the header of the BAM.
+    """
+    if Path(settings.store).is_file():
+        settings = replace(settings, sequence=False)  # to read it may take a new index
+        return len(splits(settings, open_stores(settings), seed).train)
+    sizes, prepare = _expected_sizes(settings), settings.prepare
+    out = left_out(sizes, prepare.include, prepare.exclude)
+    chroms = select_chromosomes(sizes, prepare.include, out)
+    folds = split_chromosomes(chroms, settings.validation, settings.test, settings.exclude)
+    cut, windows = (settings.interval_bp, settings.pad_bp), 0
+    for chrom in folds[0]:
+        if sizes[chrom] >= settings.window_bp:
+            offset = draw_offset(settings.interval_bp, [seed, 0, chroms.index(chrom)])
+            windows += len(tile_chromosome(chrom, sizes[chrom], *cut, offset))
+    return windows
+
+
+def _expected_sizes(settings: Data) -> Mapping[str, int]:
+    """The chromosomes of the store that `settings` would prepare, and their lengths in bp."""
+    bam = settings.prepare.bam
+    first = bam[0] if isinstance(bam, list) else bam
+    if first is None:
+        raise UserError(
+            f"the store {settings.store} does not exist: make it with denoiseq prepare first, then "
+            "the doctor can tell how long a training on it takes"
+        )
+    if settings.synthetic and not Path(first).is_file():
+        return synthetic.CHROMS
+    return contig_sizes(first)
 
 
 def held_out(settings: Data, stores: Stores, seed: int, split: str) -> WindowDataset:
