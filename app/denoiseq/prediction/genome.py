@@ -49,6 +49,7 @@ DECIMALS = {DENOISED: 1, PROBABILITY: 3}
 MAX_WORKERS = 16
 # What a thread takes at once, and what is recorded at once: a chromosome, or many short ones.
 GROUP_BP, BATCH_BP = 1 << 16, 1 << 20
+SHORT_BP = 2_000  # chromosomes that are shorter on average are computed by one thread
 STEPS = ("coverage", "network", "encoding")
 
 
@@ -199,6 +200,8 @@ def _pieces(denoiser: Denoiser, source: Source, sizes: dict[str, int]) -> Genera
         return Piece(tile, score, signal, encoded, dict(zip(STEPS, steps, strict=True)))
 
     threads = torch.get_num_threads()
+    if sum(sizes.values()) < SHORT_BP * len(sizes):
+        threads = 1  # the time goes into Python, which several would only hand to each other
     workers = min(threads, MAX_WORKERS)
     pool = ThreadPoolExecutor(
         workers, initializer=lambda: torch.set_num_threads(threads // workers)
