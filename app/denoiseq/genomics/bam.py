@@ -86,12 +86,6 @@ def open_bam(
                     format_options=options,
                     index_filename=None if index is None else str(index),
                 )
-            try:
-                file.get_tid("")  # parses the text of the header
-            except ValueError as error:
-                raise _bad_header(Path(path), error) from error
-        except UserError:
-            raise
         except (OSError, ValueError) as error:
             if "no sequences" in str(error):
                 raise UserError(
@@ -100,6 +94,7 @@ def open_bam(
                 ) from error
             raise UserError(f"{path} cannot be read as BAM or CRAM ({error}).") from error
         try:
+            _check_header(Path(path), file)
             yield file
         finally:
             with suppress(OSError):  # it repeats the error of a read that was reported already
@@ -243,6 +238,13 @@ def _check_complete(bam: Path) -> None:
             f"{bam} is not a BAM file, nor a CRAM; convert it (samtools view -b), or give a "
             "fragment file as fragments="
         )
+
+
+def _check_header(bam: Path, file: pysam.AlignmentFile) -> None:
+    try:
+        file.get_tid("")  # parses its text
+    except ValueError as error:
+        raise _bad_header(bam, error) from error
 
 
 def _bad_header(bam: Path, error: Exception) -> UserError:
