@@ -328,9 +328,3 @@ def test_validate_averages_the_loss_and_leaves_the_model_as_it_was(data, make_mo
     n, _, _, pp, yy, py = scores.sums.sum(0)
     assert row["loss"] == pytest.approx((pp - 2 * py + yy) / n, rel=1e-4)
     assert row["loss_mse"] == pytest.approx(row["loss"], rel=1e-6)
-
-
-def test_tuned_travels_through_a_checkpoint():
-    payload = {"gaussian_sigma_bp": 60.0, "thresholds": {"noisy": 2.0}}
-    assert Tuned.from_checkpoint(payload) == Tuned(60.0, {"noisy": 2.0})
-    assert Tuned.from_checkpoint({"gaussian_sigma_bp": None, "thresholds": None}) is None

@@ -4,6 +4,7 @@ import pytest
 import torch
 from denoiseq.models.linear import Linear
 from denoiseq.settings import MODELS, Precision
+from denoiseq.settings.data import Rows
 from denoiseq.settings.model import DenoisingResNet, UNet
 
 EPS = 2.0**-24  # half the spacing of float32 at 1: the rounding of one addition
@@ -181,7 +182,7 @@ def test_the_unet_wants_a_filter_a_level():
 
 @pytest.mark.parametrize("field", [5, 6])
 def test_a_linear_model_starts_as_its_input(make_network, field):
-    model = make_network("linear", field=field, task="regression", in_channels=2)
+    model = make_network("linear", field=field, task="regression", rows=Rows(surroundings=1))
     x = torch.rand(1, 2, 50)
     assert torch.equal(model(x).coverage, x[:, 0])
 

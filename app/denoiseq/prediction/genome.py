@@ -179,7 +179,7 @@ def _pieces(denoiser: Denoiser, source: Source, sizes: dict[str, int]) -> Genera
     """
     numbers = {chrom: i for i, chrom in enumerate(source.store.chroms)}
     # a FASTA file has one read position
-    alone = nullcontext() if source.genome is None else Lock()
+    alone = nullcontext() if source.rows.genome is None else Lock()
 
     def work(tile: Tile) -> Piece:
         times = [time.thread_time()]

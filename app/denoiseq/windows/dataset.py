@@ -4,6 +4,7 @@ on (settings, seed, epoch, index) alone, so workers, ranks and resumed runs see 
 
 import logging
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -14,10 +15,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from denoiseq.errors import UserError, listed
-from denoiseq.genomics.fasta import Genome, input_channels
+from denoiseq.genomics.fasta import Genome
 from denoiseq.genomics.intervals import Tile, mask, tile_chromosome
 from denoiseq.settings import Data
 from denoiseq.store.header import fingerprint
+from denoiseq.store.input_rows import InputRows
 from denoiseq.store.store import Store
 from denoiseq.store.thinning import Thinning
 
@@ -56,7 +58,9 @@ class WindowDataset(Dataset):
         self.settings, self.seed, self.training = settings, seed, training
         self.thin_fraction = settings.thin_fraction
         self.store, self.noisy = store, store if noisy is None else noisy
-        self.genome = genome
+        self.reader = InputRows(
+            self.noisy, settings.half_window_bp, genome, tuple(settings.surroundings_bp)
+        )
         self.peaks, self.truth = peaks, peaks if truth is None else truth
         self._check_thinning()
         self._number = {chrom: number for number, chrom in enumerate(store.chroms)}
@@ -109,6 +113,12 @@ class WindowDataset(Dataset):
         """bool, from the tile's start to its core's end."""
         return mask(self.store.blacklist, tile.chrom, tile.start, tile.core_end)
 
+    def at(self, fraction: float) -> "WindowDataset":
+        """The same windows with another fraction of the fragments as noisy input."""
+        other = copy(self)
+        other.thin_fraction = fraction
+        return other
+
     @property
     def input_cuts_per_mb(self) -> float:
         """Depth of the noisy input at thin_fraction: cut sites per million unmasked bases."""
@@ -120,9 +130,31 @@ class WindowDataset(Dataset):
         low, high = self.settings.thin_fractions
         return min(self._depths) * low, max(self._depths) * high
 
+    @property
+    def answer_cuts_per_mb(self) -> float:
+        """Depth of the clean coverage, the mean of the samples: cut sites per million bases."""
+        return float(np.mean(self._clean_depths))
+
     @cached_property
     def _depths(self) -> list[float]:
         return self.noisy.depths(self.settings.half_window_bp)
+
+    @cached_property
+    def _clean_depths(self) -> list[float]:
+        return self.store.depths(self.settings.half_window_bp)
+
+    def _sample(self, chrom: str) -> int:
+        """The number of the sample that a chromosome belongs to."""
+        if len(self.store.samples) == 1:
+            return 0
+        home, _ = self.store.home(chrom)
+        return next(i for i, sample in enumerate(self.store.samples) if sample is home)
+
+    def _told_depth(self, chrom: str, fraction: float) -> float | None:
+        """The depth of the input over that of the answer, where the network is told it."""
+        if not self.settings.tell_depth:
+            return None
+        return self._depths[self._sample(chrom)] * fraction / self.answer_cuts_per_mb
 
     @property
     def fingerprint(self) -> str:
@@ -144,7 +176,9 @@ class WindowDataset(Dataset):
         """What a checkpoint stores of the data; `preprocessing` is that of the noisy input, which
         the input of a prediction must share.
         """
+        told = {"answer_cuts_per_mb": self.answer_cuts_per_mb} if self.settings.tell_depth else {}
         return {
+            **told,
             "preprocessing": self.noisy.preprocessing,
             "fingerprint": self.fingerprint,
             "peaks_fingerprint": self.peaks_fingerprint,
@@ -167,7 +201,7 @@ class WindowDataset(Dataset):
         A negative index gives the window ~index with an empty mask: it takes part in a batch and
         counts nothing.
 
-        x float32 (1, L) is noisy coverage, or (5, L) with the bases A, C, G, T below it; coverage
+        x float32 (C, L) is noisy coverage and the further rows of `Data.rows` below it; coverage
         float32 (L,) clean; peaks float32 (L,) and truth bool (L,) 1 inside a label / a true peak;
         mask bool (L,) True on the tile's core outside the blacklist; index int64 ().
         """
@@ -183,7 +217,7 @@ class WindowDataset(Dataset):
         if idle:
             arrays["mask"][:] = False
         if turned:
-            arrays["x"] = reversed_complement(arrays["x"])
+            arrays["x"] = reversed_complement(arrays["x"], self.reader.genome is not None)
             arrays |= {name: arrays[name][::-1] for name in arrays if name != "x"}
         window = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
         return window | {"index": torch.tensor(index)}
@@ -203,21 +237,26 @@ class WindowDataset(Dataset):
     def tracks(
         self, chrom: str, start: int, end: int, fraction: float | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The network's input, float32 (1, L), or (5, L) with the bases, and the clean coverage of
-        any stretch, float32 (L,), in the current epoch's draw; `fraction` is by default
-        thin_fraction.
+        """The network's input, float32 (C, L), and the clean coverage of any stretch, float32 (L,),
+        in the current epoch's draw; `fraction` is by default thin_fraction.
         """
-        h, drawn = self.settings.half_window_bp, self.draw(fraction)
-        noisy = self.noisy.coverage(chrom, start, end, h, drawn)
-        clean = self.clean(chrom, start, end, fraction)
-        return input_channels(noisy, self.genome, chrom, start), clean
+        fraction = self.thin_fraction if fraction is None else fraction
+        told, draw = self._told_depth(chrom, fraction), self.draw(fraction)
+        x = self.reader.read(chrom, start, end, draw, told)
+        return x, self.clean(chrom, start, end, fraction)
 
     def clean(self, chrom: str, start: int, end: int, fraction: float | None = None) -> np.ndarray:
-        """The clean coverage of any stretch, float32 (L,), as in `tracks`."""
+        """The clean coverage of any stretch, float32 (L,), as in `tracks`; that of samples which
+        are deeper or shallower than their mean is scaled to it where the network is told the depth.
+        """
         rest, drawn = None, self.draw(fraction)
         if drawn is not None and self.settings.target == "complement":
             rest = replace(drawn, complement=True)
-        return self.store.coverage(chrom, start, end, self.settings.half_window_bp, rest)
+        clean = self.store.coverage(chrom, start, end, self.settings.half_window_bp, rest)
+        if self.settings.tell_depth and len(self._clean_depths) > 1:
+            factor = self.answer_cuts_per_mb / self._clean_depths[self._sample(chrom)]
+            clean = clean * np.float32(factor)
+        return clean
 
     def draw(self, fraction: float | None = None) -> Thinning | None:
         """The fragments that noisy input keeps in the current epoch; None: all."""
@@ -258,6 +297,7 @@ def draw_window(settings: Data, seed: int, place: tuple[int, int, int]) -> tuple
     return float(fraction), bool(settings.reverse_complement and strand < 0.5)
 
 
-def reversed_complement(x: np.ndarray) -> np.ndarray:
-    """The input (C, L), coverage and perhaps A, C, G and T, as the other strand has it."""
-    return np.concatenate([x[:1], x[:0:-1]])[:, ::-1]
+def reversed_complement(x: np.ndarray, bases: bool) -> np.ndarray:
+    """The input (C, L), coverage, perhaps A, C, G and T, and more, as the other strand has it."""
+    rows = [x[:1], x[4:0:-1], x[5:]] if bases else [x]
+    return np.concatenate(rows)[:, ::-1]
