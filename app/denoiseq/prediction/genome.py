@@ -113,7 +113,7 @@ def predict_genome(
     sizes = source.store.chroms
     done = ranks.tell(list(resume.finished(folder)))
     mine = _share({chrom: size for chrom, size in sizes.items() if chrom not in done}, ranks)
-    pieces = _pieces(Denoiser(model, settings.tile_bp), source, mine)
+    pieces = _pieces(Denoiser(model, settings.tile_bp, source.told_depth), source, mine)
     bar = tqdm(
         total=sum(mine.values()),
         unit="bp",

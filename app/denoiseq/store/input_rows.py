@@ -48,29 +48,29 @@ class InputRows:
         depth : input depth over the depth of the answer; its log2 is the last row; None: no row
         alone : held while bases are read
         """
-        reach = max(self.surroundings_bp, default=0)
-        around = self.coverage(chrom, start - reach, end + reach, draw)
-        rows = [around[None, reach : reach + end - start]]
+        reach, size = max(self.surroundings_bp, default=0), self.store.chroms[chrom]
+        first, last = max(start - reach, 0), min(end + reach, size)
+        around = self.coverage(chrom, first, last, draw)
+        rows = [around[None, start - first : end - first]]
         if self.genome is not None:
             with alone or nullcontext():
                 rows.append(self.genome.one_hot(chrom, start, end))
         if reach:
-            rows.append(self._surroundings(around, chrom, start, end))
+            rows.append(self._surroundings(around, first, np.arange(start, end)))
         if depth is not None:
             rows.append(np.full((1, end - start), np.log2(depth), dtype=np.float32))
         return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
-    def _surroundings(self, around: np.ndarray, chrom: str, start: int, end: int) -> np.ndarray:
-        """The mean coverage around each base at every distance: float32 (distances, end - start).
+    def _surroundings(self, around: np.ndarray, first: int, bases: np.ndarray) -> np.ndarray:
+        """The mean coverage around each base at every distance: float32 (distances, bases).
 
-        around : the coverage, the longest distance further on both sides, 0 off the chromosome
+        around : the coverage from base `first` on, as far as the longest distance or the
+            chromosome reaches
         """
-        longest, size = max(self.surroundings_bp), self.store.chroms[chrom]
         sums = np.concatenate([[0.0], np.cumsum(around, dtype=np.float64)])  # exact for counts
-        bases, rows = np.arange(start, end), []
+        rows = []
         for reach in self.surroundings_bp:
-            first = longest - reach
-            total = sums[first + 2 * reach + 1 :][: end - start] - sums[first:][: end - start]
-            inside = np.minimum(bases + reach + 1, size) - np.maximum(bases - reach, 0)
-            rows.append((total / inside).astype(np.float32))
+            low = np.maximum(bases - reach - first, 0)
+            high = np.minimum(bases + reach + 1 - first, len(around))
+            rows.append(((sums[high] - sums[low]) / (high - low)).astype(np.float32))
         return np.stack(rows)
