@@ -17,6 +17,7 @@ import pyBigWig
 import pysam
 import pytest
 import torch
+from denoiseq.evaluation.thresholds import choice_at, choices
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.bigwig_reader import read_bigwig
 from denoiseq.genomics.intervals import mask, merge
@@ -32,6 +33,11 @@ TRACKS = ("noisy", "gaussian", "denoised")
 
 def load(path: Path):
     return json.loads(path.read_text())
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 def test_prepare_leaves_a_store_and_counts(denoiseq, genome, tmp_path):
@@ -445,6 +451,53 @@ def test_a_model_of_the_sequence_and_of_many_depths(denoiseq, fails, at, workpla
     assert high == pytest.approx(10 * low) and low < payload["trained_cuts_per_mb"] < high
     given = (f"checkpoint={best}", f"store={workplace / 'cuts.h5'}", f"out={tmp_path / 'p'}")
     assert "fasta=" in fails("predict", *given)
+
+
+def test_a_model_that_is_told_the_depth_serves_every_depth(denoiseq, at, workplace, tmp_path):
+    run = tmp_path / "run"
+    told = ("data.tell_depth=true", "data.thin_range=[0.05,1]", "data.surroundings_bp=[500,2000]")
+    told += ("data.validation_fractions=[0.05,0.2,0.8]", "model.add_input=true")
+    options = (*at(workplace), *told, "optim.epochs=1", "optim.monitor=auprc", f"out={run}")
+    outcome = denoiseq("train", "+experiment=smoke", *options)
+    assert outcome.code == 0, outcome.err
+    best = run / "checkpoints/best.pt"
+    payload = torch.load(best, weights_only=True)
+    depth = CutStore(workplace / "cuts.h5").cuts_per_mb
+    assert payload["version"] == 3 and payload["answer_cuts_per_mb"] == pytest.approx(depth)
+    depths = [choice["cuts_per_mb"] for choice in payload["by_depth"]]
+    assert depths == pytest.approx([0.05 * depth, 0.2 * depth, 0.8 * depth])
+    standing = payload["by_depth"][payload["nominal"]]
+    assert standing["thresholds"] == payload["thresholds"] and payload["nominal"] == 0
+    (row,) = read_rows(run / "history.csv")
+    each = [float(row[f"validation_auprc_at_{depth:.0f}"]) for depth in depths]
+    assert float(row["validation_auprc"]) == pytest.approx(sum(each) / 3) and len(set(each)) == 3
+
+    given = (f"checkpoint={best}", f"store={workplace / 'cuts.h5'}")
+    for name, option, used in (("whole", (), 1.0), ("tenth", (f"depth={depth / 10}",), 0.1)):
+        outcome = denoiseq("predict", *given, *option, f"out={tmp_path / name}")
+        assert outcome.code == 0 and "warning" not in outcome.err.lower(), outcome.err
+        summary = load(tmp_path / name / "summary.json")
+        assert summary["depth"]["answer_cuts_per_mb"] == pytest.approx(depth, rel=1e-3)
+        expected = choice_at(choices(payload), used * depth)
+        assert summary["settings"]["peak_threshold"] == pytest.approx(
+            expected.peak_threshold, rel=1e-3
+        )
+    store = CutStore(workplace / "cuts.h5")
+    tracks = [read_bigwig(tmp_path / n / "cuts.coverage.bw", "chr2") for n in ("whole", "tenth")]
+    clean = store.coverage("chr2", 0, store.chroms["chr2"], 100)
+    clean[mask(store.blacklist, "chr2", 0, len(clean))] = 0
+    np.testing.assert_allclose(tracks[0], clean, atol=0.06)  # as deep as the answer
+    assert (tracks[1] - clean).max() > 1
+
+    outcome = denoiseq("evaluate", f"checkpoint={best}", "data.thin_fraction=0.4", "loci=0",
+                       f"out={tmp_path / 'e'}")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    tuned = load(tmp_path / "e/metrics.json")["tuned"]
+    expected = choice_at(choices(payload), 0.4 * depth).tuned
+    assert tuned["thresholds"]["denoised"] == pytest.approx(expected.thresholds["denoised"])
+    again = denoiseq("train", "+experiment=smoke", *options, "optim.epochs=2", f"resume={best}")
+    assert again.code == 0, again.err
+    assert len(read_rows(run / "history.csv")) == 2
 
 
 def test_a_model_of_pairs(denoiseq, fails, at, workplace, tmp_path):
