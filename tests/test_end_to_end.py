@@ -22,6 +22,7 @@ from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.bigwig_reader import read_bigwig
 from denoiseq.genomics.intervals import mask, merge
 from denoiseq.models.checkpoint import open_checkpoint, trained_network
+from denoiseq.store.coverage_store import runs_of, write_coverage_store
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.store.store import open_store
 from denoiseq.store.thinning import Thinning
@@ -415,6 +416,37 @@ def test_a_fragment_file_by_group_and_a_bigwig(denoiseq, workplace, genome, halv
     assert denoiseq("prepare", f"bigwig={track}", *common, f"out={out}").code == 0
     clean = open_store(out).coverage("chr2", 0, 100_000)
     np.testing.assert_array_equal(clean, read_bigwig(track, "chr2", 0, 100_000))
+
+
+def test_a_normalised_track_at_its_depth_is_predicted_as_its_counts_are(
+    denoiseq, fails, workplace, tmp_path
+):
+    store, best = CutStore(workplace / "cuts.h5"), tmp_path / "best.pt"
+    payload = torch.load(workplace / "run/checkpoints/best.pt", weights_only=True)
+    kept = {name: store.preprocessing[name] for name in ("genome", "blacklist_sha256")}
+    payload["preprocessing"] = {"kind": "coverage"} | kept
+    torch.save(payload, best)
+    h = payload["config"]["data"]["half_window_bp"]
+    tracks = {chrom: store.coverage(chrom, 0, size, h) for chrom, size in CHROMS.items()}
+    answers = {}
+    for name, factor in {"counts": 1, "cpm": 0.0213}.items():
+        path = tmp_path / f"{name}.h5"
+        runs = {chrom: runs_of(factor * track, 0) for chrom, track in tracks.items()}
+        write_coverage_store(path, CHROMS, runs, store.blacklist, payload["preprocessing"], {})
+        depth = open_store(tmp_path / "counts.h5").depths(h)[0]
+        given = (f"checkpoint={best}", f"store={path}", f"out={tmp_path / name}", "loci=0")
+        outcome = denoiseq("predict", *given, *([f"depth_of_track={depth}"] * (name == "cpm")))
+        assert outcome.code == 0, outcome.err
+        summary = load(tmp_path / name / "summary.json")
+        answers[name] = (
+            summary["depth"]["used_cuts_per_mb"],
+            read_bigwig(tmp_path / name / f"{name}.coverage.bw", "chr2", 0, 100_000),
+        )
+    assert summary["settings"]["depth_of_track"] == depth
+    assert answers["cpm"][0] == answers["counts"][0] == round(depth, 1)
+    np.testing.assert_allclose(answers["cpm"][1], answers["counts"][1], rtol=1e-4, atol=0.11)
+    given = (f"checkpoint={workplace / 'run/checkpoints/best.pt'}", f"store={store.path}")
+    assert "holds cut sites" in fails("predict", *given, f"out={tmp_path}", "depth_of_track=9")
 
 
 def test_a_depth_out_of_range_is_said(denoiseq, workplace, tmp_path):

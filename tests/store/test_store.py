@@ -82,6 +82,14 @@ def test_what_cannot_be_thinned_says_so(store):
             store.cuts(chrom, 0, 50)
 
 
+def test_only_a_track_is_scaled_to_a_depth():
+    cuts, track = open_store(CUTS), open_store(TRACK)
+    assert cuts.unit == 1 and track.unit == pytest.approx(0.1)
+    assert track.at_depth(9, 75).depths(75) == pytest.approx([9])
+    with pytest.raises(UserError, match=r"cuts_v1.h5 holds cut sites, whose depth is counted: "):
+        cuts.at_depth(9, 75)
+
+
 def test_facts_are_those_of_a_summary():
     facts = open_store(CUTS).facts()
     assert list(facts) == ["files", "fragments", "cut_sites", "fingerprint", "preprocessing"]

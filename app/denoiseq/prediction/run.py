@@ -143,6 +143,7 @@ def _summary(
         "seconds_of": {step: round(value, 2) for step, value in prediction.seconds_of.items()},
         "settings": {
             "half_window_bp": source.rows.half_window_bp,
+            "depth_of_track": settings.depth_of_track,
             "peak_threshold": settings.peak_threshold,
             "peak_min_length_bp": settings.peak_min_length_bp,
             "peak_max_gap_bp": settings.peak_max_gap_bp,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def opened_store(
         store = open_store(settings.store)
         check_store_matches_training(preprocessing, store)
         warn_of_organelles(store)
-        return store
+        return at_its_depth(settings, trained, store)
     if preprocessing.get("kind") == "coverage":
         raise UserError(
             "the model was trained on a coverage track, which reads cannot stand in for: "
@@ -108,6 +109,37 @@ def opened_store(
     warn_of_other_ends(preprocessing, store)
     _warn_of_lacking(preprocessing["genome"], store, settings)
     return store
+
+
+def at_its_depth(settings: Predict, trained: Train, store: Sample) -> Sample:
+    """`store` scaled to the settings' depth_of_track; as it is without one.
+
+    UserError where a model that is told its input's depth would be told that of a track which
+    holds no counts, and where there are cut sites to count.
+    """
+    half_window_bp = trained.data.half_window_bp
+    if settings.depth_of_track is not None:
+        return store.at_depth(settings.depth_of_track, half_window_bp)
+    if trained.data.tell_depth and store.unit != 1:
+        raise UserError(_not_counts(store, half_window_bp))
+    return store
+
+
+def _not_counts(store: Sample, half_window_bp: int) -> str:
+    """The sentence about a track without counts, with the depth that its values suggest."""
+    unit, (depth,) = store.unit, store.depths(half_window_bp)
+    values, likely = "are not whole numbers", ""
+    if unit is not None:
+        values = f"are whole multiples of {unit:.4g}"
+        likely = f"{depth / unit:.0f} if {unit:.4g} is one cut site"
+        if math.isclose(1 / unit, round(1 / unit), rel_tol=1e-4):
+            likely = f"{depth:.0f} if they are means of counts"
+        likely = f" ({likely})"
+    return (
+        f"{store.path} is no track of counts (its values {values}), so its mean does not tell the "
+        "depth that this model has to know: give depth_of_track=, the cut sites per Mb of the "
+        f"sample{likely}, or prepare a track of counts"
+    )
 
 
 def _warn_of_lacking(trained: Mapping[str, int], store: Sample, settings: Predict) -> None:

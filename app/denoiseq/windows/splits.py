@@ -25,7 +25,7 @@ from denoiseq.inputs import refuse_pipe
 from denoiseq.prepare.cut_sites import resolve_shift
 from denoiseq.prepare.run import input_of, prepare_stores
 from denoiseq.settings import Data, DataOverrides, Prepare
-from denoiseq.settings.setting import required
+from denoiseq.settings.setting import check, required
 from denoiseq.store.compatibility import (
     check_fasta,
     check_noisy_matches_clean,
@@ -110,6 +110,13 @@ def open_stores(settings: Data) -> Stores:
         check_noisy_matches_clean(clean_store, noisy_store)
     for other in noisy[1:]:
         check_same_input(other, noisy[0])
+    for store in (*clean, *noisy) if settings.tell_depth else ():
+        check(
+            store.unit == 1,
+            f"{store.path} is no track of counts, so that its depth, which data.tell_depth=true "
+            "tells the network, is not known: prepare a track of counts, or leave out "
+            "data.tell_depth",
+        )
     samples = _joined(clean)
     joined_noisy = samples if noisy is clean else _joined(noisy)
     return Stores(samples, joined_noisy, _genome(settings, samples))
