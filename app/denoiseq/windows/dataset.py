@@ -4,6 +4,7 @@ on (settings, seed, epoch, index) alone, so workers, ranks and resumed runs see 
 
 import logging
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -56,7 +57,7 @@ class WindowDataset(Dataset):
         self.settings, self.seed, self.training = settings, seed, training
         self.thin_fraction = settings.thin_fraction
         self.store, self.noisy = store, store if noisy is None else noisy
-        self.genome = genome
+        self.genome, self._part = genome, 0
         self.peaks, self.truth = peaks, peaks if truth is None else truth
         self._check_thinning()
         self._number = {chrom: number for number, chrom in enumerate(store.chroms)}
@@ -222,7 +223,17 @@ class WindowDataset(Dataset):
     def draw(self, fraction: float | None = None) -> Thinning | None:
         """The fragments that noisy input keeps in the current epoch; None: all."""
         fraction = self.thin_fraction if fraction is None else fraction
-        return Thinning(fraction, self.seed, self.epoch) if fraction < 1 else None
+        return Thinning(fraction, self.seed, self.epoch, part=self._part) if fraction < 1 else None
+
+    def second_draw(self) -> "WindowDataset | None":
+        """The same windows with noisy input of as many other fragments, disjoint from these; None
+        where the noisy input keeps more than half of them.
+        """
+        if self.thin_fraction > 0.5:
+            return None
+        second = copy(self)
+        second._part = 1
+        return second
 
 
 def window_options(settings: Data, seed: int) -> dict[str, Any]:
