@@ -57,11 +57,12 @@ class WindowDataset(Dataset):
         self.settings, self.seed, self.training = settings, seed, training
         self.thin_fraction = settings.thin_fraction
         self.store, self.noisy = store, store if noisy is None else noisy
-        self.genome, self._part = genome, 0
+        self.genome = genome
         self.peaks, self.truth = peaks, peaks if truth is None else truth
         self._check_thinning()
         self._number = {chrom: number for number, chrom in enumerate(store.chroms)}
         self.chroms = self._long_enough(chroms) if training else list(chroms)
+        self._part = 0  # of the disjoint draws
         self.set_epoch(0)
         if not self.tiles:
             raise UserError(
