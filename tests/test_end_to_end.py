@@ -77,7 +77,8 @@ def test_metrics_have_the_fixed_keys(workplace, path, split):
         assert {"mse", "log1p_pearson", "pearson", "spearman", "auprc", "auroc", "best_f1"} <= set(
             metrics[track]
         )
-        assert {"precision", "recall", "f1", "iou_bp"} <= set(metrics[track]["peaks"])
+        peaks = metrics[track]["peaks"]
+        assert {"precision", "recall", "f1", "iou_bp", "without_cuts"} <= set(peaks)
         assert 0 < metrics[track]["auprc"] <= 1
         assert metrics["scale"][track] > 0
     assert {"seconds", "segments_per_second", "device", "precision", "algorithm"} <= set(metrics)

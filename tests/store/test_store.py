@@ -74,12 +74,17 @@ def test_what_cannot_be_thinned_says_so(store):
     for chrom in store.chroms:
         if store.home(chrom)[0].thinnable:
             store.coverage(chrom, 0, 50, 5, Thinning(0.5, 1))
-            assert len(store.cuts(chrom, 0, 5_000)[0])
+            positions, fragments = store.cuts(chrom, 0, 5_000)
+            kept = positions[Thinning(0.5, 1).keep(fragments)]
+            assert store.signal(chrom, 0, 5_000, Thinning(0.5, 1))[0].tolist() == kept.tolist()
+            assert 0 < len(kept) < len(positions)
             continue
         with pytest.raises(UserError, match=r"coverage_v1.h5 holds coverage, not fragments"):
             store.coverage(chrom, 0, 50, 5, Thinning(0.5, 1))
         with pytest.raises(UserError, match=r"coverage_v1.h5 holds coverage, not fragments"):
             store.cuts(chrom, 0, 50)
+        with pytest.raises(UserError, match=r"coverage_v1.h5 holds coverage, not fragments"):
+            store.signal(chrom, 0, 50, Thinning(0.5, 1))
 
 
 def test_only_a_track_is_scaled_to_a_depth():

@@ -64,6 +64,22 @@ def test_a_window_holds_what_the_store_says(fixed, store, peaks):
     assert np.array_equal(item["mask"], counted)
 
 
+def test_a_second_draw_has_as_many_other_fragments(fixed, store, peaks):
+    second, tile = fixed.second_draw(), fixed.tiles[9]
+    where = tile.chrom, tile.start, tile.end, 75
+    for data, part in ((second, 1), (fixed, 0)):
+        noisy = store.coverage(*where, Thinning(0.3, 5, part=part))
+        assert np.array_equal(data[9]["x"][0], noisy) and noisy.any()
+    assert same({**second[9], "x": fixed[9]["x"]}, fixed[9])
+    ids = np.unique(store.cuts("chrA", 0, 10**6)[1])
+    both = [data.draw().keep(ids) for data in (fixed, second)]
+    assert not (both[0] & both[1]).any() and all(kept.any() for kept in both)
+    for fraction, has in ((0.5, True), (0.51, False), (1.0, False)):
+        settings = changed(thin_fraction=fraction)
+        data = WindowDataset(store, ["chrA"], settings, peaks, training=False)
+        assert (data.second_draw() is not None) == has
+
+
 @pytest.mark.parametrize("epoch", [0, 1, 5])
 def test_every_unmasked_base_counts_once_an_epoch(training, store, epoch):
     training.set_epoch(epoch)

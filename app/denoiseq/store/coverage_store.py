@@ -132,9 +132,12 @@ class CoverageStore:
     def _refuse(self, reason: str) -> NoReturn:
         raise UserError(f"{self.path} holds coverage, not fragments: {reason}.")
 
-    def signal(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """All positions, and the coverage of each."""
-        return np.arange(start, end), self.coverage(chrom, start, end).astype(np.float64)
+    def signal(
+        self, chrom: str, start: int, end: int, thinning: Thinning | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """All positions, and the coverage of each; UserError with a thinning."""
+        track = self.coverage(chrom, start, end, thinning=thinning)
+        return np.arange(start, end), track.astype(np.float64)
 
     def depths(self, half_window_bp: int) -> list[float]:
         """The number that gives its mean coverage with windows of 2h + 1 bp."""

@@ -133,9 +133,13 @@ class CutStore:
             positions = positions[thinning.keep(fragments)]
         return coverage_of_cuts(positions, start, end, half_window_bp)
 
-    def signal(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    def signal(
+        self, chrom: str, start: int, end: int, thinning: Thinning | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Ascending positions in [start, end) and what each counts, 1 a cut site: (M,) both."""
-        positions, _ = self.cuts(chrom, start, end)
+        positions, fragments = self.cuts(chrom, start, end)
+        if thinning is not None:
+            positions = positions[thinning.keep(fragments)]
         return positions, np.ones(len(positions))
 
     def depths(self, half_window_bp: int) -> list[float]:

@@ -57,7 +57,9 @@ class Store(Protocol):
     def cuts(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         """Cut sites in [start, end), int64 (M,) ascending, and fragments' ids, uint64 (M,)."""
 
-    def signal(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    def signal(
+        self, chrom: str, start: int, end: int, thinning: Thinning | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Ascending positions in [start, end) and what each counts: (M,) both."""
 
     def depths(self, half_window_bp: int) -> list[float]:

@@ -65,6 +65,7 @@ class WindowDataset(Dataset):
         self._check_thinning()
         self._number = {chrom: number for number, chrom in enumerate(store.chroms)}
         self.chroms = self._long_enough(chroms) if training else list(chroms)
+        self._part = 0  # of the disjoint draws
         self.set_epoch(0)
         if not self.tiles:
             raise UserError(
@@ -261,7 +262,17 @@ class WindowDataset(Dataset):
     def draw(self, fraction: float | None = None) -> Thinning | None:
         """The fragments that noisy input keeps in the current epoch; None: all."""
         fraction = self.thin_fraction if fraction is None else fraction
-        return Thinning(fraction, self.seed, self.epoch) if fraction < 1 else None
+        return Thinning(fraction, self.seed, self.epoch, part=self._part) if fraction < 1 else None
+
+    def second_draw(self) -> "WindowDataset | None":
+        """The same windows with noisy input of as many other fragments, disjoint from these; None
+        where the noisy input keeps more than half of them.
+        """
+        if self.thin_fraction > 0.5:
+            return None
+        second = copy(self)
+        second._part = 1
+        return second
 
 
 def window_options(settings: Data, seed: int) -> dict[str, Any]:
