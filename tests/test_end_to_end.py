@@ -508,7 +508,7 @@ def test_a_model_that_is_told_the_depth_serves_every_depth(denoiseq, at, workpla
     given = (f"checkpoint={best}", f"store={workplace / 'cuts.h5'}")
     for name, option, used in (("whole", (), 1.0), ("tenth", (f"depth={depth / 10}",), 0.1)):
         outcome = denoiseq("predict", *given, *option, f"out={tmp_path / name}")
-        assert outcome.code == 0 and "warning" not in outcome.err.lower(), outcome.err
+        assert outcome.code == 0 and "trained at" not in outcome.err, outcome.err
         summary = load(tmp_path / name / "summary.json")
         assert summary["depth"]["answer_cuts_per_mb"] == pytest.approx(depth, rel=1e-3)
         expected = choice_at(choices(payload), used * depth)
@@ -516,11 +516,12 @@ def test_a_model_that_is_told_the_depth_serves_every_depth(denoiseq, at, workpla
             expected.peak_threshold, rel=1e-3
         )
     store = CutStore(workplace / "cuts.h5")
-    tracks = [read_bigwig(tmp_path / n / "cuts.coverage.bw", "chr2") for n in ("whole", "tenth")]
-    clean = store.coverage("chr2", 0, store.chroms["chr2"], 100)
+    where = "chr2", 0, CHROMS["chr2"]
+    tracks = [read_bigwig(tmp_path / n / "cuts.coverage.bw", *where) for n in ("whole", "tenth")]
+    clean = store.coverage(*where, 100)
     clean[mask(store.blacklist, "chr2", 0, len(clean))] = 0
     np.testing.assert_allclose(tracks[0], clean, atol=0.06)  # as deep as the answer
-    assert (tracks[1] - clean).max() > 1
+    assert np.corrcoef(tracks[1], clean)[0, 1] < 0.999
 
     outcome = denoiseq("evaluate", f"checkpoint={best}", "data.thin_fraction=0.4", "loci=0",
                        f"out={tmp_path / 'e'}")  # fmt: skip

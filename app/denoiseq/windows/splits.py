@@ -231,7 +231,7 @@ def held_out(settings: Data, stores: Stores, seed: int, split: str) -> WindowDat
 def overridden(trained: Data, changes: DataOverrides) -> Data:
     """The data settings of the training with the changes that an evaluation asks for."""
     values: dict[str, Any] = {n: value for n, value in vars(changes).items() if value is not None}
-    values["thin_range"] = None  # only for training windows
+    values |= {"thin_range": None, "validation_fractions": None}  # only for training
     if "store" in values or "noisy_store" in values:
         values |= {"more_stores": [], "more_noisy_stores": []}
     if "store" in values:
