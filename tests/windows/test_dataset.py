@@ -542,6 +542,16 @@ def test_the_depth_is_told_beside_that_of_the_answer(store, peaks):
     assert told == drawn and len(told) > 5
 
 
+def test_the_depth_of_the_answer_may_be_given(store, peaks):
+    (depth,) = store.depths(75)
+    settings = changed(tell_depth=True, answer_cuts_per_mb=4 * depth)
+    data = WindowDataset(store, ["chrA"], settings, peaks, training=False)
+    assert data[9]["x"][1, 0] == pytest.approx(np.log2(0.3 / 4))
+    tile = data.tiles[9]
+    expected = 4 * store.coverage(tile.chrom, tile.start, tile.end, 75)
+    np.testing.assert_allclose(data[9]["coverage"], expected)
+
+
 def test_samples_are_told_their_own_depths_and_answer_at_their_mean(make_pair, peaks):
     deep, shallow = make_pair
     data = WindowDataset(

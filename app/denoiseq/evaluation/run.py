@@ -53,6 +53,7 @@ def _evaluate(settings: Evaluate, warnings: list[str]) -> None:
     log_to(folder / "evaluate.log")
     use_threads(settings.trainer.threads, settings.trainer.workers)
     data_settings = overridden(trained.data, keep_pipes(settings.data, ("truth",), folder))
+    data_settings.answer_cuts_per_mb = payload.get("answer_cuts_per_mb")
     trained = replace(trained, data=data_settings, trainer=settings.trainer)
 
     stores = open_stores(trained.data)

@@ -96,8 +96,13 @@ class Data:
         ),
     )
     tell_depth: bool = setting(
-        False,
-        "tell the network the depth of its input; it then answers at the depth of the clean sample",
+        False, "tell the network the depth of its input, so that one serves many depths"
+    )
+    answer_cuts_per_mb: float | None = setting(
+        None,
+        "depth of the answer of a network that is told its input's, cut sites per Mb; null = that "
+        "of the clean samples, their mean",
+        Allowed("more than 0", lambda value: value > 0),
     )
     validation_fractions: list[float] | None = setting(
         None,

@@ -133,8 +133,9 @@ class WindowDataset(Dataset):
 
     @property
     def answer_cuts_per_mb(self) -> float:
-        """Depth of the clean coverage, the mean of the samples: cut sites per million bases."""
-        return float(np.mean(self._clean_depths))
+        """Depth of the clean coverage: cut sites per million unmasked bases."""
+        given = self.settings.answer_cuts_per_mb
+        return float(np.mean(self._clean_depths)) if given is None else given
 
     @cached_property
     def _depths(self) -> list[float]:
@@ -247,17 +248,17 @@ class WindowDataset(Dataset):
         return x, self.clean(chrom, start, end, fraction)
 
     def clean(self, chrom: str, start: int, end: int, fraction: float | None = None) -> np.ndarray:
-        """The clean coverage of any stretch, float32 (L,), as in `tracks`; that of samples which
-        are deeper or shallower than their mean is scaled to it where the network is told the depth.
+        """The clean coverage of any stretch, float32 (L,), as in `tracks`; at the depth of the
+        answer where the network is told the depth of its input.
         """
         rest, drawn = None, self.draw(fraction)
         if drawn is not None and self.settings.target == "complement":
             rest = replace(drawn, complement=True)
         clean = self.store.coverage(chrom, start, end, self.settings.half_window_bp, rest)
-        if self.settings.tell_depth and len(self._clean_depths) > 1:
-            factor = self.answer_cuts_per_mb / self._clean_depths[self._sample(chrom)]
-            clean = clean * np.float32(factor)
-        return clean
+        if not self.settings.tell_depth:
+            return clean
+        factor = self.answer_cuts_per_mb / self._clean_depths[self._sample(chrom)]
+        return clean if factor == 1 else clean * np.float32(factor)
 
     def draw(self, fraction: float | None = None) -> Thinning | None:
         """The fragments that noisy input keeps in the current epoch; None: all."""
