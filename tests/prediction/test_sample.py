@@ -152,7 +152,7 @@ def test_depth_of_track_scales_any_track(opened, track_of, name, tell_depth):
     if name != "ratios":
         shown = scaled.coverage("chr1", 0, 10_000)
         np.testing.assert_allclose(shown, TRACKS["bins" if name == "bins" else "counts"], 1e-5)
-    draw, depth = sample.thinning(settings, payload, scaled, 75)
+    draw, depth = sample.thinning(settings, sample.Depth.of(payload), scaled, 75)
     assert draw is None and depth["warning"] == ""
     assert depth["given_cuts_per_mb"] == depth["used_cuts_per_mb"] == round(counted, 1)
 
