@@ -94,6 +94,33 @@ def test_every_unmasked_base_counts_once_an_epoch(training, store, epoch):
         assert np.array_equal(seen, expected)
 
 
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_a_share_of_the_windows_is_moved_to_peaks(store, peaks, share):
+    settings = changed(peak_share=share)
+    data = WindowDataset(store, ["chrA", "chrB"], settings, peaks, training=True)
+    plain = WindowDataset(store, ["chrA", "chrB"], SETTINGS, peaks, training=True)
+    middles, moved, windows, seen = [int(np.mean(row)) for row in peaks["chrA"]], 0, 0, set()
+    for epoch in range(20):
+        data.set_epoch(epoch), plain.set_epoch(epoch)
+        known = set(plain.tiles)
+        for tile in data.tiles:
+            assert 0 <= tile.start <= tile.core_start < tile.core_end <= tile.end
+            assert tile.end - tile.start == 1_400 and tile.end <= store.chroms[tile.chrom]
+            if tile.chrom == "chrA":
+                windows, moved = windows + 1, moved + (tile not in known)
+                held = [m for m in middles if tile.core_start <= m < tile.core_end]
+                assert held or tile in known
+                seen |= set(held) if tile not in known else set()
+    assert moved / windows == pytest.approx(share, abs=0.1)
+    assert seen == set(middles)
+    data.set_epoch(3)
+    first = list(data.tiles)
+    data.set_epoch(4)
+    assert data.tiles != first
+    data.set_epoch(3)
+    assert data.tiles == first
+
+
 def test_training_moves_and_draws_anew_each_epoch(training, fixed):
     def tiles(data, epoch):
         data.set_epoch(epoch)

@@ -11,6 +11,7 @@ from denoiseq.settings.setting import (
     FRACTION,
     Allowed,
     at_least,
+    between,
     check,
     check_settings,
     group,
@@ -126,6 +127,12 @@ class Data:
         Allowed("distances in bp of 1 or more", lambda values: all(v >= 1 for v in values)),
     )
     fasta: str | None = path("FASTA of the genome, for `sequence`; by default that of `prepare`")
+    peak_share: float = setting(
+        0.0,
+        "share of the training windows that are moved to a peak of the labels, drawn at random; 0: "
+        "every base is in one window of an epoch",
+        between(0, 1),
+    )
     reverse_complement: bool = setting(
         False, "read half of the training windows from the other strand"
     )

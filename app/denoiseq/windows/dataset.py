@@ -30,9 +30,9 @@ class WindowDataset(Dataset):
     """Fixed-length windows over chromosomes; UserError if there is none, or no label in any.
 
     Training moves the windows by a random offset per chromosome and draws new fragments each
-    epoch, and for each window its depth and direction if the settings say so; otherwise windows and
-    draw are fixed (epoch 0's draw at thin_fraction), in genome order, and chromosomes shorter than
-    a window are whole.
+    epoch, and for each window its place, depth and direction if the settings say so; otherwise
+    windows and draw are fixed (epoch 0's draw at thin_fraction), in genome order, and chromosomes
+    shorter than a window are whole.
 
     store : clean coverage, and the fragments that noisy input is drawn from
     peaks : chromosome -> int64 (M, 2), labels that the peak head learns
@@ -107,8 +107,27 @@ class WindowDataset(Dataset):
         tiles = tile_chromosome(chrom, size, interval_bp, self.settings.pad_bp, offset)
         if not self.training:
             return tiles
+        if self.settings.peak_share:
+            tiles = self._moved_to_peaks(chrom, tiles)
         # A core that is all blacklist teaches nothing.
         return [t for t in tiles if not self._blacklisted(t)[t.core_start - t.start :].all()]
+
+    def _moved_to_peaks(self, chrom: str, tiles: list[Tile]) -> list[Tile]:
+        """A share of the windows moved to where their core holds the middle of a random label."""
+        labels, size, settings = self.peaks.get(chrom, ()), self.store.chroms[chrom], self.settings
+        rng = np.random.default_rng([self.seed, self.epoch, self._number[chrom], 2])
+        drawn = rng.random((len(tiles), 3))
+        if not len(labels) or size == settings.window_bp:
+            return tiles
+        middles = np.mean(labels, axis=1).astype(int)
+        for i, (moved, label, place) in enumerate(drawn):
+            if moved < settings.peak_share:
+                core = int(middles[int(label * len(middles))] - place * settings.interval_bp)
+                core = min(max(core, 0), size - settings.interval_bp)
+                start = min(max(core - settings.pad_bp, 0), size - settings.window_bp)
+                end = start + settings.window_bp
+                tiles[i] = Tile(chrom, start, end, core, core + settings.interval_bp)
+        return tiles
 
     def _blacklisted(self, tile: Tile) -> np.ndarray:
         """bool, from the tile's start to its core's end."""
