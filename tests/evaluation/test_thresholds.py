@@ -118,5 +118,7 @@ def test_thresholds_of_a_precision_are_interpolated_too():
 
 def test_choices_travel_through_a_checkpoint():
     depths = [chosen_at(1.0, 0.2), chosen_at(100.0, 0.4)]
-    assert choices({"by_depth": [choice.keys() for choice in depths]}) == depths
+    payload = {"by_depth": [choice.keys() for choice in depths], "nominal": 1}
+    assert choices(payload) == depths and Tuned.from_checkpoint(payload) == depths[1].tuned
+    assert Tuned.from_checkpoint({}) is None
     assert choices({"by_depth": [], "thresholds": None, "peak_threshold": None}) == []

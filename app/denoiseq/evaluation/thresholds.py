@@ -47,6 +47,14 @@ class Tuned:
         threshold = _as_score(scores, scores.best_threshold(), temperature)
         return replace(self, thresholds={**self.thresholds, "denoised": threshold})
 
+    @classmethod
+    def from_checkpoint(cls, payload: Mapping[str, Any]) -> Tuned | None:
+        """What a checkpoint's validation chose at the depth that stands for all; None where its
+        training ended before that.
+        """
+        chosen = choices(payload)
+        return chosen[payload.get("nominal", 0)].tuned if chosen else None
+
 
 @dataclass(frozen=True)
 class Choice:
