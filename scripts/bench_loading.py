@@ -101,7 +101,7 @@ def medians_ms(training, batches, steps):
 
 def measure(name, kind, data, arguments):
     alone = window_ms(data, arguments.windows)
-    network = training_steps.network("native", in_channels=data[0]["x"].shape[0])
+    network = training_steps.network("native", rows=data.settings.rows)
     training = training_steps.Contender("native", network, {})
     for workers in (0, 1):
         batches = batches_of(data, arguments.batch, workers)

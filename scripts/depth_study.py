@@ -107,8 +107,10 @@ class Study:
         clean, noisy = (self._half(whole, name) for name in ("clean", "noisy"))
         alone = {"more_stores": [], "more_noisy_stores": [], "prepare": settings.Prepare()}
         truth = {"target": "all", "labels": "poisson", "truth": self._true_peaks(clean, trained)}
-        halves = {"store": clean, "noisy_store": noisy, "thin_range": None}
-        self.data = replace(trained, **halves, **truth, **alone)
+        halves = {"store": clean, "noisy_store": noisy}
+        training = {"thin_range": None, "validation_fractions": None}
+        training |= {"answer_cuts_per_mb": self.subject.payload.get("answer_cuts_per_mb")}
+        self.data = replace(trained, **halves, **training, **truth, **alone)
 
     def _half(self, whole, name):
         """The path of a store of the fragments for truth ("clean") or for inputs ("noisy")."""

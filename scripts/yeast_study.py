@@ -25,7 +25,8 @@ from denoiseq.atomic import write_text
 from denoiseq.distributed import use_threads
 from denoiseq.evaluation.bootstrap import interval
 from denoiseq.evaluation.measure import tune
-from denoiseq.windows.splits import open_stores, splits
+from denoiseq.settings import DataOverrides
+from denoiseq.windows.splits import open_stores, overridden, splits
 from results.rows import Record, table
 from studies import METRICS
 from studies.measurements import Subject, keep, mean
@@ -49,7 +50,7 @@ def measured(folder, fraction, draws):
     os.chdir(ROOT)
     use_threads(1)
     subject = Subject(folder / "checkpoints" / "best.pt")
-    data = replace(subject.trained.data, thin_fraction=fraction, thin_range=None)
+    data = overridden(subject.trained.data, DataOverrides(thin_fraction=fraction))
     stores = open_stores(data)
     windows, trained = splits(data, stores, subject.trained.seed), subject.trained
     tuned = tune(subject.network, windows.validation, trained, windows.train)

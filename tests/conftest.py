@@ -302,12 +302,22 @@ def make_network():
     """`make_network("unet", channels=[4, 8], …)`: a network from settings; by default on torch."""
     from denoiseq import models
     from denoiseq.settings import MODELS, Conv, Precision
+    from denoiseq.settings.data import Rows
 
     def make(
-        name, *, conv="torch", algorithm="auto", precision="fp32", in_channels=1, seed=0, **sizes
+        name,
+        *,
+        conv="torch",
+        algorithm="auto",
+        precision="fp32",
+        in_channels=1,
+        rows=None,
+        seed=0,
+        **sizes,
     ):
         model = MODELS[name](**sizes)
-        return models.build(model, Conv(conv, algorithm), Precision(precision), seed, in_channels)
+        rows = rows or Rows(bases=in_channels == 5)
+        return models.build(model, Conv(conv, algorithm), Precision(precision), seed, rows)
 
     return make
 

@@ -17,10 +17,12 @@ import pyBigWig
 import pysam
 import pytest
 import torch
+from denoiseq.evaluation.thresholds import choice_at, choices
 from denoiseq.genomics.bed import read_bed
 from denoiseq.genomics.bigwig_reader import read_bigwig
 from denoiseq.genomics.intervals import mask, merge
 from denoiseq.models.checkpoint import open_checkpoint, trained_network
+from denoiseq.store.coverage_store import runs_of, write_coverage_store
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.store.store import open_store
 from denoiseq.store.thinning import Thinning
@@ -32,6 +34,11 @@ TRACKS = ("noisy", "gaussian", "denoised")
 
 def load(path: Path):
     return json.loads(path.read_text())
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 def test_prepare_leaves_a_store_and_counts(denoiseq, genome, tmp_path):
@@ -70,7 +77,8 @@ def test_metrics_have_the_fixed_keys(workplace, path, split):
         assert {"mse", "log1p_pearson", "pearson", "spearman", "auprc", "auroc", "best_f1"} <= set(
             metrics[track]
         )
-        assert {"precision", "recall", "f1", "iou_bp"} <= set(metrics[track]["peaks"])
+        peaks = metrics[track]["peaks"]
+        assert {"precision", "recall", "f1", "iou_bp", "without_cuts"} <= set(peaks)
         assert 0 < metrics[track]["auprc"] <= 1
         assert metrics["scale"][track] > 0
     assert {"seconds", "segments_per_second", "device", "precision", "algorithm"} <= set(metrics)
@@ -411,6 +419,37 @@ def test_a_fragment_file_by_group_and_a_bigwig(denoiseq, workplace, genome, halv
     np.testing.assert_array_equal(clean, read_bigwig(track, "chr2", 0, 100_000))
 
 
+def test_a_normalised_track_at_its_depth_is_predicted_as_its_counts_are(
+    denoiseq, fails, workplace, tmp_path
+):
+    store, best = CutStore(workplace / "cuts.h5"), tmp_path / "best.pt"
+    payload = torch.load(workplace / "run/checkpoints/best.pt", weights_only=True)
+    kept = {name: store.preprocessing[name] for name in ("genome", "blacklist_sha256")}
+    payload["preprocessing"] = {"kind": "coverage"} | kept
+    torch.save(payload, best)
+    h = payload["config"]["data"]["half_window_bp"]
+    tracks = {chrom: store.coverage(chrom, 0, size, h) for chrom, size in CHROMS.items()}
+    answers = {}
+    for name, factor in {"counts": 1, "cpm": 0.0213}.items():
+        path = tmp_path / f"{name}.h5"
+        runs = {chrom: runs_of(factor * track, 0) for chrom, track in tracks.items()}
+        write_coverage_store(path, CHROMS, runs, store.blacklist, payload["preprocessing"], {})
+        depth = open_store(tmp_path / "counts.h5").depths(h)[0]
+        given = (f"checkpoint={best}", f"store={path}", f"out={tmp_path / name}", "loci=0")
+        outcome = denoiseq("predict", *given, *([f"depth_of_track={depth}"] * (name == "cpm")))
+        assert outcome.code == 0, outcome.err
+        summary = load(tmp_path / name / "summary.json")
+        answers[name] = (
+            summary["depth"]["used_cuts_per_mb"],
+            read_bigwig(tmp_path / name / f"{name}.coverage.bw", "chr2", 0, 100_000),
+        )
+    assert summary["settings"]["depth_of_track"] == depth
+    assert answers["cpm"][0] == answers["counts"][0] == round(depth, 1)
+    np.testing.assert_allclose(answers["cpm"][1], answers["counts"][1], rtol=1e-4, atol=0.11)
+    given = (f"checkpoint={workplace / 'run/checkpoints/best.pt'}", f"store={store.path}")
+    assert "holds cut sites" in fails("predict", *given, f"out={tmp_path}", "depth_of_track=9")
+
+
 def test_a_depth_out_of_range_is_said(denoiseq, workplace, tmp_path):
     best = f"checkpoint={workplace / 'run/checkpoints/best.pt'}"
     store = f"store={workplace / 'cuts.h5'}"
@@ -445,6 +484,54 @@ def test_a_model_of_the_sequence_and_of_many_depths(denoiseq, fails, at, workpla
     assert high == pytest.approx(10 * low) and low < payload["trained_cuts_per_mb"] < high
     given = (f"checkpoint={best}", f"store={workplace / 'cuts.h5'}", f"out={tmp_path / 'p'}")
     assert "fasta=" in fails("predict", *given)
+
+
+def test_a_model_that_is_told_the_depth_serves_every_depth(denoiseq, at, workplace, tmp_path):
+    run = tmp_path / "run"
+    told = ("data.tell_depth=true", "data.thin_range=[0.05,1]", "data.surroundings_bp=[500,2000]")
+    told += ("data.validation_fractions=[0.05,0.2,0.8]", "model.add_input=true")
+    options = (*at(workplace), *told, "optim.epochs=1", "optim.monitor=auprc", f"out={run}")
+    outcome = denoiseq("train", "+experiment=smoke", *options)
+    assert outcome.code == 0, outcome.err
+    best = run / "checkpoints/best.pt"
+    payload = torch.load(best, weights_only=True)
+    depth = CutStore(workplace / "cuts.h5").cuts_per_mb
+    assert payload["version"] == 3 and payload["answer_cuts_per_mb"] == pytest.approx(depth)
+    depths = [choice["cuts_per_mb"] for choice in payload["by_depth"]]
+    assert depths == pytest.approx([0.05 * depth, 0.2 * depth, 0.8 * depth])
+    standing = payload["by_depth"][payload["nominal"]]
+    assert standing["thresholds"] == payload["thresholds"] and payload["nominal"] == 0
+    (row,) = read_rows(run / "history.csv")
+    each = [float(row[f"validation_auprc_at_{depth:.0f}"]) for depth in depths]
+    assert float(row["validation_auprc"]) == pytest.approx(sum(each) / 3) and len(set(each)) == 3
+
+    given = (f"checkpoint={best}", f"store={workplace / 'cuts.h5'}")
+    for name, option, used in (("whole", (), 1.0), ("tenth", (f"depth={depth / 10}",), 0.1)):
+        outcome = denoiseq("predict", *given, *option, f"out={tmp_path / name}")
+        assert outcome.code == 0 and "trained at" not in outcome.err, outcome.err
+        summary = load(tmp_path / name / "summary.json")
+        assert summary["depth"]["answer_cuts_per_mb"] == pytest.approx(depth, rel=1e-3)
+        expected = choice_at(choices(payload), used * depth)
+        assert summary["settings"]["peak_threshold"] == pytest.approx(
+            expected.peak_threshold, rel=1e-3
+        )
+    store = CutStore(workplace / "cuts.h5")
+    where = "chr2", 0, CHROMS["chr2"]
+    tracks = [read_bigwig(tmp_path / n / "cuts.coverage.bw", *where) for n in ("whole", "tenth")]
+    clean = store.coverage(*where, 100)
+    clean[mask(store.blacklist, "chr2", 0, len(clean))] = 0
+    np.testing.assert_allclose(tracks[0], clean, atol=0.06)  # as deep as the answer
+    assert np.corrcoef(tracks[1], clean)[0, 1] < 0.999
+
+    outcome = denoiseq("evaluate", f"checkpoint={best}", "data.thin_fraction=0.4", "loci=0",
+                       f"out={tmp_path / 'e'}")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    tuned = load(tmp_path / "e/metrics.json")["tuned"]
+    expected = choice_at(choices(payload), 0.4 * depth).tuned
+    assert tuned["thresholds"]["denoised"] == pytest.approx(expected.thresholds["denoised"])
+    again = denoiseq("train", "+experiment=smoke", *options, "optim.epochs=2", f"resume={best}")
+    assert again.code == 0, again.err
+    assert len(read_rows(run / "history.csv")) == 2
 
 
 def test_a_model_of_pairs(denoiseq, fails, at, workplace, tmp_path):

@@ -12,7 +12,7 @@ import torch
 from denoiseq import models
 from denoiseq.distributed import ALONE, Ranks
 from denoiseq.doctor.made_batch import SEED, made_batch
-from denoiseq.settings import Conv, Loss, Precision
+from denoiseq.settings import Conv, Loss, Precision, data
 from denoiseq.settings.model import DenoisingResNet
 from denoiseq.training.losses import atacworks_loss
 from denoiseq.training.step import optimizer_step
@@ -81,12 +81,12 @@ def contenders(N: int, W: int, only: Sequence[str] = CONTENDERS, **sizes: int) -
     return [Contender(name, network(name, **sizes), batch) for name in only]
 
 
-def network(name: str, in_channels: int = 1, **sizes: int) -> nn.Module:
+def network(name: str, rows: data.Rows = data.COVERAGE_ALONE, **sizes: int) -> nn.Module:
     """The network of a contender, always from the same weights; torch's may end in "-bf16"."""
     form = name.removesuffix("-bf16")
     conv = Conv("torch" if form in FORMS else "dilconv")
     precision = Precision("fp32" if form == name else "bf16")
-    model = models.build(DenoisingResNet(**sizes), conv, precision, SEED, in_channels)
+    model = models.build(DenoisingResNet(**sizes), conv, precision, SEED, rows)
     return FORMS[form](model) if form in FORMS else model
 
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 from denoiseq.evaluation.metrics import TrackMetrics
-from denoiseq.evaluation.thresholds import Tuned, operating_points, threshold_of_precision
+from denoiseq.evaluation.thresholds import (
+    Choice,
+    Tuned,
+    choice_at,
+    choices,
+    operating_points,
+    threshold_of_precision,
+    threshold_of_precision_at,
+)
 
 
 def scored(score, truth, logits):
@@ -65,17 +73,52 @@ def test_without_a_true_peak_there_is_no_point():
 
 
 @pytest.mark.parametrize("stored", [0.5, float("nan")])
-def test_from_checkpoint_has_no_threshold_that_no_true_peak_tuned(stored):
+def test_choices_have_no_threshold_that_no_true_peak_tuned(stored):
     """The first releases stored 0.5 then."""
     thresholds = {"noisy": float("nan"), "denoised": stored}
-    tuned = Tuned.from_checkpoint({"gaussian_sigma_bp": 60.0, "thresholds": thresholds})
-    assert math.isnan(tuned.thresholds["denoised"])
-    tuned = Tuned.from_checkpoint(
-        {"gaussian_sigma_bp": 60.0, "thresholds": {"noisy": 3.0, "denoised": 0.5}}
-    )
-    assert tuned.thresholds["denoised"] == 0.5
+    (choice,) = choices({"gaussian_sigma_bp": 60.0, "thresholds": thresholds})
+    assert math.isnan(choice.tuned.thresholds["denoised"]) and choice.peak_threshold is None
+    thresholds = {"noisy": 3.0, "denoised": 0.5}
+    (choice,) = choices({"gaussian_sigma_bp": 60.0, "thresholds": thresholds})
+    assert choice.tuned.thresholds["denoised"] == choice.peak_threshold == 0.5
 
 
 def test_without_a_true_peak_there_is_no_threshold():
     scores = scored([0.5, 2.0], np.zeros(2, bool), True)
     assert math.isnan(Tuned(60.0).with_denoised(scores).thresholds["denoised"])
+
+
+def chosen_at(depth: float, threshold: float, points=(0.9, 0.5)) -> Choice:
+    tuned = Tuned(100.0 / depth, {"noisy": depth, "denoised": threshold})
+    precision = {"threshold": list(points), "precision": [0.8, 0.6]}
+    return Choice(depth, tuned, temperature=depth, operating_points=precision)
+
+
+def test_choices_are_interpolated_over_the_logarithm_of_the_depth():
+    low, high = chosen_at(1.0, 0.2), chosen_at(100.0, 0.4)
+    middle = choice_at([low, high], 10.0)
+    assert middle.peak_threshold == pytest.approx(0.3)
+    assert middle.temperature == middle.tuned.thresholds["noisy"] == pytest.approx(50.5)
+    assert middle.tuned.gaussian_sigma_bp == pytest.approx(50.5)
+    assert choice_at([low, high], 1.0) == low
+    assert choice_at([low, high], 0.01).peak_threshold == 0.2
+    assert choice_at([low, high], 1e6).peak_threshold == 0.4
+    assert choice_at([low], 1e6) is low
+
+
+def test_thresholds_of_a_precision_are_interpolated_too():
+    depths = [chosen_at(1.0, 0.2), chosen_at(100.0, 0.4, (0.7, 0.3)), chosen_at(1e4, 0.4, (9, 9))]
+    assert threshold_of_precision_at(depths, 10.0, 0.8) == pytest.approx(0.8)
+    assert threshold_of_precision_at(depths, 0.1, 0.8) == 0.9
+    assert threshold_of_precision_at(depths, 100.0, 0.8) == pytest.approx(0.7)
+    assert threshold_of_precision_at(depths, 1e6, 0.8) == 9
+    with pytest.raises(ValueError, match=r"highest was 0\.8"):
+        threshold_of_precision_at(depths, 10.0, 0.9)
+
+
+def test_choices_travel_through_a_checkpoint():
+    depths = [chosen_at(1.0, 0.2), chosen_at(100.0, 0.4)]
+    payload = {"by_depth": [choice.keys() for choice in depths], "nominal": 1}
+    assert choices(payload) == depths and Tuned.from_checkpoint(payload) == depths[1].tuned
+    assert Tuned.from_checkpoint({}) is None
+    assert choices({"by_depth": [], "thresholds": None, "peak_threshold": None}) == []

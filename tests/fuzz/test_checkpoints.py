@@ -17,10 +17,10 @@ DEPTHS, SIZES = {"chr1": 2_000}, {"channels": 2, "kernel_size": 3, "blocks": 1, 
 
 def open_and_predict(path: str) -> str:
     """The answer to a window, if all that predict takes from the file beside it can be used too."""
-    from denoiseq.evaluation.thresholds import Tuned, tuned_peak_threshold
+    from denoiseq.evaluation.thresholds import choice_at, choices
     from denoiseq.models.checkpoint import open_checkpoint, trained_network
-    from denoiseq.prediction.run import resolved
-    from denoiseq.prediction.sample import _depth_warning, _filters
+    from denoiseq.prediction.run import peak_threshold
+    from denoiseq.prediction.sample import Depth, _filters
     from denoiseq.settings import Conv, Precision, Predict, Prepare
     from denoiseq.training.progress import Progress
 
@@ -29,10 +29,10 @@ def open_and_predict(path: str) -> str:
     made = payload["preprocessing"]
     if made.get("kind") != "coverage":
         Prepare(max_fragment_bp=made["max_fragment_bp"], **_filters(made))
-    Tuned.from_checkpoint(payload)
-    tuned_peak_threshold(payload)
-    _depth_warning(10.0, payload)
-    resolved(Predict(peak_precision=0.5, checkpoint=path), payload, trained, "x")
+    Depth.of(payload).warning(10.0)
+    if chosen := choices(payload):
+        choice_at(chosen, 10.0)
+    peak_threshold(Predict(peak_precision=0.5), chosen, 10.0, trained.model.task)
     done = Progress.from_payload(payload)
     done.best_by("loss")
     done.patient(3)
@@ -57,7 +57,7 @@ def start_from(path: str) -> str:
 def payload():
     """What a training writes, in small."""
     from denoiseq import models
-    from denoiseq.evaluation.thresholds import LinearWeights, Tuned
+    from denoiseq.evaluation.thresholds import Choice, LinearWeights, Tuned
     from denoiseq.settings import Data, Train, plain
     from denoiseq.settings.model import DenoisingResNet
     from denoiseq.store.header import blacklist_sha256
@@ -66,10 +66,11 @@ def payload():
     data = Data(store="cuts.h5", validation=["chr1"], test=[])
     settings = Train(out="run", model=DenoisingResNet(**SIZES), data=data)
     state = State(models.build(settings.model, settings.conv, settings.precision), settings.optim)
-    state.done.tuned = Tuned(80.0, {"noisy": 4.0, "denoised": 0.4}, LinearWeights((0.5, 0.5), 0.1))
-    state.done.operating_points = {
-        name: [0.9, 0.5] for name in ("threshold", "precision", "recall", "f1")
-    }
+    tuned = Tuned(80.0, {"noisy": 4.0, "denoised": 0.4}, LinearWeights((0.5, 0.5), 0.1))
+    points = {name: [0.9, 0.5] for name in ("threshold", "precision", "recall", "f1")}
+    state.done.chosen = [
+        Choice(depth, tuned, operating_points=points) for depth in (500.0, 5_000.0)
+    ]
     state.done.close_epoch({"epoch": 1, "step": 3, "train_loss": 0.5, "validation_loss": 0.5})
     state.done.best = {"monitor": "loss", "value": 0.5, "epoch": 1}
     made = {"shift": "+4/-4", "min_mapq": 30, "keep_duplicates": False, "max_fragment_bp": 2_000}

@@ -17,7 +17,7 @@ def test_what_is_saved_comes_back(tmp_path):
     got = load_checkpoint(tmp_path / "a" / "last.pt")
     assert torch.equal(got["state_dict"]["w"], payload["state_dict"]["w"])
     assert got["config"] == payload["config"]
-    assert (got["format"], got["version"], got["best"]) == ("denoiseq-checkpoint", 2, None)
+    assert (got["format"], got["version"], got["best"]) == ("denoiseq-checkpoint", 3, None)
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["last.pt"]
 
 

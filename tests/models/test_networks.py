@@ -1,9 +1,12 @@
 """Size, names, field and numbers of the networks; dilconv against torch."""
 
+import math
+
 import pytest
 import torch
 from denoiseq.models.linear import Linear
 from denoiseq.settings import MODELS, Precision
+from denoiseq.settings.data import Rows
 from denoiseq.settings.model import DenoisingResNet, UNet
 
 EPS = 2.0**-24  # half the spacing of float32 at 1: the rounding of one addition
@@ -181,7 +184,7 @@ def test_the_unet_wants_a_filter_a_level():
 
 @pytest.mark.parametrize("field", [5, 6])
 def test_a_linear_model_starts_as_its_input(make_network, field):
-    model = make_network("linear", field=field, task="regression", in_channels=2)
+    model = make_network("linear", field=field, task="regression", rows=Rows(surroundings=1))
     x = torch.rand(1, 2, 50)
     assert torch.equal(model(x).coverage, x[:, 0])
 
@@ -412,3 +415,53 @@ def test_peaks_read_features_that_the_track_does_not_show(make_model):
         torch.nn.init.zeros_(model.regressor.conv_layer.weight)
         one, other = model(x).peak_logits
         assert torch.equal(one, other) != moves
+
+
+TOLD = Rows(surroundings=2, depth=True)
+
+
+def told(ratio: float, L: int = 300) -> torch.Tensor:
+    """An input with two rows of surroundings and a depth."""
+    x = torch.rand(1, 4, L, generator=torch.Generator().manual_seed(0)) * 20
+    x[:, -1] = math.log2(ratio)
+    return x
+
+
+def test_as_deep_as_the_answer_the_input_is_the_answer(make_model):
+    model = make_model(rows=TOLD, add_input=True, input_transform="sqrt", bias=True)
+    for ratio, factor in ((1.0, 1.0), (4.0, 0.25)):
+        x = told(ratio)
+        torch.testing.assert_close(model(x).coverage, factor * x[:, 0])
+    x = told(0.1)
+    learned = model(x).coverage - x[:, 0]
+    assert (learned >= 0).all() and (learned > 0).any()
+
+
+def test_the_depth_modulates_every_layer_once_it_is_learned(make_model):
+    model = make_model(rows=TOLD, input_transform="sqrt", bias=True, stem_kernel_size=5)
+    shallow, deep = (model(told(ratio)).peak_logits for ratio in (0.01, 1.0))
+    torch.testing.assert_close(shallow, deep)  # a new network takes no notice of it
+    torch.nn.init.normal_(model.depth.scales.weight, generator=torch.Generator().manual_seed(1))
+    shallow, deep = (model(told(ratio)).peak_logits for ratio in (0.01, 1.0))
+    assert (shallow - deep).abs().mean() > 0.01
+    model(told(0.1)).peak_logits.square().mean().backward()
+    gradient = model.depth.scales.weight.grad.view(model.depth.layers, -1)
+    assert (gradient.abs().sum(1) > 0).all()
+
+
+def test_surroundings_reach_the_peaks_alone(make_model):
+    model = make_model(rows=TOLD, input_transform="sqrt", bias=True)
+    x, other = told(0.1), told(0.1)
+    other[:, 1:3] += 5
+    torch.testing.assert_close(model(x).coverage, model(other).coverage)
+    assert (model(x).peak_logits - model(other).peak_logits).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("name", ["denoising_resnet", "unet", "linear"])
+@pytest.mark.parametrize("task", ["both", "regression", "classification"])
+def test_every_network_reads_every_row(make_network, name, task):
+    rows = Rows(bases=True, surroundings=2, depth=True)
+    sizes = {"channels": [4, 4], "kernel_sizes": [3, 3]} if name == "unet" else {}
+    model = make_network(name, rows=rows, task=task, input_transform="log1p", **sizes)
+    prediction = model(torch.rand(2, rows.total, 160))
+    assert prediction.score.shape == (2, 160)

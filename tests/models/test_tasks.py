@@ -10,7 +10,7 @@ import torch
 from denoiseq.distributed import ALONE
 from denoiseq.evaluation import loci
 from denoiseq.evaluation.measure import validate
-from denoiseq.evaluation.thresholds import Tuned
+from denoiseq.evaluation.thresholds import Tuned, choices
 from denoiseq.genomics.bigwig_reader import read_bigwig
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import runs_above
@@ -24,6 +24,7 @@ from denoiseq.report.locus_figures import draw_loci
 from denoiseq.report.metric_text import metrics_table
 from denoiseq.settings import MODELS, Data, Evaluate, Loss, Optim, Predict, Train, Trainer
 from denoiseq.settings.model import DenoisingResNet
+from denoiseq.store.input_rows import InputRows
 from denoiseq.training.loop import Training
 from denoiseq.training.state import checkpoint_path
 from denoiseq.windows.dataset import WindowDataset
@@ -75,7 +76,7 @@ def prediction(out, threshold, **more):
 def predicted(model, store, settings):
     folder = Path(settings.out) / "unfinished"
     with resume.claimed(folder, {}):
-        return predict_genome(model, Source(store, 75), settings, folder, ALONE)
+        return predict_genome(model, Source(InputRows(store, 75)), settings, folder, ALONE)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -96,7 +97,7 @@ def test_two_steps_of_training_then_a_prediction(
     assert ("train_loss_pearson" in terms) == (task != "classification")
 
     best = load_checkpoint(checkpoint_path(tmp_path, "best"))
-    tuned, model.temperature = Tuned.from_checkpoint(best), best["temperature"]
+    tuned, model.temperature = choices(best)[0].tuned, best["temperature"]
     assert (best["calibration"] is None) == (task == "regression")
     example = {"loci": 2, "random_loci": 1, "regions": ["chrB:1000-3000"]}
     settings = prediction(tmp_path / "predicted", tuned.thresholds["denoised"], **example)
@@ -106,7 +107,7 @@ def test_two_steps_of_training_then_a_prediction(
     expected |= {"x.coverage.bw"} if task != "classification" else set()
     expected |= {"x.peak_probability.bw"} if task != "regression" else set()
     assert written == expected
-    shown = prediction_loci.of_prediction(Source(store, 75), settings, found)
+    shown = prediction_loci.of_prediction(Source(InputRows(store, 75)), settings, found)
     assert len(shown[CHOSEN]) == len(shown[RANDOM]) == 1
     held = held_out(store, peaks)
     shown = loci.of_evaluation(model, held, metrics, Evaluate(**example), TRAINED)
@@ -144,7 +145,7 @@ def test_figures_show_the_heads_that_there_are(
             parameter.fill_(1.0)
     settings = prediction(tmp_path, 0.5, **one)
     found = predicted(model, store, settings)
-    (locus,) = prediction_loci.of_prediction(Source(store, 75), settings, found)[SPREAD]
+    (locus,) = prediction_loci.of_prediction(Source(InputRows(store, 75)), settings, found)[SPREAD]
     assert list(locus.tracks) == ["input", *heads]
     assert draw_loci([locus]).startswith(b"\x89PNG")
 

@@ -19,6 +19,7 @@ from denoiseq.prediction import resume
 from denoiseq.prediction.sample import Source
 from denoiseq.prediction.tiles import Denoiser
 from denoiseq.store.cut_store import CutStore
+from denoiseq.store.input_rows import InputRows
 
 ROOT = Path(__file__).parents[2]
 CHROMS = {"chr1": 200_000, "chr2": 100_000, "chr3": 100_000}
@@ -187,7 +188,7 @@ def test_only_the_bases_are_read_by_one_thread_at_a_time(workplace, genome, monk
 
     monkeypatch.setattr(CutStore, "coverage", noting("coverage", CutStore.coverage))
     monkeypatch.setattr(Genome, "one_hot", noting("bases", Genome.one_hot))
-    source = Source(CutStore(workplace / "cuts.h5"), 100, None, Genome(genome["fasta"]))
+    source = Source(InputRows(CutStore(workplace / "cuts.h5"), 100, Genome(genome["fasta"])))
     assert source.read("chr1", 0, 1_000, alone).shape == (5, 1_000)
     assert held == {"coverage": False, "bases": True} and not alone.locked()
 

@@ -1,8 +1,9 @@
 """The threshold of a prediction: given, of a precision, or the best on validation."""
 
 import pytest
-from denoiseq.prediction.run import resolved
-from denoiseq.settings import Predict, Train
+from denoiseq.evaluation.thresholds import choices
+from denoiseq.prediction.run import peak_threshold
+from denoiseq.settings import Predict
 
 POINTS = {
     "threshold": [0.9, 0.6, 0.3],
@@ -15,24 +16,22 @@ NAN = float("nan")
 PAYLOAD = {"peak_threshold": 0.4, "operating_points": POINTS}
 
 
-def chosen(payload, task="both", **options):
-    config = Train()
-    config.model.task = task
-    return resolved(Predict(**options), payload, config, "x")
+def threshold(payload, task="both", **options):
+    return peak_threshold(Predict(**options), choices(payload), 10.0, task)
 
 
 def test_the_best_on_validation_unless_told():
-    assert chosen(PAYLOAD).peak_threshold == 0.4
-    assert chosen(PAYLOAD, peak_threshold=0.7).peak_threshold == 0.7
-    assert chosen(PAYLOAD, peak_precision=0.9).peak_threshold == 0.6
-    assert chosen(PAYLOAD, task="regression", peak_threshold=7.0).peak_threshold == 7.0
+    assert threshold(PAYLOAD) == 0.4
+    assert threshold(PAYLOAD, peak_threshold=0.7) == 0.7
+    assert threshold(PAYLOAD, peak_precision=0.9) == 0.6
+    assert threshold(PAYLOAD, task="regression", peak_threshold=7.0) == 7.0
 
 
 def test_checkpoints_of_older_versions_have_a_threshold():
     old = {"peak_threshold": 0.4}
-    assert chosen(old).peak_threshold == 0.4
+    assert threshold(old) == 0.4
     with pytest.raises(ValueError, match="kept no operating points"):
-        chosen(old, peak_precision=0.9)
+        threshold(old, peak_precision=0.9)
 
 
 @pytest.mark.parametrize(
@@ -54,9 +53,9 @@ def test_checkpoints_of_older_versions_have_a_threshold():
 )  # fmt: skip
 def test_what_cannot_be_is_a_sentence(payload, options, sentence):
     with pytest.raises(ValueError, match=sentence):
-        chosen(payload, **options)
+        threshold(payload, **options)
 
 
 def test_an_untuned_checkpoint_calls_at_the_threshold_that_is_given():
     untuned = {"peak_threshold": NAN, "thresholds": {"noisy": NAN, "denoised": NAN}}
-    assert chosen(untuned, peak_threshold=0.5).peak_threshold == 0.5
+    assert threshold(untuned, peak_threshold=0.5) == 0.5

@@ -2,10 +2,13 @@
 
 import os
 
+import numpy as np
 import pytest
+from denoiseq.errors import UserError
 from denoiseq.prediction import sample
 from denoiseq.prediction.sample import _facts, name_of
 from denoiseq.settings import Predict, Train
+from denoiseq.store.coverage_store import CoverageStore, runs_of, write_coverage_store
 from denoiseq.store.header import blacklist_sha256
 
 SIZES = {"chr1": 10_000, "chr2": 8_000, "Mt": 5_000, "decoy": 900}
@@ -75,3 +78,89 @@ def test_facts_of_two_pipes_differ(tmp_path):
         os.close(write)
     assert facts[0] != facts[1]
     assert _facts(str(tmp_path / "none")) == [str(tmp_path / "none")]
+
+
+RNG = np.random.default_rng(0)
+COUNTED = RNG.poisson(0.5, 10_000)
+TRACKS = {
+    "counts": COUNTED,
+    "doubled": 2 * COUNTED,
+    "CPM": 0.0213 * COUNTED,
+    "bins": COUNTED.reshape(-1, 10).mean(axis=1).repeat(10),
+    "ratios": RNG.lognormal(0, 1, 10_000),
+}
+
+
+@pytest.fixture
+def track_of(tmp_path):
+    """The store of one of TRACKS."""
+
+    def make(name):
+        path, made = tmp_path / f"{name}.h5", {"kind": "coverage", "genome": {"chr1": 10_000}}
+        runs = {"chr1": runs_of(TRACKS[name], 0)}
+        made["blacklist_sha256"] = blacklist_sha256({})
+        write_coverage_store(path, made["genome"], runs, {}, made, {})
+        return CoverageStore(path)
+
+    return make
+
+
+def model(tell_depth):
+    trained = Train()
+    trained.data.half_window_bp, trained.data.tell_depth = 75, tell_depth
+    return trained
+
+
+@pytest.mark.parametrize("name", TRACKS)
+def test_a_track_is_used_as_it_is_by_a_model_that_is_not_told_its_depth(track_of, name):
+    store = track_of(name)
+    assert sample.at_its_depth(Predict(store="x.h5"), Train(), store) is store
+    assert sample.at_its_depth(Predict(store="x.h5"), model(False), store) is store
+
+
+def test_counts_tell_their_depth(track_of):
+    store = track_of("counts")
+    assert sample.at_its_depth(Predict(store="x.h5"), model(True), store) is store
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "likely"),
+    [
+        ("doubled", "are whole multiples of 2", " ({counted:.0f} if 2 is one cut site)"),
+        ("CPM", "are whole multiples of 0.0213", " ({counted:.0f} if 0.0213 is one cut site)"),
+        ("bins", "are whole multiples of 0.1", " ({counted:.0f} if they are means of counts)"),
+        ("ratios", "are not whole numbers", ""),
+    ],
+)
+def test_a_track_without_counts_is_refused_where_its_depth_is_told(track_of, name, values, likely):
+    store, (counted,) = track_of(name), track_of("counts").depths(75)
+    with pytest.raises(UserError) as refused:
+        sample.at_its_depth(Predict(store="x.h5"), model(True), store)
+    text = str(refused.value)
+    assert text.startswith(f"{store.path} is no track of counts (its values {values}), so its mean")
+    likely = likely.format(counted=counted)
+    assert f"give depth_of_track=, the cut sites per Mb of the sample{likely}, or prepare" in text
+
+
+@pytest.mark.parametrize("tell_depth", [False, True])
+@pytest.mark.parametrize("name", TRACKS)
+def test_depth_of_track_scales_any_track(opened, track_of, name, tell_depth):
+    store, (counted,) = track_of(name), track_of("counts").depths(75)
+    settings = Predict(store=str(store.path), depth_of_track=counted)
+    payload = {"preprocessing": store.preprocessing, "trained_cuts_per_mb": counted}
+    scaled = sample.opened_store(settings, payload, model(tell_depth), store.path.parent)
+    if name != "ratios":
+        shown = scaled.coverage("chr1", 0, 10_000)
+        np.testing.assert_allclose(shown, TRACKS["bins" if name == "bins" else "counts"], 1e-5)
+    draw, depth = sample.thinning(settings, sample.Depth.of(payload), scaled, 75)
+    assert draw is None and depth["warning"] == ""
+    assert depth["given_cuts_per_mb"] == depth["used_cuts_per_mb"] == round(counted, 1)
+
+
+@pytest.mark.parametrize("reads", [{"bam": "x.bam"}, {"fragments": "x.tsv"}, {}])
+def test_depth_of_track_is_refused_with_reads(reads):
+    with pytest.raises(UserError, match=r"depth_of_track is for a coverage track, .*store="):
+        Predict(depth_of_track=5.0, **reads)
+    for depth in (0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(UserError, match=r"depth_of_track is .*, expected more than 0"):
+            Predict(depth_of_track=depth, store="x.h5")

@@ -4,6 +4,7 @@ import torch
 from denoiseq.models.network import DENOISED, PROBABILITY, Network
 from denoiseq.prediction import tiles
 from denoiseq.prediction.tiles import Denoiser, default_tile_bp
+from denoiseq.settings.data import Rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -237,3 +238,25 @@ def test_a_broken_model_is_a_sentence(make_model):
         model.classifier.conv_layer.bias.fill_(float("nan"))
     with pytest.raises(ValueError, match=r"answer at chr1:0-300 is not finite"):
         tiled(model, Track(300), 1_000)
+
+
+def test_stretches_without_input_are_skipped_by_a_model_that_is_told_the_depth(make_model):
+    rows = Rows(surroundings=1, depth=True)
+    model = make_model(rows=rows, input_transform="sqrt", bias=True, stem_kernel_size=5)
+    torch.nn.init.normal_(model.depth.scales.weight, std=0.1)
+    track = Track(40_000, channels=3)
+    track.values[:2] = 0
+    track.values[0, 20_000:20_050], track.values[1, 19_000:21_000] = 9, 2
+    track.values[2] = -3
+    denoiser = Denoiser(model, 10_000, told_depth=1 / 8)
+    asked = []
+    handle = model.register_forward_pre_hook(lambda _, x: asked.append(x[0].shape[-1]))
+    answers = [
+        denoiser.answer(track(tile.start, tile.end), tile, 40_000)
+        for tile in denoiser.tiles("chr1", 40_000)
+    ]
+    handle.remove()
+    assert sum(asked) < 5_000
+    for name, expected in zip((DENOISED, PROBABILITY), whole(model, track), strict=True):
+        joined = np.concatenate([answer[name] for answer in answers])
+        np.testing.assert_allclose(joined, expected, **ROUNDING)

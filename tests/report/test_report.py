@@ -24,7 +24,8 @@ def rich(auprc):
     summit = {"median": 31.0, "q1": 12.0, "q3": 77.0, "peaks": 40}
     more = {"inside": SIGNAL, "outside": SIGNAL, "frip": 0.3}
     intervals = {"auprc": [auprc - 0.01, auprc + 0.01], "peaks.f1": [None, None]}
-    peaks = {**PEAKS, "summit_distance_bp": summit}
+    peaks = {**PEAKS, "summit_distance_bp": summit, "reproducibility": 0.64}
+    peaks |= {"without_cuts": 0.043, "without_cuts_precision": 0.82}
     return {**PLAIN, **more, "auprc": auprc, "peaks": peaks, "intervals": intervals}
 
 
@@ -89,6 +90,9 @@ def test_an_evaluation_shows_all_that_was_measured(metrics):
     assert "run/&lt;best&gt;.pt" in text
     assert "never saw (chrIV)" in text and "finds 60% of the true peaks" in text
     assert "0.860 to 0.880" in text and "chrIV:9,000-9,900" in text
+    assert "4.3% hold not one cut site of the input; 82% of these are true." in text
+    for row in ("holding no cut site of the input", "precision of those", "found again on other"):
+        assert row in text
 
 
 def test_an_evaluation_of_few_numbers_leaves_out_the_rest():
@@ -97,6 +101,7 @@ def test_an_evaluation_of_few_numbers_leaves_out_the_rest():
     assert headings(page) == ["Summary"] and not page.files()
     text = check_page(page)
     assert "validation chromosomes" in text and "MACS3" not in text
+    assert "cut site" not in text and "found again" not in text
 
 
 @pytest.mark.parametrize("missing", ["recall", "precision", "peaks"])
@@ -107,6 +112,19 @@ def test_undefined_metrics_are_told_in_words(metrics, missing):
     lead = evaluation_page("x", metrics, {}, {}, {}).lead[0]
     expected = "calls no peak" if missing == "precision" else "no true peak to find"
     assert expected in lead
+
+
+@pytest.mark.parametrize(("share", "right"), [(0.0, None), (None, None), (0.5, 0.0)])
+def test_peaks_without_cuts_are_told_as_far_as_there_are_any(metrics, share, right):
+    peaks = {**PEAKS, "without_cuts": share, "without_cuts_precision": right}
+    metrics["denoised"] = {**rich(0.8), "peaks": peaks}
+    told = [sentence for sentence in sentences(metrics) if "cut site" in sentence]
+    if share is None:
+        assert told == []
+    elif share:
+        assert told[0].endswith("50.0% hold not one cut site of the input; 0% of these are true.")
+    else:
+        assert told[0].endswith("0.0% hold not one cut site of the input.")
 
 
 def marked(table, key):

@@ -46,7 +46,7 @@ def test_converted_models_are_the_same(bench_models, name):
         pytest.skip(f"not installed: {example.install}")
     errors = bench_models.check(name, *bench_models.pair_of(example, 1, "float32"))
     assert 0 < float(errors["output_error_dilconv"]) <= 1e-5
-    assert 0 < float(errors["gradient_error_dilconv"]) <= 1e-4
+    assert 0 < float(errors["gradient_error_dilconv"]) <= bench_models.FLIPPED
 
 
 def test_a_wrong_model_is_refused(bench_models):

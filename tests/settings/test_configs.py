@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from denoiseq import cli, models, settings
 from denoiseq.settings import help
+from denoiseq.settings.data import Rows
 from denoiseq.settings.model import DenoisingResNet, Linear
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -205,7 +206,7 @@ def test_a_model_has_its_own_settings_and_is_built(choice, kind, task):
     assert type(config.model).__name__ == kind and config.model.task == task
     again = settings.parse(settings.Train, settings.plain(config))
     assert again == config
-    network = models.build(config.model, config.conv, config.precision, in_channels=5)
+    network = models.build(config.model, config.conv, config.precision, rows=Rows(bases=True))
     assert type(network).__name__ == kind
     assert (network.task, network.in_channels, network.conv) == (task, 5, "dilconv")
 

@@ -5,6 +5,8 @@ import h5py
 import numpy as np
 import pytest
 from denoiseq.genomics.intervals import Interval, merge, unmasked_bp
+from denoiseq.store import coverage_store
+from denoiseq.store.counts import unit_of
 from denoiseq.store.coverage_store import CoverageStore, runs_of, write_coverage_store
 from denoiseq.store.cut_store import CutStore, write_store
 from denoiseq.store.header import fingerprint
@@ -110,6 +112,62 @@ def test_a_store_that_was_read_may_be_sent(path, tracks):
         there = pool.apply(store.coverage, ("chr1", 0, 2_000))
     np.testing.assert_array_equal(there, tracks["chr1"])
     assert len(pickle.dumps(store)) < 5_000
+
+
+def written(path, tracks):
+    runs = {chrom: runs_of(np.asarray(track), 0) for chrom, track in tracks.items()}
+    write_coverage_store(path, SIZES, runs, {}, {}, {})
+    return CoverageStore(path)
+
+
+@pytest.mark.parametrize("sampled", [1 << 17, 100])
+def test_its_unit_is_that_of_a_sample_of_all_chromosomes(tmp_path, monkeypatch, sampled):
+    monkeypatch.setattr(coverage_store, "_SAMPLED", sampled)
+    sizes = []
+
+    def counted(values):
+        sizes.append(len(values))
+        return unit_of(values)
+
+    monkeypatch.setattr(coverage_store, "unit_of", counted)
+    rng = np.random.default_rng(0)
+    track = np.zeros(2_000)
+    track[::2] = rng.integers(1, 9, 1_000)  # every other run is 0
+    counts, half = {"chr1": track, "chr2": track[:1_000]}, 0.5 * track[:1_000]
+    assert written(tmp_path / "counts.h5", counts).unit == 1
+    assert written(tmp_path / "one.h5", {"chr1": track}).unit == 1
+    assert written(tmp_path / "half.h5", counts | {"chr2": half}).unit == 0.5
+    assert all(min(sampled, 1_000) / 4 < size <= sampled + len(SIZES) for size in sizes)
+    assert written(tmp_path / "none.h5", {}).unit == 1
+
+
+def test_a_track_at_another_depth_is_scaled_throughout(path, tracks):
+    store = CoverageStore(path)
+    scaled = store.at_depth(1234, 75)
+    assert scaled.depths(75) == pytest.approx([1234])
+    factor = 1234 / store.depths(75)[0]
+    track = scaled.coverage("chr1", -5, 2_000)
+    assert track.dtype == np.float32
+    np.testing.assert_allclose(track[5:], factor * tracks["chr1"], rtol=1e-6)
+    np.testing.assert_allclose(scaled.signal("chr1", 0, 90)[1], factor * tracks["chr1"][:90])
+    np.testing.assert_allclose(scaled.at_depth(5, 75).depths(75), 5)
+    np.testing.assert_array_equal(store.coverage("chr1", 0, 2_000), tracks["chr1"])
+    assert scaled.fingerprint == store.fingerprint
+
+
+def test_cpm_at_its_depth_are_counts_again(tmp_path):
+    counts = {"chr1": np.random.default_rng(0).poisson(3, 2_000)}
+    store = written(tmp_path / "counts.h5", counts)
+    cpm = written(tmp_path / "cpm.h5", {"chr1": 0.0213 * counts["chr1"]})
+    assert cpm.unit == pytest.approx(0.0213, rel=1e-4)
+    again = cpm.at_depth(*store.depths(75), 75)
+    assert again.unit == 1
+    np.testing.assert_allclose(again.coverage("chr1", 0, 2_000), counts["chr1"], rtol=1e-5)
+
+
+def test_zeros_have_no_depth_to_scale(tmp_path):
+    store = written(tmp_path / "zeros.h5", {"chr1": np.zeros(2_000)}).at_depth(9, 75)
+    assert store.depths(75) == [0] and not store.coverage("chr1", 0, 9).any()
 
 
 def test_unknown_chromosome(path):

@@ -187,6 +187,27 @@ def test_thinning_is_uniform_and_independent_between_draws():
     assert runs.mean() == pytest.approx((1 / 0.1 + 1 / 0.9) / 2, rel=0.05)
 
 
+@given(st.floats(1e-3, 0.5), st.integers(0, 2**40), st.integers(0, 1_000))
+def test_parts_of_a_draw_have_no_fragment_in_common(fraction, seed, epoch):
+    ids = np.random.default_rng(0).permutation(4_000)
+    first, second = (Thinning(fraction, seed, epoch, part=part).keep(ids) for part in (0, 1))
+    np.testing.assert_array_equal(first, Thinning(fraction, seed, epoch).keep(ids))
+    assert not np.any(first & second)
+    assert abs(second.mean() - fraction) < 6 * np.sqrt(fraction * (1 - fraction) / len(ids))
+    rest = Thinning(fraction, seed, epoch, complement=True, part=1).keep(ids)
+    np.testing.assert_array_equal(rest, ~second)
+
+
+def test_parts_share_all_fragments_out():
+    ids = np.arange(10_000)
+    for fraction, parts in ((0.5, 2), (0.25, 4), (1.0, 1)):
+        kept = [Thinning(fraction, 3, part=part).keep(ids) for part in range(parts)]
+        assert (np.sum(kept, axis=0) == 1).all()
+    for fraction, part in ((0.6, 1), (0.25, 4), (0.1, -1)):
+        with pytest.raises(ValueError, match=f"there is no part {part} of {fraction}"):
+            Thinning(fraction, 3, part=part)
+
+
 def test_thinning_bounds():
     ids = np.arange(1_000)
     assert Thinning(1.0, 0).keep(ids).all()

@@ -74,12 +74,25 @@ def test_what_cannot_be_thinned_says_so(store):
     for chrom in store.chroms:
         if store.home(chrom)[0].thinnable:
             store.coverage(chrom, 0, 50, 5, Thinning(0.5, 1))
-            assert len(store.cuts(chrom, 0, 5_000)[0])
+            positions, fragments = store.cuts(chrom, 0, 5_000)
+            kept = positions[Thinning(0.5, 1).keep(fragments)]
+            assert store.signal(chrom, 0, 5_000, Thinning(0.5, 1))[0].tolist() == kept.tolist()
+            assert 0 < len(kept) < len(positions)
             continue
         with pytest.raises(UserError, match=r"coverage_v1.h5 holds coverage, not fragments"):
             store.coverage(chrom, 0, 50, 5, Thinning(0.5, 1))
         with pytest.raises(UserError, match=r"coverage_v1.h5 holds coverage, not fragments"):
             store.cuts(chrom, 0, 50)
+        with pytest.raises(UserError, match=r"coverage_v1.h5 holds coverage, not fragments"):
+            store.signal(chrom, 0, 50, Thinning(0.5, 1))
+
+
+def test_only_a_track_is_scaled_to_a_depth():
+    cuts, track = open_store(CUTS), open_store(TRACK)
+    assert cuts.unit == 1 and track.unit == pytest.approx(0.1)
+    assert track.at_depth(9, 75).depths(75) == pytest.approx([9])
+    with pytest.raises(UserError, match=r"cuts_v1.h5 holds cut sites, whose depth is counted: "):
+        cuts.at_depth(9, 75)
 
 
 def test_facts_are_those_of_a_summary():

@@ -17,7 +17,7 @@ from denoiseq.distributed import LostRank
 from denoiseq.errors import UserError
 from denoiseq.evaluation.calibration import calibrate
 from denoiseq.evaluation.measure import measure, tune, validate
-from denoiseq.evaluation.thresholds import Tuned, operating_points
+from denoiseq.evaluation.thresholds import choices, operating_points
 from denoiseq.interrupt import Interrupted
 from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
 from denoiseq.settings import Data, Evaluate, Loss, Optim, Train, Trainer
@@ -262,7 +262,7 @@ def test_what_a_run_leaves(fit):
 def test_metrics_are_those_of_measure_with_the_checkpoint(fit, store, peaks):
     result, model, folder = fit()
     best = load_checkpoint(folder / "checkpoints" / "best.pt")
-    tuned = Tuned.from_checkpoint(best)
+    tuned = choices(best)[0].tuned
     held = WindowDataset(store, ["chrB"], WINDOWS, peaks, training=False)
     assert model.temperature == 1  # of training; who predicts sets it
     model.temperature = best["temperature"]

@@ -64,6 +64,22 @@ def test_a_window_holds_what_the_store_says(fixed, store, peaks):
     assert np.array_equal(item["mask"], counted)
 
 
+def test_a_second_draw_has_as_many_other_fragments(fixed, store, peaks):
+    second, tile = fixed.second_draw(), fixed.tiles[9]
+    where = tile.chrom, tile.start, tile.end, 75
+    for data, part in ((second, 1), (fixed, 0)):
+        noisy = store.coverage(*where, Thinning(0.3, 5, part=part))
+        assert np.array_equal(data[9]["x"][0], noisy) and noisy.any()
+    assert same({**second[9], "x": fixed[9]["x"]}, fixed[9])
+    ids = np.unique(store.cuts("chrA", 0, 10**6)[1])
+    both = [data.draw().keep(ids) for data in (fixed, second)]
+    assert not (both[0] & both[1]).any() and all(kept.any() for kept in both)
+    for fraction, has in ((0.5, True), (0.51, False), (1.0, False)):
+        settings = changed(thin_fraction=fraction)
+        data = WindowDataset(store, ["chrA"], settings, peaks, training=False)
+        assert (data.second_draw() is not None) == has
+
+
 @pytest.mark.parametrize("epoch", [0, 1, 5])
 def test_every_unmasked_base_counts_once_an_epoch(training, store, epoch):
     training.set_epoch(epoch)
@@ -76,6 +92,33 @@ def test_every_unmasked_base_counts_once_an_epoch(training, store, epoch):
         for start, end in store.blacklist[chrom]:
             expected[start:end] = 0
         assert np.array_equal(seen, expected)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_a_share_of_the_windows_is_moved_to_peaks(store, peaks, share):
+    settings = changed(peak_share=share)
+    data = WindowDataset(store, ["chrA", "chrB"], settings, peaks, training=True)
+    plain = WindowDataset(store, ["chrA", "chrB"], SETTINGS, peaks, training=True)
+    middles, moved, windows, seen = [int(np.mean(row)) for row in peaks["chrA"]], 0, 0, set()
+    for epoch in range(20):
+        data.set_epoch(epoch), plain.set_epoch(epoch)
+        known = set(plain.tiles)
+        for tile in data.tiles:
+            assert 0 <= tile.start <= tile.core_start < tile.core_end <= tile.end
+            assert tile.end - tile.start == 1_400 and tile.end <= store.chroms[tile.chrom]
+            if tile.chrom == "chrA":
+                windows, moved = windows + 1, moved + (tile not in known)
+                held = [m for m in middles if tile.core_start <= m < tile.core_end]
+                assert held or tile in known
+                seen |= set(held) if tile not in known else set()
+    assert moved / windows == pytest.approx(share, abs=0.1)
+    assert seen == set(middles)
+    data.set_epoch(3)
+    first = list(data.tiles)
+    data.set_epoch(4)
+    assert data.tiles != first
+    data.set_epoch(3)
+    assert data.tiles == first
 
 
 def test_training_moves_and_draws_anew_each_epoch(training, fixed):
@@ -406,9 +449,11 @@ def test_a_turned_window_is_the_other_strand_s(store, peaks, fasta, letters):
 
 def test_turning_works_without_bases_and_twice_is_nothing():
     x = np.random.default_rng(0).random((5, 7))
-    np.testing.assert_array_equal(reversed_complement(reversed_complement(x)), x)
-    np.testing.assert_array_equal(reversed_complement(x[:1]), x[:1, ::-1])
-    np.testing.assert_array_equal(reversed_complement(x)[1], x[4, ::-1])
+    turned = reversed_complement(x, bases=True)
+    np.testing.assert_array_equal(reversed_complement(turned, bases=True), x)
+    np.testing.assert_array_equal(reversed_complement(x, bases=False), x[:, ::-1])
+    rows = [x[0], x[4], x[3], x[2], x[1], x[5], x[6]] if len(x) == 7 else x[[0, 4, 3, 2, 1]]
+    np.testing.assert_array_equal(turned, np.array(rows)[:, ::-1])
 
 
 def test_epochs_come_back_as_they_were(store, peaks, fasta):
@@ -505,3 +550,71 @@ def test_workers_end_with_a_main_process_that_is_killed(store_path, tmp_path):
     while any(Path(f"/proc/{pid}").exists() for pid in family):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_the_depth_is_told_beside_that_of_the_answer(store, peaks):
+    settings = changed(tell_depth=True, surroundings_bp=[100, 400], **RANGE)
+    data = WindowDataset(store, ["chrA"], settings, peaks, training=False)
+    (depth,) = store.depths(75)
+    assert data.answer_cuts_per_mb == data.facts()["answer_cuts_per_mb"] == depth
+    for fraction in (0.1, 0.4):
+        window = data.at(fraction)[9]
+        assert window["x"].shape == (4, 1_400)
+        assert torch.equal(window["x"][3], torch.full((1_400,), float(np.log2(fraction))))
+        assert window["x"][0].sum() < window["coverage"].sum()
+    assert torch.equal(data.at(0.1)[9]["coverage"], window["coverage"])
+    training = WindowDataset(store, ["chrA"], settings, peaks, training=True)
+    told = {round(2 ** float(training[i]["x"][3, 0]), 4) for i in range(len(training))}
+    drawn = {round(draw_window(settings, 5, (0, 0, tile.start))[0], 4) for tile in training.tiles}
+    assert told == drawn and len(told) > 5
+
+
+def test_the_depth_of_the_answer_may_be_given(store, peaks):
+    (depth,) = store.depths(75)
+    settings = changed(tell_depth=True, answer_cuts_per_mb=4 * depth)
+    data = WindowDataset(store, ["chrA"], settings, peaks, training=False)
+    assert data[9]["x"][1, 0] == pytest.approx(np.log2(0.3 / 4))
+    tile = data.tiles[9]
+    expected = 4 * store.coverage(tile.chrom, tile.start, tile.end, 75)
+    np.testing.assert_allclose(data[9]["coverage"], expected)
+
+
+def test_samples_are_told_their_own_depths_and_answer_at_their_mean(make_pair, peaks):
+    deep, shallow = make_pair
+    data = WindowDataset(
+        Samples([deep, shallow]),
+        ["sample1/chrA", "sample2/chrA"],
+        changed(tell_depth=True),
+        {f"sample{n}/chrA": peaks["chrA"] for n in (1, 2)},
+        training=False,
+    )
+    depths = [store.depths(75)[0] for store in (deep, shallow)]
+    assert data.answer_cuts_per_mb == pytest.approx(sum(depths) / 2)
+    for number, (name, depth) in enumerate(zip(data.chroms, depths, strict=True)):
+        told = data.tracks(name, 0, 1_000)[0][-1, 0]
+        assert told == pytest.approx(np.log2(0.3 * depth / data.answer_cuts_per_mb), rel=1e-5)
+        clean = (deep, shallow)[number].coverage("chrA", 0, 1_000, 75)
+        factor = data.answer_cuts_per_mb / depth
+        np.testing.assert_allclose(data.clean(name, 0, 1_000), factor * clean, rtol=1e-6)
+
+
+@pytest.fixture
+def make_pair(store, tmp_path):
+    """The store, and one of every third of its cut sites."""
+    sizes = store.chroms
+    cuts = {}
+    for chrom in sizes:
+        positions, ids = store.cuts(chrom, 0, sizes[chrom])
+        kept = ids % 3 == 0
+        cuts[chrom] = positions[kept], ids[kept]
+    write_store(tmp_path / "third.h5", sizes, cuts, store.blacklist, store.preprocessing, {})
+    return store, CutStore(tmp_path / "third.h5")
+
+
+def test_of_a_range_five_depths_are_validated_unless_some_are_named():
+    told = changed(tell_depth=True, **RANGE)
+    assert told.validated_fractions == pytest.approx([0.02, 0.0447, 0.1, 0.2236, 0.5], rel=1e-3)
+    assert changed(**RANGE).validated_fractions == [0.1]
+    assert changed(validation_fractions=[0.5, 0.02], **RANGE).validated_fractions == [0.02, 0.5]
+    with pytest.raises(ValueError, match=r"holds 0\.6, which is not trained: only 0.02 to 0.5 is"):
+        changed(validation_fractions=[0.1, 0.6], **RANGE)

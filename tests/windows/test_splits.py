@@ -249,9 +249,9 @@ def test_the_settings_reach_the_windows_and_the_checkpoint(make):
 @pytest.mark.parametrize(("used", "warned"), [(4, True), (6, False), (190, False), (210, True)])
 def test_depth_is_measured_against_the_trained_range(make, caplog, used, warned):
     store = CutStore(make("a"))
-    payload = {"trained_cuts_per_mb": 50.0, "trained_cuts_per_mb_range": (10.0, 100.0)}
+    knows = sample.Depth(50.0, 10.0, 100.0, answer=None)
     with caplog.at_level(logging.WARNING):
-        draw, depth = sample.thinning(settings.Predict(depth=used), payload, store, 100)
+        draw, depth = sample.thinning(settings.Predict(depth=used), knows, store, 100)
     assert bool(caplog.records) == warned
     assert not warned or "10 to 100" in caplog.text
     assert isinstance(draw, Thinning) and depth["used_cuts_per_mb"] == used
@@ -260,12 +260,12 @@ def test_depth_is_measured_against_the_trained_range(make, caplog, used, warned)
 def test_depth_of_a_coverage_store(covered, caplog):
     store = CoverageStore(covered)
     depth = 1e6 * 3 / 201
-    payload = {"trained_cuts_per_mb": depth}
-    draw, found = sample.thinning(settings.Predict(depth="trained"), payload, store, 100)
+    knows = sample.Depth.of({"trained_cuts_per_mb": depth})
+    draw, found = sample.thinning(settings.Predict(depth="trained"), knows, store, 100)
     assert draw is None and found["given_cuts_per_mb"] == pytest.approx(depth, abs=0.1)
     assert not caplog.records
     with pytest.raises(ValueError, match=r"covered.h5 holds coverage, not fragments"):
-        sample.thinning(settings.Predict(depth=depth / 3), payload, store, 100)
+        sample.thinning(settings.Predict(depth=depth / 3), knows, store, 100)
 
 
 def test_an_organelle_in_a_store_is_warned_of(make, tmp_path):

@@ -42,11 +42,9 @@ def expected_training(settings: Train) -> str:
     optim, window_bp = settings.optim, settings.data.window_bp
     windows = count_training_windows(settings.data, settings.seed)
     batch_size = min(optim.batch_size, max(1, windows))
-    batch, channels = made_batch(batch_size, window_bp), models.in_channels(settings.data)
-    batch["x"] = batch["x"].repeat(1, channels, 1)
-    network = models.build(
-        settings.model, settings.conv, settings.precision, settings.seed, channels
-    )
+    batch, rows = made_batch(batch_size, window_bp), settings.data.rows
+    batch["x"] = batch["x"].repeat(1, rows.total, 1)
+    network = models.build(settings.model, settings.conv, settings.precision, settings.seed, rows)
     loss = partial(atacworks_loss, weights=settings.loss)
     arguments = network, make_optimizer(network, optim), loss, batch
     step = partial(optimizer_step, *arguments, micro_batch=optim.micro_batch)

@@ -11,7 +11,7 @@ import numpy as np
 
 from denoiseq.evaluation.baselines import gaussian_smooth
 from denoiseq.evaluation.peak_metrics import NONE
-from denoiseq.evaluation.thresholds import Tuned
+from denoiseq.evaluation.thresholds import Choice
 from denoiseq.genomics.intervals import Merged, mask
 from denoiseq.genomics.peaks import runs_above
 from denoiseq.models.network import DENOISED, Network
@@ -86,11 +86,9 @@ def _called(
     return NONE if threshold is None else runs_above(score, threshold, *rule)
 
 
-def picture(
-    data: WindowDataset, trained: Train, model: Network, tuned: Tuned, scale: float
-) -> bytes | None:
+def picture(data: WindowDataset, trained: Train, model: Network, chosen: Choice) -> bytes | None:
     """Example loci while a model is trained, as a PNG; None where there is no peak to show."""
-    metrics = {"tuned": asdict(tuned), "scale": {DENOISED: scale}}
+    metrics = {"tuned": asdict(chosen.tuned), "scale": {DENOISED: chosen.scale}}
     settings = Evaluate(loci=PICTURED_LOCI, random_loci=0)
     was_training = model.training
     panels = of_evaluation(model.eval(), data, metrics, settings, trained)

@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from denoiseq.distributed import ALONE, Ranks
-from denoiseq.evaluation import figure_data, peak_metrics
+from denoiseq.evaluation import external_peaks, figure_data, peak_metrics
 from denoiseq.evaluation.baselines import filters, fit_linear, tune_baselines
 from denoiseq.evaluation.bootstrap import Blocks
 from denoiseq.evaluation.calibration import reliability
@@ -64,7 +64,8 @@ def measure(
     tuned: Tuned,
     external: Mapping[str, peak_metrics.Peaks] | None = None,
 ) -> Measurement:
-    """Every number on the chromosomes of `data`, in one pass; `settings` are for the bootstrap.
+    """Every number on the chromosomes of `data`, in one pass; `settings` are for the bootstrap, and
+    for a second pass that measures the reproducibility of peaks.
 
     The model is a Network, or any callable from x (N, C, L) to a Prediction; one without a peak
     head scores peaks by its track. `data` has training=False. `external` are the peaks of external
@@ -72,9 +73,12 @@ def measure(
     """
     _check_context(model, data)
     began = time.perf_counter()
-    truth = peak_metrics.true_peaks(data)
+    truth, external = peak_metrics.true_peaks(data), external or {}
     tracks, profile = _pass(model, data, settings, trained, tuned, truth)
-    card = Scorecard(data, truth, tracks, external or {})
+    second = None
+    if settings.reproducibility:
+        second = _second_draw(model, data, trained, tuned, external)
+    card = Scorecard(data, truth, tracks, external, second)
     metrics = card.metrics()
     denoised = tracks[DENOISED].total
     metrics["scale"] = {name: scores.total.scale for name, scores in tracks.items()}
@@ -88,7 +92,7 @@ def measure(
     seconds = time.perf_counter() - began
     metrics |= {
         "seconds": seconds,
-        "segments_per_second": len(data) / seconds,
+        "segments_per_second": len(data) * (2 if second else 1) / seconds,
         "device": str(device_of(model)),
         "precision": getattr(model, "precision", "fp32"),
         "conv": getattr(model, "conv", "torch"),
@@ -123,6 +127,28 @@ def _pass(
     for scores in tracks.values():
         scores.close()
     return tracks, profile
+
+
+def _second_draw(
+    model: Model,
+    data: WindowDataset,
+    trained: Train,
+    tuned: Tuned,
+    external: Mapping[str, peak_metrics.Peaks],
+) -> dict[str, peak_metrics.Peaks]:
+    """The peaks that every track and MACS3 have on a second draw; empty where there is none."""
+    second = data.second_draw()
+    if second is None:
+        log.warning(
+            "the reproducibility of peaks is not measured: the input holds %.0f%% of fragments, "
+            "which leaves too few for a second draw (data.thin_fraction=0.5 leaves enough)",
+            100 * data.thin_fraction,
+        )
+        return {}
+    no_truth: dict[str, list[Peak]] = {chrom: [] for chrom in data.chroms}
+    tracks, _ = _pass(model, second, Evaluate(bootstrap=0), trained, tuned, no_truth)
+    called = {name: peak_metrics.rows(scores.called) for name, scores in tracks.items()}
+    return {**called, **external_peaks.called(second, "macs3" in external)}
 
 
 def _curves(

@@ -1,4 +1,5 @@
-"""Whole peaks against true ones: agreement, distance of the summits, cut sites inside.
+"""Whole peaks against true ones and those of a second draw: agreement, distance of the summits, cut
+sites inside.
 
 Peaks are int64 (M, 2) a chromosome, sorted and disjoint.
 """
@@ -14,6 +15,7 @@ from denoiseq.evaluation.metrics import ratio
 from denoiseq.genomics.intervals import mask
 from denoiseq.genomics.peaks import Peak, PeakCaller
 from denoiseq.store.store import Store
+from denoiseq.store.thinning import Thinning
 from denoiseq.windows.dataset import WindowDataset
 
 Peaks = Mapping[str, np.ndarray]
@@ -36,17 +38,22 @@ def true_peaks(data: WindowDataset) -> dict[str, list[Peak]]:
     return peaks
 
 
-def signal_in_peaks(store: Store, chrom: str, peaks: Peaks) -> tuple[float, dict[str, float]]:
-    """Cut sites of a chromosome (or its coverage summed over bases), and those in sets of peaks."""
-    size, total, inside = store.chroms[chrom], 0.0, dict.fromkeys(peaks, 0.0)
+def signal_in_peaks(
+    store: Store, chrom: str, peaks: Peaks, thinning: Thinning | None = None
+) -> tuple[float, dict[str, np.ndarray]]:
+    """Cut sites of a chromosome (or its coverage summed over bases), and by name of a set of peaks
+    those in each peak, float64 (M,); `thinning` is a draw of fragments, None: all.
+    """
+    size, total = store.chroms[chrom], 0.0
+    inside = {name: np.zeros(len(intervals)) for name, intervals in peaks.items()}
     for start in range(0, size, CHUNK_BP):
         end = min(start + CHUNK_BP, size)
-        positions, weights = store.signal(chrom, start, end)
+        positions, weights = store.signal(chrom, start, end, thinning)
         summed = np.concatenate([[0.0], np.cumsum(weights)])
         total += float(summed[-1])
         for name, intervals in peaks.items():
             bounds = np.searchsorted(positions, np.clip(intervals, start, end))  # (M, 2)
-            inside[name] += float((summed[bounds[:, 1]] - summed[bounds[:, 0]]).sum())
+            inside[name] += summed[bounds[:, 1]] - summed[bounds[:, 0]]
     return total, inside
 
 
@@ -85,6 +92,28 @@ def agreement(counts: np.ndarray) -> dict[str, np.ndarray]:
         "f1": np.where(called + true > 0, f1, np.nan),
         "iou_bp": ratio(shared, called_bp + true_bp - shared),
     }
+
+
+def without_cuts(counts: np.ndarray, empty: np.ndarray) -> dict[str, np.ndarray]:
+    """The share of called peaks that hold no cut site of the input, and of those the share that is
+    right: nan where there are none. COUNTS (..., 7) of all called peaks and of those without.
+    """
+    called, (without, right) = counts[..., 0], np.moveaxis(empty[..., :2], -1, 0)
+    return {
+        "without_cuts": ratio(without, called),
+        "without_cuts_precision": ratio(right, without),
+    }
+
+
+def reproducibility(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """How far the peaks of two draws agree, from COUNTS (..., 7) that take one draw's as true.
+
+    The share of peaks that overlap one of the other draw, mean of both draws, nan unless both have
+    peaks; and intersection over union in bases.
+    """
+    agreed = agreement(counts)
+    shared = (agreed["precision"] + agreed["recall"]) / 2
+    return {"reproducibility": shared, "reproducibility_iou_bp": agreed["iou_bp"]}
 
 
 def base_agreement(counts: np.ndarray) -> dict[str, np.ndarray]:

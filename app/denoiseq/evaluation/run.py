@@ -15,7 +15,7 @@ from denoiseq.distributed import joined, use_threads
 from denoiseq.errors import UserError, listed
 from denoiseq.evaluation import external_peaks, loci
 from denoiseq.evaluation.measure import measure, tune
-from denoiseq.evaluation.thresholds import Tuned
+from denoiseq.evaluation.thresholds import Tuned, choice_at, choices
 from denoiseq.inputs import keep_pipes
 from denoiseq.interrupt import ANEW, Stop
 from denoiseq.logs import collected_warnings, log_to
@@ -26,6 +26,7 @@ from denoiseq.report.loci import parse_regions, write_loci
 from denoiseq.report.metric_text import metrics_table, metrics_tsv
 from denoiseq.settings import Evaluate, Train
 from denoiseq.store.compatibility import check_store_matches_training
+from denoiseq.windows.dataset import WindowDataset
 from denoiseq.windows.splits import Stores, held_out, open_stores, overridden, splits
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def _evaluate(settings: Evaluate, warnings: list[str]) -> None:
     log_to(folder / "evaluate.log")
     use_threads(settings.trainer.threads, settings.trainer.workers)
     data_settings = overridden(trained.data, keep_pipes(settings.data, ("truth",), folder))
+    data_settings.answer_cuts_per_mb = payload.get("answer_cuts_per_mb")
     trained = replace(trained, data=data_settings, trainer=settings.trainer)
 
     stores = open_stores(trained.data)
@@ -61,7 +63,7 @@ def _evaluate(settings: Evaluate, warnings: list[str]) -> None:
     network = trained_network(
         payload, trained, settings.conv, settings.precision, settings.trainer.device
     )
-    tuned = _tuned(settings, trained, stores, network, payload)
+    tuned = _tuned(settings, trained, stores, data, network, payload)
     if math.isnan(tuned.thresholds.get(DENOISED, math.nan)):
         log.warning(
             "%s has no peak threshold, because its validation had no true peak: no peak is called, "
@@ -108,17 +110,22 @@ def _tuned(
     settings: Evaluate,
     trained: Train,
     stores: Stores,
+    data: WindowDataset,
     network: Network,
     payload: Mapping[str, Any],
 ) -> Tuned:
-    """Bandwidth, linear filter and thresholds: chosen anew, or the checkpoint's."""
+    """Bandwidth, linear filter and thresholds: chosen anew, or the checkpoint's at the depth of
+    `data`, whose temperature the network then has, too.
+    """
     if settings.retune:
         windows = splits(trained.data, stores, trained.seed)
         return tune(network, windows.validation, trained, windows.train)
-    tuned = Tuned.from_checkpoint(payload)
-    if tuned is None:
+    chosen = choices(payload)
+    if not chosen or DENOISED not in chosen[0].tuned.thresholds:
         raise UserError(
             f"{settings.checkpoint} is from a training that ended before its first validation: "
             "train on with resume=, or evaluate a best.pt"
         )
-    return tuned
+    choice = choice_at(chosen, data.input_cuts_per_mb)
+    network.temperature = choice.temperature
+    return choice.tuned

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from denoiseq.settings import Data
 from denoiseq.windows.dataset import WindowDataset
 
 Replicates = dict[str, np.ndarray]
+Total = Callable[[peak_metrics.Peaks, peak_metrics.Peaks], np.ndarray]
 
 
 class TrackScores:
@@ -62,7 +64,8 @@ class TrackScores:
 class Scorecard:
     """The metrics of tracks, each closed, and of external callers' peaks, by name.
 
-    `truth` are the true peaks by chromosome, as `peak_metrics.true_peaks` gives them.
+    `truth` are the true peaks by chromosome, as `peak_metrics.true_peaks` gives them; `second` the
+    peaks called on a second draw, by name: empty where there is none, None if it was not asked for.
     """
 
     def __init__(
@@ -71,12 +74,14 @@ class Scorecard:
         truth: Mapping[str, list[Peak]],
         tracks: Mapping[str, TrackScores],
         external: Mapping[str, peak_metrics.Peaks],
+        second: Mapping[str, peak_metrics.Peaks] | None = None,
     ):
-        self.data, self.truth, self.tracks = data, truth, tracks
+        self.data, self.truth, self.tracks, self.second = data, truth, tracks, second
         self.true_rows = peak_metrics.rows(truth)
         self.rows = {name: peak_metrics.rows(track.called) for name, track in tracks.items()}
         for name, peaks in external.items():
             self.rows[name] = {chrom: rows for chrom, rows in peaks.items() if chrom in truth}
+        self.empty = self._empty()
         self.replicates = {name: self._replicates(name) for name in self.rows}
 
     def _replicates(self, name: str) -> Replicates:
@@ -85,9 +90,10 @@ class Scorecard:
         if track.bootstrap is None:
             return {}
         blocks, plain = track.bootstrap.sums.blocks, self.data.store.plain_names
-        counts = peak_metrics.replicated_counts(self.rows[name], self.true_rows, blocks, plain)
-        peaks = {f"peaks.{key}": v for key, v in peak_metrics.agreement(counts).items()}
+        total = partial(peak_metrics.replicated_counts, blocks=blocks, plain=plain)
+        peaks = {f"peaks.{key}": v for key, v in self._peaks(name, self.truth, total).items()}
         if name not in self.tracks:
+            counts = total(self.rows[name], self.true_rows)
             return peak_metrics.base_agreement(counts) | peaks
         return track.bootstrap.replicates(track.total.result()) | peaks
 
@@ -111,23 +117,46 @@ class Scorecard:
 
     def _scores(self, name: str) -> dict[str, Any]:
         """Metrics of bases and of whole peaks; external callers give neither score nor summit."""
-        called = self.rows[name], self.true_rows
-        peaks: dict[str, Any] = dict(peak_metrics.peak_agreement(*called))
+        peaks: dict[str, Any] = _numbers(self._peaks(name, self.truth))
         if name not in self.tracks:
-            bases = peak_metrics.base_agreement(peak_metrics.total_counts(*called))
-            return {**{key: float(value) for key, value in bases.items()}, "peaks": peaks}
+            counts = peak_metrics.total_counts(self.rows[name], self.true_rows)
+            return {**_numbers(peak_metrics.base_agreement(counts)), "peaks": peaks}
         peaks["summit_distance_bp"] = peak_metrics.quartiles(self.distances(name))
         total = self.tracks[name].total
         return {**total.result(), "peaks": peaks, **total.parts()}
 
     def _chromosome(self, chrom: str) -> dict[str, Any]:
         metrics: dict[str, Any] = {}
-        truth = {chrom: self.true_rows[chrom]}
-        for name, rows in self.rows.items():
+        for name in self.rows:
             scores = self.tracks[name].by_chrom.get(chrom, {}) if name in self.tracks else {}
-            called = {chrom: rows.get(chrom, peak_metrics.NONE)}
-            metrics[name] = {**scores, "peaks": peak_metrics.peak_agreement(called, truth)}
+            metrics[name] = {**scores, "peaks": _numbers(self._peaks(name, [chrom]))}
         return metrics
+
+    def _peaks(
+        self, name: str, chroms: Collection[str], total: Total = peak_metrics.total_counts
+    ) -> Replicates:
+        """Metrics of whole peaks but for their summits, on chromosomes, as `total` counts peaks."""
+        sets = self.rows[name], self.true_rows, self.empty[name], (self.second or {}).get(name, {})
+        called, true, empty, second = (
+            {chrom: rows.get(chrom, peak_metrics.NONE) for chrom in chroms} for rows in sets
+        )
+        counts = total(called, true)
+        metrics = peak_metrics.agreement(counts)
+        metrics |= peak_metrics.without_cuts(counts, total(empty, true))
+        if self.second is not None:
+            metrics |= peak_metrics.reproducibility(total(called if self.second else {}, second))
+        return metrics
+
+    def _empty(self) -> dict[str, dict[str, np.ndarray]]:
+        """Of each, the peaks that hold no cut site (no covered base) of the noisy input."""
+        empty: dict[str, dict[str, np.ndarray]] = {name: {} for name in self.rows}
+        for chrom in self.truth:
+            peaks = {name: rows.get(chrom, peak_metrics.NONE) for name, rows in self.rows.items()}
+            noisy, draw = self.data.noisy, self.data.draw()
+            _, inside = peak_metrics.signal_in_peaks(noisy, chrom, peaks, draw)
+            for name, rows in peaks.items():
+                empty[name][chrom] = rows[inside[name] == 0]
+        return empty
 
     def _frip(self) -> dict[str, float | None]:
         """Fraction of the clean sample's cut sites in the peaks of each, and in the true ones."""
@@ -137,7 +166,7 @@ class Scorecard:
             peaks["truth"] = true
             cuts, kept = peak_metrics.signal_in_peaks(self.data.store, chrom, peaks)
             total += cuts
-            inside = {name: value + kept[name] for name, value in inside.items()}
+            inside = {name: value + float(kept[name].sum()) for name, value in inside.items()}
         return {name: value / total if total else None for name, value in inside.items()}
 
     def _gain(self, metrics: Mapping[str, Any], baseline: str) -> dict[str, dict[str, float]]:
@@ -152,3 +181,7 @@ class Scorecard:
             low, high = interval(paired)
             gains[key] = {"value": values[0] - values[1], "low": low, "high": high}
         return gains
+
+
+def _numbers(values: Mapping[str, np.ndarray]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items()}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from denoiseq.errors import UserError
+from denoiseq.evaluation.calibration import calibrate
 from denoiseq.evaluation.metrics import BINS, TrackMetrics, bin_floor
 
 # Operating points: one each time that the recall has risen by a two-hundredth.
@@ -48,28 +49,135 @@ class Tuned:
 
     @classmethod
     def from_checkpoint(cls, payload: Mapping[str, Any]) -> Tuned | None:
-        """The choices stored in a checkpoint; None where its training ended before making them."""
-        if payload.get("thresholds") is None or payload.get("gaussian_sigma_bp") is None:
-            return None
-        linear = payload.get("linear")
-        weights = linear and LinearWeights(tuple(linear["taps"]), linear["intercept"])
-        thresholds = dict(payload["thresholds"])
-        if _untuned(thresholds) and "denoised" in thresholds:
-            thresholds["denoised"] = math.nan
-        return cls(payload["gaussian_sigma_bp"], thresholds, weights)
+        """What a checkpoint's validation chose at the depth that stands for all; None where its
+        training ended before that.
+        """
+        chosen = choices(payload)
+        return chosen[payload.get("nominal", 0)].tuned if chosen else None
 
 
-def _untuned(thresholds: Mapping[str, float] | None) -> bool:
-    """Whether validation had no true peak; the first releases then stored 0.5 for denoised."""
-    return math.isnan((thresholds or {}).get("noisy", 0.0))
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen on validation at one depth of the input, in cut sites per Mb.
+
+    temperature, calibration and operating_points are of the denoised track's peak logits; scale
+    fits the denoised track to the truth.
+    """
+
+    cuts_per_mb: float
+    tuned: Tuned
+    temperature: float = 1.0
+    calibration: dict[str, Any] | None = None
+    operating_points: dict[str, list[float]] | None = None
+    scale: float | None = None
+
+    def with_denoised(self, scores: TrackMetrics) -> Choice:
+        """Choose by a validation's scores, which are of logits without temperature."""
+        calibration = calibrate(scores)
+        temperature = calibration.temperature if calibration else 1.0
+        return Choice(
+            self.cuts_per_mb,
+            self.tuned.with_denoised(scores, temperature),
+            temperature,
+            asdict(calibration) if calibration else None,
+            operating_points(scores, temperature),
+            scores.scale,
+        )
+
+    def keys(self) -> dict[str, Any]:
+        """As a checkpoint stores it; `_choice` reads it back."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "tuned"}
+        threshold = self.tuned.thresholds.get("denoised")
+        return values | {"peak_threshold": threshold, **asdict(self.tuned)}
+
+    @property
+    def peak_threshold(self) -> float | None:
+        """The threshold of the best F1; None where validation had no true peak to choose by."""
+        threshold = self.tuned.thresholds.get("denoised", math.nan)
+        return None if math.isnan(threshold) else threshold
 
 
-def tuned_peak_threshold(payload: Mapping[str, Any]) -> float | None:
-    """The threshold of the best F1 on validation that a checkpoint stores; None without one."""
-    threshold = payload["peak_threshold"]
-    if threshold is None or math.isnan(threshold) or _untuned(payload.get("thresholds")):
-        return None
-    return float(threshold)
+# The keys of a checkpoint whose training has not chosen yet.
+NOTHING_CHOSEN = {
+    **{f.name: None for f in (*fields(Choice), *fields(Tuned)) if f.name != "tuned"},
+    "temperature": 1.0,
+    "peak_threshold": None,
+}
+
+
+def choices(payload: Mapping[str, Any]) -> list[Choice]:
+    """What a checkpoint's validation chose, depth by depth in ascending order; empty where its
+    training ended before that.
+    """
+    if payload.get("by_depth"):
+        return [_choice(keys) for keys in payload["by_depth"]]
+    if payload.get("thresholds") is None and payload.get("peak_threshold") is None:
+        return []
+    return [_choice({**payload, "cuts_per_mb": payload.get("trained_cuts_per_mb", 0.0)})]
+
+
+def _choice(keys: Mapping[str, Any]) -> Choice:
+    """The choice of a depth as `Choice.keys` stores it, or an older checkpoint's only one."""
+    linear, thresholds = keys.get("linear"), dict(keys.get("thresholds") or {})
+    weights = linear and LinearWeights(tuple(linear["taps"]), linear["intercept"])
+    if keys.get("peak_threshold") is not None:
+        thresholds.setdefault("denoised", keys["peak_threshold"])
+    # The first releases stored 0.5 for denoised where validation had no true peak.
+    if math.isnan(thresholds.get("noisy", 0.0)) and "denoised" in thresholds:
+        thresholds["denoised"] = math.nan
+    sigma = keys.get("gaussian_sigma_bp")
+    tuned = Tuned(math.nan if sigma is None else sigma, thresholds, weights)
+    known = {f.name: keys[f.name] for f in fields(Choice) if f.name in keys}
+    return Choice(**known, tuned=tuned)
+
+
+def choice_at(chosen: Sequence[Choice], cuts_per_mb: float) -> Choice:
+    """What holds at a depth: interpolated over its logarithm between the neighbours, and that of
+    the nearest beyond the ends. Calibration, operating points and the linear filter are the
+    nearest's.
+    """
+    if len(chosen) == 1:
+        return chosen[0]
+    nearest = min(chosen, key=lambda choice: abs(math.log(choice.cuts_per_mb / cuts_per_mb)))
+    depths = [choice.cuts_per_mb for choice in chosen]
+
+    def between(values: Sequence[float]) -> float:
+        return float(np.interp(math.log(cuts_per_mb), np.log(depths), values))
+
+    thresholds = {
+        name: between([choice.tuned.thresholds.get(name, math.nan) for choice in chosen])
+        for name in nearest.tuned.thresholds
+    }
+    sigma = between([choice.tuned.gaussian_sigma_bp for choice in chosen])
+    return replace(
+        nearest,
+        cuts_per_mb=cuts_per_mb,
+        temperature=between([choice.temperature for choice in chosen]),
+        tuned=replace(nearest.tuned, gaussian_sigma_bp=sigma, thresholds=thresholds),
+    )
+
+
+def threshold_of_precision_at(
+    chosen: Sequence[Choice], cuts_per_mb: float, precision: float
+) -> float:
+    """The threshold of the most recall that reaches a precision at a depth, interpolated as in
+    `choice_at`; UserError where none does at one of the neighbouring depths, or none was kept.
+    """
+    depths = [choice.cuts_per_mb for choice in chosen]
+    right = min(int(np.searchsorted(depths, cuts_per_mb)), len(depths) - 1)
+    left = max(right - 1, 0) if cuts_per_mb < depths[right] else right
+    near, thresholds = chosen[left : right + 1], []
+    for choice in near:
+        if choice.operating_points is None:
+            raise UserError(
+                "the checkpoint is of a training that kept no operating points, which "
+                "peak_precision= needs: give peak_threshold="
+            )
+        thresholds.append(threshold_of_precision(choice.operating_points, precision))
+    if len(near) == 1:
+        return thresholds[0]
+    places = np.log([choice.cuts_per_mb for choice in near])
+    return float(np.interp(math.log(cuts_per_mb), places, thresholds))
 
 
 def probability(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:

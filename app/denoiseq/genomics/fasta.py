@@ -85,16 +85,6 @@ class Genome:
         return self.__dict__ | {"_file": None}
 
 
-def input_channels(
-    coverage: np.ndarray, genome: Genome | None, chrom: str, start: int
-) -> np.ndarray:
-    """A network's input: the coverage (W,) from `start` on, and any bases: (1, W) or (5, W)."""
-    if genome is None:
-        return coverage[None]  # (1, W)
-    bases = genome.one_hot(chrom, start, start + len(coverage))
-    return np.concatenate([coverage[None], bases])  # (5, W)
-
-
 def bases_around(genome: Genome, chrom: str, positions: np.ndarray, reach_bp: int) -> np.ndarray:
     """Codes of the bases within `reach_bp` of each position: uint8 (M, 2 * reach_bp + 1).
 

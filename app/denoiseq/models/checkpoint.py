@@ -24,10 +24,12 @@ from denoiseq.models.payload import (
     check_values,
 )
 from denoiseq.settings import Conv, Model, Precision, Train, parse
+from denoiseq.settings.data import Rows
 from denoiseq.settings.setting import required
 
 FORMAT = "denoiseq-checkpoint"
-VERSION = 2
+VERSION = 3
+READABLE = (2, 3)  # version 2 lacks `by_depth` and `answer_cuts_per_mb`
 OURS = "a denoiseq checkpoint"
 
 
@@ -82,13 +84,13 @@ def read_file(path: Path, what: str) -> Any:
 
 
 def checked(payload: Any, path: Path) -> dict[str, Any]:
-    """The payload, if it is a checkpoint of ours and of this version; else UserError."""
+    """The payload, if it is a checkpoint of ours and of a known version; else UserError."""
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise UserError(f"{path} is not a denoiseq checkpoint: train.py writes them as best.pt.")
-    if payload.get("version") != VERSION:
+    if payload.get("version") not in READABLE:
         raise UserError(
             f"{path} is a checkpoint of version {payload.get('version')}, this program reads "
-            f"version {VERSION}: use the program that wrote it."
+            f"versions {' and '.join(map(str, READABLE))}: use the program that wrote it."
         )
     try:
         check_payload(payload)
@@ -128,8 +130,7 @@ def trained_network(
 
     Convolution and precision need not be those of the training.
     """
-    channels = models.in_channels(trained.data)
-    arguments = trained.model, conv, precision, 0, channels
+    arguments = trained.model, conv, precision, 0, trained.data.rows
     check_weights(payload["state_dict"], "the checkpoint")
     _check_network(payload["state_dict"], *arguments)
     network = models.build(*arguments)
@@ -154,7 +155,7 @@ def _check_network(
     conv: Conv,
     precision: Precision,
     seed: int,
-    in_channels: int,
+    rows: Rows,
 ) -> None:
     """UserError where settings ask for another network than that of the weights.
 
@@ -166,7 +167,7 @@ def _check_network(
         if blocks > len(shapes):
             raise ValueError("more blocks than weights")
         with torch.device("meta"):
-            network = models.build(settings, conv, precision, seed, in_channels)
+            network = models.build(settings, conv, precision, seed, rows)
         if shapes != {name: tuple(w.shape) for name, w in network.state_dict().items()}:
             raise ValueError("other names or shapes")
     except UserError:

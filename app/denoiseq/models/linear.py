@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from denoiseq.models.layers import SameConv1d
 from denoiseq.models.network import Network
 from denoiseq.settings import Conv, Precision
+from denoiseq.settings.data import Rows
 from denoiseq.settings.model import Linear as Settings
 
 
@@ -18,14 +19,14 @@ class Linear(Network):
     right.
     """
 
-    def __init__(self, settings: Settings, conv: Conv, precision: Precision, in_channels: int):
-        super().__init__(settings, conv, precision, in_channels)
+    def __init__(self, settings: Settings, conv: Conv, precision: Precision, rows: Rows):
+        super().__init__(settings, conv, precision, rows)
         taps = settings.field
         if self.task != "classification":
-            self.regressor = SameConv1d(in_channels, 1, taps, activation="relu", conv=conv)
+            self.regressor = SameConv1d(self.in_channels, 1, taps, activation="relu", conv=conv)
             self._start_as_the_input()
         if self.task != "regression":
-            channels = 1 if self.task == "both" else in_channels
+            channels = 1 if self.task == "both" else self.in_channels
             self.classifier = SameConv1d(channels, 1, taps, activation=None, conv=conv)
 
     def _start_as_the_input(self) -> None:

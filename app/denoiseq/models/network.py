@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from denoiseq.models.layers import SameConv1d
 from denoiseq.settings import Conv, Model, Precision
+from denoiseq.settings.data import Rows
 
 # expm1 of anything larger is no coverage: exp(16) is 8.9 million cuts over one base.
 LOG1P_LIMIT = 16.0
@@ -47,7 +48,10 @@ class Network(nn.Module):
         work, half of what depends on the strand that was read.
     precision : bf16 is autocast inside `forward`: activations are bfloat16; weights, their
         gradients, sums, heads and predictions stay float32, so state dicts do not depend on it
-    in_channels : more than 1 if channels other than the coverage, which comes first, are read
+    rows : what is read; where that is the input's depth too, the answer is the coverage at another
+        depth, that of the training's clean samples, and with add_input the network learns the
+        fragments that the input lacks there: input + (1 - depth ratio) * track. An input as deep
+        as the answer is its own answer, and a deeper one, divided by the ratio.
 
     `temperature` is what peak logits are divided by; a calibration sets it, after the training.
     """
@@ -55,21 +59,22 @@ class Network(nn.Module):
     # Tiles of a chromosome give its answer only if they begin on a multiple of this.
     tile_step_bp = 1
 
-    def __init__(self, settings: Model, conv: Conv, precision: Precision, in_channels: int):
+    def __init__(self, settings: Model, conv: Conv, precision: Precision, rows: Rows):
         super().__init__()
         self.task = settings.task
         self.input_transform = settings.input_transform
         self.both_strands = settings.both_strands
         self.backend, self.conv = conv, conv.backend
         self.precision = precision.name
-        self.in_channels = in_channels
+        self.rows, self.in_channels = rows, rows.total
         self.add_input, self.temperature = False, 1.0
 
     def forward(self, x: Tensor) -> Prediction:
         """x (N, in_channels, L), the coverage its first channel -> Prediction of (N, L) tracks."""
         pred = self._one_strand(x)
         if self.both_strands and not self.training:
-            pred = Prediction(*map(_mean, pred, self._one_strand(reverse_complement(x))))
+            turned = self._one_strand(reverse_complement(x, self.rows.bases))
+            pred = Prediction(*map(_mean, pred, turned))
         return pred
 
     @property
@@ -90,11 +95,19 @@ class Network(nn.Module):
     def _one_strand(self, x: Tensor) -> Prediction:
         track, logits = self._tracks(self._compressed(x))
         if track is not None:
-            track = self._expanded(track) + x[:, :1] if self.add_input else self._expanded(track)
+            track = self._expanded(track)
+            track = self._with_input(track, x) if self.add_input else track
         return Prediction(
             None if track is None else track.squeeze(1),
             None if logits is None else logits.squeeze(1) / self.temperature,
         )
+
+    def _with_input(self, track: Tensor, x: Tensor) -> Tensor:
+        """The fragments that were seen as a part of the answer: (N, 1, L)."""
+        if not self.rows.depth:
+            return track + x[:, :1]
+        ratio = x[:, -1:].exp2()
+        return x[:, :1] / ratio.clamp(min=1) + (1 - ratio).clamp(min=0) * track
 
     def _tracks(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """x (N, in_channels, L) -> track on the input's scale and peak logits, (N, 1, L) each."""
@@ -133,9 +146,20 @@ class Network(nn.Module):
         """The input with its coverage on the scale that the network lives on."""
         if self.input_transform == "none":
             return x
-        track = x[:, :1]
-        track = track.log1p() if self.input_transform == "log1p" else (track + SQRT_OFFSET).sqrt()
-        return track if self.in_channels == 1 else torch.cat([track, x[:, 1:]], dim=1)
+        track = self._scaled(x[:, :1])
+        if self.in_channels == 1:
+            return track
+        bases, around, rest = x[:, 1:].split(
+            [4 * self.rows.bases, self.rows.surroundings, int(self.rows.depth)], dim=1
+        )
+        return torch.cat([track, bases, self._scaled(around), rest], dim=1)
+
+    def _scaled(self, coverage: Tensor) -> Tensor:
+        """Coverage on the scale that the network lives on."""
+        if self.input_transform == "none":
+            return coverage
+        log = self.input_transform == "log1p"
+        return coverage.log1p() if log else (coverage + SQRT_OFFSET).sqrt()
 
     def _expanded(self, track: Tensor) -> Tensor:
         """The regression output, >= 0, as coverage."""
@@ -167,9 +191,13 @@ class Network(nn.Module):
         return fields
 
 
-def reverse_complement(x: Tensor) -> Tensor:
-    """The input (N, C, L) as the other strand has it: positions reversed, A for T and C for G."""
-    return torch.cat([x[:, :1], x[:, 1:].flip(1)], dim=1).flip(-1)
+def reverse_complement(x: Tensor, bases: bool) -> Tensor:
+    """The input (N, C, L) as the other strand has it: positions reversed, and, where it holds the
+    bases, A for T and C for G.
+    """
+    if bases:
+        x = torch.cat([x[:, :1], x[:, 1:5].flip(1), x[:, 5:]], dim=1)
+    return x.flip(-1)
 
 
 def _mean(forward: Tensor | None, turned: Tensor | None) -> Tensor | None:

@@ -5,6 +5,7 @@ archive, sizes and types are checked, so that what reads the payload meets no su
 import zipfile
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
+from itertools import pairwise
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
@@ -43,6 +44,20 @@ class Points(TypedDict):
     precision: list[float]
 
 
+class AtDepth(TypedDict):
+    """What validation chose at one depth of the input."""
+
+    cuts_per_mb: float
+    temperature: float
+    calibration: dict[str, Any] | None
+    operating_points: Points | None
+    scale: float | None
+    peak_threshold: float | None
+    gaussian_sigma_bp: float
+    thresholds: dict[str, float]
+    linear: Linear | None
+
+
 class TrainingState(TypedDict):
     """What resuming needs: weights where state_dict is an average."""
 
@@ -62,6 +77,7 @@ class Payload(TypedDict, total=False):
     peaks_fingerprint: dict[str, str]
     trained_cuts_per_mb: float
     trained_cuts_per_mb_range: list[float]
+    answer_cuts_per_mb: float  # where the network is told its input's depth
     epoch: int
     batch: int
     step: int
@@ -78,6 +94,8 @@ class Payload(TypedDict, total=False):
     gaussian_sigma_bp: float | None
     thresholds: dict[str, float] | None
     linear: Linear | None
+    by_depth: list[AtDepth]  # ascending; the keys above are those of `nominal`, one of them
+    nominal: int
 
 
 # What resuming a training cannot do without, and what predict and evaluate need.
@@ -140,18 +158,29 @@ def check_payload(payload: Mapping[str, Any]) -> None:
     for key, hint in get_type_hints(Payload).items():
         _check(key not in payload or _fits(payload[key], hint), f"{key} is of another type")
     _check(_is_plain(payload.get("config")), "config holds a tensor")
-    temperature = payload.get("temperature", 1.0)
-    _check(0 < temperature < float("inf"), f"temperature is {temperature}")
+    by_depth = payload.get("by_depth", [])
+    for choice in (payload, *by_depth):
+        _check_choice(choice)
+    measured = [choice["cuts_per_mb"] for choice in by_depth]
+    ascending = all(low < high for low, high in pairwise([0.0, *measured]))
+    _check(ascending, f"by_depth holds depths of {measured}")
+    _check(0 <= payload.get("nominal", 0) < max(len(by_depth), 1), "nominal is not in by_depth")
+    _check(payload.get("answer_cuts_per_mb", 1.0) > 0, "answer_cuts_per_mb is not above 0")
     depths = payload.get("trained_cuts_per_mb_range", (0.0, 0.0))
     _check(len(depths) == 2 and depths[0] <= depths[1], "trained_cuts_per_mb_range is no range")
     for key in ("epoch", "batch", "step", "seed", "other_losses"):
         _check(payload.get(key, 0) >= 0, f"{key} is {payload.get(key)}")
     _check(len(payload.get("history", ())) <= payload.get("epoch", 2**63), "history is too long")
-    points = payload.get("operating_points") or {"threshold": [], "precision": []}
-    same = len(points["threshold"]) == len(points["precision"])
-    _check(same, "operating_points are not one threshold for each precision")
     if "preprocessing" in payload:
         _check_preprocessing(payload["preprocessing"])
+
+
+def _check_choice(choice: Mapping[str, Any]) -> None:
+    temperature = choice.get("temperature", 1.0)
+    _check(0 < temperature < float("inf"), f"temperature is {temperature}")
+    points = choice.get("operating_points") or {"threshold": [], "precision": []}
+    same = len(points["threshold"]) == len(points["precision"])
+    _check(same, "operating_points are not one threshold for each precision")
 
 
 def check_present(payload: Mapping[str, Any], keys: Collection[str]) -> None:

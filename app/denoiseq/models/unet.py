@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from denoiseq.models.layers import SameConv1d
 from denoiseq.models.network import Network
 from denoiseq.settings import Conv, Precision
+from denoiseq.settings.data import Rows
 from denoiseq.settings.model import UNet as Settings
 
 
@@ -25,13 +26,13 @@ class UNet(Network):
     the answer cut to the input's. Pooled positions count from the window's first base.
     """
 
-    def __init__(self, settings: Settings, conv: Conv, precision: Precision, in_channels: int):
-        super().__init__(settings, conv, precision, in_channels)
+    def __init__(self, settings: Settings, conv: Conv, precision: Precision, rows: Rows):
+        super().__init__(settings, conv, precision, rows)
         layer = partial(
             SameConv1d, batch_norm=settings.batch_norm, activation=settings.activation, conv=conv
         )
         channels = settings.channels
-        widths = pairwise([in_channels, *channels])
+        widths = pairwise([self.in_channels, *channels])
         self.down = nn.ModuleList(
             layer(c, k, size) for (c, k), size in zip(widths, settings.kernel_sizes, strict=True)
         )

@@ -113,7 +113,7 @@ def predict_genome(
     sizes = source.store.chroms
     done = ranks.tell(list(resume.finished(folder)))
     mine = _share({chrom: size for chrom, size in sizes.items() if chrom not in done}, ranks)
-    pieces = _pieces(Denoiser(model, settings.tile_bp), source, mine)
+    pieces = _pieces(Denoiser(model, settings.tile_bp, source.told_depth), source, mine)
     bar = tqdm(
         total=sum(mine.values()),
         unit="bp",
@@ -179,7 +179,7 @@ def _pieces(denoiser: Denoiser, source: Source, sizes: dict[str, int]) -> Genera
     """
     numbers = {chrom: i for i, chrom in enumerate(source.store.chroms)}
     # a FASTA file has one read position
-    alone = nullcontext() if source.genome is None else Lock()
+    alone = nullcontext() if source.rows.genome is None else Lock()
 
     def work(tile: Tile) -> Piece:
         times = [time.thread_time()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import asdict
@@ -15,7 +15,12 @@ from denoiseq import provenance
 from denoiseq.atomic import check_writable, write_json
 from denoiseq.distributed import Ranks, joined, use_threads
 from denoiseq.errors import UserError
-from denoiseq.evaluation.thresholds import threshold_of_precision, tuned_peak_threshold
+from denoiseq.evaluation.thresholds import (
+    Choice,
+    choice_at,
+    choices,
+    threshold_of_precision_at,
+)
 from denoiseq.interrupt import Stop
 from denoiseq.logs import collected_warnings, log_to
 from denoiseq.models.checkpoint import open_checkpoint, trained_network
@@ -61,7 +66,8 @@ def _predict(settings: Predict, ranks: Ranks, warnings: list[str]) -> None:
     software = {"software": provenance.software_facts(network)}
     key = sample.identity(settings, payload, trained) | software
     # What can be refused at once is, before another prediction's chromosomes make room.
-    settings = resolved(settings, payload, trained, name)
+    knows, chosen = sample.Depth.of(payload), choices(payload)
+    peak_threshold(settings, chosen, knows.trained, trained.model.task)
     sample.check_fasta_given(settings, trained)
     with claimed(unfinished, key) if ranks.main else nullcontext():
         if ranks.main:
@@ -69,9 +75,11 @@ def _predict(settings: Predict, ranks: Ranks, warnings: list[str]) -> None:
         ranks.wait()
         if not ranks.main:
             store = sample.opened_store(settings, payload, trained, unfinished)
-        genome, h = sample.genome(settings, trained, store), trained.data.half_window_bp
-        thinning, depth = sample.thinning(settings, payload, store, h)
-        source = Source(store, h, thinning, genome)
+        source, depth = sample.source(settings, knows, trained, store)
+        used = depth["used_cuts_per_mb"]
+        network.temperature = choice_at(chosen, used).temperature if chosen else 1.0
+        threshold = peak_threshold(settings, chosen, used, trained.model.task)
+        settings = resolved(settings, trained, name, threshold)
         parse_regions(settings.regions, store.chroms)
 
         log.info("predicting %s on %d chromosomes", name, len(store.chroms))
@@ -89,14 +97,14 @@ def _predict(settings: Predict, ranks: Ranks, warnings: list[str]) -> None:
     log.info("%s peaks; written to %s", f"{len(prediction.peaks):,}", folder)
 
 
-def resolved(settings: Predict, payload: Mapping[str, Any], trained: Train, name: str) -> Predict:
-    """The settings with a name, and with the checkpoint's rule of peaks where they leave it open.
+def resolved(settings: Predict, trained: Train, name: str, threshold: float) -> Predict:
+    """The settings with a name, the threshold, and the training's rule of peaks where they leave it
+    open.
 
     Not checked again: a threshold that validation chose may lie outside of what a user may give.
     """
     settings = copy(settings)
-    settings.name = name
-    settings.peak_threshold = _peak_threshold(settings, payload, trained.model.task)
+    settings.name, settings.peak_threshold = name, threshold
     if settings.peak_min_length_bp is None:
         settings.peak_min_length_bp = trained.data.label_min_length_bp
     if settings.peak_max_gap_bp is None:
@@ -104,20 +112,19 @@ def resolved(settings: Predict, payload: Mapping[str, Any], trained: Train, name
     return settings
 
 
-def _peak_threshold(settings: Predict, payload: Mapping[str, Any], task: str) -> float:
-    """The threshold that the user gave, that of the wanted precision, or that of the best F1."""
+def peak_threshold(
+    settings: Predict, chosen: Sequence[Choice], cuts_per_mb: float, task: str
+) -> float:
+    """The threshold that the user gave, that of the wanted precision, or that of the best F1, at a
+    depth of the input; UserError where there is none.
+    """
     threshold = settings.peak_threshold
-    if threshold is None:
-        threshold = tuned_peak_threshold(payload)
+    if threshold is None and chosen:
+        threshold = choice_at(chosen, cuts_per_mb).peak_threshold
     if threshold is None:
         raise UserError("the checkpoint has no peak threshold: give peak_threshold=0.5, say")
     if settings.peak_precision is not None:
-        if payload.get("operating_points") is None:
-            raise UserError(
-                "the checkpoint is of a training that kept no operating points, which "
-                "peak_precision= needs: give peak_threshold="
-            )
-        threshold = threshold_of_precision(payload["operating_points"], settings.peak_precision)
+        threshold = threshold_of_precision_at(chosen, cuts_per_mb, settings.peak_precision)
     if task != "regression" and settings.peak_threshold is not None and threshold >= 1:
         raise UserError(f"peak_threshold is {threshold}, expected a probability below 1")
     return float(threshold)
@@ -135,7 +142,8 @@ def _summary(
         "seconds": round(prediction.seconds, 2),
         "seconds_of": {step: round(value, 2) for step, value in prediction.seconds_of.items()},
         "settings": {
-            "half_window_bp": source.half_window_bp,
+            "half_window_bp": source.rows.half_window_bp,
+            "depth_of_track": settings.depth_of_track,
             "peak_threshold": settings.peak_threshold,
             "peak_min_length_bp": settings.peak_min_length_bp,
             "peak_max_gap_bp": settings.peak_max_gap_bp,

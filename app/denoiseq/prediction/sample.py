@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from denoiseq.errors import UserError, listed
 from denoiseq.genomics.bam import contig_sizes
-from denoiseq.genomics.fasta import Genome, chrom_sizes, input_channels
+from denoiseq.genomics.fasta import Genome, chrom_sizes
 from denoiseq.prediction.resume import CUTS
 from denoiseq.prepare.run import prepare_stores
 from denoiseq.settings import Predict, Prepare, Train, plain
@@ -26,6 +27,7 @@ from denoiseq.store.compatibility import (
     warn_of_organelles,
     warn_of_other_ends,
 )
+from denoiseq.store.input_rows import InputRows
 from denoiseq.store.store import Sample, open_store
 from denoiseq.store.thinning import Thinning
 
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 
 # Depths within this factor of the training's range are taken as they are.
 TOLERATED_DEPTH_FACTOR = 2.0
+# Depths that differ by less are the same.
+SAME_DEPTH = 1.05
 TOO_DEEP = (
     "background looks like signal to it there, so too many and too wide peaks are called; "
     "give depth=trained, which thins the input to the training's depth, or a number"
@@ -45,22 +49,25 @@ TOO_SHALLOW = (
 
 @dataclass(frozen=True)
 class Source:
-    """What is predicted from: a store, a draw of its fragments (None: all), the model's bases."""
+    """What is predicted from: a store's rows, a draw of its fragments (None: all), and the depth
+    that the network is told, over that of its answer (None: not told).
+    """
 
-    store: Sample
-    half_window_bp: int
+    rows: InputRows
     thinning: Thinning | None = None
-    genome: Genome | None = None
+    told_depth: float | None = None
+
+    @property
+    def store(self) -> Sample:
+        return cast(Sample, self.rows.store)
 
     def coverage(self, chrom: str, start: int, end: int) -> np.ndarray:
         """The noisy coverage of a window: float32 (end - start,)."""
-        return self.store.coverage(chrom, start, end, self.half_window_bp, self.thinning)
+        return self.rows.coverage(chrom, start, end, self.thinning)
 
     def read(self, chrom: str, start: int, end: int, alone: AbstractContextManager) -> np.ndarray:
-        """The network's input, float32 (1, W) or (5, W); `alone` is held while bases are read."""
-        coverage = self.coverage(chrom, start, end)
-        with alone:
-            return input_channels(coverage, self.genome, chrom, start)
+        """The network's input, float32 (C, W); `alone` is held while bases are read."""
+        return self.rows.read(chrom, start, end, self.thinning, self.told_depth, alone)
 
 
 def name_of(settings: Predict) -> str:
@@ -87,7 +94,7 @@ def opened_store(
         store = open_store(settings.store)
         check_store_matches_training(preprocessing, store)
         warn_of_organelles(store)
-        return store
+        return at_its_depth(settings, trained, store)
     if preprocessing.get("kind") == "coverage":
         raise UserError(
             "the model was trained on a coverage track, which reads cannot stand in for: "
@@ -102,6 +109,37 @@ def opened_store(
     warn_of_other_ends(preprocessing, store)
     _warn_of_lacking(preprocessing["genome"], store, settings)
     return store
+
+
+def at_its_depth(settings: Predict, trained: Train, store: Sample) -> Sample:
+    """`store` scaled to the settings' depth_of_track; as it is without one.
+
+    UserError where a model that is told its input's depth would be told that of a track which
+    holds no counts, and where there are cut sites to count.
+    """
+    half_window_bp = trained.data.half_window_bp
+    if settings.depth_of_track is not None:
+        return store.at_depth(settings.depth_of_track, half_window_bp)
+    if trained.data.tell_depth and store.unit != 1:
+        raise UserError(_not_counts(store, half_window_bp))
+    return store
+
+
+def _not_counts(store: Sample, half_window_bp: int) -> str:
+    """The sentence about a track without counts, with the depth that its values suggest."""
+    unit, (depth,) = store.unit, store.depths(half_window_bp)
+    values, likely = "are not whole numbers", ""
+    if unit is not None:
+        values = f"are whole multiples of {unit:.4g}"
+        likely = f"{depth / unit:.0f} if {unit:.4g} is one cut site"
+        if math.isclose(1 / unit, round(1 / unit), rel_tol=1e-4):
+            likely = f"{depth:.0f} if they are means of counts"
+        likely = f" ({likely})"
+    return (
+        f"{store.path} is no track of counts (its values {values}), so its mean does not tell the "
+        "depth that this model has to know: give depth_of_track=, the cut sites per Mb of the "
+        f"sample{likely}, or prepare a track of counts"
+    )
 
 
 def _warn_of_lacking(trained: Mapping[str, int], store: Sample, settings: Predict) -> None:
@@ -212,44 +250,90 @@ def genome(settings: Predict, trained: Train, store: Sample) -> Genome | None:
     return fasta
 
 
+@dataclass(frozen=True)
+class Depth:
+    """The depth that a network knows, in cut sites per Mb.
+
+    answer : what its answer is the coverage at; None where the network is not told its input's
+    """
+
+    trained: float
+    low: float
+    high: float
+    answer: float | None
+
+    @classmethod
+    def of(cls, payload: Mapping[str, Any]) -> Depth:
+        """That of a checkpoint."""
+        trained = float(payload["trained_cuts_per_mb"])
+        low, high = payload.get("trained_cuts_per_mb_range", (trained, trained))
+        return cls(trained, float(low), float(high), payload.get("answer_cuts_per_mb"))
+
+    def target(self, wanted: Any, whole: float) -> float | None:
+        """The depth to thin an input of `whole` to, by the setting `depth`; None: not to thin it.
+
+        A network that knows a range of depths takes what lies in it as it is.
+        """
+        if wanted != "trained":
+            return None if wanted is None else float(wanted)
+        if self.answer is None:
+            return self.trained
+        return self.high if whole > self.high * SAME_DEPTH else None
+
+    def warning(self, used: float) -> str:
+        """What is wrong with an input of this depth; empty where nothing is."""
+        factor = TOLERATED_DEPTH_FACTOR if self.answer is None else SAME_DEPTH
+        if self.low / TOLERATED_DEPTH_FACTOR <= used <= self.high * factor:
+            return ""
+        low, high = self.low, self.high
+        at = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+        return (
+            f"the input has {used:.0f} cut sites per Mb, the model was trained at {at}: "
+            f"{TOO_DEEP if used > high else TOO_SHALLOW}"
+        )
+
+
+def source(
+    settings: Predict, depth: Depth, trained: Train, store: Sample
+) -> tuple[Source, dict[str, Any]]:
+    """What to predict from, and the facts of its depth."""
+    data, bases = trained.data, genome(settings, trained, store)
+    draw, facts = thinning(settings, depth, store, data.half_window_bp)
+    rows = InputRows(store, data.half_window_bp, bases, tuple(data.surroundings_bp))
+    told = None if depth.answer is None else facts["used_cuts_per_mb"] / depth.answer
+    return Source(rows, draw, told), facts
+
+
 def thinning(
-    settings: Predict, payload: Mapping[str, Any], store: Sample, half_window_bp: int
+    settings: Predict, depth: Depth, store: Sample, half_window_bp: int
 ) -> tuple[Thinning | None, dict[str, Any]]:
     """The draw that brings `store` to the depth of the settings, and the facts of its depth.
 
     A network sees coverage, so a depth that it was not trained for gives plausible, wrong tracks:
-    where the depth in use is outside the training's range by more than `TOLERATED_DEPTH_FACTOR`,
     "warning" says so, and the log too; else it is "".
     """
-    trained, (whole,) = float(payload["trained_cuts_per_mb"]), store.depths(half_window_bp)
+    (whole,) = store.depths(half_window_bp)
     if whole == 0:
         raise UserError(f"{store.path} is empty: nothing to predict from")
-    target = trained if settings.depth == "trained" else settings.depth
-    fraction = 1.0 if target is None else min(1.0, float(target) / whole)
+    target = depth.target(settings.depth, whole)
+    fraction = 1.0 if target is None else min(1.0, target / whole)
     used = fraction * whole
-    if target is not None and float(target) > 1.05 * whole:
-        depths = f"{whole:.0f} cut sites per Mb, less than the {float(target):.0f} asked for"
+    if target is not None and target > SAME_DEPTH * whole:
+        depths = f"{whole:.0f} cut sites per Mb, less than the {target:.0f} asked for"
         log.warning("the input has %s: it is used whole", depths)
     if fraction < 1 and not store.thinnable:
         raise UserError(
             f"{store.path} holds coverage, not fragments, and cannot be thinned: leave out depth="
         )
-    warning = _depth_warning(used, payload)
+    warning = depth.warning(used)
     if warning:
         log.warning("%s", warning)
-    known = {"given": whole, "used": used, "trained": trained}
-    rounded = {f"{name}_cuts_per_mb": round(value, 1) for name, value in known.items()}
+    if depth.answer is not None:
+        log.info(
+            "the model is told %.0f cut sites per Mb, its answer is the coverage at %.0f",
+            used, depth.answer,
+        )  # fmt: skip
+    known = {"given": whole, "used": used, "trained": depth.trained, "answer": depth.answer}
+    rounded = {f"{n}_cuts_per_mb": round(v, 1) for n, v in known.items() if v is not None}
     draw = Thinning(fraction, settings.seed) if fraction < 1 else None
     return draw, {**rounded, "thinning_fraction": round(fraction, 6), "warning": warning}
-
-
-def _depth_warning(used: float, payload: Mapping[str, Any]) -> str:
-    trained = float(payload["trained_cuts_per_mb"])
-    low, high = payload.get("trained_cuts_per_mb_range", (trained, trained))
-    if low / TOLERATED_DEPTH_FACTOR <= used <= high * TOLERATED_DEPTH_FACTOR:
-        return ""
-    at = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
-    return (
-        f"the input has {used:.0f} cut sites per Mb, the model was trained at {at}: "
-        f"{TOO_DEEP if used > high else TOO_SHALLOW}"
-    )

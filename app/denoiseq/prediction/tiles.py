@@ -34,6 +34,7 @@ class Denoiser:
 
     tile_bp : bases that a tile answers for; default: `default_tile_bp`. It changes results by
         float32 rounding only.
+    told_depth : the depth of the input over that of the answer, where the model is told it
     nothing : track -> the model's answer where it sees no input; None where it reads bases as
         well, so that every place is computed. A base whose distance to the chromosome's ends and
         to any input other than 0 is above `context_bp()` has that answer: it depends on the bases
@@ -44,13 +45,17 @@ class Denoiser:
         depends on the place. Nearer to an end padding is seen, so those bases are computed.
     """
 
-    def __init__(self, model: Network, tile_bp: int | None = None):
+    def __init__(self, model: Network, tile_bp: int | None = None, told_depth: float | None = None):
         self.model = model.eval()
         self.context_bp = model.context_bp()
         self.tile_bp = tile_bp or default_tile_bp(self.context_bp)
         self.nothing: dict[str, np.float32] | None = None
-        if model.in_channels == 1:
-            answer = model.answer(np.zeros((1, 2 * self.context_bp + 1), dtype=np.float32))
+        # The rows that are 0 where there is no input.
+        self.sparse = model.in_channels - model.rows.depth
+        if not model.rows.bases:
+            empty = np.zeros((model.in_channels, 2 * self.context_bp + 1), dtype=np.float32)
+            empty[self.sparse :] = np.log2(told_depth or 1.0)
+            answer = model.answer(empty)
             self.nothing = {name: track[self.context_bp] for name, track in answer.items()}
 
     def tiles(self, chrom: str, size: int) -> list[Tile]:
@@ -88,7 +93,7 @@ class Denoiser:
             yield core
             return
         reach = self.context_bp
-        filled = tile.start + np.flatnonzero(x[0])
+        filled = tile.start + np.flatnonzero(x[: self.sparse].any(axis=0))
         # the bases just beyond the chromosome stand for its ends, whose padding is no input of 0
         seen = np.concatenate([[-1], filled, [size]])
         gaps = np.diff(seen) > 4 * reach + 1 + MIN_SAVED_BP

@@ -103,7 +103,7 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
             compared.append(f"{who} {recall:.0%} and {precision:.0%}")
     if compared:
         lead.append(f"For comparison: {'; '.join(compared)}.")
-    return [*lead, *_against_gaussian(metrics)]
+    return [*lead, *_without_cuts(metrics), *_against_gaussian(metrics)]
 
 
 def _recall_precision(metrics: Mapping[str, Any], name: str) -> list[float | None]:
@@ -120,6 +120,17 @@ def _peaks_found(metrics: Mapping[str, Any]) -> str:
         f"the denoised track finds {recall:.0%} of the true peaks, "
         f"and {precision:.0%} of the peaks that it calls are true"
     )
+
+
+def _without_cuts(metrics: Mapping[str, Any]) -> list[str]:
+    """One sentence on the peaks that the input does not show; none where nothing is called."""
+    share, right = (
+        named(metrics, f"denoised.peaks.without_cuts{what}") for what in ("", "_precision")
+    )
+    if share is None:
+        return []
+    true = "" if right is None else f"; {right:.0%} of these are true"
+    return [f"Of the denoised track's peaks, {share:.1%} hold not one cut site of the input{true}."]
 
 
 def _against_gaussian(metrics: Mapping[str, Any]) -> list[str]:

@@ -65,6 +65,15 @@ METRICS = (
     Metric("peaks.iou_bp", "IoU (bp)", CALLED, PAGE_CALLED, compared=True),
     Metric("peaks.summit_distance_bp.median", "to summit (bp)", CALLED, PAGE_CALLED,
            "distance to true summit (bp)", better="less", digits=".0f"),
+    # neither more nor less of it is better by itself: what counts is how many of them are true
+    Metric("peaks.without_cuts", "without cuts", CALLED, PAGE_CALLED,
+           "holding no cut site of the input", better=""),
+    Metric("peaks.without_cuts_precision", "w/o cuts, true", CALLED, PAGE_CALLED,
+           "precision of those without one"),
+    Metric("peaks.reproducibility", "in both draws", CALLED, PAGE_CALLED,
+           "found again on other fragments", compared=True),
+    Metric("peaks.reproducibility_iou_bp", "IoU of draws", CALLED, PAGE_CALLED,
+           "IoU of both draws (bp)", compared=True),
     # more of it is better only where the peaks are true
     Metric("frip", "FRiP", CALLED, PAGE_RANKED, "share of cut sites in peaks (FRiP)", better=""),
     Metric("inside.log1p_pearson", "log1p Pearson", INSIDE, PAGE_INSIDE),

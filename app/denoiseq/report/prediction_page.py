@@ -110,6 +110,8 @@ def depth_sentence(depth: Mapping[str, Any], trained_range: tuple[float, float] 
         return "The input holds no cut sites."
     thinned = f", thinned from {whole:,.0f} (a share of {kept:.0%})" if kept < 1 else ""
     read = f"The network read {used:,.0f} cut sites per Mb{thinned}"
+    if (answer := depth.get("answer_cuts_per_mb")) is not None:
+        read += f" and was told so; its answer is the coverage at {answer:,.0f}"
     if low / EQUAL_DEPTH <= used <= high * EQUAL_DEPTH:
         return f"{read}: a depth that it was trained for."
     bound = low if used < low else high

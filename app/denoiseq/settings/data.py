@@ -11,6 +11,7 @@ from denoiseq.settings.setting import (
     FRACTION,
     Allowed,
     at_least,
+    between,
     check,
     check_settings,
     group,
@@ -18,6 +19,27 @@ from denoiseq.settings.setting import (
     path,
     setting,
 )
+
+VALIDATED_DEPTHS = 5  # where a range of depths is trained and validation_fractions says nothing
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a network reads, row by row: the coverage, the bases A, C, G and T, the mean coverage
+    around each base at so many distances, and the depth.
+    """
+
+    bases: bool = False
+    surroundings: int = 0
+    depth: bool = False
+
+    @property
+    def total(self) -> int:
+        """The number of rows, the coverage included."""
+        return 1 + 4 * self.bases + self.surroundings + self.depth
+
+
+COVERAGE_ALONE = Rows()
 
 
 @dataclass
@@ -74,13 +96,43 @@ class Data:
             lambda pair: len(pair) == 2 and 0 < pair[0] <= pair[1] <= 1,
         ),
     )
+    tell_depth: bool = setting(
+        False, "tell the network the depth of its input, so that one serves many depths"
+    )
+    answer_cuts_per_mb: float | None = setting(
+        None,
+        "depth of the answer of a network that is told its input's, cut sites per Mb; null = that "
+        "of the clean samples, their mean",
+        Allowed("more than 0", lambda value: value > 0),
+    )
+    validation_fractions: list[float] | None = setting(
+        None,
+        "fractions of the fragments that are validated, by the mean of whose metrics the epoch is "
+        "chosen; null = thin_fraction, or five in thin_range with tell_depth",
+        Allowed(
+            "fractions as in [0.02,0.1,0.5]",
+            lambda values: bool(values) and all(0 < value <= 1 for value in values),
+        ),
+    )
     target: str = setting(
         "all",
         "fragments of the clean track: all of them, or only those not in the noisy input",
         one_of("all", "complement"),
     )
     sequence: bool = setting(False, "the network also reads the DNA sequence, from `fasta`")
+    surroundings_bp: list[int] = setting(
+        [],
+        "the network also reads the mean coverage up to so far on each side, such as "
+        "[500,2500,5000]; [] = not",
+        Allowed("distances in bp of 1 or more", lambda values: all(v >= 1 for v in values)),
+    )
     fasta: str | None = path("FASTA of the genome, for `sequence`; by default that of `prepare`")
+    peak_share: float = setting(
+        0.0,
+        "share of the training windows that are moved to a peak of the labels, drawn at random; 0: "
+        "every base is in one window of an epoch",
+        between(0, 1),
+    )
     reverse_complement: bool = setting(
         False, "read half of the training windows from the other strand"
     )
@@ -96,6 +148,12 @@ class Data:
         check_settings(self, "data.")
         self._check_samples()
         low, high = self.thin_fractions
+        for fraction in self.validation_fractions or ():
+            check(
+                low <= fraction <= high,
+                f"data.validation_fractions holds {fraction}, which is not trained: only "
+                f"{low:g} to {high:g} is (data.thin_fraction, data.thin_range)",
+            )
         check(
             low <= self.thin_fraction <= high,
             f"data.thin_fraction is {self.thin_fraction}, outside data.thin_range="
@@ -113,6 +171,23 @@ class Data:
         assert self.thin_fraction is not None  # `__post_init__` has replaced null
         low, high = self.thin_range or (self.thin_fraction, self.thin_fraction)
         return low, high
+
+    @property
+    def validated_fractions(self) -> list[float]:
+        """The fractions of the fragments that are validated, from the least on."""
+        low, high = self.thin_fractions
+        if self.validation_fractions is not None:
+            return sorted(set(self.validation_fractions))
+        if not self.tell_depth or low == high:
+            assert self.thin_fraction is not None
+            return [self.thin_fraction]
+        steps = VALIDATED_DEPTHS - 1
+        return [min(low * (high / low) ** (i / steps), high) for i in range(steps + 1)]
+
+    @property
+    def rows(self) -> Rows:
+        """What the network reads."""
+        return Rows(self.sequence, len(self.surroundings_bp), self.tell_depth)
 
     @property
     def window_bp(self) -> int:

@@ -45,6 +45,11 @@ class Evaluate:
         Allowed("auto, true or false", lambda value: value in ("auto", True, False)),
         kind="auto, true or false",
     )
+    reproducibility: bool = setting(
+        False,
+        "also call peaks on as many other fragments, and measure how far both sets agree: a second "
+        "pass of the network; needs data.thin_fraction of at most 0.5",
+    )
     bootstrap: int = setting(
         500,
         "replicates used for the 95% intervals; 0 = no intervals",

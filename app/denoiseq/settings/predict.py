@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +76,12 @@ class Predict:
         Allowed('null, "trained" or a number of cut sites per Mb', _is_depth),
         kind="number, or trained",
     )
+    depth_of_track: float | None = setting(
+        None,
+        "cut sites per Mb that a coverage store stands for: its values are scaled to that; null = "
+        "those of its mean coverage, which needs a track of counts",
+        Allowed("more than 0", lambda value: 0 < value < math.inf),
+    )
     seed: int = setting(0, "seed of the thinning and of the random loci", SEED)
     peak_threshold: float | None = setting(
         None,
@@ -111,6 +118,11 @@ class Predict:
     def __post_init__(self) -> None:
         path_or_paths("bam", self.bam)
         check_settings(self)
+        check(
+            self.depth_of_track is None or self.store is not None,
+            "depth_of_track is for a coverage track, which is given as store=: leave it out, "
+            "because the depth of reads is counted",
+        )
         check(
             self.peak_threshold is None or self.peak_precision is None,
             "peak_threshold and peak_precision are two ways to choose one threshold: give one",

@@ -17,10 +17,13 @@ import numpy as np
 
 from denoiseq.errors import UserError
 from denoiseq.genomics.intervals import Merged, unmasked_bp
+from denoiseq.store.counts import unit_of
 from denoiseq.store.hdf5 import open_hdf5
 from denoiseq.store.header import KINDS, Header
 from denoiseq.store.thinning import Thinning
 from denoiseq.store.writer import RowWriter, new_store
+
+_SAMPLED = 1 << 17  # runs that tell whether a track holds counts
 
 
 def runs_of(values: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
@@ -55,12 +58,15 @@ def write_coverage_store(
 
 
 class CoverageStore:
-    """A coverage store, opened for reading; `store.Sample` says what it answers."""
+    """A coverage store, opened for reading; `store.Sample` says what it answers.
+
+    scale : what every value is multiplied by
+    """
 
     thinnable = False
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, scale: float = 1.0) -> None:
+        self.path, self._scale = Path(path), scale
         with open_hdf5(path, KINDS["coverage"].noun) as file:
             head = Header(self.path, file, "coverage")
         self._head = head
@@ -85,7 +91,17 @@ class CoverageStore:
                 lengths = np.diff(starts, append=np.uint32(self.chroms[chrom]))
                 total += float(np.dot(values.astype(np.float64), lengths))
                 bases += unmasked_bp(self.chroms, self.blacklist, chrom)
-        return total / bases if bases else 0.0
+        return self._scale * total / bases if bases else 0.0
+
+    @cached_property
+    def unit(self) -> float | None:
+        """What `unit_of` says of runs above 0 in equal steps along all chromosomes."""
+        step = self.n_runs // _SAMPLED + 1
+        sample = [np.empty(0, dtype=np.float32)]
+        for chrom in self.chroms:
+            values = self._head.columns(chrom)[1]
+            sample.append(values[values > 0][::step])
+        return unit_of(np.concatenate(sample) * self._scale)
 
     def coverage(
         self,
@@ -95,7 +111,7 @@ class CoverageStore:
         half_window_bp: int = 0,
         thinning: Thinning | None = None,
     ) -> np.ndarray:
-        """The track as it is, whatever `half_window_bp`; UserError with a thinning."""
+        """The scaled track, whatever `half_window_bp`; UserError with a thinning."""
         if thinning is not None:
             self._refuse("it cannot be thinned")
         starts, values = self._head.columns(chrom)
@@ -106,7 +122,7 @@ class CoverageStore:
         bounds = np.array([low, high - 1], dtype=np.uint32)
         opening, closing = np.searchsorted(starts, bounds, side="right")
         edges = np.concatenate([[low], starts[opening:closing], [high]]).astype(np.int64)
-        runs = values[opening - 1 : closing]
+        runs = self._scale * values[opening - 1 : closing]
         track[low - start : high - start] = np.repeat(runs, np.diff(edges))
         return track
 
@@ -116,13 +132,20 @@ class CoverageStore:
     def _refuse(self, reason: str) -> NoReturn:
         raise UserError(f"{self.path} holds coverage, not fragments: {reason}.")
 
-    def signal(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """All positions, and the coverage of each."""
-        return np.arange(start, end), self.coverage(chrom, start, end).astype(np.float64)
+    def signal(
+        self, chrom: str, start: int, end: int, thinning: Thinning | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """All positions, and the coverage of each; UserError with a thinning."""
+        track = self.coverage(chrom, start, end, thinning=thinning)
+        return np.arange(start, end), track.astype(np.float64)
 
     def depths(self, half_window_bp: int) -> list[float]:
         """The number that gives its mean coverage with windows of 2h + 1 bp."""
         return [1e6 * self.mean_coverage / (2 * half_window_bp + 1)]
+
+    def at_depth(self, cuts_per_mb: float, half_window_bp: int) -> "CoverageStore":
+        (measured,) = self.depths(half_window_bp)
+        return CoverageStore(self.path, self._scale * cuts_per_mb / (measured or cuts_per_mb))
 
     def fragment_sizes(
         self, thinning: Thinning | None = None, chroms: Iterable[str] | None = None

@@ -7,7 +7,7 @@ About 8 bytes a cut; coverage of any depth is made from it on the fly. Layout (v
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import h5py
 import numpy as np
@@ -77,6 +77,7 @@ class CutStore:
     """
 
     thinnable = True
+    unit: float | None = 1.0
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -132,14 +133,23 @@ class CutStore:
             positions = positions[thinning.keep(fragments)]
         return coverage_of_cuts(positions, start, end, half_window_bp)
 
-    def signal(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    def signal(
+        self, chrom: str, start: int, end: int, thinning: Thinning | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Ascending positions in [start, end) and what each counts, 1 a cut site: (M,) both."""
-        positions, _ = self.cuts(chrom, start, end)
+        positions, fragments = self.cuts(chrom, start, end)
+        if thinning is not None:
+            positions = positions[thinning.keep(fragments)]
         return positions, np.ones(len(positions))
 
     def depths(self, half_window_bp: int) -> list[float]:
         """Cut sites per Mb of each sample."""
         return [self.cuts_per_mb]
+
+    def at_depth(self, cuts_per_mb: float, half_window_bp: int) -> NoReturn:
+        raise UserError(
+            f"{self.path} holds cut sites, whose depth is counted: leave out depth_of_track="
+        )
 
     def fragment_sizes(
         self, thinning: Thinning | None = None, chroms: Iterable[str] | None = None

@@ -57,9 +57,11 @@ class Samples:
         store, plain = self._homes[chrom]
         return store.cuts(plain, start, end)
 
-    def signal(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    def signal(
+        self, chrom: str, start: int, end: int, thinning: Thinning | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         store, plain = self._homes[chrom]
-        return store.signal(plain, start, end)
+        return store.signal(plain, start, end, thinning)
 
     def depths(self, half_window_bp: int) -> list[float]:
         return [depth for store in self.samples for depth in store.depths(half_window_bp)]

@@ -57,7 +57,9 @@ class Store(Protocol):
     def cuts(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         """Cut sites in [start, end), int64 (M,) ascending, and fragments' ids, uint64 (M,)."""
 
-    def signal(self, chrom: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    def signal(
+        self, chrom: str, start: int, end: int, thinning: Thinning | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Ascending positions in [start, end) and what each counts: (M,) both."""
 
     def depths(self, half_window_bp: int) -> list[float]:
@@ -65,7 +67,19 @@ class Store(Protocol):
 
 
 class Sample(Store, Protocol):
-    """What the store of one sample answers beside that: a `CutStore` or a `CoverageStore`."""
+    """What the store of one sample answers beside that: a `CutStore` or a `CoverageStore`.
+
+    unit : what its values are whole multiples of, as `counts.unit_of` has it: 1 of counts; `depths`
+        is the depth of those alone
+    """
+
+    @property
+    def unit(self) -> float | None: ...
+
+    def at_depth(self, cuts_per_mb: float, half_window_bp: int) -> "Sample":
+        """A track scaled so that its `depths` is `cuts_per_mb`, one of zeros as it is; UserError
+        of cut sites, whose depth is counted.
+        """
 
     def fragment_sizes(
         self, thinning: Thinning | None = None, chroms: Iterable[str] | None = None

@@ -13,19 +13,26 @@ class Thinning:
 
     Equal over workers, windows, ranks and resumed runs; both cuts of a fragment go together. For
     one (seed, epoch) a smaller fraction keeps a subset of what a larger one keeps; another epoch
-    is another independent draw. `complement` keeps what the draw did not take.
+    is another independent draw. `complement` keeps what the draw did not take. Draws that differ in
+    `part` alone have no fragment in common; there are as many as the fraction fits into 1.
     """
 
     fraction: float
     seed: int
     epoch: int = 0
     complement: bool = False
+    part: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.fraction <= 1:
             raise UserError(f"a thinning fraction lies in 0 to 1, got {self.fraction}.")
         if self.seed < 0 or self.epoch < 0:
             raise UserError(f"seed and epoch must be >= 0, got {self.seed} and {self.epoch}.")
+        if self.part < 0 or (self.part + 1) * self.fraction > 1:
+            raise UserError(
+                f"there is no part {self.part} of {self.fraction} of the fragments: parts are "
+                "counted from 0, and fit into 1 together."
+            )
 
     def keep(self, fragment_ids: np.ndarray) -> np.ndarray:
         """Mark the fragments to keep: bool, the shape of `fragment_ids`."""
@@ -35,7 +42,8 @@ class Thinning:
             return np.full(ids.shape, not self.complement)
         seed, epoch = np.array([[self.seed % 2**64], [self.epoch % 2**64]], dtype=np.uint64)
         key = _mix(_mix(seed) ^ epoch)
-        return (_mix(_mix(ids) ^ key) < np.uint64(threshold)) ^ self.complement
+        ranks = _mix(_mix(ids) ^ key) - np.uint64(self.part * threshold)  # wraps on purpose
+        return (ranks < np.uint64(threshold)) ^ self.complement
 
 
 def _mix(x: np.ndarray) -> np.ndarray:

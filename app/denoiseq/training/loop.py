@@ -22,7 +22,7 @@ from denoiseq.errors import LostRank, UserError
 from denoiseq.evaluation.baselines import fit_linear, tune_baselines
 from denoiseq.evaluation.calibration import at_temperature
 from denoiseq.evaluation.measure import Loss, measure, validate
-from denoiseq.evaluation.thresholds import Tuned
+from denoiseq.evaluation.thresholds import Choice
 from denoiseq.interrupt import Stop
 from denoiseq.models.checkpoint import load_checkpoint, save_checkpoint
 from denoiseq.models.network import Network, Prediction
@@ -30,11 +30,12 @@ from denoiseq.settings import Evaluate, Train, plain, to_yaml
 from denoiseq.settings.optim import PEAK_METRICS
 from denoiseq.training.losses import atacworks_loss
 from denoiseq.training.optimizer import learning_rate
-from denoiseq.training.progress import Records
+from denoiseq.training.progress import Progress, Records
 from denoiseq.training.resume import adopt_best
 from denoiseq.training.state import State, checkpoint_path, how_to_resume
 from denoiseq.training.step import first_not_finite, optimizer_step
 from denoiseq.windows.batches import TileBatches, WindowLoader
+from denoiseq.windows.dataset import WindowDataset
 from denoiseq.windows.splits import Splits
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Training:
         settings: Train,
         ranks: Ranks = ALONE,
         metadata: dict[str, Any] | None = None,
-        picture: Callable[[Any, Tuned, float], bytes | None] | None = None,
+        picture: Callable[[Any, Choice], bytes | None] | None = None,
     ):
         self.model, self.windows, self.settings, self.ranks = model, windows, settings, ranks
         self.metadata = {"config": plain(settings), **(metadata or {})}
@@ -171,12 +172,12 @@ class Training:
             state.resume(Path(settings.resume), settings, train, self.ranks)
         if self.ranks.main:  # not before, as what is refused leaves the run's own
             write_text(Path(settings.out) / "config.yaml", to_yaml(settings))
-        self.baselines = state.done.tuned or tune_baselines(
-            self.windows.validation, settings, self.ranks, fit_linear(train, self.ranks)
-        )
-        state.done.tuned = self.baselines
+        if not state.done.chosen:
+            state.done.chosen = [self._baselines(data) for data in self._validated()]
+        # A choice is made anew by the denoised track's scores alone: it keeps the baselines'.
+        state.done.nominal = self._nominal()
         monitor = settings.optim.monitor
-        if monitor in PEAK_METRICS and math.isnan(self.baselines.thresholds["noisy"]):
+        if monitor in PEAK_METRICS and math.isnan(state.done.standing.tuned.thresholds["noisy"]):
             log.warning(
                 "no true peak on validation: the best epoch is chosen by loss, not %s", monitor
             )
@@ -188,6 +189,24 @@ class Training:
                 adopt_best(Path(settings.resume), best, state.done, monitor)
             state.done.best = self.ranks.tell(state.done.best)
         self.records = Records(self.settings, state.done, self.ranks.main)
+
+    def _validated(self) -> list[WindowDataset]:
+        """The validation windows at every depth that is validated, from the least on."""
+        validation = self.windows.validation
+        return [validation.at(fraction) for fraction in validation.settings.validated_fractions]
+
+    def _baselines(self, data: WindowDataset) -> Choice:
+        """The baselines' bandwidth and thresholds at the depth of `data`."""
+        train = self.windows.train.at(data.thin_fraction)
+        linear = fit_linear(train, self.ranks)
+        tuned = tune_baselines(data, self.settings, self.ranks, linear)
+        return Choice(data.input_cuts_per_mb, tuned)
+
+    def _nominal(self) -> int:
+        """Which of the validated depths is nearest to data.thin_fraction."""
+        depths = [choice.cuts_per_mb for choice in self.state.done.chosen]
+        wanted = self.windows.train.input_cuts_per_mb
+        return min(range(len(depths)), key=lambda i: abs(math.log(depths[i] / wanted)))
 
     def _loaded(self) -> Iterator[dict[str, Tensor]]:
         """This rank's share of the batches; one sentence if a process that loads them fails."""
@@ -243,24 +262,39 @@ class Training:
         # What is validated is what is saved.
         for model in dict.fromkeys((self.model, state.validated)):
             self.ranks.mean_statistics(model)
-        result, scores = validate(
-            state.validated, self.windows.validation, self.loss, self.settings, self.ranks
-        )
+        result = self._validate()
         row |= {f"validation_{name}": value for name, value in result.items()}
         if monitor not in result:
             raise UserError(
                 f"optim.monitor={monitor} is not measured by this training, "
                 f"choose one of {', '.join(result)}."
             )
-        tuned = done.choose(self.baselines, scores)
         better = done.improves(monitor, result[monitor])
         done.close_epoch(row | {"seconds": seconds, "segments_per_second": rate})
         for name in ("best", "last") if better else ("last",):
             self._save(name)
         self.records.epoch(monitor)
         if (draw := self.picture) is not None:
-            with at_temperature(state.validated, done.temperature):
-                self.records.image(lambda: draw(state.validated, tuned, scores.scale))
+            with at_temperature(state.validated, done.standing.temperature):
+                self.records.image(lambda: draw(state.validated, done.standing))
+
+    def _validate(self) -> dict[str, float]:
+        """The metrics by name, means over the validated depths, and of several depths each one's as
+        well, as "auprc_at_5000" cut sites per Mb; makes the choices anew.
+        """
+        done, each = self.state.done, []
+        for i, data in enumerate(self._validated()):
+            result, scores = validate(
+                self.state.validated, data, self.loss, self.settings, self.ranks
+            )
+            done.chosen[i] = done.chosen[i].with_denoised(scores)
+            each.append(result)
+        if len(each) == 1:
+            return each[0]
+        means = {name: sum(result[name] for result in each) / len(each) for name in each[0]}
+        for choice, result in zip(done.chosen, each, strict=True):
+            means |= {f"{n}_at_{choice.cuts_per_mb:.0f}": value for n, value in result.items()}
+        return means
 
     def _measured_best(self) -> dict[str, Any]:
         """Load the weights of the best epoch, and measure them on the main rank."""
@@ -270,10 +304,10 @@ class Training:
         self.model.load_state_dict(best["state_dict"])
         if not ranks.main:
             return {}
-        tuned = Tuned.from_checkpoint(best)
-        assert tuned is not None  # best.pt is written after a validation
-        with at_temperature(self.model, best.get("temperature", 1.0)):
-            measured = measure(self.model, validation, self.evaluation, self.settings, tuned)
+        chosen = Progress.from_payload(best).standing
+        validation = validation.at(validation.settings.validated_fractions[self.state.done.nominal])
+        with at_temperature(self.model, chosen.temperature):
+            measured = measure(self.model, validation, self.evaluation, self.settings, chosen.tuned)
         return {"split": "validation", **measured.metrics}
 
     def _save(self, name: str) -> None:

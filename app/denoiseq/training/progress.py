@@ -6,14 +6,12 @@ import io
 import logging
 import math
 from collections.abc import Callable, Container
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from denoiseq.atomic import write_csv
-from denoiseq.evaluation.calibration import calibrate
-from denoiseq.evaluation.metrics import TrackMetrics
-from denoiseq.evaluation.thresholds import Tuned, operating_points
+from denoiseq.evaluation.thresholds import NOTHING_CHOSEN, Choice, choices
 from denoiseq.settings import Train
 from denoiseq.settings.optim import smaller_is_better
 
@@ -27,9 +25,9 @@ class Progress:
     """Epochs and batches of the current epoch that are done, and their results.
 
     step counts optimizer steps; sums holds the current epoch's losses summed over windows; best
-    is {"monitor", "value", "epoch"}; scale fits the denoised track to the truth. temperature,
-    calibration, of peak logits, and operating_points are the last validation's; older checkpoints
-    lack them. other_losses counts the first epochs whose loss was of other settings than now.
+    is {"monitor", "value", "epoch"}; chosen is the last validation's, depth by depth in ascending
+    order, before it the baselines'; nominal is the place in it of the depth that stands for all.
+    other_losses counts the first epochs whose loss was of other settings than now.
     """
 
     epoch: int = 0
@@ -38,33 +36,26 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)
     best: dict[str, Any] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
-    scale: float | None = None
-    tuned: Tuned | None = None
-    temperature: float = 1.0
-    calibration: dict[str, Any] | None = None
-    operating_points: dict[str, list[float]] | None = None
+    chosen: list[Choice] = field(default_factory=list)
+    nominal: int = 0
     other_losses: int = 0
 
     def payload(self) -> dict[str, Any]:
         """The checkpoint's keys that this fills; `from_payload` reads them back."""
-        tuned = asdict(self.tuned) if self.tuned else {f.name: None for f in fields(Tuned)}
-        chosen = {"peak_threshold": (tuned["thresholds"] or {}).get("denoised"), **tuned}
-        return {name: value for name, value in vars(self).items() if name != "tuned"} | chosen
+        own = {name: value for name, value in vars(self).items() if name != "chosen"}
+        by_depth = [choice.keys() for choice in self.chosen]
+        standing = by_depth[self.nominal] if by_depth else NOTHING_CHOSEN
+        return own | {"by_depth": by_depth, **standing}
 
     @classmethod
     def from_payload(cls, payload: dict[str, Any]) -> "Progress":
         known = {f.name: payload[f.name] for f in fields(cls) if f.name in payload}
-        return cls(**known, tuned=Tuned.from_checkpoint(payload))
+        return cls(**known, chosen=choices(payload))
 
-    def choose(self, baselines: Tuned, scores: TrackMetrics) -> Tuned:
-        """Choose by a validation's scores, which are of logits without temperature."""
-        calibration = calibrate(scores)
-        self.temperature = calibration.temperature if calibration else 1.0
-        self.calibration = asdict(calibration) if calibration else None
-        self.tuned = baselines.with_denoised(scores, self.temperature)
-        self.operating_points = operating_points(scores, self.temperature)
-        self.scale = scores.scale
-        return self.tuned
+    @property
+    def standing(self) -> Choice:
+        """What was chosen at the depth that stands for all."""
+        return self.chosen[self.nominal]
 
     def add(self, losses: dict[str, float], windows: int) -> None:
         """Add the losses of a batch of `windows` to the epoch's means."""

@@ -15,7 +15,7 @@ from denoiseq.errors import UserError, listed
 from denoiseq.evaluation import loci
 from denoiseq.evaluation import run as evaluation
 from denoiseq.evaluation.calibration import at_temperature
-from denoiseq.evaluation.thresholds import tuned_peak_threshold
+from denoiseq.evaluation.thresholds import choices
 from denoiseq.inputs import is_pipe, keep_pipes
 from denoiseq.interrupt import ANEW, Interrupted, Stop
 from denoiseq.logs import collected_warnings, log_to
@@ -118,10 +118,8 @@ def check_batch_norm(settings: Train, ranks: Ranks) -> None:
 
 def _network(settings: Train, ranks: Ranks) -> Network:
     """The network with fresh or pretrained weights, on this rank's device."""
-    channels = models.in_channels(settings.data)
-    network = models.build(
-        settings.model, settings.conv, settings.precision, settings.seed, channels
-    )
+    rows = settings.data.rows
+    network = models.build(settings.model, settings.conv, settings.precision, settings.seed, rows)
     if settings.resume is None:
         start_from(network, settings.model)
     return network.to(ranks.device)
@@ -211,7 +209,8 @@ def _prediction(settings: Train, again: dict[str, Any]) -> Predict | None:
 
 def _can_predict(checkpoint: str) -> bool:
     """Whether peaks can be called; a warning where validation had no true peak to tune by."""
-    if tuned_peak_threshold(load_checkpoint(Path(checkpoint))) is not None:
+    chosen = choices(load_checkpoint(Path(checkpoint)))
+    if any(choice.peak_threshold is not None for choice in chosen):
         return True
     log.warning(
         "the predict stage is left out, because validation had no true peak to choose a peak "

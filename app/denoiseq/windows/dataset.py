@@ -4,6 +4,7 @@ on (settings, seed, epoch, index) alone, so workers, ranks and resumed runs see 
 
 import logging
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -14,10 +15,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from denoiseq.errors import UserError, listed
-from denoiseq.genomics.fasta import Genome, input_channels
+from denoiseq.genomics.fasta import Genome
 from denoiseq.genomics.intervals import Tile, mask, tile_chromosome
 from denoiseq.settings import Data
 from denoiseq.store.header import fingerprint
+from denoiseq.store.input_rows import InputRows
 from denoiseq.store.store import Store
 from denoiseq.store.thinning import Thinning
 
@@ -28,9 +30,9 @@ class WindowDataset(Dataset):
     """Fixed-length windows over chromosomes; UserError if there is none, or no label in any.
 
     Training moves the windows by a random offset per chromosome and draws new fragments each
-    epoch, and for each window its depth and direction if the settings say so; otherwise windows and
-    draw are fixed (epoch 0's draw at thin_fraction), in genome order, and chromosomes shorter than
-    a window are whole.
+    epoch, and for each window its place, depth and direction if the settings say so; otherwise
+    windows and draw are fixed (epoch 0's draw at thin_fraction), in genome order, and chromosomes
+    shorter than a window are whole.
 
     store : clean coverage, and the fragments that noisy input is drawn from
     peaks : chromosome -> int64 (M, 2), labels that the peak head learns
@@ -56,11 +58,14 @@ class WindowDataset(Dataset):
         self.settings, self.seed, self.training = settings, seed, training
         self.thin_fraction = settings.thin_fraction
         self.store, self.noisy = store, store if noisy is None else noisy
-        self.genome = genome
+        self.reader = InputRows(
+            self.noisy, settings.half_window_bp, genome, tuple(settings.surroundings_bp)
+        )
         self.peaks, self.truth = peaks, peaks if truth is None else truth
         self._check_thinning()
         self._number = {chrom: number for number, chrom in enumerate(store.chroms)}
         self.chroms = self._long_enough(chroms) if training else list(chroms)
+        self._part = 0  # of the disjoint draws
         self.set_epoch(0)
         if not self.tiles:
             raise UserError(
@@ -102,12 +107,37 @@ class WindowDataset(Dataset):
         tiles = tile_chromosome(chrom, size, interval_bp, self.settings.pad_bp, offset)
         if not self.training:
             return tiles
+        if self.settings.peak_share:
+            tiles = self._moved_to_peaks(chrom, tiles)
         # A core that is all blacklist teaches nothing.
         return [t for t in tiles if not self._blacklisted(t)[t.core_start - t.start :].all()]
+
+    def _moved_to_peaks(self, chrom: str, tiles: list[Tile]) -> list[Tile]:
+        """A share of the windows moved to where their core holds the middle of a random label."""
+        labels, size, settings = self.peaks.get(chrom, ()), self.store.chroms[chrom], self.settings
+        rng = np.random.default_rng([self.seed, self.epoch, self._number[chrom], 2])
+        drawn = rng.random((len(tiles), 3))
+        if not len(labels) or size == settings.window_bp:
+            return tiles
+        middles = np.mean(labels, axis=1).astype(int)
+        for i, (moved, label, place) in enumerate(drawn):
+            if moved < settings.peak_share:
+                core = int(middles[int(label * len(middles))] - place * settings.interval_bp)
+                core = min(max(core, 0), size - settings.interval_bp)
+                start = min(max(core - settings.pad_bp, 0), size - settings.window_bp)
+                end = start + settings.window_bp
+                tiles[i] = Tile(chrom, start, end, core, core + settings.interval_bp)
+        return tiles
 
     def _blacklisted(self, tile: Tile) -> np.ndarray:
         """bool, from the tile's start to its core's end."""
         return mask(self.store.blacklist, tile.chrom, tile.start, tile.core_end)
+
+    def at(self, fraction: float) -> "WindowDataset":
+        """The same windows with another fraction of the fragments as noisy input."""
+        other = copy(self)
+        other.thin_fraction = fraction
+        return other
 
     @property
     def input_cuts_per_mb(self) -> float:
@@ -120,9 +150,32 @@ class WindowDataset(Dataset):
         low, high = self.settings.thin_fractions
         return min(self._depths) * low, max(self._depths) * high
 
+    @property
+    def answer_cuts_per_mb(self) -> float:
+        """Depth of the clean coverage: cut sites per million unmasked bases."""
+        given = self.settings.answer_cuts_per_mb
+        return float(np.mean(self._clean_depths)) if given is None else given
+
     @cached_property
     def _depths(self) -> list[float]:
         return self.noisy.depths(self.settings.half_window_bp)
+
+    @cached_property
+    def _clean_depths(self) -> list[float]:
+        return self.store.depths(self.settings.half_window_bp)
+
+    def _sample(self, chrom: str) -> int:
+        """The number of the sample that a chromosome belongs to."""
+        if len(self.store.samples) == 1:
+            return 0
+        home, _ = self.store.home(chrom)
+        return next(i for i, sample in enumerate(self.store.samples) if sample is home)
+
+    def _told_depth(self, chrom: str, fraction: float) -> float | None:
+        """The depth of the input over that of the answer, where the network is told it."""
+        if not self.settings.tell_depth:
+            return None
+        return self._depths[self._sample(chrom)] * fraction / self.answer_cuts_per_mb
 
     @property
     def fingerprint(self) -> str:
@@ -144,7 +197,9 @@ class WindowDataset(Dataset):
         """What a checkpoint stores of the data; `preprocessing` is that of the noisy input, which
         the input of a prediction must share.
         """
+        told = {"answer_cuts_per_mb": self.answer_cuts_per_mb} if self.settings.tell_depth else {}
         return {
+            **told,
             "preprocessing": self.noisy.preprocessing,
             "fingerprint": self.fingerprint,
             "peaks_fingerprint": self.peaks_fingerprint,
@@ -167,7 +222,7 @@ class WindowDataset(Dataset):
         A negative index gives the window ~index with an empty mask: it takes part in a batch and
         counts nothing.
 
-        x float32 (1, L) is noisy coverage, or (5, L) with the bases A, C, G, T below it; coverage
+        x float32 (C, L) is noisy coverage and the further rows of `Data.rows` below it; coverage
         float32 (L,) clean; peaks float32 (L,) and truth bool (L,) 1 inside a label / a true peak;
         mask bool (L,) True on the tile's core outside the blacklist; index int64 ().
         """
@@ -183,7 +238,7 @@ class WindowDataset(Dataset):
         if idle:
             arrays["mask"][:] = False
         if turned:
-            arrays["x"] = reversed_complement(arrays["x"])
+            arrays["x"] = reversed_complement(arrays["x"], self.reader.genome is not None)
             arrays |= {name: arrays[name][::-1] for name in arrays if name != "x"}
         window = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
         return window | {"index": torch.tensor(index)}
@@ -203,26 +258,41 @@ class WindowDataset(Dataset):
     def tracks(
         self, chrom: str, start: int, end: int, fraction: float | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The network's input, float32 (1, L), or (5, L) with the bases, and the clean coverage of
-        any stretch, float32 (L,), in the current epoch's draw; `fraction` is by default
-        thin_fraction.
+        """The network's input, float32 (C, L), and the clean coverage of any stretch, float32 (L,),
+        in the current epoch's draw; `fraction` is by default thin_fraction.
         """
-        h, drawn = self.settings.half_window_bp, self.draw(fraction)
-        noisy = self.noisy.coverage(chrom, start, end, h, drawn)
-        clean = self.clean(chrom, start, end, fraction)
-        return input_channels(noisy, self.genome, chrom, start), clean
+        fraction = self.thin_fraction if fraction is None else fraction
+        told, draw = self._told_depth(chrom, fraction), self.draw(fraction)
+        x = self.reader.read(chrom, start, end, draw, told)
+        return x, self.clean(chrom, start, end, fraction)
 
     def clean(self, chrom: str, start: int, end: int, fraction: float | None = None) -> np.ndarray:
-        """The clean coverage of any stretch, float32 (L,), as in `tracks`."""
+        """The clean coverage of any stretch, float32 (L,), as in `tracks`; at the depth of the
+        answer where the network is told the depth of its input.
+        """
         rest, drawn = None, self.draw(fraction)
         if drawn is not None and self.settings.target == "complement":
             rest = replace(drawn, complement=True)
-        return self.store.coverage(chrom, start, end, self.settings.half_window_bp, rest)
+        clean = self.store.coverage(chrom, start, end, self.settings.half_window_bp, rest)
+        if not self.settings.tell_depth:
+            return clean
+        factor = self.answer_cuts_per_mb / self._clean_depths[self._sample(chrom)]
+        return clean if factor == 1 else clean * np.float32(factor)
 
     def draw(self, fraction: float | None = None) -> Thinning | None:
         """The fragments that noisy input keeps in the current epoch; None: all."""
         fraction = self.thin_fraction if fraction is None else fraction
-        return Thinning(fraction, self.seed, self.epoch) if fraction < 1 else None
+        return Thinning(fraction, self.seed, self.epoch, part=self._part) if fraction < 1 else None
+
+    def second_draw(self) -> "WindowDataset | None":
+        """The same windows with noisy input of as many other fragments, disjoint from these; None
+        where the noisy input keeps more than half of them.
+        """
+        if self.thin_fraction > 0.5:
+            return None
+        second = copy(self)
+        second._part = 1
+        return second
 
 
 def window_options(settings: Data, seed: int) -> dict[str, Any]:
@@ -258,6 +328,7 @@ def draw_window(settings: Data, seed: int, place: tuple[int, int, int]) -> tuple
     return float(fraction), bool(settings.reverse_complement and strand < 0.5)
 
 
-def reversed_complement(x: np.ndarray) -> np.ndarray:
-    """The input (C, L), coverage and perhaps A, C, G and T, as the other strand has it."""
-    return np.concatenate([x[:1], x[:0:-1]])[:, ::-1]
+def reversed_complement(x: np.ndarray, bases: bool) -> np.ndarray:
+    """The input (C, L), coverage, perhaps A, C, G and T, and more, as the other strand has it."""
+    rows = [x[:1], x[4:0:-1], x[5:]] if bases else [x]
+    return np.concatenate(rows)[:, ::-1]

@@ -25,7 +25,7 @@ from denoiseq.inputs import refuse_pipe
 from denoiseq.prepare.cut_sites import resolve_shift
 from denoiseq.prepare.run import input_of, prepare_stores
 from denoiseq.settings import Data, DataOverrides, Prepare
-from denoiseq.settings.setting import required
+from denoiseq.settings.setting import check, required
 from denoiseq.store.compatibility import (
     check_fasta,
     check_noisy_matches_clean,
@@ -110,6 +110,13 @@ def open_stores(settings: Data) -> Stores:
         check_noisy_matches_clean(clean_store, noisy_store)
     for other in noisy[1:]:
         check_same_input(other, noisy[0])
+    for store in (*clean, *noisy) if settings.tell_depth else ():
+        check(
+            store.unit == 1,
+            f"{store.path} is no track of counts, so that its depth, which data.tell_depth=true "
+            "tells the network, is not known: prepare a track of counts, or leave out "
+            "data.tell_depth",
+        )
     samples = _joined(clean)
     joined_noisy = samples if noisy is clean else _joined(noisy)
     return Stores(samples, joined_noisy, _genome(settings, samples))
@@ -224,7 +231,7 @@ def held_out(settings: Data, stores: Stores, seed: int, split: str) -> WindowDat
 def overridden(trained: Data, changes: DataOverrides) -> Data:
     """The data settings of the training with the changes that an evaluation asks for."""
     values: dict[str, Any] = {n: value for n, value in vars(changes).items() if value is not None}
-    values["thin_range"] = None  # only for training windows
+    values |= {"thin_range": None, "validation_fractions": None}  # only for training
     if "store" in values or "noisy_store" in values:
         values |= {"more_stores": [], "more_noisy_stores": []}
     if "store" in values:
