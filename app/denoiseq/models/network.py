@@ -155,9 +155,7 @@ class Network(nn.Module):
         return torch.cat([track, bases, self._scaled(around), rest], dim=1)
 
     def _scaled(self, coverage: Tensor) -> Tensor:
-        """Coverage on the scale that the network lives on."""
-        if self.input_transform == "none":
-            return coverage
+        """Coverage as log1p or sqrt has it."""
         log = self.input_transform == "log1p"
         return coverage.log1p() if log else (coverage + SQRT_OFFSET).sqrt()
 
