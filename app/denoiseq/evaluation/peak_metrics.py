@@ -135,11 +135,6 @@ def total_counts(called: Peaks, truth: Peaks) -> np.ndarray:
     return total
 
 
-def peak_agreement(called: Peaks, truth: Peaks) -> dict[str, float]:
-    """`agreement` of peaks, as numbers."""
-    return {name: float(value) for name, value in agreement(total_counts(called, truth)).items()}
-
-
 def replicated_counts(
     called: Peaks, truth: Peaks, blocks: Blocks, plain: Mapping[str, str]
 ) -> np.ndarray:
