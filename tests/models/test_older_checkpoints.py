@@ -16,7 +16,7 @@ COVERAGE, LOGIT = 29.176554, -0.667795
 
 def test_its_settings_are_read():
     payload, trained = open_checkpoint(str(OLD))
-    assert payload["version"] == VERSION == 2
+    assert (payload["version"], VERSION) == (2, 3)
     assert (trained.model.name, trained.model.channels) == ("denoising_resnet", 15)
     assert (trained.data.sequence, trained.data.half_window_bp) == (True, 75)
     assert trained.optim.lr == payload["config"]["optim"]["lr"]
