@@ -19,7 +19,11 @@ from denoiseq.report.tracks import colour, label
 from matplotlib.figure import Figure
 from results.rows import read_csv, table
 
-METRICS = {"auprc": "AUPRC", "best_f1": "best F1", "log1p_pearson": "log1p-Pearson"}
+METRICS = {
+    "auprc": "AUPRC",
+    "called_f1": "F1 of called peaks",
+    "log1p_pearson": "log1p-Pearson",
+}
 TRACKS = ("noisy", "gaussian", "macs3", "denoised")
 RULERS = ("noisy", "gaussian")  # along whose curves the denoised scores are placed
 BELOW, ABOVE = 0.0, math.inf  # a worth beyond the measured depths
@@ -76,10 +80,14 @@ def described(rows):
         f" draw{'s' * (draws > 1)} (at 50% there is one); in brackets 95% intervals of a bootstrap"
         " over blocks of 50 kb."
     )
+    text = (
+        f"{text} F1 is of the bases in the peaks that were called, at thresholds chosen on the"
+        " validation chromosomes"
+    )
     if all(what != "macs3" for _, what, _ in rows):
-        return text
+        return f"{text}."
     home = ", and the truth is its own" if first["truth"] == "macs3" else ""
-    return f"{text} MACS3's F1 is that of its peaks{home}; the others' of their best threshold."
+    return f"{text}; MACS3's at its own cutoff{home}."
 
 
 @drawn

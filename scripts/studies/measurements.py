@@ -36,6 +36,9 @@ def keep(file, measurement, metrics, **about):
     """One measurement as a file: of each score the value as it is, then the replicates.
 
     about : further values, each kept as JSON.
+
+    "called_f1" is the F1 per base of the peaks that were called, by every track at the threshold
+    that was chosen for it, and by MACS3.
     """
     scores, replicates = measurement.metrics, measurement.replicates
     arrays = {
@@ -44,8 +47,9 @@ def keep(file, measurement, metrics, **about):
         for metric in metrics
         if metric in values
     }
-    if "f1" in replicates.get("macs3", ()):  # its peaks have one cutoff
-        arrays["macs3/best_f1"] = np.append(float(scores["macs3"]["f1"]), replicates["macs3"]["f1"])
+    for track, values in replicates.items():
+        union = np.append(float(scores[track]["peaks"]["iou_bp"]), values["peaks.iou_bp"])
+        arrays[f"{track}/called_f1"] = 2 * union / (1 + union)
     texts = {name: json.dumps(value) for name, value in about.items()}
     with atomic_path(file) as temporary, temporary.open("wb") as raw:
         np.savez_compressed(raw, **texts, **arrays)

@@ -121,6 +121,24 @@ def test_a_share_of_the_windows_is_moved_to_peaks(store, peaks, share):
     assert data.tiles == first
 
 
+def test_an_epoch_may_have_fewer_windows_each_time_others(store, peaks):
+    plain = WindowDataset(store, ["chrA", "chrB"], SETTINGS, peaks, training=True)
+    data = WindowDataset(store, ["chrA", "chrB"], changed(epoch_windows=5), peaks, training=True)
+    places = []
+    for epoch in range(40):
+        data.set_epoch(epoch), plain.set_epoch(epoch)
+        where = [plain.tiles.index(tile) for tile in data.tiles]
+        assert len(where) == 5 < len(plain.tiles) and where == sorted(set(where))
+        places += where
+    assert set(places) >= set(range(len(plain.tiles) - 1))  # the last is not in every epoch
+    data.set_epoch(3)
+    first = list(data.tiles)
+    data.set_epoch(4), data.set_epoch(3)
+    assert data.tiles == first
+    fixed = WindowDataset(store, ["chrA"], changed(epoch_windows=1), peaks, training=False)
+    assert len(fixed) > 1
+
+
 def test_training_moves_and_draws_anew_each_epoch(training, fixed):
     def tiles(data, epoch):
         data.set_epoch(epoch)

@@ -133,6 +133,12 @@ class Data:
         "every base is in one window of an epoch",
         between(0, 1),
     )
+    epoch_windows: int | None = setting(
+        None,
+        "training windows of an epoch, each time others; null = all: validation after the whole "
+        "genome",
+        at_least(1),
+    )
     reverse_complement: bool = setting(
         False, "read half of the training windows from the other strand"
     )

@@ -98,6 +98,11 @@ class WindowDataset(Dataset):
         """Move to an epoch: new offsets and a new draw in training, nothing otherwise."""
         self.epoch = epoch if self.training else 0
         self.tiles = [tile for chrom in self.chroms for tile in self._tile(chrom)]
+        most = self.settings.epoch_windows
+        if self.training and most is not None and most < len(self.tiles):
+            rng = np.random.default_rng([self.seed, self.epoch, 0, 0, 3])
+            drawn = np.sort(rng.choice(len(self.tiles), most, replace=False))
+            self.tiles = [self.tiles[i] for i in drawn]
 
     def _tile(self, chrom: str) -> list[Tile]:
         interval_bp, offset = self.settings.interval_bp, 0
