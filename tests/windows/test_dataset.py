@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from denoiseq.errors import UserError
 from denoiseq.genomics.fasta import Genome
 from denoiseq.settings import Data
 from denoiseq.store.coverage_store import CoverageStore, runs_of, write_coverage_store
@@ -595,6 +596,18 @@ def test_the_depth_of_the_answer_may_be_given(store, peaks):
     tile = data.tiles[9]
     expected = 4 * store.coverage(tile.chrom, tile.start, tile.end, 75)
     np.testing.assert_allclose(data[9]["coverage"], expected)
+
+
+def test_there_is_no_depth_without_cut_sites(store, peaks, tmp_path):
+    write_store(tmp_path / "none.h5", store.chroms, {}, store.blacklist, store.preprocessing, {})
+    data = WindowDataset(
+        *(store, ["chrA"], changed(tell_depth=True), peaks),
+        training=False,
+        noisy=CutStore(tmp_path / "none.h5"),
+    )
+    for ask in (lambda: data[9], lambda: data.input_cuts_per_mb):
+        with pytest.raises(UserError, match=r"none\.h5 has no cut sites outside the blacklist"):
+            ask()
 
 
 def test_samples_are_told_their_own_depths_and_answer_at_their_mean(make_pair, peaks):

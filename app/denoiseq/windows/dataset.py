@@ -163,7 +163,13 @@ class WindowDataset(Dataset):
 
     @cached_property
     def _depths(self) -> list[float]:
-        return self.noisy.depths(self.settings.half_window_bp)
+        depths = self.noisy.depths(self.settings.half_window_bp)
+        if self.settings.tell_depth and 0 in depths:
+            raise UserError(
+                f"{self.noisy.samples[depths.index(0)].path} has no cut sites outside the "
+                "blacklist, so there is no depth to tell the network: give a sample with reads."
+            )
+        return depths
 
     @cached_property
     def _clean_depths(self) -> list[float]:
