@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import pyBigWig
 import pysam
 import pytest
 from denoiseq import settings
 from denoiseq.models.checkpoint import load_checkpoint, open_checkpoint
+from denoiseq.store.cut_store import CutStore
 from hydra import compose, initialize_config_dir
 
 ROOT = Path(__file__).parents[1]
@@ -37,24 +40,47 @@ def test_it_is_the_experiment_as_it_stands():
     with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "configs")):
         values = compose(config_name="train", overrides=["+experiment=yeast"])
     asked = settings.parse(settings.Train, values)
-    # it was made when the default listed names of the mitochondrion: of yeast, what null leaves out
-    assert trained.data.prepare.exclude == ["chrM", "chrMT", "MT", "M", "Mito", "chrMito"]
-    trained.data.prepare.exclude = None
     for group in ("model", "loss", "optim", "data"):
         assert vars(getattr(trained, group)) == vars(getattr(asked, group)), group
 
 
-@pytest.mark.slow
-def test_it_predicts_the_bundled_sample(denoiseq, tmp_path, monkeypatch):
-    monkeypatch.chdir(ROOT)  # its blacklist lies where the training's command said
+def predicted(denoiseq, out, *options):
+    """The outcome of a prediction of the bundled reads, and its summary."""
     outcome = denoiseq(
         *("predict", f"checkpoint={RELEASED}", f"bam={YEAST / 'yeast_atac_SRR1822137.bam'}"),
-        *(f"fasta={YEAST / 'sacCer3.fa.gz'}", f"out={tmp_path}", "depth=trained", "loci=1"),
+        *(f"fasta={YEAST / 'sacCer3.fa.gz'}", f"out={out}", "loci=1", *options),
     )
     assert outcome.code == 0, outcome.err
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    assert 800 < summary["peaks"] < 2_500  # MACS3 calls 1,902 on all of the fragments
-    assert summary["depth"]["used_cuts_per_mb"] == pytest.approx(5_024, rel=0.02)
+    return outcome, json.loads((out / "summary.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cuts_per_mb", "peaks"), [(1_000, (500, 2_500)), (5_000, (1_000, 2_500))])
+def test_it_predicts_the_bundled_sample(denoiseq, tmp_path, monkeypatch, cuts_per_mb, peaks):
+    monkeypatch.chdir(ROOT)  # its blacklist lies where the training's command said
+    _, summary = predicted(denoiseq, tmp_path, f"depth={cuts_per_mb}")
+    low, high = peaks
+    assert low < summary["peaks"] < high  # MACS3 calls 1,902 on all of the fragments
+    assert summary["depth"]["used_cuts_per_mb"] == pytest.approx(cuts_per_mb, rel=0.02)
+
+
+@pytest.mark.slow
+def test_the_bundled_sample_as_it_is_is_its_own_answer_without_a_warning(
+    denoiseq, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(ROOT)
+    outcome, summary = predicted(denoiseq, tmp_path)
+    assert "warning" not in outcome.err and not summary["warnings"]
+    assert 1_500 < summary["peaks"] < 2_500
+    source = (f"bam={YEAST / 'yeast_atac_SRR1822137.bam'}", f"fasta={YEAST / 'sacCer3.fa.gz'}")
+    filters = (f"blacklist={YEAST / 'sacCer3.blacklist.bed'}", "min_mapq=0")
+    assert denoiseq("prepare", *source, *filters, f"out={tmp_path / 'cuts.h5'}").code == 0
+    store = CutStore(tmp_path / "cuts.h5")
+    with pyBigWig.open(str(tmp_path / "yeast_atac_SRR1822137.coverage.bw")) as track:
+        answer = np.nan_to_num(track.values("chrIV", 0, track.chroms("chrIV"), numpy=True))
+    given = store.coverage("chrIV", 0, len(answer), 75)
+    assert np.corrcoef(np.log1p(answer), np.log1p(given))[0, 1] > 0.99
+    assert answer.sum() == pytest.approx(given.sum(), rel=0.02)
 
 
 def shifted(source: Path, target: Path, chrom: str) -> None:
