@@ -71,7 +71,7 @@ def test_the_bundled_sample_as_it_is_is_its_own_answer_without_a_warning(
     monkeypatch.chdir(ROOT)
     outcome, summary = predicted(denoiseq, tmp_path)
     assert "warning" not in outcome.err and not summary["warnings"]
-    assert 1_500 < summary["peaks"] < 2_500
+    assert 1_200 < summary["peaks"] < 2_200
     source = (f"bam={YEAST / 'yeast_atac_SRR1822137.bam'}", f"fasta={YEAST / 'sacCer3.fa.gz'}")
     filters = (f"blacklist={YEAST / 'sacCer3.blacklist.bed'}", "min_mapq=0")
     assert denoiseq("prepare", *source, *filters, f"out={tmp_path / 'cuts.h5'}").code == 0

@@ -1,6 +1,7 @@
 """Operating points against every base, and the threshold of a wanted precision."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from denoiseq.evaluation.metrics import TrackMetrics
 from denoiseq.evaluation.thresholds import (
     Choice,
+    LinearWeights,
     Tuned,
     choice_at,
     choices,
@@ -98,9 +100,20 @@ def test_choices_are_interpolated_over_the_logarithm_of_the_depth():
     low, high = chosen_at(1.0, 0.2), chosen_at(100.0, 0.4)
     middle = choice_at([low, high], 10.0)
     assert middle.peak_threshold == pytest.approx(0.3)
-    assert middle.temperature == middle.tuned.thresholds["noisy"] == pytest.approx(50.5)
+    assert middle.tuned.thresholds["noisy"] == pytest.approx(10.0)  # grows with the depth
+    assert middle.temperature == pytest.approx(50.5)
     assert middle.tuned.gaussian_sigma_bp == pytest.approx(50.5)
     assert choice_at([low, high], 1.0) == low
+    filtered = [
+        replace(c, tuned=Tuned(1.0, {"linear": c.cuts_per_mb}, LinearWeights((2.0, 3.0), 0.5)))
+        for c in (low, high)
+    ]
+    tuned = choice_at(filtered, 5.0).tuned
+    assert tuned.thresholds == {"linear": 1.0}
+    assert tuned.linear == LinearWeights((pytest.approx(0.4), pytest.approx(0.6)), 0.5)
+    third = chosen_at(3.3e4, 0.4)
+    assert choice_at([low, third], third.cuts_per_mb) == third
+    assert choice_at([low, third], 1e9).tuned.thresholds["noisy"] == 3.3e4
     assert choice_at([low, high], 0.01).peak_threshold == 0.2
     assert choice_at([low, high], 1e6).peak_threshold == 0.4
     assert choice_at([low], 1e6) is low

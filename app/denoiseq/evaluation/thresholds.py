@@ -133,8 +133,9 @@ def _choice(keys: Mapping[str, Any]) -> Choice:
 
 def choice_at(chosen: Sequence[Choice], cuts_per_mb: float) -> Choice:
     """What holds at a depth: interpolated over its logarithm between the neighbours, and that of
-    the nearest beyond the ends. Calibration, operating points and the linear filter are the
-    nearest's.
+    the nearest beyond the ends. Calibration and operating points are the nearest's, and so is the
+    linear filter, its taps in proportion to the depth, with its threshold. Thresholds of the noisy
+    and the smoothed coverage follow a power of the depth.
     """
     if len(chosen) == 1:
         return chosen[0]
@@ -144,16 +145,25 @@ def choice_at(chosen: Sequence[Choice], cuts_per_mb: float) -> Choice:
     def between(values: Sequence[float]) -> float:
         return float(np.interp(math.log(cuts_per_mb), np.log(depths), values))
 
-    thresholds = {
-        name: between([choice.tuned.thresholds.get(name, math.nan) for choice in chosen])
-        for name in nearest.tuned.thresholds
-    }
+    thresholds = {}
+    for name, threshold in nearest.tuned.thresholds.items():
+        values = [choice.tuned.thresholds.get(name, math.nan) for choice in chosen]
+        if name == "linear":
+            thresholds[name] = threshold
+        elif name == "denoised" or min(values) <= 0:
+            thresholds[name] = between(values)
+        else:  # counts, which grow with the depth; exactly the nearest's at its own
+            growth = between([math.log(value / threshold) for value in values])
+            thresholds[name] = threshold * math.exp(growth)
     sigma = between([choice.tuned.gaussian_sigma_bp for choice in chosen])
+    linear, times = nearest.tuned.linear, nearest.cuts_per_mb / cuts_per_mb
+    if linear is not None:
+        linear = replace(linear, taps=tuple(times * tap for tap in linear.taps))
     return replace(
         nearest,
         cuts_per_mb=cuts_per_mb,
         temperature=between([choice.temperature for choice in chosen]),
-        tuned=replace(nearest.tuned, gaussian_sigma_bp=sigma, thresholds=thresholds),
+        tuned=Tuned(sigma, thresholds, linear),
     )
 
 
