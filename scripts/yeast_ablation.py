@@ -25,9 +25,11 @@ from tqdm import tqdm
 
 FOLDS = {"A": "[chrII,chrXI]", "B": "[chrVII,chrIX]", "C": "[chrXII,chrVIII]", "D": "[chrII]"}
 FRACTIONS = (0.02, 0.1, 0.5)
+UNTOLD = ["data.tell_depth=false", "data.validation_fractions=null"]
+SINGLE = {"only-2": 0.02, "only-10": 0.1, "only-50": 0.5}  # trained for one depth
 SETTINGS = {
     "as-it-is": ("experiment yeast", []),
-    "not-told": ("not told the depth", ["data.tell_depth=false", "data.validation_fractions=null"]),
+    "not-told": ("not told the depth", UNTOLD),
     "no-surroundings": ("no surroundings", ["data.surroundings_bp=[]"]),
     "no-sequence": ("coverage alone", ["data.sequence=false"]),
     "no-stem": ("no dense stem", ["model.stem_kernel_size=0"]),
@@ -37,10 +39,13 @@ SETTINGS = {
     "channels-24": ("24 channels", ["model.channels=24"]),
     "atacworks-loss": ("AtacWorks' loss", ["loss.log1p_mse=0", "loss.poisson=0"]),
 }
-SINGLE = {f"only-{100 * fraction:g}": fraction for fraction in FRACTIONS}  # trained for one depth
-for name, fraction in SINGLE.items():
-    one = ["data.thin_range=null", "data.tell_depth=false", "data.validation_fractions=null"]
-    SETTINGS[name] = f"trained at {fraction:.0%} alone", [*one, f"data.thin_fraction={fraction}"]
+SETTINGS |= {
+    name: (
+        f"trained at {fraction:.0%} alone",
+        [*UNTOLD, "data.thin_range=null", f"data.thin_fraction={fraction}"],
+    )
+    for name, fraction in SINGLE.items()
+}
 PEAKS = {"without_cuts": "peaks without a cut", "reproducibility": "peaks found again"}
 SHOWN = {
     "fragments": "{fraction:.0%}",
@@ -74,19 +79,25 @@ def rows_of(arguments, fold, setting):
 
 
 def markdown(rows):
-    """A table for each length of the trainings: a line a depth and setting, means over folds."""
+    """A table for each length of the trainings: a line a depth and setting, means over the folds
+    that all settings have.
+    """
     parts = []
     for epochs in sorted({row["epochs"] for row in rows}):
         of_length = pick(rows, epochs=epochs)
+        measured = {row["setting"] for row in of_length}
+        folds = [{row["fold"] for row in pick(of_length, setting=name)} for name in measured]
+        shared = set.intersection(*folds)
+        kept = [row for row in of_length if row["fold"] in shared]
         means = [
             {"fraction": fraction, "words": words, **mean(lines)}
             for fraction, (name, (words, _)) in product(FRACTIONS, SETTINGS.items())
-            if (lines := pick(of_length, setting=name, fraction=fraction))
+            if (lines := pick(kept, setting=name, fraction=fraction))
         ]
-        folds = ", ".join(FOLDS[fold][1:-1] for fold in sorted({row["fold"] for row in of_length}))
+        held_out = ", ".join(FOLDS[fold][1:-1] for fold in sorted(shared))
         parts.append(
-            f"{epochs:g} epochs on one thread; gains over the tuned Gaussian on {folds}, means of "
-            f"the folds.\n\n{table_of(means, SHOWN)}\n"
+            f"{epochs:g} epochs on one thread; gains over the tuned Gaussian on {held_out}, means "
+            f"over the folds.\n\n{table_of(means, SHOWN)}\n"
         )
     return "\n".join(parts)
 

@@ -437,6 +437,21 @@ def test_as_deep_as_the_answer_the_input_is_the_answer(make_model):
     assert (learned >= 0).all() and (learned > 0).any()
 
 
+def test_the_answer_leans_to_the_input_by_the_square_of_its_depth(make_model):
+    settings = {"rows": TOLD, "input_transform": "sqrt", "bias": True}
+    alone, added = make_model(**settings).eval(), make_model(**settings, add_input=True)
+    for ratio in (0.1, 0.5):
+        x = told(ratio)
+        given, track = x[:, 0], alone(x).coverage
+        expected = given + (1 - ratio) * track  # the clean track of a training holds the input
+        torch.testing.assert_close(added.train()(x).coverage, expected)
+        expected = ratio**2 * (given / ratio) + (1 - ratio**2) * track
+        torch.testing.assert_close(added.eval()(x).coverage, expected)
+    for ratio, factor in ((1.0, 1.0), (4.0, 0.25)):
+        x = told(ratio)
+        torch.testing.assert_close(added(x).coverage, factor * x[:, 0])
+
+
 def test_the_depth_modulates_every_layer_once_it_is_learned(make_model):
     model = make_model(rows=TOLD, input_transform="sqrt", bias=True, stem_kernel_size=5)
     shallow, deep = (model(told(ratio)).peak_logits for ratio in (0.01, 1.0))

@@ -5,6 +5,7 @@ import importlib
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,6 +73,15 @@ def test_halves_share_no_fragment_and_lose_none(study, workplace, tmp_path):
         mates = [np.unique(ids, return_counts=True)[1] for _, ids in parts]
         together = np.unique(whole.cuts(chrom, 0, size)[1], return_counts=True)[1]
         assert np.array_equal(np.sort(np.concatenate(mates)), np.sort(together))
+
+
+def test_the_f1_of_called_peaks_is_that_of_their_bases(tmp_path):
+    """3 bases called, 3 true, 2 shared: F1 2/3 and intersection over union 2/4."""
+    scores = {"macs3": {"peaks": {"iou_bp": 2 / 4}}}
+    replicates = {"macs3": {"peaks.iou_bp": np.array([0.0, 1.0])}}
+    measurement = SimpleNamespace(metrics=scores, replicates=replicates)
+    measurements.keep(tmp_path / "kept.npz", measurement, {})
+    assert np.load(tmp_path / "kept.npz")["macs3/called_f1"] == pytest.approx([2 / 3, 0.0, 1.0])
 
 
 def test_study_measures_once_and_draws(study, workplace, tmp_path, monkeypatch, capsys):
