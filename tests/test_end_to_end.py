@@ -494,8 +494,9 @@ def test_a_model_of_the_sequence_and_of_many_depths(denoiseq, fails, at, workpla
 def test_a_model_that_is_told_the_depth_serves_every_depth(denoiseq, at, workplace, tmp_path):
     run = tmp_path / "run"
     told = ("data.tell_depth=true", "data.thin_range=[0.05,1]", "data.surroundings_bp=[500,2000]")
-    told += ("data.validation_fractions=[0.05,0.2,0.8]", "model.add_input=true")
-    options = (*at(workplace), *told, "optim.epochs=1", "optim.monitor=auprc", f"out={run}")
+    told += ("data.background_bp=3000", "data.validation_fractions=[0.05,0.2,0.8]")
+    told += ("model.add_input=true", "optim.epochs=1", "optim.monitor=auprc")
+    options = (*at(workplace), *told, f"out={run}")
     outcome = denoiseq("train", "+experiment=smoke", *options)
     assert outcome.code == 0, outcome.err
     best = run / "checkpoints/best.pt"

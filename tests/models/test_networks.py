@@ -472,10 +472,19 @@ def test_surroundings_reach_the_peaks_alone(make_model):
     assert (model(x).peak_logits - model(other).peak_logits).abs().max() > 1e-4
 
 
+def test_the_background_reaches_the_track(make_model):
+    rows = Rows(bases=True, background=True, surroundings=1)
+    model = make_model(rows=rows, input_transform="sqrt", bias=True)
+    x = torch.rand(1, 7, 200)
+    other = x.clone()
+    other[:, 5] += 2
+    assert (model(x).coverage - model(other).coverage).abs().max() > 1e-4
+
+
 @pytest.mark.parametrize("name", ["denoising_resnet", "unet", "linear"])
 @pytest.mark.parametrize("task", ["both", "regression", "classification"])
 def test_every_network_reads_every_row(make_network, name, task):
-    rows = Rows(bases=True, surroundings=2, depth=True)
+    rows = Rows(bases=True, background=True, surroundings=2, depth=True)
     sizes = {"channels": [4, 4], "kernel_sizes": [3, 3]} if name == "unet" else {}
     model = make_network(name, rows=rows, task=task, input_transform="log1p", **sizes)
     prediction = model(torch.rand(2, rows.total, 160))

@@ -157,10 +157,10 @@ class Network(nn.Module):
         track = self._scaled(x[:, :1])
         if self.in_channels == 1:
             return track
-        bases, around, rest = x[:, 1:].split(
-            [4 * self.rows.bases, self.rows.surroundings, int(self.rows.depth)], dim=1
-        )
-        return torch.cat([track, bases, self._scaled(around), rest], dim=1)
+        first = 1 + 4 * self.rows.bases
+        last = first + self.rows.background + self.rows.surroundings
+        around = self._scaled(x[:, first:last])
+        return torch.cat([track, x[:, 1:first], around, x[:, last:]], dim=1)
 
     def _scaled(self, coverage: Tensor) -> Tensor:
         """Coverage as log1p or sqrt has it."""

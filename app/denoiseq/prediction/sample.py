@@ -299,7 +299,7 @@ def source(
     """What to predict from, and the facts of its depth."""
     data, bases = trained.data, genome(settings, trained, store)
     draw, facts = thinning(settings, depth, store, data.half_window_bp)
-    rows = InputRows(store, data.half_window_bp, bases, tuple(data.surroundings_bp))
+    rows = InputRows.of(store, data, bases)
     told = None if depth.answer is None else facts["used_cuts_per_mb"] / depth.answer
     return Source(rows, draw, told), facts
 

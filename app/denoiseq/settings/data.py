@@ -25,18 +25,19 @@ VALIDATED_DEPTHS = 5  # where a range of depths is trained and validation_fracti
 
 @dataclass(frozen=True)
 class Rows:
-    """What a network reads, row by row: the coverage, the bases A, C, G and T, the mean coverage
-    around each base at so many distances, and the depth.
+    """What a network reads, row by row: the coverage, the bases A, C, G and T, the background, the
+    mean coverage around each base at so many distances, and the depth.
     """
 
     bases: bool = False
+    background: bool = False
     surroundings: int = 0
     depth: bool = False
 
     @property
     def total(self) -> int:
         """The number of rows, the coverage included."""
-        return 1 + 4 * self.bases + self.surroundings + self.depth
+        return 1 + 4 * self.bases + self.background + self.surroundings + self.depth
 
 
 COVERAGE_ALONE = Rows()
@@ -120,6 +121,12 @@ class Data:
         one_of("all", "complement"),
     )
     sequence: bool = setting(False, "the network also reads the DNA sequence, from `fasta`")
+    background_bp: int | None = setting(
+        None,
+        "the network also reads the background up to so far on each side, such as 25000: the "
+        "coverage that the bases without any tell of; null = not",
+        at_least(1),
+    )
     surroundings_bp: list[int] = setting(
         [],
         "the network also reads the mean coverage up to so far on each side, such as "
@@ -193,7 +200,8 @@ class Data:
     @property
     def rows(self) -> Rows:
         """What the network reads."""
-        return Rows(self.sequence, len(self.surroundings_bp), self.tell_depth)
+        background, around = self.background_bp is not None, len(self.surroundings_bp)
+        return Rows(self.sequence, background, around, self.tell_depth)
 
     @property
     def window_bp(self) -> int:

@@ -58,9 +58,7 @@ class WindowDataset(Dataset):
         self.settings, self.seed, self.training = settings, seed, training
         self.thin_fraction = settings.thin_fraction
         self.store, self.noisy = store, store if noisy is None else noisy
-        self.reader = InputRows(
-            self.noisy, settings.half_window_bp, genome, tuple(settings.surroundings_bp)
-        )
+        self.reader = InputRows.of(self.noisy, settings, genome)
         self.peaks, self.truth = peaks, peaks if truth is None else truth
         self._check_thinning()
         self._number = {chrom: number for number, chrom in enumerate(store.chroms)}
