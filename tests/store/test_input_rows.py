@@ -24,7 +24,7 @@ def test_surroundings_are_means_of_the_bases_in_the_chromosome(store, start, end
         np.testing.assert_allclose(row, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("start", "end"), [(0, 300), (5_000, 5_777), (-200, None)])
+@pytest.mark.parametrize(("start", "end"), [(0, 300), (5_000, 5_777), (9_100, 9_800), (-200, None)])
 def test_the_background_is_told_by_the_bases_without_coverage(store, start, end):
     reach, draw = 250, Thinning(0.05, 3)
     size = store.chroms["chrA"]

@@ -34,7 +34,7 @@ class DenoisingResNet(Network):
 
     The depth, where it is told, scales and shifts the features between blocks. The surroundings,
     where they are read, go to the peak trunk, because a peak is called against them, and the track
-    is better without them.
+    is better without them. The background goes to the first trunk, because peaks are worse with it.
     """
 
     def __init__(self, settings: Settings, conv: Conv, precision: Precision, rows: Rows):

@@ -14,7 +14,7 @@ from denoiseq.settings import Data
 from denoiseq.store.store import Store
 from denoiseq.store.thinning import Thinning
 
-BACKGROUND_WINDOWS = 16
+BACKGROUND_WINDOWS = 16  # lengths of a window whose coverage the background is given as
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class InputRows:
         depth : input depth over the depth of the answer; its log2 is the last row; None: no row
         alone : held while bases are read
         """
-        reach, size = max(self.surroundings_bp, default=0), self.store.chroms[chrom]
-        reach = max(reach, self.background_bp or 0)
+        size = self.store.chroms[chrom]
+        reach = max(self.background_bp or 0, *self.surroundings_bp, 0)
         first, last = max(start - reach, 0), min(end + reach, size)
         around = self.coverage(chrom, first, last, draw)
         rows = [around[None, start - first : end - first]]
